@@ -1,0 +1,57 @@
+# Two commands are enough: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SMALL_MODEL := smollm2-135m-instruct
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_NO_INPUT = 1
+
+.PHONY: demo test check format bench docs lock clean
+
+demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
+	@$(BIN)/changeover sandbox >/dev/null
+	@$(BIN)/changeover demo $(if $(FULL),--full)
+
+test: $(READY)  ## All tests, the real small model and the sandbox included.
+	@$(BIN)/changeover sandbox >/dev/null
+	@$(BIN)/changeover pull $(SMALL_MODEL) >/dev/null
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: $(READY)  ## Style, types, and the directions of imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one, whole.
+	$(BIN)/python -m benchmarks.switch --quick
+	$(BIN)/python -m benchmarks.evidence --quick
+
+docs: $(READY)  ## Write the generated parts of docs/ anew.
+	$(BIN)/python -m docs.generate
+
+lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	  --no-emit-trusted-host --no-emit-find-links --no-header --extra demo --extra dev \
+	  --output-file requirements.txt pyproject.toml
+
+# Everything that can change what is installed is a prerequisite, so that a stale environment mends itself.
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Changeover needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "setting up $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt 2>&1 | grep -v '^WARNING: Location' || true
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . 2>&1 | grep -v '^WARNING: Location' || true
+	@$(BIN)/changeover --version
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,140 @@
+"""What has to be in the store before anything can answer: keys, deployments, first routes."""
+
+from __future__ import annotations
+
+from changeover.app.installation import ECHO, Installation
+from changeover.app.local import OPERATOR_KEY_FILE, write_private
+from changeover.gateway.keys import Role, count_keys, issue_key
+from changeover.library.cards import Card
+from changeover.library.pull import present
+from changeover.rollouts.actions import By
+from changeover.rollouts.begin import begin, follow_engine
+from changeover.rollouts.loop import ACTOR
+from changeover.serving.backends import describe
+from changeover.serving.bundles import Bundle, EnginePart, differences
+from changeover.serving.deployments import plan_for_card, plan_from_row
+from changeover.serving.plan import EnginePlan
+from changeover.serving.queries import (
+    add_deployment,
+    all_deployments,
+    find_deployment,
+    find_variants,
+    forget_states,
+    has_deployment,
+    note_engine,
+    want,
+)
+from changeover.serving.variants import Variant
+from changeover.tasks.queries import current_routes
+
+
+def missing_cards(installation: Installation) -> list[Card]:
+    """Models whose weights have to be here before the system can start, and are not."""
+    with installation.store.read() as connection:
+        routed = current_routes(connection)
+        rows = all_deployments(connection)
+    names = [row.model for row in rows if row.backend == "local" and row.desired == "running"]
+    names += [task.declared.first_incumbent for task in installation.tasks.values() if task.name not in routed]
+    cards = [installation.catalogue.card(name) for name in dict.fromkeys(names) if name != ECHO]
+    cache = installation.project.cache
+    return [card for card in cards if card.artifacts and not present(card.artifacts[0], cache)]
+
+
+def first_keys(installation: Installation) -> str | None:
+    """Make the operator's key of this machine, and the first application key, which is returned to be shown once."""
+    file = installation.project.state / OPERATOR_KEY_FILE
+    if not file.exists():
+        write_private(file, _issue(installation, "local operator", "operator"))
+    with installation.store.read() as connection:
+        known = count_keys(connection, "application")
+    return None if known else _issue(installation, "first", "application")
+
+
+def _issue(installation: Installation, name: str, role: Role) -> str:
+    with installation.store.write() as connection:
+        return issue_key(connection, name=name, role=role, now=installation.clock.now())
+
+
+def deploy(installation: Installation, plan: EnginePlan, actor: str) -> bool:
+    """Ask for a deployment; False if it is there already and only has to run."""
+    engine = describe(plan).document()
+    with installation.store.write() as connection:
+        if has_deployment(connection, plan.deployment):
+            want(connection, plan.deployment, "running", installation.clock.now())
+            return False
+        add_deployment(
+            connection,
+            name=plan.deployment,
+            backend=plan.backend,
+            model=plan.model,
+            options=plan.options,
+            engine=engine,
+            actor=actor,
+            now=installation.clock.now(),
+        )
+    return True
+
+
+def first_plan(installation: Installation, model: str) -> EnginePlan:
+    """How a model runs that is only named: a card on the embedded engine with the project's defaults, or `echo`."""
+    if model == ECHO:
+        return EnginePlan(deployment=ECHO, backend="echo", model=ECHO)
+    project = installation.project
+    return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines)
+
+
+def declared_variant(installation: Installation, task: str, deployment: str) -> Variant:
+    """The variant that a task's files describe today, on a deployment; not yet written."""
+    with installation.store.read() as connection:
+        row = find_deployment(connection, deployment)
+    return Variant.declared(installation.tasks[task], deployment, EnginePart.from_document(row.engine))
+
+
+def prepare(installation: Installation) -> None:
+    """Bring routes and deployments in line with the declarations and with the engines that are installed now.
+
+    Weights must be here: see `missing_cards`.
+    """
+    with installation.store.write() as connection:
+        forget_states(connection, installation.clock.now())
+    _follow_engines(installation)
+    with installation.store.read() as connection:
+        routed = current_routes(connection)
+    for task in installation.tasks.values():
+        if task.name in routed:
+            continue
+        plan = first_plan(installation, task.declared.first_incumbent)
+        deploy(installation, plan, ACTOR)
+        variant = declared_variant(installation, task.name, plan.deployment)
+        by = By(actor=ACTOR, reason=f"first start; declared in {task.file.name}", now=installation.clock.now())
+        with installation.store.write() as connection:
+            begin(connection, variant, by)
+
+
+def _follow_engines(installation: Installation) -> None:
+    """Notice engines that are not what they were when their variants were measured."""
+    with installation.store.read() as connection:
+        rows = all_deployments(connection)
+    for row in rows:
+        if row.desired != "running":
+            continue
+        before = EnginePart.from_document(row.engine)
+        now = describe(plan_from_row(row, installation.catalogue, installation.project.cache))
+        if now == before:
+            continue
+        with installation.store.write() as connection:
+            note_engine(connection, row.name, now.document())
+            replaced = {old.id: _on_engine(old, now) for old in find_variants(connection, row.name)}
+            changes = "; ".join(differences(_bare(before), _bare(now)))
+            reason = f"the engine of {row.name} changed ({changes}); not measured"
+            follow_engine(connection, replaced, By(actor=ACTOR, reason=reason, now=installation.clock.now()))
+
+
+def _on_engine(variant: Variant, engine: EnginePart) -> Variant:
+    bundle = variant.bundle
+    moved = Bundle(engine=engine, prompt_name=bundle.prompt_name, prompt=bundle.prompt, parameters=bundle.parameters)
+    return Variant.of(variant.task, variant.deployment, moved)
+
+
+def _bare(engine: EnginePart) -> Bundle:
+    return Bundle(engine=engine, prompt_name="", prompt="", parameters={})

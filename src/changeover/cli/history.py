@@ -1,0 +1,91 @@
+"""`changeover history`: who answered when, who decided it, why, and on what evidence."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from changeover.app.installation import Installation
+from changeover.cli.frame import Json, clock_time, odds, out, points, print_json
+from changeover.cli.running import opened
+from changeover.evals.queries import find_comparison
+from changeover.serving.queries import load_variants
+from changeover.tasks.declarations import find_task
+from changeover.tasks.queries import route_history
+
+app = typer.Typer()
+
+
+@app.command()
+def history(
+    task: Annotated[str, typer.Argument(help="The task.")],
+    limit: Annotated[int, typer.Option(help="Newest so many revisions.", min=1)] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show every route revision of a task, newest first: who answers, who did it, why, on what evidence.
+
+    Example: changeover history code
+    """
+    installation = opened()
+    find_task(installation.tasks, task)
+    rows = revisions(installation, task, limit)
+    print_json(rows) if as_json else out.print(history_table(rows))
+
+
+def revisions(installation: Installation, task: str, limit: int) -> list[dict[str, Any]]:
+    """Route revisions of a task with their evidence, newest first."""
+    with installation.store.read() as connection:
+        routes = route_history(connection, task, limit)
+        variants = load_variants(connection, {id for route in routes for id in route.variants()})
+        ids = {route.comparison for route in routes if route.comparison is not None}
+        comparisons = {id: find_comparison(connection, id) for id in ids}
+    rows: list[dict[str, Any]] = []
+    for route in routes:
+        summary = comparisons[route.comparison].summary if route.comparison else None
+        rows.append(
+            {
+                "revision": route.revision,
+                "at": route.created_at,
+                "action": route.action,
+                "incumbent": variants[route.incumbent].deployment,
+                "candidate": None if route.candidate is None else variants[route.candidate].deployment,
+                "candidate_weight": route.candidate_weight,
+                "actor": route.actor,
+                "reason": route.reason,
+                "rollout": route.rollout,
+                "comparison": route.comparison,
+                "evidence": summary,
+            }
+        )
+    return rows
+
+
+def history_table(rows: list[dict[str, Any]]) -> Table:
+    """The same as a table."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in ("rev", "when", "action", "answers", "who", "why", "evidence"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        answers = row["incumbent"]
+        if row["candidate"]:
+            answers += f"\n{100 * row['candidate_weight']:g} % {row['candidate']}"
+        table.add_row(
+            str(row["revision"]),
+            clock_time(row["at"]),
+            row["action"],
+            answers,
+            row["actor"],
+            row["reason"],
+            _evidence(row),
+        )
+    return table
+
+
+def _evidence(row: dict[str, Any]) -> str:
+    summary = row["evidence"]
+    if summary is None:
+        return "–"
+    interval = f"\\[{points(summary['low'])}, {points(summary['high'])}]"
+    return f"{summary['verdict']} {points(summary['difference'])} pts {interval} {odds(summary['no_worse'])}"

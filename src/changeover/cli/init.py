@@ -1,0 +1,54 @@
+"""`changeover init`: a project of one's own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from changeover.cli.frame import Json, out, print_json
+from changeover.core.errors import ConfigError
+from changeover.core.settings import SETTINGS_FILE
+
+app = typer.Typer()
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}")
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to make it; the last part is the project's name.")],
+    port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes any free one.", min=0, max=65535)] = 8100,
+    as_json: Json = False,
+) -> None:
+    """Make a project: `changeover.toml`, three tasks, their datasets and examples.
+
+    Example: changeover init my-org && cd my-org && changeover up
+    """
+    make_project(directory, port)
+    if as_json:
+        print_json({"project": directory.resolve().name, "directory": directory.resolve()})
+        return
+    out.print(f"Made [bold]{directory}[/]: changeover.toml, tasks/, evals/, examples/")
+    out.print(f"Next  cd {directory} && changeover up")
+
+
+def make_project(directory: Path, port: int) -> None:
+    """Copy the template that ships with the package.
+
+    Raises:
+        ConfigError: The directory has something in it, or its name cannot be a project's.
+    """
+    name = directory.resolve().name
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"`{name}` cannot be a project's name: use letters, digits, spaces, `.`, `_` and `-`.")
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"`{directory}` is not empty. Name a new directory.")
+    with as_file(files("changeover.templates") / "project") as template:
+        shutil.copytree(template, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    settings = directory / SETTINGS_FILE
+    settings.write_text(settings.read_text().replace("PROJECT_NAME", name).replace("port = 8100", f"port = {port}"))

@@ -1,0 +1,46 @@
+"""`changeover rollback`: bring back who answered before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from changeover.app.local import running_address
+from changeover.cli.frame import Json, Reason, require
+from changeover.cli.running import ensure_running, opened
+from changeover.cli.steer import by_hand, print_route
+from changeover.core.errors import GateError
+from changeover.rollouts.actions import roll_back
+from changeover.serving.queries import load_variants
+from changeover.tasks.declarations import find_task
+from changeover.tasks.queries import current_route
+
+app = typer.Typer()
+
+
+@app.command()
+def rollback(
+    task: Annotated[str, typer.Argument(help="The task to take back.")],
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Bring back who answered before the last switch, or take out the candidate of a canary.
+
+    The variant of before comes back whole: its prompt and parameters too. If it was stopped, it is started first.
+
+    Example: changeover rollback code --reason "complaints from the desk"
+    """
+    installation = opened()
+    find_task(installation.tasks, task)
+    with installation.store.read() as connection:
+        route = current_route(connection, task)
+        if route is None:
+            raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
+        former = load_variants(connection, [route.former or route.incumbent])
+    if running_address(installation.project.state) is not None:
+        back = require(former.get(route.former or route.incumbent), "The former variant is gone.")
+        ensure_running(installation, back.deployment)
+    with installation.store.write() as connection:
+        revised = roll_back(connection, task, by_hand(installation, reason, "rolled back by hand"))
+    print_route(installation, revised, as_json)

@@ -1,0 +1,78 @@
+"""Talking to the running system: where it listens, and waiting for its engines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from changeover.app.installation import ECHO, Installation, open_installation
+from changeover.app.local import running_address
+from changeover.app.prepare import deploy, first_plan
+from changeover.cli.frame import NOT_RUNNING, actor, err, here
+from changeover.cli.weights import fetch
+from changeover.core.errors import ChangeoverError, EngineError
+from changeover.core.settings import Project
+from changeover.serving.queries import find_deployment, has_deployment, want
+
+READY_WAIT_S = 600.0
+POLL_S = 0.2
+
+
+def opened() -> Installation:
+    """The installation that the working directory lies in."""
+    return open_installation(here())
+
+
+def gateway_address(project: Project) -> str:
+    """Where this project's gateway listens.
+
+    Raises:
+        ChangeoverError: It does not run.
+    """
+    address = running_address(project.state)
+    if address is None:
+        raise ChangeoverError(NOT_RUNNING.format(name=project.settings.name))
+    return address
+
+
+def ensure_running(installation: Installation, name: str) -> None:
+    """Have a deployment of that name up: fetch, deploy and start it where needed. `name` may be a card's.
+
+    Raises:
+        UnknownModelError: Neither a deployment nor a card has that name.
+        EngineError: It did not come up.
+    """
+    gateway_address(installation.project)
+    with installation.store.read() as connection:
+        known = has_deployment(connection, name)
+    if not known:
+        if name != ECHO:
+            fetch([installation.catalogue.card(name)], installation.project.cache)
+        deploy(installation, first_plan(installation, name), actor())
+    else:
+        with installation.store.write() as connection:
+            want(connection, name, "running", installation.clock.now())
+    wait_ready(installation, [name])
+
+
+def wait_ready(installation: Installation, names: Iterable[str], timeout_s: float = READY_WAIT_S) -> None:
+    """Wait until deployments can answer, and say meanwhile what they do.
+
+    Raises:
+        EngineError: One failed, or was not ready in time; says why, and where its log is.
+    """
+    deadline = time.monotonic() + timeout_s
+    for name in names:
+        with err.status(f"{name}: starting") as status:
+            while True:
+                with installation.store.read() as connection:
+                    row = find_deployment(connection, name)
+                if row.state == "ready":
+                    break
+                log = installation.project.state / "logs" / f"{name}.log"
+                if row.state == "failed":
+                    raise EngineError(f"`{name}` does not start: {row.detail} Its log: {log}")
+                if time.monotonic() > deadline:
+                    raise EngineError(f"`{name}` is not ready after {timeout_s:g} s ({row.detail}). Its log: {log}")
+                status.update(f"{name}: {row.state}  {row.detail}")
+                time.sleep(POLL_S)

@@ -1,0 +1,112 @@
+"""`changeover status`: one look tells what needs a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from changeover.app.installation import Installation
+from changeover.app.local import running_address
+from changeover.cli.frame import Json, out, print_json
+from changeover.cli.running import opened
+from changeover.rollouts.queries import latest_rollout
+from changeover.serving.queries import Deployment, all_deployments, load_variants
+from changeover.serving.variants import Variant
+from changeover.tasks.declarations import find_task
+from changeover.tasks.queries import current_routes, traffic
+from changeover.tasks.routes import Route
+
+app = typer.Typer()
+
+STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow"}
+
+
+@app.command()
+def status(
+    task: Annotated[str | None, typer.Argument(help="Only this task.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show who answers each task, how its last day went, and what runs.
+
+    Example: changeover status
+    """
+    installation = opened()
+    if task is not None:
+        find_task(installation.tasks, task)
+    address = running_address(installation.project.state)
+    tasks = [_task(installation, route) for name, route in _routes(installation).items() if task in (None, name)]
+    with installation.store.read() as connection:
+        deployments = all_deployments(connection)
+    if as_json:
+        print_json({"address": address, "tasks": tasks, "deployments": deployments})
+        return
+    running = f"{address}/v1" if address else "[yellow]not running[/]  changeover up"
+    out.print(f"[bold]{installation.project.settings.name}[/]  {running}")
+    out.print(_task_table(tasks))
+    out.print(_deployment_table(deployments, running=address is not None))
+
+
+def _routes(installation: Installation) -> dict[str, Route]:
+    with installation.store.read() as connection:
+        return current_routes(connection)
+
+
+def _task(installation: Installation, route: Route) -> dict[str, Any]:
+    with installation.store.read() as connection:
+        variants = load_variants(connection, route.variants())
+        rollout = latest_rollout(connection, route.task)
+        day = traffic(connection, route.task, installation.clock.now() - timedelta(days=1))
+    return {
+        "task": route.task,
+        "revision": route.revision,
+        "incumbent": _deployment_of(variants, route.incumbent),
+        "candidate": _deployment_of(variants, route.candidate),
+        "candidate_weight": route.candidate_weight,
+        "former": _deployment_of(variants, route.former),
+        "rollout": None if rollout is None else {"id": rollout.id, "state": rollout.state, "step": rollout.step},
+        "prompt_edited": _prompt_edited(installation, route, variants),
+        "last_day": day,
+    }
+
+
+def _prompt_edited(installation: Installation, route: Route, variants: Mapping[str, Variant]) -> bool:
+    """The files say another prompt or other parameters than those that answer: they wait for a switch."""
+    declared = installation.tasks.get(route.task)
+    if declared is None:
+        return False
+    live = variants[route.incumbent].bundle
+    return (live.prompt, dict(live.parameters)) != (declared.prompt, dict(declared.declared.parameters))
+
+
+def _deployment_of(variants: Mapping[str, Variant], id: str | None) -> str | None:
+    return None if id is None else variants[id].deployment
+
+
+def _task_table(tasks: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in ("task", "incumbent", "candidate", "rev", "requests 24 h", "failed", "cut", ""):
+        table.add_column(column, justify="right" if column in ("rev", "requests 24 h", "failed", "cut") else "left")
+    for row in tasks:
+        share = f"{row['candidate']} {100 * row['candidate_weight']:g} %" if row["candidate"] else "–"
+        day = row["last_day"]
+        hint = f"prompt edited: changeover switch {row['task']} --to {row['incumbent']}" if row["prompt_edited"] else ""
+        cells = (row["revision"], day["requests"], day["failed_requests"], day["truncated_streams"])
+        table.add_row(row["task"], row["incumbent"], share, *map(str, cells), hint)
+    return table
+
+
+def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in ("deployment", "engine", "state", "memory", "restarts", ""):
+        table.add_column(column, justify="right" if column in ("memory", "restarts") else "left")
+    for row in deployments:
+        state = row.state if running else "stopped"
+        colour = STATE_COLOUR.get(state, "dim")
+        memory = f"{row.memory_bytes / (1 << 20):.0f} MiB" if running and row.memory_bytes else "–"
+        detail = "" if state == "ready" else row.detail
+        table.add_row(row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{detail}[/]")
+    return table

@@ -1,0 +1,84 @@
+"""`changeover up`: the running system, in the foreground."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Annotated
+
+import typer
+import uvloop
+
+from changeover.app.installation import Installation, open_installation
+from changeover.app.local import make_private, only_one
+from changeover.app.prepare import first_keys, missing_cards, prepare
+from changeover.app.system import System, listen
+from changeover.cli.frame import Json, here, note, out
+from changeover.cli.weights import fetch
+
+app = typer.Typer()
+
+
+@app.command()
+def up(
+    port: Annotated[
+        int | None, typer.Option(help="Instead of `gateway.port`; 0 takes any free one.", min=0, max=65535)
+    ] = None,
+    until_stdin_closes: Annotated[
+        bool, typer.Option("--until-stdin-closes", help="Stop when standard input ends, so as not to outlive a parent.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Start the gateway and the engines of this project, and keep them running until Ctrl-C.
+
+    The first start fetches the weights that the tasks need and prints the first API key, once.
+
+    Example: changeover up
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    project = here()
+    gateway = project.settings.gateway
+    make_private(project.state)
+    with only_one(project.state):
+        listener = listen(gateway.host, gateway.port if port is None else port)
+        installation = open_installation(project, create=True)
+        missing = missing_cards(installation)
+        if missing:
+            fetch(missing, project.cache)
+        prepare(installation)
+        key = first_keys(installation)
+        if until_stdin_closes:
+            threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+        try:
+            uvloop.run(
+                System(installation).serve(listener, lambda address: announce(installation, address, key, as_json))
+            )
+        finally:
+            installation.store.close()
+            listener.close()
+    note("stopped")
+
+
+def _stop_at_end_of_input() -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def announce(installation: Installation, address: str, key: str | None, as_json: bool) -> None:
+    """Say where to call. The key is shown now and never again."""
+    tasks = sorted(installation.tasks)
+    if as_json:
+        # On one line and at once: whoever started this process reads it as the sign that it listens.
+        print(json.dumps({"address": address, "tasks": tasks, "first_key": key}), flush=True)
+        return
+    out.print(f"[bold]{installation.project.settings.name}[/]  gateway  {address}/v1   tasks  {', '.join(tasks)}")
+    if key is not None:
+        out.print(f"first API key, shown once  [bold]{key}[/]")
+    out.print(f'try  changeover ask {tasks[0]} "…"   changeover status   Ctrl-C stops')
+    out.file.flush()  # whoever reads a pipe waits for the key

@@ -1,0 +1,171 @@
+"""Every error a person or an application can meet, as one tree.
+
+ChangeoverError              500  not retryable
+├── ConfigError               --  a declaration or setting is wrong; nothing was applied
+├── StoreError               503  the database cannot be used; retryable
+├── RequestError             400  the caller can fix it
+│   ├── AuthenticationError  401  no key, or not a key of this installation
+│   ├── PermissionError_     403  the key may not do this
+│   └── UnknownTaskError     404  lists the known tasks
+├── UnknownModelError         --  no card of that name; names the nearest
+├── ArtifactError             --  weights are missing, damaged or not what their digest says
+├── EngineError               --  an engine could not be started
+├── DatasetError              --  a dataset or sample cannot be used
+├── GateError                 --  the evidence does not allow this
+├── CapacityError            429  too much at once; carries `retry_after_s`
+│   └── NotReadyError        503  no engine can answer yet; carries `retry_after_s`
+└── UpstreamError            502  a model's engine failed; retryable unless it said otherwise
+
+`source` says who failed, for the reader of an error: the gateway, or the model behind it.
+A message says what was wrong, with the value in backticks, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Literal
+
+Source = Literal["gateway", "model"]
+
+
+class ChangeoverError(Exception):
+    """Anything this system reports in its own words."""
+
+    status: int = 500
+    """HTTP status at the edge."""
+    code: str = "internal_error"
+    """Stable, machine readable."""
+    retryable: bool = False
+    source: Source = "gateway"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ConfigError(ChangeoverError):
+    """A declaration or a setting is wrong. Nothing of it was applied."""
+
+    code = "config_error"
+
+
+class StoreError(ChangeoverError):
+    """The database is gone, locked, full or of another version."""
+
+    status = 503
+    code = "store_unavailable"
+    retryable = True
+
+
+class RequestError(ChangeoverError):
+    """The caller can fix it."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class AuthenticationError(RequestError):
+    """No key was sent, or one that this installation never issued."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class PermissionError_(RequestError):
+    """The key is known and may not do this."""
+
+    status = 403
+    code = "permission_denied"
+
+
+class UnknownTaskError(RequestError):
+    """The `model` field names no task that this key may call."""
+
+    status = 404
+    code = "unknown_task"
+
+
+class UnknownModelError(ChangeoverError):
+    """The library has no card of that name."""
+
+    status = 404
+    code = "unknown_model"
+
+
+class ArtifactError(ChangeoverError):
+    """Weights are missing, damaged, hostile, or not what their digest says. Nothing of them is kept."""
+
+    code = "artifact_refused"
+
+
+class EngineError(ChangeoverError):
+    """An engine could not be started or described."""
+
+    code = "engine_error"
+    source = "model"
+
+
+class DatasetError(ChangeoverError):
+    """A dataset or one of its samples cannot be used."""
+
+    code = "dataset_error"
+
+
+class GateError(ChangeoverError):
+    """The evidence, or the state of the rollout, does not allow this."""
+
+    status = 409
+    code = "not_allowed"
+
+
+class CapacityError(ChangeoverError):
+    """Too much at once; try again after `retry_after_s` seconds."""
+
+    status = 429
+    code = "over_capacity"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotReadyError(CapacityError):
+    """No engine can answer this task yet."""
+
+    status = 503
+    code = "not_ready"
+
+
+class UpstreamError(ChangeoverError):
+    """A model's engine refused, failed, stalled or broke off.
+
+    `upstream_status` is what the engine answered, None when it did not answer at all.
+    """
+
+    status = 502
+    code = "model_failed"
+    retryable = True
+    source = "model"
+
+    def __init__(self, message: str, *, upstream_status: int | None = None, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.upstream_status = upstream_status
+        self.retryable = retryable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """End an error message with the nearest known name, or with all of them when none is near.
+
+    >>> nearest("sumarise", ["summarise", "code"])
+    'Did you mean `summarise`? Known: code, summarise.'
+    >>> nearest("gpt-9", [])
+    'None is known yet.'
+    """
+    names = sorted(known)
+    if not names:
+        return "None is known yet."
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"Did you mean `{close[0]}`? " if close else ""
+    return f"{hint}Known: {', '.join(names)}."

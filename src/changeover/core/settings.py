@@ -1,0 +1,112 @@
+"""The project's settings: `changeover.toml` and the environment, read here, once, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from changeover.core import toml
+from changeover.core.errors import ConfigError
+
+SETTINGS_FILE = "changeover.toml"
+STATE_DIRECTORY = ".changeover"
+
+
+class GatewaySettings(toml.Declared):
+    """Where applications call, and how much the door takes at once."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8100, ge=0, le=65535)
+    """0 takes any free port."""
+    max_body_mib: float = Field(default=8.0, gt=0, le=1024)
+    max_in_flight: int = Field(default=256, ge=1)
+    """Requests answered or waiting at once; one more gets a 429."""
+    ready_wait_s: float = Field(default=20.0, ge=0)
+    """How long a request waits for an engine that is coming up before it gets a 503."""
+
+
+class StoreSettings(toml.Declared):
+    """Where state is kept."""
+
+    url: str | None = None
+    """SQLAlchemy address; None: SQLite in the project's state directory."""
+
+
+class EngineSettings(toml.Declared):
+    """Defaults for embedded engines that `deploy` starts."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """None: the cores this process may use."""
+    slots: int = Field(default=4, ge=1, le=64)
+    """Requests an engine answers at once."""
+    context_tokens: int = Field(default=4096, ge=256)
+    """For each slot."""
+
+
+class Settings(toml.Declared):
+    """Everything `changeover.toml` may say."""
+
+    name: str = Field(min_length=1, max_length=80)
+    tasks: str = "tasks"
+    """Directory of task declarations, relative to the file."""
+    library: str = "library"
+    """Directory of the organisation's own model cards; may be absent."""
+    gateway: GatewaySettings = GatewaySettings()
+    store: StoreSettings = StoreSettings()
+    engines: EngineSettings = EngineSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """One organisation's installation: where its declarations and its state are."""
+
+    root: Path
+    settings: Settings
+    cache: Path
+    """Weights and compiled parts, shared by all projects of a user."""
+
+    @property
+    def state(self) -> Path:
+        """Private to this installation: store, logs, local keys."""
+        return self.root / STATE_DIRECTORY
+
+    @property
+    def tasks(self) -> Path:
+        return self.root / self.settings.tasks
+
+    @property
+    def cards(self) -> Path:
+        return self.root / self.settings.library
+
+    @property
+    def store_url(self) -> str:
+        return self.settings.store.url or f"sqlite:///{self.state / 'changeover.db'}"
+
+
+def cache_directory() -> Path:
+    """`CHANGEOVER_CACHE`, else the user's cache directory."""
+    named = os.environ.get("CHANGEOVER_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "changeover"
+
+
+def open_project(start: Path) -> Project:
+    """Read the project that `start` lies in.
+
+    Raises:
+        ConfigError: No `changeover.toml` in `start` or above it, or it is wrong.
+    """
+    for directory in (start.resolve(), *start.resolve().parents):
+        file = directory / SETTINGS_FILE
+        if file.is_file():
+            return Project(root=directory, settings=toml.load(Settings, file), cache=cache_directory())
+    raise ConfigError(f"No `{SETTINGS_FILE}` in `{start}` or above it. Make a project with `changeover init NAME`.")
+
+
+def secret_from_environment(name: str) -> str | None:
+    """A secret that a declaration names; the value goes nowhere but to who asked."""
+    return os.environ.get(name) or None

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible door: authenticate → resolve → admit → choose → dispatch → relay → record, one file each."""

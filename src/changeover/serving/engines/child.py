@@ -1,0 +1,104 @@
+"""What every engine process does first and last: take its configuration, lose its rights, end with its parent.
+
+Nothing here may import what takes long: it runs before the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from typing import Any, NoReturn
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_NOBODY = 65534
+
+
+class Child:
+    """This process, as its parent sees it."""
+
+    def __init__(self) -> None:
+        """Read the configuration, and end with the parent from now on.
+
+        Whatever is printed from here on, by native code too, goes to standard error: the parent expects one line.
+        """
+        self._answers = os.dup(1)
+        os.dup2(2, 1)
+        _forbid_more_rights()
+        self.config: dict[str, Any] = json.loads(_first_line())
+        self._parent: int = self.config.pop("parent")
+        self.secret: str = self.config.pop("secret")
+        _end_with(self._parent)
+        threading.Thread(target=_end_at_eof, name="life line", daemon=True).start()
+
+    def drop_rights(self) -> str | None:
+        """Become nobody if this is root; a note for people if that is not possible here."""
+        if os.geteuid() != 0:
+            return None
+        try:
+            os.setgroups([])
+            os.setgid(_NOBODY)
+            os.setuid(_NOBODY)
+        except OSError as exc:
+            return f"runs as root: this machine does not let it become another user ({exc.strerror})"
+        _end_with(self._parent)  # the kernel forgets it when the user changes
+        return None
+
+    def ready(self, port: int, note: str | None) -> None:
+        """Tell the parent that requests can come."""
+        self._say({"ready": True, "port": port, "note": note})
+
+    def failed(self, reason: str) -> NoReturn:
+        """Tell the parent why there will be no engine, and end."""
+        with contextlib.suppress(OSError):
+            self._say({"ready": False, "error": reason})
+        os._exit(1)
+
+    def _say(self, what: dict[str, Any]) -> None:
+        os.write(self._answers, json.dumps(what).encode() + b"\n")
+        os.close(self._answers)
+
+
+def _forbid_more_rights() -> None:
+    """No core files (they would hold prompts), no rights by set-user-id programs, no terminal signals."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.umask(0o077)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _end_with(parent: int) -> None:
+    """Be killed when the parent dies, however it dies. Works while native code holds the interpreter, too."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        _end_now()
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _first_line() -> bytes:
+    """Read without `sys.stdin`: its lock, held by the waiting thread below, would break an orderly exit."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(0, 65536) or _end_now()
+    return line
+
+
+def _end_at_eof() -> None:
+    """The parent holds the other end of standard input and never writes again: its end means ours."""
+    while os.read(0, 4096):
+        pass
+    _end_now()
+
+
+def _end_now() -> NoReturn:
+    os._exit(0)

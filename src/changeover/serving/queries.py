@@ -1,0 +1,166 @@
+"""Every query on deployments, bundles and variants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from changeover.core.errors import UnknownModelError, nearest
+from changeover.serving.bundles import Bundle
+from changeover.serving.variants import Variant
+from changeover.store.schema import bundles, deployments, variants
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A bundle's engine part, running (or to be run) under a name."""
+
+    name: str
+    backend: str
+    model: str
+    options: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    """What the engine contributes to a bundle."""
+    desired: str
+    """`running` or `stopped`."""
+    created_by: str
+    created_at: datetime
+    state: str
+    """What the supervisor last saw."""
+    detail: str
+    pid: int | None
+    restarts: int
+    memory_bytes: int | None
+    updated_at: datetime
+
+
+_DEPLOYMENT_FIELDS = [field.name for field in fields(Deployment)]
+
+
+def all_deployments(connection: Connection) -> list[Deployment]:
+    rows = connection.execute(select(deployments).order_by(deployments.c.name))
+    return [_deployment(row) for row in rows]
+
+
+def find_deployment(connection: Connection, name: str) -> Deployment:
+    """Get a deployment by name, or say which there are."""
+    row = connection.execute(select(deployments).where(deployments.c.name == name)).first()
+    if row is None:
+        known = connection.execute(select(deployments.c.name)).scalars()
+        raise UnknownModelError(f"No deployment named `{name}`. {nearest(name, known)}")
+    return _deployment(row)
+
+
+def has_deployment(connection: Connection, name: str) -> bool:
+    found = connection.execute(select(deployments.c.name).where(deployments.c.name == name)).first()
+    return found is not None
+
+
+def add_deployment(
+    connection: Connection,
+    *,
+    name: str,
+    backend: str,
+    model: str,
+    options: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    actor: str,
+    now: datetime,
+) -> None:
+    """Ask for a deployment. The running system starts it when it sees the row."""
+    connection.execute(
+        insert(deployments).values(
+            name=name,
+            backend=backend,
+            model=model,
+            options=dict(options),
+            engine=dict(engine),
+            desired="running",
+            created_by=actor,
+            created_at=now,
+            state="waiting",
+            detail="not started yet",
+            restarts=0,
+            updated_at=now,
+        )
+    )
+
+
+def want(connection: Connection, name: str, desired: str, now: datetime) -> None:
+    """Ask for a deployment to run or to stop."""
+    connection.execute(update(deployments).where(deployments.c.name == name).values(desired=desired, updated_at=now))
+
+
+def note_engine(connection: Connection, name: str, engine: Mapping[str, Any]) -> None:
+    """Write down that the engine behind a deployment is another one now."""
+    connection.execute(update(deployments).where(deployments.c.name == name).values(engine=dict(engine)))
+
+
+def note_state(
+    connection: Connection,
+    name: str,
+    *,
+    state: str,
+    detail: str,
+    pid: int | None,
+    restarts: int,
+    memory_bytes: int | None,
+    now: datetime,
+) -> None:
+    """Write down what the supervisor sees."""
+    connection.execute(
+        update(deployments)
+        .where(deployments.c.name == name)
+        .values(state=state, detail=detail, pid=pid, restarts=restarts, memory_bytes=memory_bytes, updated_at=now)
+    )
+
+
+def forget_states(connection: Connection, now: datetime) -> None:
+    """Forget what an earlier process saw: its engines are gone."""
+    connection.execute(
+        update(deployments).values(
+            state="waiting", detail="not started yet", pid=None, restarts=0, memory_bytes=None, updated_at=now
+        )
+    )
+
+
+def keep_variant(connection: Connection, variant: Variant, now: datetime) -> Variant:
+    """Write a variant and its bundle unless they are there."""
+    digest = variant.bundle.digest
+    if connection.execute(select(bundles.c.digest).where(bundles.c.digest == digest)).first() is None:
+        connection.execute(insert(bundles).values(digest=digest, document=variant.bundle.document(), created_at=now))
+    if connection.execute(select(variants.c.id).where(variants.c.id == variant.id)).first() is None:
+        connection.execute(
+            insert(variants).values(
+                id=variant.id, task=variant.task, deployment=variant.deployment, bundle=digest, created_at=now
+            )
+        )
+    return variant
+
+
+def load_variants(connection: Connection, ids: Iterable[str]) -> dict[str, Variant]:
+    """Variants by id, with their bundles. Ids that are not there are left out."""
+    joined = variants.join(bundles, variants.c.bundle == bundles.c.digest)
+    rows = connection.execute(
+        select(variants.c.id, variants.c.task, variants.c.deployment, bundles.c.document)
+        .select_from(joined)
+        .where(variants.c.id.in_(list(ids)))
+    )
+    return {
+        row.id: Variant(id=row.id, task=row.task, deployment=row.deployment, bundle=Bundle.from_document(row.document))
+        for row in rows
+    }
+
+
+def find_variants(connection: Connection, deployment: str) -> list[Variant]:
+    """Every variant on a deployment."""
+    ids = connection.execute(select(variants.c.id).where(variants.c.deployment == deployment)).scalars().all()
+    return list(load_variants(connection, ids).values())
+
+
+def _deployment(row: Row[Any]) -> Deployment:
+    return Deployment(**{name: getattr(row, name) for name in _DEPLOYMENT_FIELDS})

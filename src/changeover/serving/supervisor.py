@@ -1,0 +1,144 @@
+"""The supervisor: all engines of this process, by deployment. The gateway asks it for addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import aiohttp
+
+from changeover.core.clock import Clock
+from changeover.core.errors import ConfigError, EngineError, nearest
+from changeover.serving.backends import BACKENDS, Backend
+from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings, Timing
+from changeover.serving.plan import BackendName, EnginePlan
+from changeover.serving.upstream import Upstream, make_session
+
+__all__ = ["DeploymentStatus", "Supervisor", "Timing"]
+
+
+class Supervisor:
+    """Starts engines, keeps them running, stops them. One per process, used from one event loop.
+
+    That loop's thread must not end before the process: to the kernel, it is the parent that engines die with.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        log_dir: Path,
+        on_change: Callable[[DeploymentStatus], None] | None = None,
+        *,
+        backends: Mapping[BackendName, Backend] = BACKENDS,
+        environment: Mapping[str, str] | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        """Set up; nothing runs yet.
+
+        Args:
+            clock: For the time between restarts and for `started_at`.
+            log_dir: Gets one file per deployment; is made when needed.
+            on_change: Called in the event loop at every change of state; must not block.
+            backends: How each kind of engine is launched.
+            environment: Where keys of other servers are looked up, and what engines inherit parts of; None: our own.
+            timing: How patient to be.
+        """
+        self._clock = clock
+        self._log_dir = log_dir.absolute()
+        self._on_change = on_change or _nobody
+        self._backends = backends
+        self._environment = os.environ if environment is None else environment
+        self._timing = timing or Timing()
+        self._session: aiohttp.ClientSession | None = None
+        self._keepers: dict[str, Keeper] = {}
+
+    async def ensure(self, plan: EnginePlan) -> None:
+        """Start a deployment and keep it running; nothing happens if it runs already.
+
+        Returns at once, except after a deployment that is being stopped. One that failed or was stopped starts
+        afresh, with this plan.
+
+        Raises:
+            ConfigError: It runs with another plan.
+        """
+        while (keeper := self._keepers.get(plan.deployment)) is not None and not keeper.ended:
+            if keeper.stopping:
+                await keeper.wait_stopped()
+                continue
+            if keeper.plan.same_as(plan):
+                return
+            raise ConfigError(
+                f"`{plan.deployment}` already runs with another plan. Stop it first, or choose another name."
+            )
+        if self._session is None:
+            self._session = make_session()
+        around = Surroundings(
+            clock=self._clock,
+            session=self._session,
+            log_dir=self._log_dir,
+            environment=self._environment,
+            timing=self._timing,
+            on_change=self._on_change,
+        )
+        self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)
+
+    async def stop(self, name: str, drain_s: float = 30.0) -> None:
+        """Stop a deployment once its requests are answered, or after `drain_s` whatever is in flight.
+
+        New requests are not sent there from now on.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        keeper = self._keeper(name)
+        await keeper.drain(drain_s)
+        await keeper.stop()
+
+    def upstream(self, name: str) -> Upstream | None:
+        """The address of a deployment; None if it cannot answer now, or there is none."""
+        keeper = self._keepers.get(name)
+        return None if keeper is None else keeper.upstream
+
+    def status(self, name: str) -> DeploymentStatus:
+        """What is known of a deployment.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        return self._keeper(name).status()
+
+    def statuses(self) -> list[DeploymentStatus]:
+        """All deployments, by name."""
+        return [keeper.status() for _, keeper in sorted(self._keepers.items())]
+
+    async def wait_ready(self, name: str, timeout_s: float) -> None:
+        """Wait until a deployment can answer.
+
+        Raises:
+            EngineError: It was given up or stopped, or is not ready after `timeout_s`; says what its engine said.
+        """
+        keeper = self._keeper(name)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await keeper.wait_ready()
+        except TimeoutError:
+            raise EngineError(f"Not ready within {timeout_s:g} s: {keeper.explained()}") from None
+
+    async def close(self) -> None:
+        """Stop everything, without waiting for requests. The supervisor can be used again."""
+        await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _keeper(self, name: str) -> Keeper:
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            raise EngineError(f"No deployment named `{name}` runs here. {nearest(name, self._keepers)}")
+        return keeper
+
+
+def _nobody(status: DeploymentStatus) -> None:
+    """Listens to no change."""

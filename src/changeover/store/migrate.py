@@ -1,0 +1,34 @@
+"""Bringing a database to this code's schema, with Alembic."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from changeover.core.errors import StoreError
+from changeover.store.engine import Store
+from changeover.store.schema import REVISION
+
+
+def migrate(store: Store) -> bool:
+    """Upgrade the store to `REVISION`; True if anything was done.
+
+    Raises:
+        StoreError: The store is newer than this code.
+    """
+    found = store.revision()
+    if found == REVISION:
+        return False
+    if found is not None and found > REVISION:
+        raise StoreError(
+            f"The store has schema `{found}`, newer than this changeover's `{REVISION}`. Upgrade changeover."
+        )
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(files("changeover.store") / "migrations"))))
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return True

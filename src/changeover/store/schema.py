@@ -1,0 +1,239 @@
+"""Every table of the installation, once, for SQLite and PostgreSQL.
+
+Rows of `bundles`, `variants`, `routes`, `rollout_events`, `answers`, `scores`, `comparison_samples` and `exchanges`
+are never edited. Each room's queries stand in its own `queries.py`; nobody else writes SQL.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The migration this code is written for."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in, aware UTC datetimes out, on databases that forget the zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(80), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("name", String(120), primary_key=True),
+    Column("backend", String(20), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("engine", JSON, nullable=False),
+    Column("desired", String(10), nullable=False),
+    Column("created_by", String(80), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # What the supervisor last saw. Advice for readers, never read back to decide.
+    Column("state", String(20), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("pid", Integer),
+    Column("restarts", Integer, nullable=False),
+    Column("memory_bytes", BigInteger),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+bundles = Table(
+    "bundles",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+variants = Table(
+    "variants",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("task", String(80), nullable=False),
+    Column("deployment", String(120), nullable=False),
+    Column("bundle", String(64), ForeignKey("bundles.digest"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+routes = Table(
+    "routes",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=True),
+    Column("task", String(80), nullable=False),
+    Column("incumbent", String(12), ForeignKey("variants.id"), nullable=False),
+    Column("candidate", String(12), ForeignKey("variants.id")),
+    Column("former", String(12), ForeignKey("variants.id")),
+    Column("candidate_weight", Float, nullable=False),
+    Column("salt", String(40), nullable=False),
+    Column("action", String(20), nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("rollout", Integer),
+    Column("comparison", String(40)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("routes_by_task", "task", "revision"),
+    sqlite_autoincrement=True,
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("task", String(80), nullable=False),
+    Column("incumbent", String(12), ForeignKey("variants.id"), nullable=False),
+    Column("candidate", String(12), ForeignKey("variants.id"), nullable=False),
+    Column("comparison", String(40)),
+    Column("plan", JSON, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("step_started_at", UtcDateTime, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Index("rollouts_by_state", "state"),
+    sqlite_autoincrement=True,
+)
+
+rollout_events = Table(
+    "rollout_events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False, index=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("action", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("revision", Integer),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("bundle", String(64), nullable=False),
+    Column("sample", String(64), nullable=False),
+    Column("repeat", Integer, nullable=False),
+    Column("text", Text),
+    Column("error", Text),
+    Column("finish_reason", String(20)),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("duration_ms", Float, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("bundle", "sample", "repeat", name="one_answer"),
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("answer", Integer, ForeignKey("answers.id"), primary_key=True),
+    Column("scorer", String(64), primary_key=True),
+    Column("value", Float, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("error", Text),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("task", String(80), nullable=False),
+    Column("incumbent", String(12), ForeignKey("variants.id"), nullable=False),
+    Column("candidate", String(12), ForeignKey("variants.id"), nullable=False),
+    Column("dataset", String(64), nullable=False),
+    Column("scorer", String(64), nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("verdict", String(20)),
+    Column("summary", JSON),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Index("comparisons_by_task", "task", "started_at"),
+)
+
+comparison_samples = Table(
+    "comparison_samples",
+    metadata,
+    Column("comparison", String(40), ForeignKey("comparisons.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("sample", String(64), nullable=False),
+    Column("sample_id", String(200), nullable=False),
+    Column("incumbent_answer", Integer, ForeignKey("answers.id"), nullable=False),
+    Column("candidate_answer", Integer, ForeignKey("answers.id"), nullable=False),
+    Column("incumbent_score", Float, nullable=False),
+    Column("candidate_score", Float, nullable=False),
+    Column("evidence", JSON, nullable=False),
+)
+
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("task", String(80), nullable=False),
+    Column("revision", Integer),
+    Column("variant", String(12)),
+    Column("deployment", String(120)),
+    Column("side", String(10)),
+    Column("key", String(40)),
+    Column("internal", Boolean, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("error", String(40)),
+    Column("error_source", String(10)),
+    Column("truncated", Boolean, nullable=False),
+    Column("abandoned", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failed_variants", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("duration_ms", Float, nullable=False),
+    Column("first_chunk_ms", Float),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("request", Text),
+    Column("response", Text),
+    Index("exchanges_by_task", "task", "started_at"),
+    Index("exchanges_by_variant", "variant", "started_at"),
+)

@@ -1,0 +1,1 @@
+"""What applications ask for: tasks, and the routes that say who answers them."""

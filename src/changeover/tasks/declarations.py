@@ -1,0 +1,146 @@
+"""Tasks as people declare them: one TOML file each, checked whole when it is read.
+
+Read by the gateway (contract, limits), the evals (dataset, scorer, gate) and the rollouts (gate, steps).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from changeover.core import toml
+from changeover.core.errors import ConfigError, UnknownTaskError, nearest
+
+TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+Record = Literal["full", "metadata", "off"]
+
+
+class ScorerDeclaration(toml.Declared):
+    """How an answer of this task is scored, 0 to 1. Names and options: docs, reference of scorers."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class GateDeclaration(toml.Declared):
+    """What the evidence must show before a candidate may take over."""
+
+    margin: float = Field(default=0.05, gt=0, lt=1)
+    """Largest loss of the score that is accepted, share of the score, 0 to 1."""
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance to pass a candidate that is worse by the margin or more."""
+    beta: float = Field(default=0.10, gt=0, lt=0.5)
+    """Chance to refuse one that is as good."""
+    max_samples: int | None = Field(default=None, ge=1)
+    """Stop undecided after so many; None: the whole dataset."""
+    max_failed_share: float = Field(default=0.1, ge=0, le=1)
+    """A run in which a larger share of samples could not be answered or scored ends inconclusive."""
+
+
+class StepDeclaration(toml.Declared):
+    """One stage of a canary."""
+
+    canary: float = Field(gt=0, lt=1)
+    """Share of requests that the candidate answers."""
+    requests: int = Field(default=20, ge=1)
+    """Answered by the candidate in this step before the next one may begin."""
+    hold_s: float = Field(default=0, ge=0)
+    """Shortest time in this step."""
+
+
+class GuardDeclaration(toml.Declared):
+    """When a candidate is taken out again by itself."""
+
+    tolerated_failures: float = Field(default=0.03, ge=0.001, lt=1)
+    """Long-run share of failed requests that raises no alarm."""
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    """Chance of a false alarm over the whole canary."""
+
+
+class TaskDeclaration(toml.Declared):
+    """A file below `tasks/`. Its name, without the ending, is what applications put into `model`."""
+
+    description: str
+    prompt: str
+    """Text file beside this one: what every model is told first. May be empty."""
+    dataset: str
+    """JSONL file, relative to this one."""
+    first_incumbent: str
+    """Card of the library that answers until the first switch, or `echo`. Ignored once the task has a route."""
+    timeout_s: float = Field(default=60, gt=0, le=3600)
+    """From the request to the last byte of the answer."""
+    record: Record = "metadata"
+    """What is kept of each exchange: `full` content, `metadata` only, or nothing (`off`; counters only)."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Sampling defaults; a caller's own value wins."""
+    scorer: ScorerDeclaration
+    gate: GateDeclaration = GateDeclaration()
+    steps: tuple[StepDeclaration, ...] = (StepDeclaration(canary=0.05), StepDeclaration(canary=0.25, requests=50))
+    guard: GuardDeclaration = GuardDeclaration()
+    bake_s: float = Field(default=300, ge=0)
+    """After promotion the former incumbent stays ready and the guard stays on for so long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A declared task with the files it names."""
+
+    name: str
+    file: Path
+    declared: TaskDeclaration
+    prompt: str
+    prompt_name: str
+    dataset: Path
+
+
+def load_tasks(directory: Path) -> dict[str, Task]:
+    """Read every `*.toml` of a directory, by name.
+
+    Raises:
+        ConfigError: The directory or a file is missing, a declaration is wrong, or a canary goes down between steps.
+    """
+    if not directory.is_dir():
+        raise ConfigError(f"No directory `{directory}`. Declare tasks there, or set `tasks` in changeover.toml.")
+    tasks = {file.stem: load_task(file) for file in sorted(directory.glob("*.toml"))}
+    if not tasks:
+        raise ConfigError(f"`{directory}` declares no task. Add one, such as `summarise.toml`.")
+    return tasks
+
+
+def load_task(file: Path) -> Task:
+    """Read one declaration and its prompt."""
+    if not TASK_NAME.fullmatch(file.stem):
+        raise ConfigError(f"{file}: a task's name has lower-case letters, digits, `.`, `_` and `-`, at most 64.")
+    declared = toml.load(TaskDeclaration, file)
+    weights = [step.canary for step in declared.steps]
+    if weights != sorted(weights):
+        raise ConfigError(f"{file}: `steps`: the canary share goes down ({weights}). List the steps in rising order.")
+    prompt_file = file.parent / declared.prompt
+    try:
+        prompt = prompt_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(
+            f"{file}: `prompt`: cannot read `{declared.prompt}`: {exc}. Create it beside the task."
+        ) from exc
+    return Task(
+        name=file.stem,
+        file=file,
+        declared=declared,
+        prompt=prompt,
+        prompt_name=prompt_file.name.removesuffix(".prompt.md"),
+        dataset=(file.parent / declared.dataset).resolve(),
+    )
+
+
+def find_task(tasks: Mapping[str, Task], name: str) -> Task:
+    """Get a task by name, or say which there are."""
+    try:
+        return tasks[name]
+    except KeyError:
+        raise UnknownTaskError(f"No task named `{name}`. {nearest(name, tasks)}") from None

@@ -1,0 +1,52 @@
+"""Exchanges: one recorded request and its answer. The gateway writes them; evals and rollouts read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from changeover.tasks.routes import Side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """What is kept of one request. Never holds a key, a header or an engine's secret."""
+
+    id: str
+    task: str
+    revision: int | None
+    variant: str | None
+    """Who answered; None if nobody did."""
+    deployment: str | None
+    side: Side | None
+    key: str | None
+    """Id of the caller's key, not the key."""
+    internal: bool
+    """Made by an evaluation, charged to nobody."""
+    stream: bool
+    status: int
+    error: str | None
+    error_source: str | None
+    truncated: bool
+    """The answer broke off after its first byte."""
+    abandoned: bool
+    """The caller went away before the end."""
+    attempts: int
+    failed_variants: tuple[str, ...]
+    """Variants that were asked first and failed; the caller did not notice."""
+    started_at: datetime
+    duration_ms: float
+    first_chunk_ms: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    request: str | None = None
+    response: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """How the requests that a variant was asked ended."""
+
+    asked: int
+    failed: int
+    """Of `asked`: an error, a broken stream, or an answer that somebody else had to give."""

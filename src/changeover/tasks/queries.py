@@ -1,0 +1,122 @@
+"""Every query on routes and exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Integer, Row, and_, cast, func, insert, not_, or_, select
+
+from changeover.store.schema import exchanges, routes
+from changeover.tasks.exchanges import Exchange, Outcomes
+from changeover.tasks.routes import Route
+
+_ROUTE_FIELDS = tuple(field.name for field in fields(Route))
+_EXCHANGE_FIELDS = tuple(field.name for field in fields(Exchange))
+
+
+def latest_revision(connection: Connection) -> int:
+    """Number of the newest revision of any task, 0 before the first: what a gateway polls."""
+    return connection.execute(select(func.coalesce(func.max(routes.c.revision), 0))).scalar_one()
+
+
+def current_routes(connection: Connection) -> dict[str, Route]:
+    """The newest revision of every task."""
+    newest = select(func.max(routes.c.revision)).group_by(routes.c.task)
+    rows = connection.execute(select(routes).where(routes.c.revision.in_(newest)))
+    return {route.task: route for route in map(_route, rows)}
+
+
+def current_route(connection: Connection, task: str) -> Route | None:
+    """The newest revision of one task."""
+    rows = connection.execute(select(routes).where(routes.c.task == task).order_by(routes.c.revision.desc()).limit(1))
+    row = rows.first()
+    return None if row is None else _route(row)
+
+
+def append_route(connection: Connection, route: Route) -> Route:
+    """Write the next revision of a task and return it with its number."""
+    values = asdict(route)
+    del values["revision"]
+    key = connection.execute(insert(routes).values(**values)).inserted_primary_key
+    assert key is not None
+    return replace(route, revision=int(key[0]))
+
+
+def route_history(connection: Connection, task: str, limit: int = 100) -> list[Route]:
+    """Revisions of one task, newest first."""
+    rows = connection.execute(
+        select(routes).where(routes.c.task == task).order_by(routes.c.revision.desc()).limit(limit)
+    )
+    return [_route(row) for row in rows]
+
+
+def add_exchanges(connection: Connection, batch: Iterable[Exchange]) -> None:
+    """Write exchanges. One that is there already (a batch tried twice) is left as it is."""
+    values = [_exchange_values(exchange) for exchange in batch]
+    if not values:
+        return
+    ids = [value["id"] for value in values]
+    known = set(connection.execute(select(exchanges.c.id).where(exchanges.c.id.in_(ids))).scalars())
+    fresh = [value for value in values if value["id"] not in known]
+    if fresh:
+        connection.execute(insert(exchanges), fresh)
+
+
+def outcomes(connection: Connection, task: str, variant: str, since: datetime) -> Outcomes:
+    """Count what happened to the requests of applications that a variant was asked.
+
+    A request that another variant answered in its place is a failure: the caller did not notice, the guard does.
+    One that its caller gave up, or that the caller itself got wrong (4xx), says nothing and is left out.
+    """
+    stepped_in = exchanges.c.failed_variants.contains(variant)
+    answered = and_(exchanges.c.variant == variant, exchanges.c.abandoned.is_(False))
+    wrong_request = and_(exchanges.c.status >= 400, exchanges.c.status < 500)
+    failed = or_(stepped_in, exchanges.c.status >= 500, exchanges.c.truncated)
+    row = connection.execute(
+        select(func.count(), func.coalesce(func.sum(cast(failed, Integer)), 0)).where(
+            exchanges.c.task == task,
+            exchanges.c.started_at >= since,
+            exchanges.c.internal.is_(False),
+            or_(stepped_in, and_(answered, not_(wrong_request))),
+        )
+    ).one()
+    return Outcomes(asked=int(row[0]), failed=int(row[1]))
+
+
+def traffic(connection: Connection, task: str, since: datetime) -> dict[str, int]:
+    """Counts of a task's requests from applications: requests, failed, truncated."""
+    failed = func.sum(cast(exchanges.c.status >= 500, Integer))
+    truncated = func.sum(cast(exchanges.c.truncated, Integer))
+    row = connection.execute(
+        select(func.count(), func.coalesce(failed, 0), func.coalesce(truncated, 0)).where(
+            exchanges.c.task == task, exchanges.c.started_at >= since, exchanges.c.internal.is_(False)
+        )
+    ).one()
+    return {"requests": int(row[0]), "failed_requests": int(row[1]), "truncated_streams": int(row[2])}
+
+
+def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequence[Exchange]:
+    """The newest exchanges of a task."""
+    rows = connection.execute(
+        select(exchanges).where(exchanges.c.task == task).order_by(exchanges.c.started_at.desc()).limit(limit)
+    )
+    return [_exchange(row) for row in rows]
+
+
+def _route(row: Row[Any]) -> Route:
+    return Route(**{name: getattr(row, name) for name in _ROUTE_FIELDS})
+
+
+def _exchange_values(exchange: Exchange) -> dict[str, Any]:
+    values = {name: getattr(exchange, name) for name in _EXCHANGE_FIELDS}
+    values["failed_variants"] = " ".join(exchange.failed_variants)
+    return values
+
+
+def _exchange(row: Row[Any]) -> Exchange:
+    values = {name: getattr(row, name) for name in _EXCHANGE_FIELDS}
+    values["failed_variants"] = tuple(values["failed_variants"].split())
+    return Exchange(**values)

@@ -1,0 +1,40 @@
+import doctest
+import re
+
+from changeover.core import digest, errors, ids
+from changeover.core.errors import ChangeoverError, nearest
+
+
+def test_ids_are_unique_and_sort_by_time() -> None:
+    made = [ids.new_id("req") for _ in range(2000)]
+    assert len(set(made)) == 2000
+    assert all(re.fullmatch(r"req_[0-9a-z]{10}-[0-9a-z]{8}", id) for id in made)
+    stamps = [id.split("-")[0] for id in made]
+    assert stamps == sorted(stamps)
+
+
+def test_secrets_differ_and_are_long() -> None:
+    one, other = ids.new_secret("co"), ids.new_secret("co")
+    assert one != other
+    assert len(one) > 40
+
+
+def test_nearest_names_the_likely_one_first() -> None:
+    assert nearest("cod", ["code", "summarise"]) == "Did you mean `code`? Known: code, summarise."
+    assert nearest("zzz", ["code"]) == "Known: code."
+
+
+def test_the_tree_at_the_top_of_the_errors_module_names_every_class() -> None:
+    drawn = set(re.findall(r"(\w+Error_?)\s", errors.__doc__ or ""))
+    kinds = {ChangeoverError}
+    waiting = [ChangeoverError]
+    while waiting:
+        found = waiting.pop().__subclasses__()
+        kinds |= set(found)
+        waiting += found
+    assert {kind.__name__ for kind in kinds if kind.__module__ == errors.__name__} == drawn
+
+
+def test_docstring_examples_run() -> None:
+    for module in (digest, errors):
+        assert doctest.testmod(module).failed == 0

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from changeover.core import toml
+from changeover.core.errors import ConfigError
+
+
+class Gate(toml.Declared):
+    margin: float = 0.05
+
+
+class Task(toml.Declared):
+    name: str
+    gates: tuple[Gate, ...] = ()
+    gate: Gate | None = None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('name = "a"\n[[gates]]\nmargn = 1', "`gates[0].margn`: unknown key. Did you mean `margin`? Known: margin."),
+        ('name = "a"\n[gate]\nmargn = 1', "`gate.margn`: unknown key. Did you mean `margin`?"),
+        ('nmae = "a"\nname = "b"', "`nmae`: unknown key. Did you mean `name`?"),
+        ("gates = []", "`name`: missing. Add it."),
+        ('name = "a"\ngate = { margin = "wide" }', "`gate.margin` = `wide`"),
+        ("name = \nother = 1", "line 1"),
+    ],
+)
+def test_a_wrong_file_is_one_error_that_names_file_key_and_nearest(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "task.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        toml.load(Task, file)
+    assert said in caught.value.message
+    assert str(file) in caught.value.message
+
+
+def test_a_file_that_is_missing_or_not_text_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No file"):
+        toml.load(Task, tmp_path / "absent.toml")
+    (tmp_path / "binary.toml").write_bytes(b'name = "\xff\xfe"')
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        toml.load(Task, tmp_path / "binary.toml")

@@ -1,0 +1,352 @@
+"""The sequential tests keep their promises: exactly for short streams, by simulation for long ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+
+from changeover.evals.sequential import (
+    PROCESSES,
+    BadEventGuard,
+    BatchTest,
+    PairedTest,
+    TestPlan,
+    bad_event_evidence,
+    detectable_loss,
+    fixed_n,
+    log_optimal_bets,
+    mcnemar_mid_p,
+)
+
+MARGIN = 0.2
+
+OUTCOMES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+NULL_BOUNDARY = {
+    "no_worse": (
+        {-1.0: 0.2, 0.0: 0.8},
+        {-1.0: 0.4, 0.0: 0.4, 1.0: 0.2},
+        {-1.0: 0.6, 1.0: 0.4},
+        {-0.5: 0.5, 0.0: 0.4, 0.5: 0.1},
+    ),
+    "futility": ({0.0: 1.0}, {-1.0: 0.5, 1.0: 0.5}, {-1.0: 0.1, 0.0: 0.7, 0.5: 0.2}),
+    "better": ({0.0: 1.0}, {-1.0: 0.5, 1.0: 0.5}, {-0.5: 0.2, 0.0: 0.7, 1.0: 0.1}),
+    "worse": ({-1.0: 0.2, 0.0: 0.8}, {-1.0: 0.6, 1.0: 0.4}, {-1.0: 0.15, -0.5: 0.2, 0.0: 0.6, 1.0: 0.05}),
+}
+"""For each process, distributions of the difference that lie exactly on the edge of its null."""
+
+DEEPER = {"no_worse": -0.3, "futility": 0.3, "better": -0.3, "worse": 0.3}
+"""Which way a shift leads into the null."""
+
+
+def _all_paths(outcomes: tuple[float, ...], length: int) -> np.ndarray:
+    """Every stream of that length in lexicographic order, shape (length, paths)."""
+    return np.array(list(itertools.product(outcomes, repeat=length))).T
+
+
+def _e_values_along(paths: np.ndarray, plan: TestPlan) -> np.ndarray:
+    """E-values before the first sample and after each, shape (length + 1, processes, paths)."""
+    batch = BatchTest(plan, paths.shape[1])
+    return np.array([batch.e_values(), *(batch.update(step) for step in paths)])
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_capital_is_a_fair_game_on_the_edge_of_its_null_whatever_came_before(process: str) -> None:
+    length = 5
+    paths = _all_paths(OUTCOMES, length)
+    along = _e_values_along(paths, TestPlan(margin=MARGIN))[:, PROCESSES.index(process)]
+    for distribution in NULL_BOUNDARY[process]:
+        chances = np.array([distribution.get(outcome, 0.0) for outcome in OUTCOMES])
+        for step in range(length):
+            later = len(OUTCOMES) ** (length - step - 1)
+            now = along[step].reshape(-1, len(OUTCOMES), later)[:, 0, 0]
+            following = along[step + 1].reshape(-1, len(OUTCOMES), later)[:, :, 0] @ chances
+            np.testing.assert_allclose(following, now, rtol=1e-12)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_capital_shrinks_inside_its_null(process: str) -> None:
+    outcomes = (-1.0, 0.0, 1.0)
+    paths = _all_paths(outcomes, 6)
+    along = _e_values_along(paths, TestPlan(margin=MARGIN))[:, PROCESSES.index(process)]
+    mean = {"no_worse": -MARGIN, "futility": 0.0, "better": 0.0, "worse": -MARGIN}[process] + DEEPER[process]
+    chances = {-1.0: (0.6 - mean) / 2, 0.0: 0.4, 1.0: (0.6 + mean) / 2}
+    weight = np.prod(np.vectorize(chances.__getitem__)(paths), axis=0)
+    expected = along @ weight
+    assert np.all(np.diff(expected) < 0.0)
+    assert expected[0] == pytest.approx(1.0)
+
+
+def test_exact_chance_of_a_wrong_pass_is_within_alpha_for_every_short_stream() -> None:
+    plan = TestPlan(margin=0.4)
+    paths = _all_paths((-1.0, 0.0, 1.0), 8)
+    along = _e_values_along(paths, plan)[:, 0]
+    passed = (along >= 1 / plan.alpha).any(axis=0)
+    assert passed.any()
+    for lost, gained in ((0.4, 0.0), (0.5, 0.1), (0.7, 0.3)):
+        weight = np.prod(np.select([paths < 0, paths > 0], [lost, gained], 1 - lost - gained), axis=0)
+        assert weight[passed].sum() <= plan.alpha
+
+
+def _simulate(plan: TestPlan, discordance: float, mean: float, replications: int) -> tuple[float, float, float]:
+    """Share of passes and of fails, and mean number of samples."""
+    rng = np.random.default_rng(11)
+    batch = BatchTest(plan, replications, ("no_worse", "futility"))
+    used, passes, fails = 0.0, 0, 0
+    alive = replications
+    while alive:
+        draw = rng.random(alive)
+        wins = (discordance + mean) / 2
+        values = batch.update(np.where(draw < wins, 1.0, np.where(draw < discordance, -1.0, 0.0)))
+        go, no_go = values[0] >= 1 / plan.alpha, values[1] >= 1 / plan.beta
+        passes += int(go.sum())
+        fails += int((no_go & ~go).sum())
+        used += batch.samples * int((go | no_go).sum())
+        batch.keep(~(go | no_go))
+        alive = len(batch.discordance)
+    return passes / replications, fails / replications, used / replications
+
+
+def test_error_rates_and_power_hold_by_simulation_with_fewer_calls_than_a_fixed_number() -> None:
+    plan = TestPlan(margin=0.1)
+    wrong_go, _, _ = _simulate(plan, 0.3, -0.1, 1500)
+    power, wrong_no_go, samples = _simulate(plan, 0.3, 0.0, 1500)
+    _, _, clear = _simulate(plan, 0.4, 0.1, 1500)
+    noise = 3 * math.sqrt(0.05 * 0.95 / 1500)
+    assert wrong_go <= 0.05 + noise
+    assert wrong_no_go <= 0.10 + noise
+    assert power >= 0.90 - noise
+    assert samples < 0.8 * fixed_n(0.3, 0.1)
+    assert clear < 0.35 * fixed_n(0.3, 0.1)
+
+
+def test_one_paired_test_gives_what_a_batch_gives() -> None:
+    rng = np.random.default_rng(5)
+    plan = TestPlan(margin=0.05)
+    stream = rng.choice([-1.0, -0.25, 0.0, 0.75, 1.0], size=(40, 3))
+    batch, singles = BatchTest(plan, 3), [PairedTest(plan) for _ in range(3)]
+    for row in stream:
+        together = batch.update(row)
+        for column, (single, difference) in enumerate(zip(singles, row.tolist(), strict=True)):
+            seen = single.update(difference)
+            assert [getattr(seen, name) for name in PROCESSES] == pytest.approx(together[:, column].tolist())
+
+
+def test_bets_use_earlier_samples_only() -> None:
+    streams = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+    batch = BatchTest(TestPlan(margin=0.05), 2)
+    for step in (0, 1):
+        batch.update(streams[:, step])
+    np.testing.assert_array_equal(batch.bets()[..., 0], batch.bets()[..., 1])
+
+
+def test_closed_form_bet_is_the_maximiser_of_expected_log_capital() -> None:
+    for tie, gap, discordance in ((0.02, 0.02, 0.2), (0.02, 0.08, 0.1), (0.0, 0.05, 0.3), (-0.05, 0.1, 0.4)):
+        win = (discordance + gap - tie) / 2
+        grid = np.linspace(0.0, 0.75 / (1 - tie), 20_001)
+        growth = win * np.log1p(grid * (tie + 1)) + (discordance - win) * np.log1p(grid * (tie - 1))
+        growth += (1 - discordance) * np.log1p(grid * tie)
+        bet = log_optimal_bets(np.array(tie), np.array(gap), np.array(discordance))
+        assert float(bet) == pytest.approx(grid[growth.argmax()], abs=2e-4)
+
+
+@pytest.mark.parametrize("margin", [0.001, 0.02, 0.3, 0.6, 0.99])
+def test_no_sample_can_cost_more_than_three_quarters_of_the_capital(margin: float) -> None:
+    for difference in (-1.0, 0.0, 1.0):
+        batch = BatchTest(TestPlan(margin=margin), 1)
+        for _ in range(30):
+            before = batch.log_capital.copy()
+            batch.update(np.array([difference]))
+            assert np.all(batch.log_capital - before >= math.log(0.25) - 1e-12)
+
+
+def _run(differences: list[float], plan: TestPlan) -> PairedTest:
+    test = PairedTest(plan)
+    for difference in differences:
+        test.update(difference)
+    return test
+
+
+def test_a_clearly_better_candidate_passes_and_is_called_better() -> None:
+    evidence = _run([1.0, 1.0, 0.0, 1.0, 1.0] * 6, TestPlan(margin=0.05)).evidence
+    assert (evidence.verdict, evidence.shown, evidence.finished) == ("pass", "better", True)
+
+
+def test_an_equal_candidate_passes_as_no_worse_and_not_as_better() -> None:
+    evidence = _run([0.0] * 400, TestPlan(margin=0.05)).evidence
+    assert (evidence.verdict, evidence.shown) == ("pass", "no worse")
+
+
+def test_a_clearly_worse_candidate_fails_and_is_called_worse() -> None:
+    evidence = _run([-1.0, 0.0, -1.0] * 20, TestPlan(margin=0.05)).evidence
+    assert (evidence.verdict, evidence.shown) == ("fail", "worse")
+
+
+def test_a_candidate_that_fails_before_the_loss_is_shown_is_not_as_good() -> None:
+    test = PairedTest(TestPlan(margin=0.05))
+    rng = random.Random(2)
+    while test.evidence.verdict == "inconclusive":
+        draw = rng.random()
+        test.update(-1.0 if draw < 0.2 else 1.0 if draw < 0.28 else 0.0)
+    assert (test.evidence.verdict, test.evidence.shown) == ("fail", "not as good")
+
+
+def test_running_out_of_samples_is_inconclusive_and_claims_nothing() -> None:
+    evidence = _run([1.0, -1.0, 0.0, 0.0] * 5, TestPlan(margin=0.02, max_samples=20)).evidence
+    assert (evidence.verdict, evidence.shown, evidence.finished) == ("inconclusive", None, True)
+
+
+def test_no_sample_at_all_is_inconclusive() -> None:
+    evidence = PairedTest(TestPlan(margin=0.02)).evidence
+    assert (evidence.samples, evidence.verdict, evidence.finished) == (0, "inconclusive", False)
+    assert [evidence.no_worse, evidence.futility, evidence.better, evidence.worse] == [1.0] * 4
+
+
+def test_a_verdict_stays_and_the_peak_never_falls() -> None:
+    test = _run([1.0] * 30, TestPlan(margin=0.05))
+    peak = test.evidence.peak.no_worse
+    for _ in range(60):
+        test.update(-1.0)
+    assert test.evidence.verdict == "pass"
+    assert test.evidence.no_worse < 1.0
+    assert test.evidence.peak.no_worse == peak
+
+
+def test_very_long_certain_streams_stay_finite() -> None:
+    evidence = _run([1.0] * 3000, TestPlan(margin=0.2)).evidence
+    assert math.isfinite(evidence.no_worse)
+    assert evidence.no_worse > 1e250
+    assert evidence.worse < 1e-250
+
+
+@pytest.mark.parametrize("difference", [1.0000001, -1.5, math.nan, math.inf, -math.inf])
+def test_differences_outside_the_score_range_are_refused_and_change_nothing(difference: float) -> None:
+    test = _run([0.0, 1.0], TestPlan(margin=0.05))
+    before = test.evidence
+    with pytest.raises(ValueError, match="not in -1 to 1"):
+        test.update(difference)
+    assert test.evidence == before
+    assert test.update(0.5) == _run([0.0, 1.0, 0.5], TestPlan(margin=0.05)).evidence
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"margin": 0.0},
+        {"margin": 1.0},
+        {"margin": math.nan},
+        {"margin": 0.1, "alpha": 0.0},
+        {"margin": 0.1, "beta": 1.0},
+        {"margin": 0.1, "max_samples": 0},
+    ],
+)
+def test_impossible_plans_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        TestPlan(**settings)  # type: ignore[arg-type]  # the point of the test
+
+
+def test_samples_left_falls_with_the_evidence_and_ends_at_zero() -> None:
+    test = PairedTest(TestPlan(margin=0.05))
+    assert test.samples_left() is None
+    estimates = []
+    while test.evidence.verdict == "inconclusive":
+        test.update([1.0, 0.0, 0.0, 0.0][test.evidence.samples % 4])
+        estimates.append(test.samples_left())
+    assert estimates[-1] == 0
+    assert estimates[7] is not None
+    assert estimates[7] < 4 * len(estimates)
+    assert estimates[7] > estimates[-5] > 0
+
+
+def test_fixed_n_reproduces_the_published_sizes() -> None:
+    assert [fixed_n(variance, 0.02) for variance in (0.224, 0.128, 0.032)] == [4796, 2741, 686]
+
+
+def test_detectable_loss_turns_fixed_n_round() -> None:
+    assert detectable_loss(0.224, 4796) == pytest.approx(0.02, rel=1e-3)
+    assert fixed_n(0.0, 0.1) == 1
+    with pytest.raises(ValueError, match="negative"):
+        fixed_n(-0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [(10, 2, (2 * (1 + 12 + 66) - 66) / 4096), (2, 10, 92 / 4096), (0, 0, 1.0), (5, 5, 1.0), (6, 0, 1 / 64)],
+)
+def test_mcnemar_mid_p_equals_the_sum_by_hand(gained: int, lost: int, p: float) -> None:
+    assert mcnemar_mid_p(gained, lost) == pytest.approx(p)
+
+
+def test_mcnemar_mid_p_of_large_counts_is_close_to_the_normal_value() -> None:
+    z = (5200 - 4800) / math.sqrt(10_000)
+    assert mcnemar_mid_p(5200, 4800) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.01)
+
+
+def test_guard_is_a_fair_game_at_the_tolerated_rate_and_shrinks_below_it() -> None:
+    for rate, expected in ((0.03, 1.0), (0.01, None)):
+        total = 0.0
+        for events in itertools.product((False, True), repeat=9):
+            guard = BadEventGuard(0.03)
+            chance = math.prod(rate if bad else 1 - rate for bad in events)
+            for bad in events:
+                guard.update(bad)
+            total += chance * guard.e_value
+        if expected is None:
+            assert total < 1.0
+        else:
+            assert total == pytest.approx(expected, rel=1e-12)
+
+
+def _requests_to_alarm(rate: float, seed: int, most: int) -> int | None:
+    guard, rng = BadEventGuard(0.03), random.Random(seed)
+    for request in range(1, most + 1):
+        guard.update(rng.random() < rate)
+        if guard.alarm:
+            return request
+    return None
+
+
+def test_guard_finds_a_broken_canary_within_few_requests_and_leaves_a_good_one_alone() -> None:
+    broken = sorted(_requests_to_alarm(0.5, seed, 200) or 10_000 for seed in range(100))
+    bad = sorted(_requests_to_alarm(0.2, seed, 400) or 10_000 for seed in range(100))
+    assert broken[50] <= 8
+    assert bad[50] <= 30
+    assert sum(_requests_to_alarm(0.02, seed, 1000) is not None for seed in range(40)) <= 2
+
+
+def test_guard_keeps_its_alarm_on() -> None:
+    guard = BadEventGuard(0.03)
+    for _ in range(10):
+        guard.update(True)
+    for _ in range(2000):
+        guard.update(False)
+    assert guard.alarm
+    assert guard.e_value < 1.0
+    assert (guard.events, guard.bad_events) == (2010, 10)
+
+
+def test_counts_alone_give_the_guards_evidence_whatever_the_order() -> None:
+    late, early = BadEventGuard(0.05), BadEventGuard(0.05)
+    for bad in [False] * 20 + [True] * 4:
+        late.update(bad)
+    for bad in [True] * 4 + [False] * 20:
+        early.update(bad)
+    assert late.e_value == early.e_value == bad_event_evidence(0.05, events=24, bad_events=4)
+    assert bad_event_evidence(0.05, events=0, bad_events=0) == pytest.approx(1.0)
+    assert math.isfinite(bad_event_evidence(0.001, events=100_000, bad_events=100_000))
+
+
+@pytest.mark.parametrize(("events", "bad_events"), [(3, 4), (-1, -1), (3, -1)])
+def test_impossible_counts_are_refused(events: int, bad_events: int) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        bad_event_evidence(0.03, events=events, bad_events=bad_events)
+
+
+@pytest.mark.parametrize(("tolerated", "alpha"), [(0.0, 0.01), (1.0, 0.01), (0.03, 0.0), (0.03, 1.0)])
+def test_guard_refuses_rates_outside_0_to_1(tolerated: float, alpha: float) -> None:
+    with pytest.raises(ValueError, match="above 0 and below 1"):
+        BadEventGuard(tolerated, alpha)

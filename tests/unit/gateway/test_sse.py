@@ -1,0 +1,46 @@
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from changeover.core.errors import UpstreamError
+from changeover.gateway.sse import events, payload, whole_events
+
+STREAM = b'data: {"model":"m","choices":[{"delta":{"content":"h\xc3\xa9 \\n\\n"}}]}\n\n: ping\n\ndata: {"a":1}\n\ndata: [DONE]\n\n'
+
+
+async def collect(chunks: list[bytes]) -> list[bytes]:
+    async def arriving() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return [block async for block in whole_events(arriving())]
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_however_a_stream_is_cut_on_the_way_the_same_whole_events_come_out(cuts: list[int]) -> None:
+    ends = [0, *sorted(cuts), len(STREAM)]
+    chunks = [STREAM[start:end] for start, end in itertools.pairwise(ends)]
+    blocks = asyncio.run(collect(chunks))
+    assert b"".join(blocks) == STREAM
+    assert all(block.endswith(b"\n\n") for block in blocks)
+
+
+def test_carriage_returns_are_understood_and_a_torn_event_is_a_failure() -> None:
+    assert asyncio.run(collect([b"data: {}\r\n\r\n"])) == [b"data: {}\n\n"]
+    with pytest.raises(UpstreamError, match="inside an event"):
+        asyncio.run(collect([b'data: {"a":1}\n\ndata: {"b"']))
+
+
+def test_payloads_are_objects_marks_or_errors() -> None:
+    first, ping, second, done = events(STREAM)
+    assert payload(first) is not None
+    assert payload(ping) is None
+    assert payload(second) == {"a": 1}
+    assert payload(done) is None
+    for wrong in (b"data: [1]", b"data: {", b'data: {"error":{"message":"x"}}', b"error: lost"):
+        with pytest.raises(UpstreamError):
+            payload(wrong)
