@@ -71,10 +71,10 @@ def open_written(directory: Path) -> Installation:
     return installation
 
 
-def deploy_echo(installation: Installation, name: str, **options: Any) -> Variant:
-    """Ask for another echo engine, and write its variant for the task `echo`."""
+def deploy_echo(installation: Installation, name: str, task: str = "echo", **options: Any) -> Variant:
+    """Ask for another echo engine, and write its variant for a task."""
     deploy(installation, EnginePlan(deployment=name, backend="echo", model=name, options=options), "test")
-    variant = declared_variant(installation, "echo", name)
+    variant = declared_variant(installation, task, name)
     with installation.store.write() as connection:
         return keep_variant(connection, variant, installation.clock.now())
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from changeover.app.installation import ECHO, Installation
 from changeover.app.local import OPERATOR_KEY_FILE, write_private
-from changeover.gateway.keys import Role, count_keys, issue_key
+from changeover.gateway.keys import Keyring, Role, count_keys, issue_key
 from changeover.library.cards import Card
 from changeover.library.pull import present
 from changeover.rollouts.actions import By
@@ -43,11 +45,18 @@ def missing_cards(installation: Installation) -> list[Card]:
 def first_keys(installation: Installation) -> str | None:
     """Make the operator's key of this machine, and the first application key, which is returned to be shown once."""
     file = installation.project.state / OPERATOR_KEY_FILE
-    if not file.exists():
+    if not _is_known(installation, file):
         write_private(file, _issue(installation, "local operator", "operator"))
     with installation.store.read() as connection:
         known = count_keys(connection, "application")
     return None if known else _issue(installation, "first", "application")
+
+
+def _is_known(installation: Installation, file: Path) -> bool:
+    """Whether a file holds a key of this store: not so after the store was put back from a backup, or made anew."""
+    keyring = Keyring()
+    keyring.reload(installation.store)
+    return file.is_file() and keyring.find(file.read_text()) is not None
 
 
 def _issue(installation: Installation, name: str, role: Role) -> str:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import aiohttp
 import msgspec
 
-from changeover.core.errors import NotReadyError, UpstreamError
+from changeover.core.errors import ChangeoverError, NotReadyError, UpstreamError
 
 TRANSPORT_TRIES = 6
 """Only for a gateway that is busy or an engine that is coming up; what a model says is never asked for again."""
@@ -43,8 +43,11 @@ class Caller:
     ) -> Reply:
         """Ask once, whole.
 
+        A model's failure is a reply with an `error`.
+
         Raises:
             NotReadyError: The gateway cannot be reached or has no engine for it; says nothing about the model.
+            ChangeoverError: The gateway refused the request itself; says nothing about the model either.
         """
         body = {"model": model, "messages": list(messages), **parameters}
         for left in reversed(range(TRANSPORT_TRIES)):
@@ -80,6 +83,10 @@ class Caller:
 
 def _reply(status: int, fields: Mapping[str, Any], duration_ms: float) -> Reply:
     if status != 200:
+        error = cast("dict[str, Any]", fields.get("error") or {})
+        if error.get("source") != "model":
+            # A wrong key or an unknown variant is our own mistake and must not count against a model.
+            raise ChangeoverError(f"The gateway refused an evaluation: {_error_text(fields)}")
         return Reply(text=None, error=_error_text(fields), duration_ms=duration_ms)
     choice = cast("dict[str, Any]", fields["choices"][0])
     usage = cast("dict[str, Any]", fields.get("usage") or {})

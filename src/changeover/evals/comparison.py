@@ -188,7 +188,7 @@ def describe(match: Match, tally: Tally, clock: Clock) -> Live:
         calls_new=tally.calls_new,
         calls_cached=tally.calls_cached,
         calls_fixed_n=2 * fixed_n(spread, tally.plan.margin, tally.plan.alpha, tally.plan.beta),
-        detectable_loss=detectable_loss(spread, count, tally.plan.alpha, tally.plan.beta) if count else None,
+        detectable_loss=detectable_loss(spread, count, tally.plan.alpha, tally.plan.beta) if spread else None,
         latency_ratio=_ratio(
             tally, lambda pair: pair.candidate.answer.duration_ms, lambda p: p.incumbent.answer.duration_ms
         ),

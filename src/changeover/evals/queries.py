@@ -15,7 +15,7 @@ from changeover.store.schema import answers, comparison_samples, comparisons, sc
 
 @dataclass(frozen=True, kw_only=True)
 class StoredAnswer:
-    """What a bundle answered to a sample, once; asked again only as another repeat."""
+    """What a bundle answered to a sample. The first one stands; it is asked again only after a failure."""
 
     id: int
     bundle: str
@@ -83,9 +83,17 @@ _SAMPLE_FIELDS = [field.name for field in fields(ComparedSample)]
 
 
 def find_answer(connection: Connection, bundle: str, sample: str, repeat: int) -> StoredAnswer | None:
-    """The cached answer of a bundle to a sample."""
+    """The cached answer of a bundle to a sample. A failure is never reused: it may have been a passing one."""
     row = connection.execute(
-        select(answers).where(answers.c.bundle == bundle, answers.c.sample == sample, answers.c.repeat == repeat)
+        select(answers)
+        .where(
+            answers.c.bundle == bundle,
+            answers.c.sample == sample,
+            answers.c.repeat == repeat,
+            answers.c.error.is_(None),
+        )
+        .order_by(answers.c.id)
+        .limit(1)
     ).first()
     return None if row is None else StoredAnswer(**{name: getattr(row, name) for name in _ANSWER_FIELDS})
 

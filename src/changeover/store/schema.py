@@ -25,7 +25,6 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    UniqueConstraint,
 )
 
 REVISION = "0001"
@@ -163,7 +162,7 @@ answers = Table(
     Column("completion_tokens", Integer),
     Column("duration_ms", Float, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    UniqueConstraint("bundle", "sample", "repeat", name="one_answer"),
+    Index("answers_by_bundle", "bundle", "sample", "repeat"),
 )
 
 scores = Table(

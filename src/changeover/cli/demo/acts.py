@@ -28,7 +28,7 @@ from changeover.tasks.queries import current_route
 
 SWITCHED = "code"
 """The task whose model is switched."""
-CHALLENGED = "summarise"
+CHALLENGED = "market-brief"
 """The task whose incumbent is challenged by a model a quarter of its size."""
 
 
@@ -103,7 +103,7 @@ async def _passes(stage: Stage, answer: str) -> bool:
 
 
 def compare_both(stage: Stage, larger: str | None) -> None:
-    """Two candidates, whichever way it goes: a better-known model for code, a smaller one for summaries."""
+    """Two candidates, whichever way it goes: a larger model for code, a smaller one for market briefs."""
     out.print("\n[bold]4  Evidence[/]  same samples, both models, until it is enough")
     better = stage.answering(CHALLENGED)
     smaller = stage.answering(SWITCHED)
@@ -111,7 +111,7 @@ def compare_both(stage: Stage, larger: str | None) -> None:
     _compare(stage, CHALLENGED, smaller)
     if larger is not None:
         ensure_running(stage.installation, larger)
-        _compare(stage, "market-brief", larger)
+        _compare(stage, "summarise", larger)
 
 
 def _compare(stage: Stage, task: str, candidate: str) -> None:

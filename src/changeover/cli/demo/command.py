@@ -22,7 +22,7 @@ from changeover.library.catalogue import Catalogue
 app = typer.Typer()
 
 SMALL, BETTER, LARGER = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
-SANDBOX_SECONDS = 60
+QUICKER_STEPS = {0.05: 0.1, 0.25: 0.5}
 
 
 @app.command()
@@ -47,10 +47,19 @@ def demo(
         out.print(f"  {card.id:<30} {path.stat().st_size / (1 << 20):>6.0f} MiB  {card.licence.id:<11} digest verified")
     shutil.rmtree(directory, ignore_errors=True)
     make_project(directory, port=0)
+    _quicken(directory / "tasks" / "code.toml")
     report = _play(directory, full)
     Path(REPORT_FILE).write_text(report.to_json())
     print_json(report) if as_json else print_summary(report, directory)
     end(EXIT_PASS if report.failed_requests == report.truncated_streams == 0 else EXIT_FAIL)
+
+
+def _quicken(task: Path) -> None:
+    """Give the candidate larger shares than a bank would, so that the canary takes a minute and not an afternoon."""
+    text = task.read_text()
+    for declared, quicker in QUICKER_STEPS.items():
+        text = text.replace(f"canary = {declared}", f"canary = {quicker}")
+    task.write_text(text)
 
 
 def _play(directory: Path, full: bool) -> Report:

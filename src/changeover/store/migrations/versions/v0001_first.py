@@ -29,8 +29,8 @@ def upgrade() -> None:
         sa.Column("duration_ms", sa.Float(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("bundle", "sample", "repeat", name="one_answer"),
     )
+    op.create_index("answers_by_bundle", "answers", ["bundle", "sample", "repeat"], unique=False)
     op.create_table(
         "bundles",
         sa.Column("digest", sa.String(length=64), nullable=False),

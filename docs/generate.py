@@ -1,0 +1,305 @@
+"""Writes the generated pages of `docs/reference/` from the code they describe; a test compares them with it.
+
+python -m docs.generate
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from changeover.cli.main import COMMANDS
+from changeover.core import errors
+from changeover.core.errors import ChangeoverError
+from changeover.core.settings import Settings
+from changeover.evals.scorers import SCORERS
+from changeover.serving.plan import EchoOptions, LocalOptions, OpenAIOptions
+from changeover.tasks.declarations import TaskDeclaration
+
+REFERENCE = Path(__file__).parent / "reference"
+MARK = "<!-- Written by `make docs` from the code. Edit the code's docstrings, not this page. -->"
+KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table", tuple: "list"}
+BOUNDS = {
+    "gt": "above {}",
+    "ge": "{} or more",
+    "lt": "below {}",
+    "le": "at most {}",
+    "max_length": "at most {} characters",
+}
+GENERIC_OPTIONS = frozenset({"install_completion", "show_completion", "help"})
+"""On every command, and about the shell."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a declaration, as a page shows it."""
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+
+
+def configuration() -> str:
+    """Every key of the files that people write, and of engines."""
+    parts = [
+        "# Configuration",
+        "`changeover.toml` says where things are, a file below `tasks/` declares one task. Unknown keys are refused, "
+        "with the nearest known one. [changeover.example.toml](../../changeover.example.toml) is the first of them with "
+        "every key, to copy from; [Your own task](../guides/own-task.md) writes one of the second.",
+        "## `changeover.toml`",
+        *_tables(Settings),
+        "## `tasks/NAME.toml`",
+        *_tables(TaskDeclaration),
+        "Scorers and their options: [scorers](scorers.md).",
+        "## Options of engines",
+        "Given to `changeover deploy`, by a flag of their own or as `--option NAME=VALUE`, and kept with the deployment.",
+    ]
+    for name, model in (("local", LocalOptions), ("echo", EchoOptions), ("openai", OpenAIOptions)):
+        parts += [f"### `--engine {name}`", _doc(model), _table(keys_of(model))]
+    parts += [
+        "## Environment",
+        "| variable | meaning |\n|---|---|\n"
+        "| `CHANGEOVER_CACHE` | Directory of weights and compiled parts, shared by all projects of a user. Default: "
+        "`changeover` below `$XDG_CACHE_HOME`, else below `~/.cache`. |\n"
+        "| what `--key-env` names | Key of another server. Read by `changeover up`, so it must be set there. |",
+    ]
+    return _page(parts)
+
+
+def scorers() -> str:
+    """Every scorer with its options and the targets that it reads."""
+    parts = [
+        "# Scorers",
+        "A task names one as `scorer.name` and sets options in `scorer.options`. A score lies between 0 and 1 and is "
+        "kept with the scorer's version: a change of either is a new score.",
+    ]
+    for name, scorer in SCORERS.items():
+        text = "text, or an " if scorer.from_text is not None else ""
+        parts += [
+            f"## `{name}`",
+            f"Version {scorer.version}. {inspect.getdoc(_scoring(scorer.score)) or ''}",
+            f"**Target**: {text}object with these keys. {_doc(scorer.target)}",
+            _table(keys_of(scorer.target)),
+            f"**Options**: {_doc(scorer.options)}",
+            _table(keys_of(scorer.options)),
+        ]
+    return _page(parts)
+
+
+def error_tree() -> str:
+    """Every error of the system, with what the door makes of it."""
+    drawn = inspect.getdoc(errors) or ""
+    statuses = dict(re.findall(r"(\w+Error_?)\s+(\d{3}|--)\s", drawn))
+    rows = [
+        f"| `{kind.code}` | {statuses[kind.__name__].replace('--', '–')} | {kind.source} | "
+        f"{'yes' if kind.retryable else 'no'} | {_doc(kind)} |"
+        for kind in _family(ChangeoverError)
+    ]
+    return _page(
+        [
+            "# Errors",
+            "What the gateway answers, and what a command says in one line. Applications get the "
+            "[envelope](api.md#errors) with `code` and with `source`: the gateway, or the model behind it. A dash for the "
+            "status marks what only commands meet. [Faults](../concepts/faults.md) shows which fault gives which.",
+            "| `code` | status | source | worth retrying | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows),
+            "The gateway also answers 404 `no_such_route` for a path it does not have, 413 `invalid_request` for a body "
+            "over `gateway.max_body_mib`, and 504 `model_failed` past a task's `timeout_s`. An engine that calls a request "
+            "wrong (400, 404, 413, 422) is passed on with its status and `source` `model`.",
+        ]
+    )
+
+
+def command_line() -> str:
+    """Every command's help."""
+    parts = [
+        "# Command line",
+        "Every command has `--help` with an example, and `--json`, which prints the result and nothing else. What happens "
+        "on the way goes to standard error.",
+        "**Exit status**: 0 pass or done, 1 fail, 2 usage or a wrong declaration, 3 inconclusive, 130 stopped by Ctrl-C.",
+        "| command | |\n|---|---|\n"
+        + "\n".join(f"| [`{name}`](#changeover-{name}) | {line} |" for name, (_, line) in COMMANDS.items()),
+    ]
+    for name, (module, _) in COMMANDS.items():
+        command = typer.main.get_command(importlib.import_module(module).app)
+        parts += _command(f"changeover {name}", command)
+    return _page(parts)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "configuration.md": configuration,
+    "scorers.md": scorers,
+    "errors.md": error_tree,
+    "cli.md": command_line,
+}
+
+
+def write(directory: Path) -> None:
+    """Write every generated page into a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (directory / name).write_text(page(), encoding="utf-8")
+
+
+def keys_of(model: type[BaseModel]) -> list[Key]:
+    """The keys of a declaration that are no tables of their own."""
+    docs = attribute_docs(model)
+    return [
+        Key(field.alias or name, _kind(field), _default(field), docs.get(name, ""))
+        for name, field in model.model_fields.items()
+        if _model_in(field.annotation) is None
+    ]
+
+
+def attribute_docs(model: type[BaseModel]) -> dict[str, str]:
+    """The texts that stand below the fields of a class, on one line each; those of its bases too."""
+    docs: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        if kind is BaseModel or not issubclass(kind, BaseModel):
+            continue
+        [declared] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(declared, ast.ClassDef)
+        for field, text in pairwise(declared.body):
+            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+                continue
+            if (
+                isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+                and isinstance(text.value.value, str)
+            ):
+                meaning = " ".join(text.value.value.split())
+                docs[field.target.id] = re.sub(r"^None: ", "Left out: ", meaning).replace("None: ", "left out: ")
+    return docs
+
+
+def _tables(model: type[BaseModel]) -> Iterator[str]:
+    """A model's own keys, then each table inside it."""
+    yield _table(keys_of(model))
+    for name, field in model.model_fields.items():
+        inner = _model_in(field.annotation)
+        if inner is None:
+            continue
+        many = get_origin(field.annotation) is tuple
+        yield f"### `{f'[[{name}]]' if many else f'[{name}]'}`"
+        yield _doc(inner) + (f" By default `{_toml(field.get_default())}`." if many else "")
+        yield _table(keys_of(inner))
+
+
+def _table(keys: Iterable[Key]) -> str:
+    rows = [f"| `{key.name}` | {key.kind} | {key.default} | {key.meaning or '–'} |" for key in keys]
+    return "| key | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
+
+
+def _kind(field: FieldInfo) -> str:
+    limits = [
+        words.format(value)
+        for limit in field.metadata
+        for name, words in BOUNDS.items()
+        if (value := getattr(limit, name, None)) is not None
+    ]
+    return ", ".join([_words(field.annotation), *limits])
+
+
+def _words(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_words(part) for part in inner if part is not NoneType))
+    if origin is list:
+        return "list of " + re.sub(r"\b(list|text|number)\b", r"\1s", _words(inner[0]))
+    return KINDS.get(origin or annotation, "any JSON")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return "–" if value is None else f"`{_toml(value)}`"
+
+
+def _toml(value: Any) -> str:
+    """A default as it would stand in a TOML file."""
+    if isinstance(value, BaseModel):
+        inside = ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.model_dump(exclude_unset=True).items())
+        return f"{{ {inside} }}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, cast('tuple[Any, ...]', value)))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else f"{value}"
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    for part in (annotation, *get_args(annotation)):
+        if inspect.isclass(part) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _doc(kind: type) -> str:
+    return " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
+
+
+def _scoring(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose docstring says how a scorer scores: for one that only computes, the one inside."""
+    inner = inspect.getclosurevars(function).nonlocals.get("function")
+    return inner if callable(inner) else function
+
+
+def _family(kind: type[ChangeoverError]) -> Iterator[type[ChangeoverError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _family(child)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    """One command and those below it. The library that parses commands gives its objects no types."""
+    inner: Mapping[str, Any] = getattr(command, "commands", {})
+    shown = [option for option in command.params if option.name not in GENERIC_OPTIONS]
+    yield f"{'#' * (name.count(' ') + 1)} {name}"
+    for paragraph in str(command.help).split("\n\n"):
+        yield re.sub(r"^Example: (.*)", r"Example: `\1`", " ".join(paragraph.split()))
+    if shown:
+        yield f"`{name} {' '.join(map(_usage, shown))}`"
+        yield "| | | default |\n|---|---|---|\n" + "\n".join(map(_option, shown))
+    for child, below in inner.items():
+        yield from _command(f"{name} {child}", below)
+
+
+def _usage(option: Any) -> str:
+    positional = option.param_type_name == "argument"
+    shown = option.name.upper() if positional else option.opts[0]
+    if not positional and not option.is_flag:
+        shown += f" {option.name.upper()}"
+    return shown if option.required else f"[{shown}]"
+
+
+def _option(option: Any) -> str:
+    shown = option.name.upper() if option.param_type_name == "argument" else option.opts[0]
+    default = option.default
+    plain = "required" if option.required else "" if default in (None, False, "") else f"`{default}`"
+    return f"| `{shown}` | {option.help} | {plain} |"
+
+
+def _page(parts: Iterable[str]) -> str:
+    title, *rest = (part for part in parts if part)
+    return "\n\n".join([title, MARK, *rest]) + "\n"
+
+
+if __name__ == "__main__":
+    write(REFERENCE)

@@ -1,0 +1,217 @@
+"""Comparisons through the real gateway, between echo engines: what is asked, what is kept, what is concluded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.support.projects import Running, deploy_echo, open_written, running, write_project
+
+from changeover.app.installation import scorer_of
+from changeover.evals.caller import Caller
+from changeover.evals.comparison import SEED, Live, Match, compare
+from changeover.evals.datasets import Dataset
+from changeover.evals.queries import compared_samples, find_comparison
+from changeover.evals.runner import Runner
+from changeover.evals.sandbox import Sandbox
+from changeover.evals.sequential import PairedTest
+from changeover.serving.queries import load_variants
+from changeover.serving.variants import Variant
+from changeover.tasks.exchanges import Exchange
+from changeover.tasks.queries import current_route, recent_exchanges
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A running system and a runner that asks its gateway."""
+
+    up: Running
+    runner: Runner
+
+    async def match(self, candidate: Variant, incumbent: Variant | None = None, **gate: Any) -> Match:
+        """The task `echo`, between the routed incumbent (or another one) and a candidate, once both are ready."""
+        installation = self.up.installation
+        task = installation.tasks["echo"]
+        declared = task.declared.model_copy(update={"gate": task.declared.gate.model_copy(update=gate)})
+        incumbent = incumbent or self.routed()
+        await self.up.ready(incumbent.deployment, candidate.deployment)
+        return Match(
+            task=replace(task, declared=declared),
+            dataset=Dataset.load(task.dataset),
+            scorer=scorer_of(task),
+            incumbent=incumbent,
+            candidate=candidate,
+            actor="test",
+        )
+
+    def routed(self) -> Variant:
+        with self.up.installation.store.read() as connection:
+            route = current_route(connection, "echo")
+            assert route is not None
+            return load_variants(connection, [route.incumbent])[route.incumbent]
+
+    def echo(self, name: str, **options: Any) -> Variant:
+        return deploy_echo(self.up.installation, name, **options)
+
+    async def compare(self, match: Match, seen: list[Live] | None = None) -> tuple[str, Live]:
+        installation = self.up.installation
+        shown = [] if seen is None else seen
+        return await compare(
+            match, store=installation.store, runner=self.runner, clock=installation.clock, on_progress=shown.append
+        )
+
+
+@asynccontextmanager
+async def bench_of(directory: Path) -> AsyncGenerator[Bench]:
+    installation = open_written(directory)
+    async with running(installation) as up, aiohttp.ClientSession() as session:
+        runner = Runner(
+            store=installation.store,
+            caller=Caller(session, up.address, up.operator),
+            sandbox=Sandbox(directory / "sandbox"),
+            clock=installation.clock,
+            at_once=4,
+        )
+        yield Bench(up, runner)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncGenerator[Bench]:
+    async with bench_of(write_project(tmp_path / "p")) as it:
+        yield it
+
+
+async def test_a_candidate_that_answers_as_well_passes_and_one_that_does_not_fails_early(bench: Bench) -> None:
+    id, good = await bench.compare(await bench.match(bench.echo("good"), margin=0.2))
+    assert (good.verdict, good.shown, good.difference) == ("pass", "no worse", 0.0)
+    assert good.samples < 60
+    assert (good.incumbent_score, good.candidate_score) == (1.0, 1.0)
+    _, bad = await bench.compare(await bench.match(bench.echo("bad", reply="no"), margin=0.2))
+    assert (bad.verdict, bad.difference) == ("fail", -1.0)
+    assert bad.samples < good.samples
+    assert bad.low <= bad.difference <= bad.high
+    with bench.up.installation.store.read() as connection:
+        kept = find_comparison(connection, id)
+    assert kept.verdict == "pass"
+    assert kept.summary is not None
+    assert kept.summary["samples"] == good.samples
+    assert (kept.actor, kept.ended_at is not None) == ("test", True)
+
+
+async def test_an_undecided_comparison_does_not_boast_of_what_it_could_have_found(bench: Bench) -> None:
+    """Sixty equal scores leave a loss of five points open, so they cannot be said to exclude it."""
+    _, ended = await bench.compare(await bench.match(bench.echo("twin"), margin=0.05))
+    assert (ended.verdict, ended.samples, ended.difference) == ("inconclusive", 60, 0.0)
+    assert ended.low < -0.05 < 0.05 < ended.high
+    assert ended.detectable_loss is None or ended.detectable_loss > 0.05
+    assert ended.calls_fixed_n > 2 * ended.samples, "sixty did not decide it"
+
+
+async def test_answers_that_are_there_are_not_asked_for_again(bench: Bench) -> None:
+    match = await bench.match(bench.echo("good"), margin=0.2)
+    _, first = await bench.compare(match)
+    assert (first.calls_new, first.calls_cached) == (2 * first.samples, 0)
+    _, second = await bench.compare(match)
+    assert (second.calls_new, second.calls_cached) == (0, 2 * second.samples)
+    assert replace(second, seconds=0, seconds_left=0, calls_new=0, calls_cached=0) == replace(
+        first, seconds=0, seconds_left=0, calls_new=0, calls_cached=0
+    )
+    _, other = await bench.compare(await bench.match(bench.echo("other"), margin=0.2))
+    assert other.calls_cached == other.samples, "the incumbent is never asked twice"
+
+
+async def test_an_interrupted_comparison_loses_nothing(bench: Bench) -> None:
+    match = await bench.match(bench.echo("good", delay_s=0.02), margin=0.05)
+    seen: list[Live] = []
+    work = asyncio.create_task(bench.compare(match, seen))
+    async with asyncio.timeout(20):
+        while len(seen) < 10:
+            await asyncio.sleep(0.01)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    _, ended = await bench.compare(match)
+    assert ended.calls_cached >= 2 * 10
+    assert ended.calls_new + ended.calls_cached == 2 * ended.samples
+
+
+async def test_samples_count_in_the_order_in_which_they_were_drawn_however_fast_the_answers_come(
+    bench: Bench,
+) -> None:
+    """Every other answer is there beforehand, so it comes at once; the others take their time."""
+    match = await bench.match(bench.echo("slow", delay_s=0.03), margin=0.2)
+    drawn = match.dataset.shuffled(SEED)
+    async for _ in bench.runner.scores(match.task, match.scorer, drawn[1:20:2], match.candidate):
+        pass
+    id, ended = await bench.compare(match)
+    assert ended.calls_cached > 0
+    with bench.up.installation.store.read() as connection:
+        kept = compared_samples(connection, id)
+    assert [row.position for row in kept] == list(range(1, len(kept) + 1))
+    assert [row.sample_id for row in kept] == [sample.id for sample in drawn[: len(kept)]]
+
+
+@pytest.mark.parametrize("options", [{}, {"reply": "no"}, {"fault": "error_500"}])
+async def test_the_rows_of_a_comparison_replay_to_its_verdict(bench: Bench, options: dict[str, Any]) -> None:
+    match = await bench.match(bench.echo("other", **options), margin=0.2)
+    id, ended = await bench.compare(match)
+    with bench.up.installation.store.read() as connection:
+        kept = compared_samples(connection, id)
+    replay = PairedTest(match.plan)
+    for row in kept:
+        evidence = replay.update(row.candidate_score - row.incumbent_score)
+        assert row.evidence == {name: getattr(evidence, name) for name in row.evidence}
+    assert (replay.evidence.verdict, replay.evidence.samples) == (ended.verdict, ended.samples)
+    assert replay.evidence.mean == ended.difference
+
+
+async def test_what_no_scorer_can_score_decides_nothing(tmp_path: Path) -> None:
+    directory = write_project(tmp_path / "p")
+    samples = [{"id": f"s{n}", "input": f"say {n}", "target": {"any": []}} for n in range(8)]
+    (directory / "evals" / "echo.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    async with bench_of(directory) as bench:
+        id, ended = await bench.compare(await bench.match(bench.echo("other"), margin=0.2))
+        assert (ended.verdict, ended.samples, ended.unusable, ended.failed) == ("inconclusive", 0, 8, 8)
+        assert (ended.low, ended.high, ended.detectable_loss) == (-1.0, 1.0, None)
+        with bench.up.installation.store.read() as connection:
+            assert find_comparison(connection, id).verdict == "inconclusive"
+            assert compared_samples(connection, id) == []
+
+
+async def test_a_model_that_fails_scores_nothing_and_is_asked_again_next_time(bench: Bench) -> None:
+    match = await bench.match(bench.echo("broken", fault="error_500"), margin=0.2)
+    _, ended = await bench.compare(match)
+    assert (ended.verdict, ended.candidate_score, ended.incumbent_score) == ("fail", 0.0, 1.0)
+    assert (ended.unusable, ended.failed) == (0, ended.samples)
+    assert ended.latency_ratio is None
+    _, again = await bench.compare(match)
+    assert (again.calls_new, again.calls_cached) == (again.samples, again.samples)
+
+
+async def test_a_win_over_an_incumbent_that_could_not_be_measured_is_no_pass(bench: Bench) -> None:
+    broken = bench.echo("broken", fault="error_500")
+    _, ended = await bench.compare(await bench.match(bench.routed(), incumbent=broken, margin=0.2))
+    assert ended.difference == 1.0
+    assert ended.verdict == "inconclusive"
+
+
+async def test_an_evaluation_is_no_traffic_of_an_application(bench: Bench) -> None:
+    match = await bench.match(bench.echo("good"), margin=0.2)
+    await bench.compare(match)
+    async with asyncio.timeout(10):
+        while not (rows := exchanges(bench.up)):
+            await asyncio.sleep(0.05)
+    assert all(row.internal for row in rows)
+    assert {row.request for row in rows} == {None}, "samples are in the dataset already"
+
+
+def exchanges(up: Running) -> list[Exchange]:
+    with up.installation.store.read() as connection:
+        return list(recent_exchanges(connection, "echo", 500))
