@@ -6,6 +6,7 @@ from pathlib import Path
 
 from changeover.app.installation import ECHO, Installation
 from changeover.app.local import OPERATOR_KEY_FILE, write_private
+from changeover.core.errors import ChangeoverError
 from changeover.gateway.keys import Keyring, Role, count_keys, issue_key
 from changeover.library.cards import Card
 from changeover.library.pull import present
@@ -128,7 +129,10 @@ def _follow_engines(installation: Installation) -> None:
         if row.desired != "running":
             continue
         before = EnginePart.from_document(row.engine)
-        now = describe(plan_from_row(row, installation.catalogue, installation.project.cache))
+        try:
+            now = describe(plan_from_row(row, installation.catalogue, installation.project.cache))
+        except ChangeoverError:
+            continue  # It will not start either, and the fleet says why in its row; the others must.
         if now == before:
             continue
         with installation.store.write() as connection:

@@ -39,6 +39,8 @@ def match_of(installation: Installation, task_name: str, candidate: str) -> Matc
         route = current_route(connection, task.name)
         if route is None:
             raise GateError(f"`{task.name}` has no route yet. Start the project once with `changeover up`.")
+        if route.incumbent == variant.id:
+            raise GateError(f"`{candidate}` already answers `{task.name}` with this prompt and these parameters.")
         keep_variant(connection, variant, installation.clock.now())
         incumbent = load_variants(connection, [route.incumbent])[route.incumbent]
     dataset, scorer = Dataset.load(task.dataset), scorer_of(task)

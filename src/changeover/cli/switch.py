@@ -85,4 +85,11 @@ def begin_rollout(installation: Installation, match: Match, comparison: Comparis
     why = reason or f"{match.candidate.deployment} passed {comparison.id}"
     by = By(actor=actor(), reason=why, now=installation.clock.now())
     with installation.store.write() as connection:
-        return start(connection, match.candidate, plan_of(match.task.declared), comparison.id, by)
+        return start(
+            connection,
+            match.candidate,
+            plan_of(match.task.declared),
+            comparison.id,
+            by,
+            measured_against=match.incumbent.id,
+        )

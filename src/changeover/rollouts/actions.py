@@ -37,14 +37,33 @@ def plan_of(declared: TaskDeclaration) -> Plan:
     )
 
 
-def start(connection: Connection, candidate: Variant, plan: Plan, comparison: str | None, by: By) -> Rollout:
+def start(
+    connection: Connection,
+    candidate: Variant,
+    plan: Plan,
+    comparison: str | None,
+    by: By,
+    *,
+    measured_against: str | None = None,
+) -> Rollout:
     """Begin a rollout with its first canary step.
 
+    Args:
+        connection: In a transaction.
+        candidate: Who shall take over.
+        plan: The steps.
+        comparison: What allows it; None only where nobody measured.
+        by: Who begins it.
+        measured_against: The incumbent that the comparison was about; somebody may have switched since.
+
     Raises:
-        GateError: Another rollout of the task is under way, or the candidate is the incumbent already.
+        GateError: Another rollout of the task is under way, the candidate is the incumbent already, or the incumbent
+            is no longer the one that the comparison was about.
     """
     task = candidate.task
     route = _route(connection, task)
+    if measured_against not in (None, route.incumbent):
+        raise GateError(f"The incumbent of `{task}` has changed since the comparison. Compare again.")
     latest = latest_rollout(connection, task)
     if latest is not None and latest.state == "canary":
         raise GateError(

@@ -97,6 +97,7 @@ class Fleet:
                     status.name,
                     state=status.state,
                     detail=status.detail,
+                    address=status.address,
                     pid=status.pid,
                     restarts=status.restarts,
                     memory_bytes=status.memory_bytes,
@@ -111,9 +112,6 @@ class Fleet:
                 name,
                 state="failed",
                 detail=reason,
-                pid=None,
-                restarts=0,
-                memory_bytes=None,
                 now=self._clock.now(),
             )
 

@@ -32,6 +32,8 @@ class Deployment:
     state: str
     """What the supervisor last saw."""
     detail: str
+    address: str | None
+    """Where the engine listens."""
     pid: int | None
     restarts: int
     memory_bytes: int | None
@@ -106,16 +108,25 @@ def note_state(
     *,
     state: str,
     detail: str,
-    pid: int | None,
-    restarts: int,
-    memory_bytes: int | None,
+    address: str | None = None,
+    pid: int | None = None,
+    restarts: int = 0,
+    memory_bytes: int | None = None,
     now: datetime,
 ) -> None:
     """Write down what the supervisor sees."""
     connection.execute(
         update(deployments)
         .where(deployments.c.name == name)
-        .values(state=state, detail=detail, pid=pid, restarts=restarts, memory_bytes=memory_bytes, updated_at=now)
+        .values(
+            state=state,
+            detail=detail,
+            address=address,
+            pid=pid,
+            restarts=restarts,
+            memory_bytes=memory_bytes,
+            updated_at=now,
+        )
     )
 
 
@@ -123,7 +134,13 @@ def forget_states(connection: Connection, now: datetime) -> None:
     """Forget what an earlier process saw: its engines are gone."""
     connection.execute(
         update(deployments).values(
-            state="waiting", detail="not started yet", pid=None, restarts=0, memory_bytes=None, updated_at=now
+            state="waiting",
+            detail="not started yet",
+            address=None,
+            pid=None,
+            restarts=0,
+            memory_bytes=None,
+            updated_at=now,
         )
     )
 

@@ -71,6 +71,7 @@ deployments = Table(
     # What the supervisor last saw. Advice for readers, never read back to decide.
     Column("state", String(20), nullable=False),
     Column("detail", Text, nullable=False),
+    Column("address", String(200)),
     Column("pid", Integer),
     Column("restarts", Integer, nullable=False),
     Column("memory_bytes", BigInteger),

@@ -34,10 +34,10 @@ class Child:
         wait_ready(installation, names)
         with installation.store.read() as connection:
             rows = all_deployments(connection)
-        out.print(f"  gateway  {self.address}/v1")
+        out.print(f"  gateway  {self.address}/v1", highlight=False)
         for row in rows:
             memory = "" if row.memory_bytes is None else f"  {row.memory_bytes / (1 << 20):.0f} MiB"
-            out.print(f"  engine   {row.name}  process {row.pid}  {row.detail or row.state}{memory}")
+            out.print(f"  engine   {row.name:<30} {row.address}  process {row.pid}{memory}")
         out.print(f"  [dim]log      {self.log}[/]")
 
 

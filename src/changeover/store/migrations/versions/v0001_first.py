@@ -50,6 +50,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("address", sa.String(length=200), nullable=True),
         sa.Column("pid", sa.Integer(), nullable=True),
         sa.Column("restarts", sa.Integer(), nullable=False),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=True),
