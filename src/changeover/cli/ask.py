@@ -16,7 +16,7 @@ from changeover.app.local import operator_key, running_address
 from changeover.cli.frame import NOT_RUNNING, Json, err, here, out, print_json, require, run
 from changeover.core.errors import ChangeoverError, ConfigError, UnknownTaskError, UpstreamError
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from changeover.cli.measure import match_of, measure, verdict_lines
 from changeover.cli.running import ensure_running, opened
 from changeover.tasks.declarations import find_task
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from changeover.core.errors import ConfigError
 from changeover.serving.deployments import plan_for_card
 from changeover.serving.plan import EnginePlan
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

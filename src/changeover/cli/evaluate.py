@@ -21,7 +21,7 @@ from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task, find_task
 from changeover.tasks.queries import current_route
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command("eval")

@@ -15,7 +15,7 @@ from changeover.serving.queries import load_variants
 from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import route_history
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

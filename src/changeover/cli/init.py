@@ -14,7 +14,7 @@ from changeover.cli.frame import Json, out, print_json
 from changeover.core.errors import ConfigError
 from changeover.core.settings import SETTINGS_FILE
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}")
 

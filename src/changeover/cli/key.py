@@ -10,7 +10,7 @@ from changeover.cli.frame import Json, out, print_json
 from changeover.cli.running import opened
 from changeover.gateway.keys import issue_key, load_keys, revoke_key
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Make, list and revoke API keys.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="What the key is for, such as the application's name.")]
 

@@ -100,7 +100,7 @@ def live_lines(live: Live) -> str:
         f"{points(live.difference)} pts  \\[{points(live.low)}, {points(live.high)}]\n"
         f"  no worse {_dots(live.no_worse, 20)} {odds(live.no_worse)}   "
         f"better {_dots(live.better, 20)} {odds(live.better)}   against {_dots(live.futility, 10)} {odds(live.futility)}\n"
-        f"  calls {live.calls_new} new, {live.calls_cached} cached · fixed N would need {live.calls_fixed_n} · "
+        f"  calls {live.calls_new} new, {live.calls_cached} cached · fixed N would need {_or_dash(live.calls_fixed_n)} · "
         f"{_span(live.seconds)} so far{left}"
     )
 
@@ -113,7 +113,7 @@ def verdict_lines(comparison: str, live: Live) -> str:
         f"      {points(live.difference)} points, 95 % anytime-valid interval {points(live.low)} to {points(live.high)}, "
         f"{live.samples} samples, evidence {_decisive(live)}",
         f"      scores {100 * live.incumbent_score:.1f} → {100 * live.candidate_score:.1f} of 100{_ratios(live)}",
-        f"      calls {live.calls_new} new, {live.calls_cached} cached; a fixed number of samples would need {live.calls_fixed_n}",
+        f"      calls {live.calls_new} new, {live.calls_cached} cached; a fixed number of samples would need {_or_dash(live.calls_fixed_n)}",
     ]
     if live.detectable_loss is not None and live.verdict == "inconclusive":
         lines.append(
@@ -125,7 +125,13 @@ def verdict_lines(comparison: str, live: Live) -> str:
     return "\n".join(lines)
 
 
+def _or_dash(value: int | None) -> str:
+    return "–" if value is None else str(value)
+
+
 def _sentence(live: Live) -> str:
+    if live.verdict == "inconclusive" and live.failed and live.shown in ("better", "no worse"):
+        return f"{live.failed} of {live.samples + live.unusable} samples failed: too many to trust the rest"
     claims = {
         "better": f"{live.candidate} is better than {live.incumbent} on {live.task}",
         "no worse": f"{live.candidate} is no worse than {live.incumbent} on {live.task}, by {100 * live.margin:g} points",

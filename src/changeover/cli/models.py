@@ -11,7 +11,7 @@ from changeover.cli.weights import library
 from changeover.library.cards import Card
 from changeover.library.pull import present
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from changeover.cli.running import opened
 from changeover.cli.steer import by_hand, canary_of, print_route
 from changeover.rollouts.actions import promote as promote_now
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from changeover.cli.frame import Json, out, print_json
 from changeover.cli.weights import fetch, library
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

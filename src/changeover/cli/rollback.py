@@ -7,16 +7,17 @@ from typing import Annotated
 import typer
 
 from changeover.app.local import running_address
-from changeover.cli.frame import Json, Reason, require
+from changeover.cli.frame import Json, Reason
 from changeover.cli.running import ensure_running, opened
 from changeover.cli.steer import by_hand, print_route
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import roll_back
+from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import load_variants
 from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import current_route
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
@@ -37,10 +38,13 @@ def rollback(
         route = current_route(connection, task)
         if route is None:
             raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
-        former = load_variants(connection, [route.former or route.incumbent])
-    if running_address(installation.project.state) is not None:
-        back = require(former.get(route.former or route.incumbent), "The former variant is gone.")
-        ensure_running(installation, back.deployment)
+        former = load_variants(connection, [] if route.former is None else [route.former])
+        rollout = latest_rollout(connection, task)
+    in_canary = rollout is not None and rollout.state == "canary"
+    if not in_canary and running_address(installation.project.state) is not None:
+        # In a canary the incumbent answers already; after a promotion the former one may have been stopped.
+        for variant in former.values():
+            ensure_running(installation, variant.deployment)
     with installation.store.write() as connection:
         revised = roll_back(connection, task, by_hand(installation, reason, "rolled back by hand"))
     print_route(installation, revised, as_json)

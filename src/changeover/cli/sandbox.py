@@ -10,7 +10,7 @@ from changeover.cli.frame import Json, err, out, print_json
 from changeover.core.settings import cache_directory
 from changeover.evals.sandbox import prepare
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import current_routes, traffic
 from changeover.tasks.routes import Route
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow"}
 

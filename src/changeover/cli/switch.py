@@ -30,7 +30,7 @@ from changeover.rollouts.decide import Rollout
 from changeover.rollouts.gate import check_gate
 from changeover.tasks.declarations import find_task
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

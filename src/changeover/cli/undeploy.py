@@ -12,7 +12,7 @@ from changeover.core.errors import GateError
 from changeover.serving.queries import find_deployment, load_variants, want
 from changeover.tasks.queries import current_routes
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from changeover.app.system import System, listen
 from changeover.cli.frame import Json, here, note, out
 from changeover.cli.weights import fetch
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

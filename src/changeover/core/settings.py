@@ -19,9 +19,11 @@ class GatewaySettings(toml.Declared):
     """Where applications call, and how much the door takes at once."""
 
     host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback opens the door to the network."""
     port: int = Field(default=8100, ge=0, le=65535)
     """0 takes any free port."""
     max_body_mib: float = Field(default=8.0, gt=0, le=1024)
+    """Largest request body."""
     max_in_flight: int = Field(default=256, ge=1)
     """Requests answered or waiting at once; one more gets a 429."""
     ready_wait_s: float = Field(default=20.0, ge=0)
@@ -50,6 +52,7 @@ class Settings(toml.Declared):
     """Everything `changeover.toml` may say."""
 
     name: str = Field(min_length=1, max_length=80)
+    """The organisation or the project, for people."""
     tasks: str = "tasks"
     """Directory of task declarations, relative to the file."""
     library: str = "library"

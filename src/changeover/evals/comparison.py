@@ -63,8 +63,9 @@ class Live:
     candidate_score: float
     calls_new: int
     calls_cached: int
-    calls_fixed_n: int
-    """What a test of fixed size would ask of both models together, by the spread of the differences seen."""
+    calls_fixed_n: int | None
+    """What a test of fixed size would ask of both models together, by the spread of the differences seen; None while
+    they do not differ."""
     detectable_loss: float | None
     """Smallest true loss that so many samples would find with the declared error rates."""
     latency_ratio: float | None
@@ -187,7 +188,7 @@ def describe(match: Match, tally: Tally, clock: Clock) -> Live:
         candidate_score=_mean([pair.candidate.score.value for pair in tally.pairs]),
         calls_new=tally.calls_new,
         calls_cached=tally.calls_cached,
-        calls_fixed_n=2 * fixed_n(spread, tally.plan.margin, tally.plan.alpha, tally.plan.beta),
+        calls_fixed_n=2 * fixed_n(spread, tally.plan.margin, tally.plan.alpha, tally.plan.beta) if spread else None,
         detectable_loss=detectable_loss(spread, count, tally.plan.alpha, tally.plan.beta) if spread else None,
         latency_ratio=_ratio(
             tally, lambda pair: pair.candidate.answer.duration_ms, lambda p: p.incumbent.answer.duration_ms

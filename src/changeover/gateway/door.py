@@ -87,7 +87,14 @@ class Door:
         await send_json(
             send,
             200,
-            {"status": "ok", "route_revision": self._snapshots.current.revision, "store_stale": self._snapshots.stale},
+            {
+                "status": "ok",
+                "route_revision": self._snapshots.current.revision,
+                "store_stale": self._snapshots.stale,
+                "records_waiting": self._recorder.waiting,
+                "records_without_content": self._recorder.dropped_content,
+                "records_lost": self._recorder.lost,
+            },
         )
 
     async def _models(self, scope: Scope, send: Send, visit: Visit) -> None:
@@ -137,7 +144,7 @@ class Door:
 
     def _record(self, visit: Visit) -> None:
         call = visit.call
-        if call is None or call.live.task.declared.record == "off":
+        if call is None:
             return
         keeps_content = call.live.task.declared.record == "full" and call.key.role == "application"
         self._recorder.record(

@@ -53,7 +53,14 @@ class Recorder:
         self._content_bytes = 0
         self._due = asyncio.Event()
         self.dropped_content = 0
+        """Rows whose content was left out under pressure."""
         self.lost = 0
+        """Rows that did not fit at all."""
+
+    @property
+    def waiting(self) -> int:
+        """Rows not written yet."""
+        return len(self._waiting)
 
     def record(self, draft: Draft) -> None:
         """Take an exchange. Never waits, never fails."""

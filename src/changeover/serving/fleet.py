@@ -10,7 +10,7 @@ from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, StoreError
 from changeover.library.catalogue import Catalogue
 from changeover.serving.deployments import plan_from_row
-from changeover.serving.queries import Deployment, all_deployments, note_state
+from changeover.serving.queries import ASKED_AGAIN, Deployment, all_deployments, note_state
 from changeover.serving.supervisor import DeploymentStatus, Supervisor
 from changeover.serving.upstream import Upstream
 from changeover.store.engine import Store
@@ -59,12 +59,17 @@ class Fleet:
         """Look once: start, stop, write down."""
         rows = await asyncio.to_thread(self._rows)
         for row in rows:
-            if row.desired == "running" and row.name not in self._started and row.name not in self._stopping:
+            waits = row.name not in self._started or (row.state == ASKED_AGAIN and self._gave_up(row.name))
+            if row.desired == "running" and waits and row.name not in self._stopping:
                 await self._start(row)
             elif row.desired == "stopped" and row.name in self._started:
                 self._started.discard(row.name)
                 self._stopping[row.name] = asyncio.create_task(self._stop(row.name))
         await asyncio.to_thread(self._note, [row.name for row in rows])
+
+    def _gave_up(self, name: str) -> bool:
+        states = {status.name: status.state for status in self._supervisor.statuses()}
+        return states.get(name, "failed") == "failed"
 
     async def _start(self, row: Deployment) -> None:
         self._started.add(row.name)

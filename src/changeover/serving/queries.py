@@ -40,6 +40,9 @@ class Deployment:
     updated_at: datetime
 
 
+ASKED_AGAIN = "waiting"
+"""State of a row that nobody has started since somebody asked for it."""
+
 _DEPLOYMENT_FIELDS = [field.name for field in fields(Deployment)]
 
 
@@ -93,8 +96,13 @@ def add_deployment(
 
 
 def want(connection: Connection, name: str, desired: str, now: datetime) -> None:
-    """Ask for a deployment to run or to stop."""
+    """Ask for a deployment to run or to stop. One that was given up is tried again."""
     connection.execute(update(deployments).where(deployments.c.name == name).values(desired=desired, updated_at=now))
+    connection.execute(
+        update(deployments)
+        .where(deployments.c.name == name, deployments.c.state == "failed")
+        .values(state=ASKED_AGAIN, detail="to be started again")
+    )
 
 
 def note_engine(connection: Connection, name: str, engine: Mapping[str, Any]) -> None:

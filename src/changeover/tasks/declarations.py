@@ -18,14 +18,16 @@ from changeover.core.errors import ConfigError, UnknownTaskError, nearest
 
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
-Record = Literal["full", "metadata", "off"]
+Record = Literal["full", "metadata"]
 
 
 class ScorerDeclaration(toml.Declared):
     """How an answer of this task is scored, 0 to 1. Names and options: docs, reference of scorers."""
 
     name: str
+    """`exact`, `contains`, `key-facts`, `unit-tests` or `json-schema`."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """The scorer's own; the reference of scorers lists them."""
 
 
 class GateDeclaration(toml.Declared):
@@ -49,7 +51,7 @@ class StepDeclaration(toml.Declared):
     canary: float = Field(gt=0, lt=1)
     """Share of requests that the candidate answers."""
     requests: int = Field(default=20, ge=1)
-    """Answered by the candidate in this step before the next one may begin."""
+    """That the candidate was asked in this step before the next one may begin; what it failed counts too."""
     hold_s: float = Field(default=0, ge=0)
     """Shortest time in this step."""
 
@@ -67,6 +69,7 @@ class TaskDeclaration(toml.Declared):
     """A file below `tasks/`. Its name, without the ending, is what applications put into `model`."""
 
     description: str
+    """One line, for people."""
     prompt: str
     """Text file beside this one: what every model is told first. May be empty."""
     dataset: str
@@ -76,7 +79,7 @@ class TaskDeclaration(toml.Declared):
     timeout_s: float = Field(default=60, gt=0, le=3600)
     """From the request to the last byte of the answer."""
     record: Record = "metadata"
-    """What is kept of each exchange: `full` content, `metadata` only, or nothing (`off`; counters only)."""
+    """What is kept of each exchange: `full` content, or `metadata` only (who answered, when, how it ended, tokens)."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Sampling defaults; a caller's own value wins."""
     scorer: ScorerDeclaration

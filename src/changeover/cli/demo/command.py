@@ -19,7 +19,7 @@ from changeover.cli.weights import fetch
 from changeover.core.settings import STATE_DIRECTORY, cache_directory, open_project
 from changeover.library.catalogue import Catalogue
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 SMALL, BETTER, LARGER = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
 QUICKER_STEPS = {0.05: 0.1, 0.25: 0.5}

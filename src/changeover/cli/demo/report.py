@@ -43,7 +43,7 @@ class Report:
     def add(self, live: Live, comparison: str) -> None:
         """Count a finished comparison."""
         self.calls_spent += live.calls_new
-        self.calls_fixed_n += live.calls_fixed_n
+        self.calls_fixed_n += live.calls_fixed_n or 0
         self.verdicts.append(
             {
                 "task": live.task,
