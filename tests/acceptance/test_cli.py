@@ -119,7 +119,7 @@ def test_promote_and_abort_by_hand(up: Up) -> None:
 
 
 def test_undeploy_is_refused_while_a_deployment_may_have_to_answer(up: Up) -> None:
-    assert up.call("undeploy", "echo").refused(1).startswith("`echo` answers `")
+    assert up.call("undeploy", "echo").refused(1).startswith("`echo` may have to answer `")
     assert up.call("deploy", "spare", "--engine", "echo").status == 0
     ended = up.call("undeploy", "spare", "--json")
     assert (ended.status, ended.json) == (0, {"deployment": "spare", "desired": "stopped"})

@@ -208,9 +208,9 @@ async def test_a_candidate_that_breaks_after_its_promotion_is_taken_back(tmp_pat
         assert [event.action for event in story.events(rollout)] == ["start", "promote", "rollback"]
 
 
-async def test_the_guard_watches_a_task_that_records_nothing(tmp_path: Path) -> None:
+async def test_the_guard_watches_a_task_that_records_no_content(tmp_path: Path) -> None:
     """What is kept for people is the owner's choice; what protects callers is not."""
-    async with told(open_written(write_project(tmp_path / "p", record="off"))) as story:
+    async with told(open_written(write_project(tmp_path / "p", record="metadata"))) as story:
         rollout = await story.given_a_canary("bad", fault="error_500")
         await story.when_requests_come_until(rollout, "rolled_back", patience_s=5)
         story.then_nobody_saw_an_error()

@@ -31,14 +31,25 @@ from changeover.serving.variants import Variant
 from changeover.tasks.queries import current_routes
 
 
-def missing_cards(installation: Installation) -> list[Card]:
-    """Models whose weights have to be here before the system can start, and are not."""
+def first_cards(installation: Installation) -> list[Card]:
+    """Models that tasks without a route need before they can have one, and whose weights are not here."""
     with installation.store.read() as connection:
         routed = current_routes(connection)
+    names = [task.declared.first_incumbent for task in installation.tasks.values() if task.name not in routed]
+    return _absent(installation, [name for name in names if name != ECHO])
+
+
+def deployed_cards(installation: Installation) -> list[Card]:
+    """Models that shall run and whose weights are not here any more. The others can start without them."""
+    with installation.store.read() as connection:
         rows = all_deployments(connection)
-    names = [row.model for row in rows if row.backend == "local" and row.desired == "running"]
-    names += [task.declared.first_incumbent for task in installation.tasks.values() if task.name not in routed]
-    cards = [installation.catalogue.card(name) for name in dict.fromkeys(names) if name != ECHO]
+    known = {card.id for card in installation.catalogue.cards()}
+    wanted = [row.model for row in rows if row.backend == "local" and row.desired == "running"]
+    return _absent(installation, [name for name in wanted if name in known])
+
+
+def _absent(installation: Installation, names: list[str]) -> list[Card]:
+    cards = [installation.catalogue.card(name) for name in dict.fromkeys(names)]
     cache = installation.project.cache
     return [card for card in cards if card.artifacts and not present(card.artifacts[0], cache)]
 
@@ -103,7 +114,7 @@ def declared_variant(installation: Installation, task: str, deployment: str) -> 
 def prepare(installation: Installation) -> None:
     """Bring routes and deployments in line with the declarations and with the engines that are installed now.
 
-    Weights must be here: see `missing_cards`.
+    Weights must be here: see `first_cards`.
     """
     with installation.store.write() as connection:
         forget_states(connection, installation.clock.now())

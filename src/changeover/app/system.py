@@ -76,15 +76,17 @@ class System:
         await asyncio.to_thread(self._snapshots.refresh)
         await asyncio.to_thread(self._keyring.reload, self.installation.store)
         loops = [self.fleet.run(), self._snapshots.follow(), self._controller.run(), self._recorder.run(), self._keys()]
-        async with _background(loops, on_failure=self.stop):
-            _on_signals(self.stop)
-            serving = asyncio.create_task(self._server.serve(sockets=[listener]))
-            with announced(self.installation.project.state, address):
-                on_listening(address)
-                await serving
-        with contextlib.suppress(StoreError):
-            await self._recorder.flush()
-        await self._supervisor.close()
+        try:
+            async with _background(loops, on_failure=self.stop):
+                _on_signals(self.stop)
+                serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+                with announced(self.installation.project.state, address):
+                    on_listening(address)
+                    await serving
+        finally:
+            with contextlib.suppress(StoreError):
+                await self._recorder.flush()
+            await self._supervisor.close()
 
     async def _keys(self) -> None:
         while True:

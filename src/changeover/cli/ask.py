@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -35,18 +36,25 @@ def ask(
     body: dict[str, Any] = {"model": task, "messages": [{"role": "user", "content": _content(text)}]}
     if user is not None:
         body["user"] = user
-    run(_ask(address, operator_key(project.state), body, as_json))
+    try:
+        run(_ask(address, operator_key(project.state), body, as_json))
+    except aiohttp.ClientError as exc:
+        raise ChangeoverError(f"The gateway at {address} broke off: {exc or type(exc).__name__}.") from exc
 
 
 def _content(text: str) -> str:
     if text == "-":
-        return sys.stdin.read()
+        return _decoded(sys.stdin.buffer.read(), "standard input")
     if not _names_a_file(text):
-        return text
+        return _decoded(os.fsencode(text), "the text")
+    return _decoded(Path(text).read_bytes(), f"`{text}`")
+
+
+def _decoded(raw: bytes, what: str) -> str:
     try:
-        return Path(text).read_text(encoding="utf-8")
+        return raw.decode()
     except UnicodeDecodeError as exc:
-        raise ConfigError(f"`{text}` is not UTF-8 text. Convert it first.") from exc
+        raise ConfigError(f"{what} is not UTF-8 (byte {exc.start}). Convert it first.") from exc
 
 
 def _names_a_file(text: str) -> bool:
@@ -80,7 +88,7 @@ async def _ask(address: str, key: str, body: dict[str, Any], as_json: bool) -> N
 
 
 async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
-    async for line in response.content:
+    async for line in _lines(response):
         if not line.startswith(b"data:") or b"[DONE]" in line:
             continue
         event = cast("dict[str, Any]", msgspec.json.decode(line[5:]))
@@ -88,6 +96,15 @@ async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
             raise _failure(event)
         for choice in cast("list[dict[str, Any]]", event.get("choices") or []):
             yield cast("dict[str, Any]", choice["delta"]).get("content") or ""
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Lines of any length: one event may carry a whole answer."""
+    rest = b""
+    async for part in response.content.iter_any():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line
 
 
 def _failure(fields: dict[str, Any]) -> ChangeoverError:

@@ -10,7 +10,7 @@ import typer
 
 from changeover.app.installation import Installation, scorer_of
 from changeover.app.prepare import declared_variant
-from changeover.cli.frame import Json, err, out, print_json, run
+from changeover.cli.frame import Json, err, out, plain, print_json, run
 from changeover.cli.measure import runner_of
 from changeover.cli.running import ensure_running, gateway_address, opened
 from changeover.core.errors import GateError
@@ -53,7 +53,7 @@ def evaluate(
         f"95 % interval {100 * low:.1f} to {100 * high:.1f}, {result['samples']} samples"
     )
     if result["failed"]:
-        out.print(f"{result['failed']} could not be answered or scored; the first: {result['first_failure']}")
+        out.print(f"{result['failed']} could not be answered or scored; the first: {plain(result['first_failure'])}")
 
 
 def _variant(installation: Installation, task: Task, deployment: str | None) -> Variant:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from changeover.app.installation import Installation
-from changeover.cli.frame import clock_time, err, out, require
+from changeover.cli.frame import clock_time, err, out, plain, require
+from changeover.cli.running import gateway_address
 from changeover.rollouts.decide import Rollout, decide
 from changeover.rollouts.loop import Controller
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
@@ -29,6 +30,8 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
             if now.state != "canary":
                 break
             status.update(_waiting(installation, now))
+            # Without the running system nobody brings it on; the rows keep where it stands.
+            gateway_address(installation.project)
             time.sleep(POLL_S)
     if not quiet:
         out.print(_traffic_line(installation, now))
@@ -41,7 +44,9 @@ def event_line(event: Event, rollout: Rollout) -> str:
     action = event.action
     if action == "start":
         action = f"canary {100 * rollout.plan.steps[0].canary:g} %"
-    return f"  {MARKS.get(event.action, '·')} {action:<12} {event.reason}{revision}  [dim]{clock_time(event.at)}[/]"
+    return (
+        f"  {MARKS.get(event.action, '·')} {action:<12} {plain(event.reason)}{revision}  [dim]{clock_time(event.at)}[/]"
+    )
 
 
 def _look(installation: Installation, id: int) -> tuple[Rollout, list[Event]]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project, open_project
@@ -71,12 +72,12 @@ def print_json(value: Any) -> None:
 
 
 def print_error(message: str) -> None:
-    err.print(f"[bold red]error[/] {_escaped(message)}")
+    err.print(f"[bold red]error[/] {plain(message)}")
 
 
 def note(message: str) -> None:
     """Say something on the way to the result."""
-    err.print(f"[dim]{_escaped(message)}[/]")
+    err.print(f"[dim]{plain(message)}[/]")
 
 
 def end(status: int) -> None:
@@ -94,6 +95,11 @@ def require(value: Result | None, otherwise: str) -> Result:
 def clock_time(at: datetime) -> str:
     """A moment as a person here reads it."""
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def plain(text: object) -> str:
+    """Text from a person, a file or a model, so that nothing in it is taken for markup."""
+    return escape(str(text))
 
 
 def points(share: float) -> str:
@@ -118,7 +124,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _escaped(message: str) -> str:
-    return message.replace("[", "\\[")

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from changeover.app.installation import Installation
-from changeover.cli.frame import Json, clock_time, odds, out, points, print_json
+from changeover.cli.frame import Json, clock_time, odds, out, plain, points, print_json
 from changeover.cli.running import opened
 from changeover.evals.queries import find_comparison
 from changeover.serving.queries import load_variants
@@ -76,8 +76,8 @@ def history_table(rows: list[dict[str, Any]]) -> Table:
             clock_time(row["at"]),
             row["action"],
             answers,
-            row["actor"],
-            row["reason"],
+            plain(row["actor"]),
+            plain(row["reason"]),
             _evidence(row),
         )
     return table

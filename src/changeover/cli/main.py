@@ -73,8 +73,15 @@ def run_command(argv: Sequence[str]) -> int:
     if argv[0] not in COMMANDS:
         print_error(f"No command `{argv[0]}`. {nearest(argv[0], COMMANDS)}")
         return EXIT_USAGE
+    status = _guarded(argv[0], argv[1:])
+    if status == EXIT_INTERRUPTED:
+        print_error("Stopped. What was finished is kept; a rollout that has begun goes on.")
+    return status
+
+
+def _guarded(name: str, argv: Sequence[str]) -> int:
     try:
-        return _call(argv[0], argv[1:])
+        return _call(name, argv)
     except (ConfigError, DatasetError, UnknownTaskError, UnknownModelError) as exc:
         print_error(exc.message)
         return EXIT_USAGE
@@ -82,10 +89,9 @@ def run_command(argv: Sequence[str]) -> int:
         print_error(exc.message)
         return EXIT_FAIL
     except typer.TyperException as exc:
-        print_error(f"{exc.format_message()} See `changeover {argv[0]} --help`.")
+        print_error(f"{exc.format_message() or 'Something is missing.'} See `changeover {name} --help`.")
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
-        print_error("Stopped. What was finished is kept; run it again to go on.")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (a pager, `head`) has seen enough. Python would complain once more while closing stdout.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from changeover.app.installation import ECHO, Installation, open_installation
 from changeover.app.local import running_address
 from changeover.app.prepare import deploy, first_plan
-from changeover.cli.frame import NOT_RUNNING, actor, err, here
+from changeover.cli.frame import NOT_RUNNING, actor, err, here, plain
 from changeover.cli.weights import fetch
 from changeover.core.errors import ChangeoverError, EngineError
 from changeover.core.settings import Project
@@ -69,10 +69,11 @@ def wait_ready(installation: Installation, names: Iterable[str], timeout_s: floa
                     row = find_deployment(connection, name)
                 if row.state == "ready":
                     break
+                gateway_address(installation.project)  # nothing starts once the system has gone
                 log = installation.project.state / "logs" / f"{name}.log"
                 if row.state == "failed":
                     raise EngineError(f"`{name}` does not start: {row.detail} Its log: {log}")
                 if time.monotonic() > deadline:
                     raise EngineError(f"`{name}` is not ready after {timeout_s:g} s ({row.detail}). Its log: {log}")
-                status.update(f"{name}: {row.state}  {row.detail}")
+                status.update(f"{name}: {row.state}  {plain(row.detail)}")
                 time.sleep(POLL_S)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
-from changeover.cli.frame import Json, out, print_json
+from changeover.cli.frame import Json, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import Deployment, all_deployments, load_variants
@@ -108,5 +108,7 @@ def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
         colour = STATE_COLOUR.get(state, "dim")
         memory = f"{row.memory_bytes / (1 << 20):.0f} MiB" if running and row.memory_bytes else "–"
         detail = "" if state == "ready" else row.detail
-        table.add_row(row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{detail}[/]")
+        table.add_row(
+            row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{plain(detail)}[/]"
+        )
     return table

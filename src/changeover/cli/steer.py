@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from changeover.app.installation import Installation
-from changeover.cli.frame import actor, out, print_json, require
+from changeover.cli.frame import actor, out, plain, print_json, require
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import Rollout
@@ -43,5 +43,5 @@ def print_route(installation: Installation, route: Route, as_json: bool) -> None
         )
     else:
         out.print(
-            f"{route.task}  revision {route.revision}  {incumbent.deployment} answers  ({route.action}: {route.reason})"
+            f"{route.task}  revision {route.revision}  {incumbent.deployment} answers  ({route.action}: {plain(route.reason)})"
         )

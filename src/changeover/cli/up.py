@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import threading
 from typing import Annotated
 
@@ -15,10 +14,11 @@ import uvloop
 
 from changeover.app.installation import Installation, open_installation
 from changeover.app.local import make_private, only_one
-from changeover.app.prepare import first_keys, missing_cards, prepare
+from changeover.app.prepare import deployed_cards, first_cards, first_keys, prepare
 from changeover.app.system import System, listen
-from changeover.cli.frame import Json, here, note, out
+from changeover.cli.frame import Json, here, note, out, print_error
 from changeover.cli.weights import fetch
+from changeover.core.errors import ArtifactError
 
 app = typer.Typer(add_completion=False)
 
@@ -47,9 +47,7 @@ def up(
     with only_one(project.state):
         listener = listen(gateway.host, gateway.port if port is None else port)
         installation = open_installation(project, create=True)
-        missing = missing_cards(installation)
-        if missing:
-            fetch(missing, project.cache)
+        _fetch_what_is_missing(installation)
         prepare(installation)
         key = first_keys(installation)
         if until_stdin_closes:
@@ -64,8 +62,22 @@ def up(
     note("stopped")
 
 
+def _fetch_what_is_missing(installation: Installation) -> None:
+    cache = installation.project.cache
+    first = first_cards(installation)
+    if first:
+        fetch(first, cache)
+    for card in deployed_cards(installation):
+        try:
+            fetch([card], cache)
+        except ArtifactError as exc:
+            # Its own deployment will say so and stay down; the others answer.
+            print_error(exc.message)
+
+
 def _stop_at_end_of_input() -> None:
-    while sys.stdin.buffer.read(4096):
+    # Not by sys.stdin: its lock would be held by this thread while the interpreter ends.
+    while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -175,7 +175,8 @@ async def _whole(answer: Answer, side: Side | None, variant: Variant) -> Opened:
         fields = msgspec.json.decode(body)
     except msgspec.DecodeError as exc:
         raise UpstreamError("The model's answer is not JSON.") from exc
-    if not isinstance(fields, dict) or not cast("dict[str, Any]", fields).get("choices"):
+    choices: Any = cast("dict[str, Any]", fields).get("choices") if isinstance(fields, dict) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise UpstreamError("The model's answer has no choices.")
     return Opened(side=side, variant=variant, model=_name(cast("dict[str, Any]", fields)), first=body, rest=None)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import msgspec
 
@@ -113,18 +113,44 @@ def _finish(draft: Draft) -> Exchange:
 
 
 def _message(raw: bytes, *, stream: bool) -> str | None:
-    """The assistant's message as JSON text, put together from a stream's deltas where it was one."""
-    if not stream:
-        choices = cast("list[dict[str, Any]]", cast("dict[str, Any]", msgspec.json.decode(raw))["choices"])
-        return msgspec.json.encode(choices[0].get("message")).decode()
-    content: list[str] = []
+    """The assistant's message as JSON text, put together from a stream's deltas; None where there is none.
+
+    Engines answer in odd shapes sometimes. That is theirs to mend, and no reason to lose the rest of the record.
+    """
+    try:
+        if stream:
+            return msgspec.json.encode({"role": "assistant", "content": "".join(_pieces(raw))}).decode()
+        return bytes(msgspec.json.decode(raw, type=_Whole).choices[0].message).decode("utf-8", "replace")
+    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError, UpstreamError):
+        return None
+
+
+def _pieces(raw: bytes) -> Iterator[str]:
     for event in events(raw):
         try:
             fields = payload(event)
         except UpstreamError:
-            break
-        for choice in cast("list[dict[str, Any]]", (fields or {}).get("choices") or [])[:1]:
-            text = cast("dict[str, Any]", choice.get("delta") or {}).get("content")
-            if isinstance(text, str):
-                content.append(text)
-    return msgspec.json.encode({"role": "assistant", "content": "".join(content)}).decode()
+            return  # the stream broke off here; what came before stands
+        if fields is not None:
+            for choice in msgspec.convert(fields, _Event).choices[:1]:
+                yield choice.delta.content or ""
+
+
+class _Choice(msgspec.Struct):
+    message: msgspec.Raw
+
+
+class _Whole(msgspec.Struct):
+    choices: list[_Choice]
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class _Step(msgspec.Struct):
+    delta: _Delta = msgspec.field(default_factory=_Delta)
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Step] = msgspec.field(default_factory=list[_Step])

@@ -48,7 +48,7 @@ def resolve(id: str, body: bytes, key: Key, snapshot: Snapshot, find_variant: Ca
     if live is None:
         raise UnknownTaskError(f"No task named `{name}`. {nearest(name, snapshot.tasks)}")
     _check_messages(fields)
-    stream = fields.get("stream", False)
+    stream = fields.get("stream") or False
     if not isinstance(stream, bool):
         raise RequestError("`stream` must be true or false.")
     options = fields.get("stream_options")

@@ -11,10 +11,18 @@ from sqlalchemy import Connection
 from changeover.core.errors import GateError
 from changeover.core.ids import new_id
 from changeover.rollouts.decide import ACTIVE, Evidence, Plan, Rollout, State, Step
-from changeover.rollouts.queries import Event, add_event, add_rollout, latest_rollout, lock_rollout, move
+from changeover.rollouts.queries import (
+    Event,
+    add_event,
+    add_rollout,
+    find_rollout,
+    latest_rollout,
+    lock_rollout,
+    move,
+)
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import TaskDeclaration
-from changeover.tasks.queries import append_route, current_route
+from changeover.tasks.queries import append_route, current_route, last_promotion
 from changeover.tasks.routes import Action, Route
 
 
@@ -160,14 +168,17 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
     rollout = latest_rollout(connection, task)
     if rollout is not None and rollout.state == "canary":
         return _take_out(connection, rollout, "rollback", "rolled_back", by, evidence)
-    if route.former is None or rollout is None:
+    # A later attempt may have been given up since: what is undone is the promotion that made the present incumbent.
+    promotion = last_promotion(connection, task)
+    undone = None if promotion is None or promotion.rollout is None else find_rollout(connection, promotion.rollout)
+    if route.former is None or undone is None:
         raise GateError(
             f"`{task}` has no former incumbent to bring back. `changeover history {task}` shows its routes."
         )
     revised = _append(
         connection,
         route,
-        rollout,
+        undone,
         "rollback",
         by,
         incumbent=route.former,
@@ -175,9 +186,9 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
         candidate=None,
         candidate_weight=0.0,
     )
-    move(connection, rollout, state="rolled_back", step=rollout.step, now=by.now)
+    move(connection, undone, state="rolled_back", step=undone.step, now=by.now)
     add_event(
-        connection, _event(rollout, "rollback", by, {} if evidence is None else asdict(evidence), revised.revision)
+        connection, _event(undone, "rollback", by, {} if evidence is None else asdict(evidence), revised.revision)
     )
     return revised
 

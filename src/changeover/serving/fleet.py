@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from changeover.core.clock import Clock
-from changeover.core.errors import ChangeoverError, StoreError
+from changeover.core.errors import ChangeoverError, EngineError, StoreError
 from changeover.library.catalogue import Catalogue
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.queries import ASKED_AGAIN, Deployment, all_deployments, note_state
@@ -82,6 +82,8 @@ class Fleet:
     async def _stop(self, name: str) -> None:
         try:
             await self._supervisor.stop(name, drain_s=DRAIN_S)
+        except EngineError:
+            pass  # it was never started: there is nothing to stop
         finally:
             del self._stopping[name]
 

@@ -36,6 +36,17 @@ def current_route(connection: Connection, task: str) -> Route | None:
     return None if row is None else _route(row)
 
 
+def last_promotion(connection: Connection, task: str) -> Route | None:
+    """The newest revision of a task that a promotion wrote."""
+    row = connection.execute(
+        select(routes)
+        .where(routes.c.task == task, routes.c.action == "promote")
+        .order_by(routes.c.revision.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else _route(row)
+
+
 def append_route(connection: Connection, route: Route) -> Route:
     """Write the next revision of a task and return it with its number."""
     values = asdict(route)
