@@ -70,18 +70,9 @@ def start(
     """
     task = candidate.task
     route = _route(connection, task)
+    _end_latest(connection, task, by)
     if measured_against not in (None, route.incumbent):
         raise GateError(f"The incumbent of `{task}` has changed since the comparison. Compare again.")
-    latest = latest_rollout(connection, task)
-    if latest is not None and latest.state == "canary":
-        raise GateError(
-            f"Rollout {latest.id} of `{task}` is under way. "
-            f"End it with `changeover abort {task}`, or wait: `changeover status {task}`."
-        )
-    if latest is not None and latest.state == "baking":
-        # The new attempt replaces what was still baking; its former incumbent gives way to the present one.
-        move(connection, latest, state="done", step=latest.step, now=by.now)
-        add_event(connection, _event(latest, "finish", replace(by, reason="the next rollout began"), {}, None))
     if route.incumbent == candidate.id:
         raise GateError(f"`{candidate.deployment}` already answers `{task}` with this prompt and these parameters.")
     rollout = add_rollout(
@@ -113,6 +104,21 @@ def start(
     )
     add_event(connection, _event(rollout, "start", by, {"canary": plan.steps[0].canary}, revised.revision))
     return rollout
+
+
+def _end_latest(connection: Connection, task: str, by: By) -> None:
+    """Make room for another rollout: one in its canary is in the way, one that still bakes gives way."""
+    latest = latest_rollout(connection, task)
+    if latest is None or latest.state not in ACTIVE:
+        return
+    if latest.state == "canary":
+        raise GateError(
+            f"Rollout {latest.id} of `{task}` is under way. "
+            f"End it with `changeover abort {task}`, or wait: `changeover status {task}`."
+        )
+    # Its former incumbent gives way to the present one.
+    move(connection, latest, state="done", step=latest.step, now=by.now)
+    add_event(connection, _event(latest, "finish", replace(by, reason="the next rollout began"), {}, None))
 
 
 def advance(connection: Connection, rollout: Rollout, step: int, evidence: Evidence, by: By) -> Route:
