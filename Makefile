@@ -48,8 +48,10 @@ $(READY): requirements.txt pyproject.toml
 	  || { echo "Changeover needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "setting up $(VENV) (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt 2>&1 | grep -v '^WARNING: Location' || true
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . 2>&1 | grep -v '^WARNING: Location' || true
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt 2>$(VENV)/pip.log \
+	  || { cat $(VENV)/pip.log; exit 1; }
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . 2>$(VENV)/pip.log \
+	  || { cat $(VENV)/pip.log; exit 1; }
 	@$(BIN)/changeover --version
 	@touch $@
 

@@ -62,10 +62,7 @@ def answer_tasks(stage: Stage) -> None:
     out.print("\n[bold]3  Three tasks, by the official openai client[/]  (`model` is the name of a task)")
     with OpenAI(base_url=f"{stage.address}/v1", api_key=stage.key) as client:
         _ask(stage, client, "summarise", stage.example("memo.txt"), "examples/memo.txt, streamed", stream=True)
-        code = _ask(stage, client, "code", stage.example("code-request.txt"), "examples/code-request.txt")
-        stage.report.code_passed = run(_passes(stage, code))
-        verdict = "[green]passes[/]" if stage.report.code_passed else "[red]fails[/]"
-        out.print(f"  run in the sandbox against examples/code-tests.py: {verdict}")
+        stage.report.code_passed = _write_code(stage, client)
         table = f"Write the brief for these figures:\n\n{stage.example('figures.csv')}"
         _ask(stage, client, "market-brief", table, "examples/figures.csv")
 
@@ -91,6 +88,15 @@ def _ask(stage: Stage, client: OpenAI, task: str, text: str, about: str, *, stre
         out.print("\n".join(f"  │ {line}" for line in answer.strip().splitlines()), markup=False)
     out.print(f"  [dim]{stage.answering(task)}, {time.perf_counter() - started:.1f} s[/]")
     return answer
+
+
+def _write_code(stage: Stage, client: OpenAI) -> bool:
+    """Have the function written by whoever answers `code` now, and run it against its tests."""
+    code = _ask(stage, client, "code", stage.example("code-request.txt"), "examples/code-request.txt")
+    passed = run(_passes(stage, code))
+    verdict = "[green]passes[/]" if passed else "[red]fails[/]"
+    out.print(f"  run in the sandbox against examples/code-tests.py: {verdict}")
+    return passed
 
 
 async def _passes(stage: Stage, answer: str) -> bool:
@@ -141,6 +147,10 @@ def switch_under_load(stage: Stage) -> None:
     stage.report.truncated_streams = load.counts.truncated
     for error in load.counts.errors[:3]:
         out.print(f"  [red]failed[/] {error}")
+    if match.task.name == SWITCHED:
+        out.print("\n  the same request as before the switch, by the same client")
+        with OpenAI(base_url=f"{stage.address}/v1", api_key=stage.key) as client:
+            stage.report.code_passed_after = _write_code(stage, client)
     stage.report.history = revisions(stage.installation, match.task.name, 50)
     out.print(f"\n  route history of `{match.task.name}`, newest first")
     out.print(history_table(stage.report.history))

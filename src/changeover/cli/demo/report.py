@@ -30,6 +30,8 @@ class Report:
     calls_fixed_n: int = 0
     code_passed: bool | None = None
     """Whether the code that answered the first request passed its tests."""
+    code_passed_after: bool | None = None
+    """The same request, after the switch."""
     verdicts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
