@@ -28,8 +28,6 @@ Refused = Callable[..., str]
 
 USAGE, FAIL = 2, 1
 TASK_FILE, SETTINGS, DATASET = "tasks/echo.toml", "changeover.toml", "evals/echo.jsonl"
-WIDE = 100_000
-"""Longer than any file that a test project writes while it starts."""
 
 CARD = """\
 [[cards]]
@@ -74,7 +72,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def started(template: Path, tmp_path: Path) -> Path:
     """A project that was started once and does not run."""
-    return shutil.copytree(template, tmp_path / "p")
+    return shutil.copytree(template, tmp_path / "started")
 
 
 @pytest.fixture
@@ -243,7 +241,7 @@ DECLARED: list[tuple[str, str, str, str]] = [
     (TASK_FILE, '"echo"', '"smollm2-135-instruct"', "No card named `smollm2-135-instruct`. Did you mean `smollm2-135m"),
     (TASK_FILE, "echo.prompt.md", "ecko.prompt.md", "`prompt`: cannot read `ecko.prompt.md`: "),
     (TASK_FILE, "echo.jsonl", "ecko.jsonl", "`dataset`: no file `../evals/ecko.jsonl`. Write it, or name another."),
-    (TASK_FILE, "[gate]", "[gate", "Expected ']' at the end of a table declaration (at line 11, column 6)"),
+    (TASK_FILE, "[gate]", "[gate", "Expected ']' at the end of a table declaration (at line "),
     (SETTINGS, "port = 0", "prt = 0", "`gateway.prt`: unknown key. Did you mean `port`? Known: "),
     (SETTINGS, "port = 0", "port = 99999", "`gateway.port` = `99999`: "),
     (SETTINGS, "port = 0", 'host = ""', "`gateway.host` = ``: "),
@@ -315,7 +313,10 @@ LINES: dict[str, tuple[Sequence[str], str]] = {
     "empty": ([], ": the file has no sample. "),
     "no target": ([GOOD, '{"id": "b", "input": "say ok"}'], ":2: the sample has no target. "),
     "broken": ([GOOD, "", '{"id": "b", '], ":3: not JSON at column "),
-    "unknown key": (['{"id": "b", "input": "x", "taget": "ok"}'], ":1: `taget`: unknown key. Did you mean `target`? "),
+    "unknown key": (
+        ['{"id": "b", "input": "x", "target": "ok", "tag": []}'],
+        ":1: `tag`: unknown key. Did you mean `tags`? ",
+    ),
     "twice": ([GOOD, GOOD], ":2: id `a` is also the sample's on line 1. "),
     "line 100": ([GOOD, *[""] * 98, "{"], ":100: not JSON at column "),
     "unreadable": ([GOOD, '{"id": "b", "input": "x", "target": {"al": ["ok"]}}'], ":2: "),
@@ -379,7 +380,6 @@ def test_a_second_start_is_refused_and_the_first_goes_on(up: Up) -> None:
     message = changeover(up.project, "up").refused(USAGE)
     assert message == f"This project is running already at {up.address}. Stop it first (Ctrl-C)."
     assert up.ask() == "hello there"
-    assert up.call("status", "--json").json["address"] == up.address
 
 
 def test_a_port_in_use_is_named_before_anything_is_started(project: Path) -> None:
@@ -448,18 +448,20 @@ def test_a_first_incumbent_whose_weights_are_damaged_stops_the_start(project: Pa
     replace(project / TASK_FILE, 'first_incumbent = "echo"', 'first_incumbent = "own"')
     assert "is not a usable GGUF file: " in changeover(project, "up").refused(FAIL)
     assert of_weights(cache) == []
-    assert changeover(project, "history", "echo", "--json").json == [], "no route is begun that nobody can answer"
+    with closing(sqlite3.connect(project / ".changeover" / "changeover.db")) as database:
+        routes = database.execute("SELECT count(*) FROM routes").fetchone()[0]
+    assert routes == 0, "no route is begun that nobody can answer"
 
 
-def test_an_engine_that_does_not_start_says_why_and_hinders_nobody(up: Up) -> None:
-    message = up.call("deploy", "own").refused(FAIL)
+def test_an_engine_that_does_not_start_says_why_and_hinders_nobody(up: Up, refused: Refused) -> None:
+    message = refused(up.project, FAIL, "deploy", "own")
     assert message.startswith("`own` does not start: gave up: ")
     assert "llama.embedding_length" in message
     log = Path(message.partition("Its log: ")[2])
     assert log.is_file()
     assert up.ask() == "hello there"
-    states = {row["name"]: row["state"] for row in up.call("status", "--json").json["deployments"]}
-    assert (states["own"], states["echo"]) == ("failed", "ready")
+    assert up.ready("echo") is not None
+    assert up.ready("own") is None
 
 
 # A full disk, as a limit on the size of files has it.
@@ -503,22 +505,18 @@ def test_a_full_disk_stops_no_answer_and_loses_no_record(project: Path) -> None:
 
 @needs_limits
 def test_on_a_full_disk_nothing_is_half_begun(project: Path, started: Path, cache: Path, tmp_path: Path) -> None:
-    def full(directory: Path, *arguments: str, size: int = 0) -> Ended:
-        return end_of(begin(directory, *arguments, preexec_fn=lambda: limit(os.getpid(), size)))
-
     before = kept(started)
-    full(started, "key", "new", "mine").refused(FAIL)
-    full(project, "up").refused(FAIL)
     write_card(project)
-    full(project, "pull", "own", size=1024).refused(FAIL)
+    commands = [
+        (started, ["key", "new", "mine"]),
+        (project, ["up"]),
+        (project, ["pull", "own"]),
+        (tmp_path, ["init", "fresh"]),
+    ]
+    limited = [begin(where, *command, preexec_fn=lambda: limit(os.getpid(), 512)) for where, command in commands]
+    ended = [end_of(process) for process in limited]
     assert of_weights(cache) == []
-    full(tmp_path, "init", "fresh").refused(FAIL)
     assert kept(started) == before
+    for each in ended:
+        assert "disk" in each.refused(FAIL)
     assert changeover(tmp_path, "init", "fresh").status == 0, "what the first try left does not stand in the way"
-
-
-@needs_limits
-def test_a_start_on_an_almost_full_disk_is_refused_in_a_line(started: Path) -> None:
-    """The store can be read, and the first file beside it cannot be written."""
-    process = begin(started, "up", preexec_fn=lambda: limit(os.getpid(), 1 << 16))
-    assert "disk" in end_of(process).refused(FAIL)

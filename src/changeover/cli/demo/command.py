@@ -22,7 +22,7 @@ from changeover.library.catalogue import Catalogue
 app = typer.Typer(add_completion=False)
 
 SMALL, BETTER, LARGER = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
-QUICKER_STEPS = {0.05: 0.1, 0.25: 0.5}
+QUICKER_STEPS = {0.05: 0.2, 0.25: 0.5}
 
 
 @app.command()

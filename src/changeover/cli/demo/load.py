@@ -10,7 +10,7 @@ from types import TracebackType
 
 from openai import AsyncOpenAI, OpenAIError
 
-MOST_TOKENS = 24
+MOST_TOKENS = 16
 """Short answers: the point is many requests across the switch, not long ones."""
 
 
