@@ -96,13 +96,22 @@ class Match:
 
 @dataclass
 class Tally:
-    """Running counts of one comparison."""
+    """Running counts of one comparison.
+
+    The test and the interval see one observation for each sample, but one for a whole cluster (its mean difference):
+    samples of one document or conversation are not independent of each other.
+    """
 
     plan: TestPlan
     started: float
     test: PairedTest = field(init=False)
     interval: DifferenceInterval = field(default_factory=DifferenceInterval)
     differences: list[float] = field(default_factory=list[float])
+    """One for each observation."""
+    cluster: str | None = None
+    """The cluster whose samples are being drawn; they come one after the other."""
+    waiting: list[float] = field(default_factory=list[float])
+    """Differences of its samples so far."""
     pairs: list[Pair] = field(default_factory=list[Pair])
     drawn: int = 0
     unusable: int = 0
@@ -124,9 +133,23 @@ class Tally:
             self.unusable += 1
             return self.test.evidence
         self.pairs.append(pair)
-        self.differences.append(pair.difference)
-        self.interval.update(pair.difference)
-        return self.test.update(pair.difference)
+        if self.cluster is None or pair.sample.cluster != self.cluster:
+            self.close_cluster()
+        self.cluster = pair.sample.cluster
+        self.waiting.append(pair.difference)
+        if self.cluster is None:
+            self.close_cluster()
+        return self.test.evidence
+
+    def close_cluster(self) -> None:
+        """Count what was drawn of a cluster, once it is known to be whole; at the end of a comparison too."""
+        if not self.waiting:
+            return
+        difference = _mean(self.waiting)
+        self.waiting = []
+        self.differences.append(difference)
+        self.interval.update(difference)
+        self.test.update(difference)
 
 
 async def compare(
@@ -153,6 +176,7 @@ async def compare(
             on_progress(describe(match, tally, clock))
             if evidence.verdict != "inconclusive":
                 break
+    tally.close_cluster()
     ended = describe(match, tally, clock)
     await asyncio.to_thread(_end, store, comparison.id, ended, clock)
     return comparison.id, ended
@@ -189,7 +213,9 @@ def describe(match: Match, tally: Tally, clock: Clock) -> Live:
         calls_new=tally.calls_new,
         calls_cached=tally.calls_cached,
         calls_fixed_n=2 * fixed_n(spread, tally.plan.margin, tally.plan.alpha, tally.plan.beta) if spread else None,
-        detectable_loss=detectable_loss(spread, count, tally.plan.alpha, tally.plan.beta) if spread else None,
+        detectable_loss=detectable_loss(spread, len(tally.differences), tally.plan.alpha, tally.plan.beta)
+        if spread
+        else None,
         latency_ratio=_ratio(
             tally, lambda pair: pair.candidate.answer.duration_ms, lambda p: p.incumbent.answer.duration_ms
         ),
@@ -250,6 +276,7 @@ def _compared(comparison: str, position: int, pair: Pair, evidence: Evidence) ->
         incumbent_score=pair.incumbent.score.value,
         candidate_score=pair.candidate.score.value,
         evidence={
+            "observations": evidence.samples,
             "no_worse": evidence.no_worse,
             "futility": evidence.futility,
             "better": evidence.better,

@@ -44,7 +44,7 @@ class Sample:
     tags: tuple[str, ...] = ()
     """Slices it belongs to."""
     cluster: str | None = None
-    """Samples of one conversation or document share it: they do not count as independent."""
+    """Samples of one conversation or document share it: a comparison counts their mean as one observation."""
     source: str | None = None
     """Where the sample comes from, for people."""
 

@@ -74,7 +74,7 @@ class ComparedSample:
     incumbent_score: float
     candidate_score: float
     evidence: Mapping[str, float]
-    """E-values after this sample."""
+    """E-values after this sample, and of how many observations: a cluster is one, counted after its last sample."""
 
 
 _ANSWER_FIELDS = [field.name for field in fields(StoredAnswer)]

@@ -113,11 +113,12 @@ def compare_both(stage: Stage, larger: str | None) -> None:
     out.print("\n[bold]4  Evidence[/]  same samples, both models, until it is enough")
     better = stage.answering(CHALLENGED)
     smaller = stage.answering(SWITCHED)
-    _compare(stage, SWITCHED, better)
     _compare(stage, CHALLENGED, smaller)
     if larger is not None:
         ensure_running(stage.installation, larger)
         _compare(stage, "summarise", larger)
+    # Last, so that the changeover time is that of this candidate and of nothing else.
+    _compare(stage, SWITCHED, better)
 
 
 def _compare(stage: Stage, task: str, candidate: str) -> None:
@@ -157,8 +158,8 @@ def switch_under_load(stage: Stage) -> None:
 
 
 def _passed(stage: Stage) -> tuple[Match, Comparison] | None:
-    """The first comparison of this demo that passed, as a match that can be switched."""
-    for row in stage.report.verdicts:
+    """The last comparison of this demo that passed, as a match that can be switched."""
+    for row in reversed(stage.report.verdicts):
         if row["verdict"] == "pass":
             match = match_of(stage.installation, row["task"], row["candidate"])
             comparison = known_verdict(stage.installation, match)
