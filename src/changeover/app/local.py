@@ -65,7 +65,7 @@ def running_address(state: Path) -> str | None:
     try:
         server = json.loads((state / SERVER_FILE).read_text())
         os.kill(server["pid"], 0)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(server["address"])
 

@@ -19,6 +19,7 @@ from changeover.gateway.door import Door
 from changeover.gateway.keys import Keyring
 from changeover.gateway.record import Recorder
 from changeover.gateway.snapshot import Snapshot, Snapshots
+from changeover.library.catalogue import Catalogue
 from changeover.rollouts.loop import Controller
 from changeover.serving.fleet import Fleet
 from changeover.serving.supervisor import Supervisor
@@ -35,7 +36,7 @@ class System:
         self.installation = installation
         project, store, clock = installation.project, installation.store, installation.clock
         self._supervisor = Supervisor(clock=clock, log_dir=project.state / "logs")
-        self.fleet = Fleet(store, installation.catalogue, project.cache, self._supervisor, clock)
+        self.fleet = Fleet(store, lambda: Catalogue.load(project.cards), project.cache, self._supervisor, clock)
         self._snapshots = Snapshots(store, installation.tasks)
         self._keyring = Keyring()
         self._recorder = Recorder(store)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from changeover.cli.frame import EXIT_OF_VERDICT, Json, end, out, print_json, run
-from changeover.cli.measure import match_of, measure, verdict_lines
+from changeover.cli.measure import checked_dataset, match_of, measure, verdict_lines
 from changeover.cli.running import ensure_running, opened
 from changeover.tasks.declarations import find_task
 
@@ -28,7 +28,7 @@ def compare(
     Example: changeover compare code --candidate qwen2.5-coder-0.5b-instruct
     """
     installation = opened()
-    find_task(installation.tasks, task)
+    checked_dataset(find_task(installation.tasks, task))  # before a candidate is fetched for nothing
     ensure_running(installation, candidate)
     match = match_of(installation, task, candidate)
     id, ended = run(measure(installation, match))

@@ -66,9 +66,10 @@ def deploy(
 
 def _local(installation: Installation, model: str, name: str | None, options: dict[str, Any]) -> EnginePlan:
     card = installation.catalogue.card(model)
-    fetch([card], installation.project.cache)
     project = installation.project
-    return plan_for_card(card, project.cache, project.settings.engines, name=name, options=options)
+    plan = plan_for_card(card, project.cache, project.settings.engines, name=name, options=options)
+    fetch([card], project.cache)  # after the plan was checked: weights are large
+    return plan
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

@@ -11,11 +11,10 @@ import typer
 from changeover.app.installation import Installation, scorer_of
 from changeover.app.prepare import declared_variant
 from changeover.cli.frame import Json, err, out, plain, print_json, run
-from changeover.cli.measure import runner_of
+from changeover.cli.measure import checked_dataset, runner_of
 from changeover.cli.running import ensure_running, gateway_address, opened
 from changeover.core.errors import GateError
 from changeover.evals.comparison import SEED
-from changeover.evals.datasets import Dataset
 from changeover.serving.queries import keep_variant, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task, find_task
@@ -69,7 +68,7 @@ def _variant(installation: Installation, task: Task, deployment: str | None) -> 
 
 
 async def _evaluate(installation: Installation, task: Task, variant: Variant, most: int | None) -> dict[str, Any]:
-    dataset = Dataset.load(task.dataset)
+    dataset = checked_dataset(task)
     drawn = dataset.shuffled(SEED)[:most]
     values: list[float] = []
     failures: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from importlib.resources import as_file, files
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from changeover.cli.frame import Json, out, print_json
-from changeover.core.errors import ConfigError
+from changeover.core.errors import ChangeoverError, ConfigError
 from changeover.core.settings import SETTINGS_FILE
 
 app = typer.Typer(add_completion=False)
@@ -46,9 +47,20 @@ def make_project(directory: Path, port: int) -> None:
     name = directory.resolve().name
     if not NAME.fullmatch(name):
         raise ConfigError(f"`{name}` cannot be a project's name: use letters, digits, spaces, `.`, `_` and `-`.")
-    if directory.exists() and any(directory.iterdir()):
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise ConfigError(f"`{directory}` is not empty. Name a new directory.")
-    with as_file(files("changeover.templates") / "project") as template:
-        shutil.copytree(template, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    settings = directory / SETTINGS_FILE
-    settings.write_text(settings.read_text().replace("PROJECT_NAME", name).replace("port = 8100", f"port = {port}"))
+    if any(parent.exists() and not parent.is_dir() for parent in directory.absolute().parents):
+        raise ConfigError(f"`{directory}` lies below a file. Name a place below a directory.")
+    # Beside its place first, then renamed: a project is there whole or not at all.
+    draft = directory.with_name(f".{directory.name}.{os.getpid()}")
+    try:
+        with as_file(files("changeover.templates") / "project") as template:
+            shutil.copytree(template, draft, ignore=shutil.ignore_patterns("__pycache__"))
+        settings = draft / SETTINGS_FILE
+        settings.write_text(settings.read_text().replace("PROJECT_NAME", name).replace("port = 8100", f"port = {port}"))
+        draft.replace(directory)
+    except OSError as exc:
+        shutil.rmtree(draft, ignore_errors=True)
+        # Copying a tree collects its reasons, one for each file; the last line has the last of them.
+        reason = exc.strerror or str(exc).rstrip("')]\"").rpartition("] ")[2]
+        raise ChangeoverError(f"Cannot make `{directory}`: {reason}.") from exc

@@ -97,6 +97,11 @@ def _guarded(name: str, argv: Sequence[str]) -> int:
         # The reader (a pager, `head`) has seen enough. Python would complain once more while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as exc:
+        # A disk that is full, a file that may not be read: foreseen everywhere at once rather than in each place.
+        where = f"`{exc.filename}`: " if exc.filename else ""
+        print_error(f"{where}{exc.strerror or exc}.")
+        return EXIT_FAIL
 
 
 def _call(name: str, argv: Sequence[str]) -> int:

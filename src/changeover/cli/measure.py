@@ -15,7 +15,7 @@ from changeover.app.local import operator_key
 from changeover.app.prepare import declared_variant
 from changeover.cli.frame import actor, err, odds, points
 from changeover.cli.running import gateway_address
-from changeover.core.errors import GateError
+from changeover.core.errors import DatasetError, GateError
 from changeover.evals.caller import Caller
 from changeover.evals.comparison import Live, Match, compare, comparison_keys
 from changeover.evals.datasets import Dataset
@@ -24,7 +24,7 @@ from changeover.evals.runner import Runner
 from changeover.evals.sandbox import Sandbox
 from changeover.evals.scorers import check_targets
 from changeover.serving.queries import keep_variant, load_variants
-from changeover.tasks.declarations import find_task
+from changeover.tasks.declarations import Task, find_task
 from changeover.tasks.queries import current_route
 
 WIDTH = 24
@@ -43,8 +43,7 @@ def match_of(installation: Installation, task_name: str, candidate: str) -> Matc
             raise GateError(f"`{candidate}` already answers `{task.name}` with this prompt and these parameters.")
         keep_variant(connection, variant, installation.clock.now())
         incumbent = load_variants(connection, [route.incumbent])[route.incumbent]
-    dataset, scorer = Dataset.load(task.dataset), scorer_of(task)
-    check_targets(scorer, dataset.samples)
+    dataset, scorer = checked_dataset(task), scorer_of(task)
     return Match(
         task=task,
         dataset=dataset,
@@ -53,6 +52,22 @@ def match_of(installation: Installation, task_name: str, candidate: str) -> Matc
         candidate=variant,
         actor=actor(),
     )
+
+
+def checked_dataset(task: Task) -> Dataset:
+    """A task's dataset, every target of which its scorer can read.
+
+    Raises:
+        DatasetError: The first sample that cannot be used, with file and line.
+    """
+    dataset = Dataset.load(task.dataset)
+    scorer = scorer_of(task)
+    for sample in dataset.samples:
+        try:
+            check_targets(scorer, [sample])
+        except DatasetError as exc:
+            raise DatasetError(f"{dataset.where(sample)}: {exc.message}") from exc
+    return dataset
 
 
 def known_verdict(installation: Installation, match: Match) -> Comparison | None:

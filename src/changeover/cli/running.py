@@ -10,9 +10,9 @@ from changeover.app.local import running_address
 from changeover.app.prepare import deploy, first_plan
 from changeover.cli.frame import NOT_RUNNING, actor, err, here, plain
 from changeover.cli.weights import fetch
-from changeover.core.errors import ChangeoverError, EngineError
+from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
-from changeover.serving.queries import find_deployment, has_deployment, want
+from changeover.serving.queries import all_deployments, find_deployment, want
 
 READY_WAIT_S = 600.0
 POLL_S = 0.2
@@ -44,8 +44,11 @@ def ensure_running(installation: Installation, name: str) -> None:
     """
     gateway_address(installation.project)
     with installation.store.read() as connection:
-        known = has_deployment(connection, name)
-    if not known:
+        deployed = [row.name for row in all_deployments(connection)]
+    if name not in deployed:
+        cards = [card.id for card in installation.catalogue.cards()]
+        if name not in (*cards, ECHO):
+            raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, [*deployed, *cards])}")
         if name != ECHO:
             fetch([installation.catalogue.card(name)], installation.project.cache)
         deploy(installation, first_plan(installation, name), actor())

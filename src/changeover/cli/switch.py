@@ -21,7 +21,7 @@ from changeover.cli.frame import (
     print_json,
     run,
 )
-from changeover.cli.measure import known_verdict, match_of, measure, verdict_lines
+from changeover.cli.measure import checked_dataset, known_verdict, match_of, measure, verdict_lines
 from changeover.cli.running import ensure_running, opened
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison, find_comparison
@@ -49,7 +49,7 @@ def switch(
     Example: changeover switch code --to qwen2.5-coder-0.5b-instruct --reason "better on our cases"
     """
     installation = opened()
-    find_task(installation.tasks, task)
+    checked_dataset(find_task(installation.tasks, task))  # before a candidate is fetched for nothing
     ensure_running(installation, to)
     match = match_of(installation, task, to)
     comparison = _evidence(installation, match, as_json)

@@ -43,6 +43,9 @@ class Bar:
             self._progress.update(self._task, completed=done_bytes)
 
     def finish(self) -> None:
+        pass  # said by `verified`, once it is true: this is called after a refusal too
+
+    def verified(self) -> None:
         if self._task is not None:
             self._progress.update(self._task, description=f"{self._label}  verified")
 
@@ -75,5 +78,7 @@ def fetch(cards: Sequence[Card], cache: Path) -> list[Path]:
             artifact = card.artifacts[0]
             if not present(artifact, cache) and not err.is_terminal:
                 note(f"fetching {card.id} ({artifact.size_bytes / (1 << 20):.0f} MiB)")
-            paths.append(pull(artifact, cache, Bar(progress, card.id)))
+            bar = Bar(progress, card.id)
+            paths.append(pull(artifact, cache, bar))
+            bar.verified()
     return paths

@@ -18,7 +18,7 @@ STATE_DIRECTORY = ".changeover"
 class GatewaySettings(toml.Declared):
     """Where applications call, and how much the door takes at once."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on; anything but loopback opens the door to the network."""
     port: int = Field(default=8100, ge=0, le=65535)
     """0 takes any free port."""

@@ -56,7 +56,9 @@ def load(model: type[Model], path: Path) -> Model:
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    # An unknown key first: it is often the missing one, misspelt.
+    found = sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
+    first = found[0]
     place = first["loc"]
     key = _key(place)
     if first["type"] == "extra_forbidden":

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
@@ -68,6 +68,12 @@ class Dataset:
     samples: tuple[Sample, ...]
     digest: str
     """Identity of its samples, whatever their order in the file and how its JSON was spaced."""
+    lines: Mapping[str, int] = field(default_factory=dict[str, int], compare=False, repr=False)
+    """Line of each sample, by id, for messages."""
+
+    def where(self, sample: Sample) -> str:
+        """Where a sample stands, for messages: file and line."""
+        return f"{self.path}:{self.lines[sample.id]}" if sample.id in self.lines else str(self.path)
 
     @classmethod
     def load(cls, path: Path, name: str | None = None) -> Dataset:
@@ -89,7 +95,7 @@ class Dataset:
         if not samples:
             raise DatasetError(f"{path}: the file has no sample. Write one JSON object a line: id, input, target.")
         digest = sha256_value(sorted(sample.digest for sample in samples.values()))
-        return cls(name=name or path.stem, path=path, samples=tuple(samples.values()), digest=digest)
+        return cls(name=name or path.stem, path=path, samples=tuple(samples.values()), digest=digest, lines=lines)
 
     def shuffled(self, seed: int) -> tuple[Sample, ...]:
         """The samples in the random order in which a comparison draws them; clusters stay together.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from changeover.core.clock import Clock
@@ -25,9 +26,11 @@ DRAIN_S = 600.0
 class Fleet:
     """All engines of this installation. The gateway asks it for addresses."""
 
-    def __init__(self, store: Store, catalogue: Catalogue, cache: Path, supervisor: Supervisor, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, load_catalogue: Callable[[], Catalogue], cache: Path, supervisor: Supervisor, clock: Clock
+    ) -> None:
         self._store = store
-        self._catalogue = catalogue
+        self._load_catalogue = load_catalogue
         self._cache = cache
         self._supervisor = supervisor
         self._clock = clock
@@ -74,7 +77,9 @@ class Fleet:
     async def _start(self, row: Deployment) -> None:
         self._started.add(row.name)
         try:
-            await self._supervisor.ensure(plan_from_row(row, self._catalogue, self._cache))
+            # Read anew: a card may have been written since this process began.
+            catalogue = await asyncio.to_thread(self._load_catalogue)
+            await self._supervisor.ensure(plan_from_row(row, catalogue, self._cache))
         except ChangeoverError as exc:
             # It cannot even be planned: say so in its row and leave the others alone.
             await asyncio.to_thread(self._note_failure, row.name, exc.message)

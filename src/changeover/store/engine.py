@@ -29,8 +29,9 @@ class Store:
         try:
             address = make_url(url)
             engine = create_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
-        except (ArgumentError, NoSuchModuleError, ImportError) as exc:
-            raise ConfigError(f"`store.url`: cannot use `{_without_password(url)}`: {exc}") from exc
+        except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as exc:
+            reason = str(exc).partition("\n")[0]
+            raise ConfigError(f"`store.url`: cannot use `{_without_password(url)}`: {reason}") from exc
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_immediate)
@@ -107,7 +108,7 @@ def _as_store_error() -> Generator[None]:
 
 def _advice(message: str) -> str:
     lowered = message.lower()
-    if "disk is full" in lowered or "no space" in lowered:
+    if "disk is full" in lowered or "no space" in lowered or "disk i/o" in lowered:
         return "Free some disk space; nothing that was committed is lost."
     if "locked" in lowered:
         return "Another process holds it; try again."
@@ -119,5 +120,5 @@ def _advice(message: str) -> str:
 def _without_password(url: str) -> str:
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "(an address that is no URL)"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 
 from changeover.core.errors import StoreError
 from changeover.store.engine import Store
@@ -30,5 +31,8 @@ def migrate(store: Store) -> bool:
     config.set_main_option("script_location", str(Path(str(files("changeover.store") / "migrations"))))
     with store.write() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as exc:
+            raise StoreError(f"The store has schema `{found}`, which this changeover does not know: {exc}.") from exc
     return True
