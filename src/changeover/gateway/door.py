@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,6 +27,8 @@ from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.serving.variants import Variant
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.routes import Side
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -108,7 +111,8 @@ class Door:
 
     async def _chat(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
         try:
-            await self._answer(scope, receive, send, visit)
+            with _in_our_words(visit):
+                await self._answer(scope, receive, send, visit)
         except ClientGone:
             visit.abandoned = True
         except ChangeoverError as error:
@@ -154,6 +158,18 @@ class Door:
                 response=tuple(visit.delivery.kept) if keeps_content and visit.delivery.kept else None,
             )
         )
+
+
+@contextmanager
+def _in_our_words(visit: Visit) -> Generator[None]:
+    """Turn a bug of ours into an error that a caller can report; the log has the rest."""
+    try:
+        yield
+    except (ChangeoverError, ClientGone):
+        raise
+    except Exception as exc:  # the edge of one request: it must not end as a cut connection
+        log.exception("request %s", visit.id)
+        raise ChangeoverError(f"The gateway itself failed. Its log says why, under `{visit.id}`.") from exc
 
 
 def _turns(call: Call) -> tuple[tuple[Side | None, Variant], ...]:
