@@ -66,7 +66,8 @@ def history_table(rows: list[dict[str, Any]]) -> Table:
     """The same as a table."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("rev", "when", "action", "answers", "who", "why", "evidence"):
-        table.add_column(column, overflow="fold")
+        # Names stay whole; what people wrote may be folded.
+        table.add_column(column, overflow="fold", no_wrap=column not in ("why", "evidence"))
     for row in rows:
         answers = row["incumbent"]
         if row["candidate"]:

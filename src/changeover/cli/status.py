@@ -89,7 +89,8 @@ def _deployment_of(variants: Mapping[str, Variant], id: str | None) -> str | Non
 def _task_table(tasks: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("task", "incumbent", "candidate", "rev", "requests 24 h", "failed", "cut", ""):
-        table.add_column(column, justify="right" if column in ("rev", "requests 24 h", "failed", "cut") else "left")
+        right = column in ("rev", "requests 24 h", "failed", "cut")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "", overflow="fold")
     for row in tasks:
         share = f"{row['candidate']} {100 * row['candidate_weight']:g} %" if row["candidate"] else "–"
         day = row["last_day"]
@@ -102,7 +103,8 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
 def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("deployment", "engine", "state", "memory", "restarts", ""):
-        table.add_column(column, justify="right" if column in ("memory", "restarts") else "left")
+        right = column in ("memory", "restarts")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "", overflow="fold")
     for row in deployments:
         state = row.state if running else "stopped"
         colour = STATE_COLOUR.get(state, "dim")

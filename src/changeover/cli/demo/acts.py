@@ -28,6 +28,8 @@ from changeover.tasks.queries import current_route
 
 SWITCHED = "code"
 """The task whose model is switched."""
+LEAST_REQUESTS = 100
+"""Of client load across the switches; how many a canary takes is up to chance."""
 CHALLENGED = "market-brief"
 """The task whose incumbent is challenged by a model a quarter of its size."""
 
@@ -143,6 +145,8 @@ def switch_under_load(stage: Stage) -> None:
         stage.report.changeover_time_s = round((promoted - comparison.started_at).total_seconds(), 1)
         _roll_back(stage, match.task.name)
         _switch(stage, match, comparison, "the evidence still stands")
+        while load.counts.requests < LEAST_REQUESTS:
+            time.sleep(0.2)
     stage.report.requests = load.counts.requests
     stage.report.failed_requests = load.counts.failed
     stage.report.truncated_streams = load.counts.truncated
