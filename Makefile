@@ -32,6 +32,7 @@ format: $(READY)
 bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one, whole.
 	$(BIN)/python -m benchmarks.switch --quick
 	$(BIN)/python -m benchmarks.evidence --quick
+	$(BIN)/python -m benchmarks.evals --quick
 
 docs: $(READY)  ## Write the generated parts of docs/ anew.
 	$(BIN)/python -m docs.generate
@@ -39,7 +40,8 @@ docs: $(READY)  ## Write the generated parts of docs/ anew.
 lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
-	  --no-emit-trusted-host --no-emit-find-links --no-header --extra demo --extra dev \
+	  --no-emit-trusted-host --no-emit-find-links --no-header \
+	  --extra demo --extra dev --extra import --extra japanese --extra similarity \
 	  --output-file requirements.txt pyproject.toml
 
 # Everything that can change what is installed is a prerequisite, so that a stale environment mends itself.
@@ -52,6 +54,7 @@ $(READY): requirements.txt pyproject.toml
 	  || { cat $(VENV)/pip.log; exit 1; }
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . 2>$(VENV)/pip.log \
 	  || { cat $(VENV)/pip.log; exit 1; }
+	@$(BIN)/python -m compileall -q src
 	@$(BIN)/changeover --version
 	@touch $@
 

@@ -88,15 +88,17 @@ def scorers() -> str:
         "kept with the scorer's version: a change of either is a new score.",
     ]
     for name, scorer in SCORERS.items():
-        text = "text, or an " if scorer.from_text is not None else ""
-        parts += [
-            f"## `{name}`",
-            f"Version {scorer.version}. {inspect.getdoc(_scoring(scorer.score)) or ''}",
-            f"**Target**: {text}object with these keys. {_doc(scorer.target)}",
-            _table(keys_of(scorer.target)),
-            f"**Options**: {_doc(scorer.options)}",
-            _table(keys_of(scorer.options)),
-        ]
+        does = scorer.compare if scorer.score is None else scorer.score
+        parts += [f"## `{name}`", f"Version {scorer.version}. {inspect.getdoc(_scoring(does)) or ''}"]
+        if scorer.needs_target:
+            text = "text, or an " if scorer.from_text is not None else ""
+            parts += [
+                f"**Target**: {text}object with these keys. {_doc(scorer.target)}",
+                _table(keys_of(scorer.target)),
+            ]
+        else:
+            parts.append(f"**Target**: {_doc(scorer.target)}")
+        parts += [f"**Options**: {_doc(scorer.options)}", *_tables(scorer.options)]
     return _page(parts)
 
 
@@ -194,7 +196,7 @@ def _tables(model: type[BaseModel]) -> Iterator[str]:
             continue
         many = get_origin(field.annotation) is tuple
         yield f"### `{f'[[{name}]]' if many else f'[{name}]'}`"
-        yield _doc(inner) + (f" By default `{_toml(field.get_default())}`." if many else "")
+        yield _doc(inner) + (f" By default `{_toml(field.get_default())}`." if many and not field.is_required() else "")
         yield _table(keys_of(inner))
 
 
@@ -221,6 +223,8 @@ def _words(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(_words(part) for part in inner if part is not NoneType))
     if origin is list:
         return "list of " + re.sub(r"\b(list|text|number)\b", r"\1s", _words(inner[0]))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
     return KINDS.get(origin or annotation, "any JSON")
 
 

@@ -12,7 +12,7 @@ import sys
 import tomllib
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin
 
 import pytest
 import typer
@@ -74,7 +74,7 @@ def keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-        if inner is None:
+        if inner is None or get_origin(field.annotation) is dict:
             yield before + name
         else:
             yield from keys(inner, f"{before}{name}.")

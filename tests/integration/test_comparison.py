@@ -10,18 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from tests.support.projects import Running, deploy_echo, open_written, running, write_project
 
 from changeover.app.installation import scorer_of
-from changeover.evals.caller import Caller
-from changeover.evals.comparison import SEED, Live, Match, compare
+from changeover.evals.caller import LateCaller
+from changeover.evals.comparison import HOPELESS, SEED, Live, Match, compare
 from changeover.evals.datasets import Dataset
 from changeover.evals.queries import compared_samples, find_comparison
+from changeover.evals.replay import replay
 from changeover.evals.runner import Runner
 from changeover.evals.sandbox import Sandbox
-from changeover.evals.sequential import PairedTest
 from changeover.serving.queries import load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.exchanges import Exchange
@@ -64,22 +63,29 @@ class Bench:
         installation = self.up.installation
         shown = [] if seen is None else seen
         return await compare(
-            match, store=installation.store, runner=self.runner, clock=installation.clock, on_progress=shown.append
+            match,
+            store=installation.store,
+            runner=self.runner,
+            clock=installation.clock,
+            on_progress=shown.append,
+            progress_s=0,
         )
 
 
 @asynccontextmanager
 async def bench_of(directory: Path) -> AsyncGenerator[Bench]:
     installation = open_written(directory)
-    async with running(installation) as up, aiohttp.ClientSession() as session:
+    async with running(installation) as up:
+        caller = LateCaller(up.address, up.operator)
         runner = Runner(
             store=installation.store,
-            caller=Caller(session, up.address, up.operator),
+            caller=caller,
             sandbox=Sandbox(directory / "sandbox"),
             clock=installation.clock,
             at_once=4,
         )
         yield Bench(up, runner)
+        await caller.close()
 
 
 @pytest.fixture
@@ -148,7 +154,7 @@ async def test_samples_count_in_the_order_in_which_they_were_drawn_however_fast_
     """Every other answer is there beforehand, so it comes at once; the others take their time."""
     match = await bench.match(bench.echo("slow", delay_s=0.03), margin=0.2)
     drawn = match.dataset.shuffled(SEED)
-    async for _ in bench.runner.scores(match.task, match.scorer, drawn[1:20:2], match.candidate):
+    async for _ in bench.runner.scores(match.task, match.scoring, drawn[1:20:2], match.candidate):
         pass
     id, ended = await bench.compare(match)
     assert ended.calls_cached > 0
@@ -164,14 +170,15 @@ async def test_the_rows_of_a_comparison_replay_to_its_verdict(bench: Bench, opti
     id, ended = await bench.compare(match)
     with bench.up.installation.store.read() as connection:
         kept = compared_samples(connection, id)
-    replay = PairedTest(match.plan)
-    for row in kept:
-        evidence = replay.update(row.candidate_score - row.incumbent_score)
-        kept_values = {**row.evidence, "samples": row.evidence["observations"]}
-        del kept_values["observations"]
-        assert kept_values == {name: getattr(evidence, name) for name in kept_values}
-    assert (replay.evidence.verdict, replay.evidence.samples) == (ended.verdict, ended.samples)
-    assert replay.evidence.mean == ended.difference
+        comparison = find_comparison(connection, id)
+    again = replay(comparison, kept)
+    assert (again.disagreement, again.verdict, again.samples) == (None, ended.verdict, ended.samples)
+    for changed in (
+        [replace(kept[0], candidate_score=1.0 - kept[0].candidate_score), *kept[1:]],
+        [*kept[:-1], replace(kept[-1], evidence={**kept[-1].evidence, "futility": 3.0})],
+        kept[:2],
+    ):
+        assert replay(comparison, changed).disagreement is not None, "a record that was tampered with is found out"
 
 
 async def test_what_no_scorer_can_score_decides_nothing(tmp_path: Path) -> None:
@@ -180,11 +187,13 @@ async def test_what_no_scorer_can_score_decides_nothing(tmp_path: Path) -> None:
     (directory / "evals" / "echo.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
     async with bench_of(directory) as bench:
         id, ended = await bench.compare(await bench.match(bench.echo("other"), margin=0.2))
-        assert (ended.verdict, ended.samples, ended.unusable, ended.failed) == ("inconclusive", 0, 8, 8)
+        assert (ended.verdict, ended.samples, ended.unusable, ended.failed) == ("inconclusive", 0, HOPELESS, HOPELESS)
         assert (ended.low, ended.high, ended.detectable_loss) == (-1.0, 1.0, None)
         with bench.up.installation.store.read() as connection:
             assert find_comparison(connection, id).verdict == "inconclusive"
-            assert compared_samples(connection, id) == []
+            kept = compared_samples(connection, id)
+        assert [row.usable for row in kept] == [False] * HOPELESS
+        assert "names nothing" in str(ended.stopped)
 
 
 async def test_a_model_that_fails_scores_nothing_and_is_asked_again_next_time(bench: Bench) -> None:

@@ -17,9 +17,11 @@ import pytest
 import pytest_asyncio
 
 from changeover.core.errors import ConfigError
+from changeover.evals.answers import Answer
 from changeover.evals.datasets import Message, Sample
 from changeover.evals.sandbox import Sandbox, prepare
 from changeover.evals.scorers import Score, ScorerSpec, score
+from changeover.evals.scorers.base import Means
 
 pytestmark = [
     pytest.mark.skipif(
@@ -269,7 +271,7 @@ RIGHT = "def fib(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b,
 async def _score(sandbox: Sandbox, answer: str, target: dict[str, str] = TARGET, deadline_s: float = 10.0) -> Score:
     sample = Sample(id="fib", input=(Message(role="user", content="Write fib."),), target=target)
     spec = ScorerSpec(name="unit-tests", options={"deadline_s": deadline_s})
-    return await score(spec, sample, answer, sandbox=sandbox)
+    return await score(spec, sample, Answer(text=answer), Means(sandbox=sandbox))
 
 
 async def test_right_code_passes_its_tests_whatever_it_prints(sandbox: Sandbox) -> None:
@@ -321,3 +323,17 @@ async def test_dataclasses_work_in_an_answer(sandbox: Sandbox) -> None:
     answer = "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: 'int' = 1\ndef fib(n): return P(n).x"
     result = await _score(sandbox, answer, {"tests": "assert fib(4) == 4"})
     assert result.value == 1.0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "import builtins\nbuiltins.abs = lambda x: 55\ndef fib(n): return -1",
+        "__builtins__['AssertionError'] = None\n__builtins__['abs'] = lambda x: 55\ndef fib(n): return -1",
+        "import sys\nassert any('_main' in word for word in sys.orig_argv)\ndef fib(n): return 55",
+        'import json, os\njson.dumps = lambda x: \'{"stage": "passed"}\'\nos._exit = print\ndef fib(n): return 0',
+    ],
+)
+async def test_an_answer_that_changes_python_itself_does_not_pass_by_it(sandbox: Sandbox, answer: str) -> None:
+    result = await _score(sandbox, answer, {"tests": "assert abs(fib(10)) == 55", "entry": "fib"})
+    assert (result.value, result.error) == (0.0, None)

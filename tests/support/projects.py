@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from changeover.app.installation import Installation, open_installation
+from changeover.app.create import create_installation
+from changeover.app.installation import Installation
 from changeover.app.local import operator_key
 from changeover.app.prepare import declared_variant, deploy, prepare
 from changeover.app.prepare import first_keys as make_first_keys
@@ -66,7 +67,7 @@ def write_project(
 
 def open_written(directory: Path) -> Installation:
     """Open a project as `changeover up` does, up to where it would start to run."""
-    installation = open_installation(open_project(directory), create=True)
+    installation = create_installation(open_project(directory))
     prepare(installation)
     return installation
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from changeover.app.local import make_private
 from changeover.core.clock import Clock, SystemClock
 from changeover.core.errors import ChangeoverError, ConfigError, StoreError
 from changeover.core.settings import Project
 from changeover.evals.scorers import ScorerSpec
 from changeover.library.catalogue import Catalogue
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
-from changeover.tasks.declarations import Task, load_tasks
+from changeover.tasks.declarations import ScorerDeclaration, Task, load_tasks
 
 ECHO = "echo"
 """Where a model is named: the engine without a model, for trying things out."""
@@ -30,42 +28,48 @@ class Installation:
     clock: Clock
 
 
-def open_installation(project: Project, *, create: bool = False) -> Installation:
-    """Open a project's store and read all its declarations.
-
-    Args:
-        project: Where it is.
-        create: Make or migrate the store where needed.
+def open_installation(project: Project) -> Installation:
+    """Open a project that was started before: read all its declarations, and connect to its store.
 
     Raises:
         ConfigError: A declaration is wrong, or names a model, dataset or scorer that does not exist.
-        StoreError: The store cannot be used, or was never made.
+        StoreError: The store cannot be used, was never made, or is of another version.
+    """
+    catalogue, tasks = read_declarations(project)
+    if not project.state.is_dir():
+        raise StoreError(f"Project `{project.settings.name}` was never started. Run `changeover up` in it.")
+    return Installation(project, Store.open(project.store_url), catalogue, tasks, SystemClock())
+
+
+def read_declarations(project: Project) -> tuple[Catalogue, dict[str, Task]]:
+    """A project's cards and tasks, checked against each other.
+
+    Raises:
+        ConfigError: One is wrong, or names a model, dataset or scorer that does not exist.
     """
     catalogue = Catalogue.load(project.cards)
     tasks = load_tasks(project.tasks)
     for task in tasks.values():
         _check_references(task, catalogue)
-    if create:
-        make_private(project.state)
-        store = Store.connect(project.store_url)
-        migrate(store)
-    elif project.state.is_dir():
-        store = Store.open(project.store_url)
-    else:
-        raise StoreError(f"Project `{project.settings.name}` was never started. Run `changeover up` in it.")
-    return Installation(project, store, catalogue, tasks, SystemClock())
+    return catalogue, tasks
 
 
 def scorer_of(task: Task) -> ScorerSpec:
     """The scorer that a task declares."""
-    return ScorerSpec(name=task.declared.scorer.name, options=task.declared.scorer.options)
+    return spec_of(task, task.declared.scorer)
+
+
+def spec_of(task: Task, declared: ScorerDeclaration) -> ScorerSpec:
+    """One of a task's scorers, its options checked."""
+    return ScorerSpec(name=declared.name, options=declared.options, directory=task.file.parent)
 
 
 def _check_references(task: Task, catalogue: Catalogue) -> None:
     try:
         if task.declared.first_incumbent != ECHO:
             catalogue.card(task.declared.first_incumbent)
-        scorer_of(task)
+        for declared in (task.declared.scorer, *task.declared.measures):
+            spec_of(task, declared)
     except ChangeoverError as exc:
         raise ConfigError(f"{task.file}: {exc.message}") from exc
     if not task.dataset.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from changeover.app.deploy import declared_variant, deploy, first_plan
 from changeover.app.installation import ECHO, Installation
 from changeover.app.local import OPERATOR_KEY_FILE, write_private
 from changeover.core.errors import ChangeoverError
@@ -15,17 +16,12 @@ from changeover.rollouts.begin import begin, follow_engine
 from changeover.rollouts.loop import ACTOR
 from changeover.serving.backends import describe
 from changeover.serving.bundles import Bundle, EnginePart, differences
-from changeover.serving.deployments import plan_for_card, plan_from_row
-from changeover.serving.plan import EnginePlan
+from changeover.serving.deployments import plan_from_row
 from changeover.serving.queries import (
-    add_deployment,
     all_deployments,
-    find_deployment,
     find_variants,
     forget_states,
-    has_deployment,
     note_engine,
-    want,
 )
 from changeover.serving.variants import Variant
 from changeover.tasks.queries import current_routes
@@ -74,41 +70,6 @@ def _is_known(installation: Installation, file: Path) -> bool:
 def _issue(installation: Installation, name: str, role: Role) -> str:
     with installation.store.write() as connection:
         return issue_key(connection, name=name, role=role, now=installation.clock.now())
-
-
-def deploy(installation: Installation, plan: EnginePlan, actor: str) -> bool:
-    """Ask for a deployment; False if it is there already and only has to run."""
-    engine = describe(plan).document()
-    with installation.store.write() as connection:
-        if has_deployment(connection, plan.deployment):
-            want(connection, plan.deployment, "running", installation.clock.now())
-            return False
-        add_deployment(
-            connection,
-            name=plan.deployment,
-            backend=plan.backend,
-            model=plan.model,
-            options=plan.options,
-            engine=engine,
-            actor=actor,
-            now=installation.clock.now(),
-        )
-    return True
-
-
-def first_plan(installation: Installation, model: str) -> EnginePlan:
-    """How a model runs that is only named: a card on the embedded engine with the project's defaults, or `echo`."""
-    if model == ECHO:
-        return EnginePlan(deployment=ECHO, backend="echo", model=ECHO)
-    project = installation.project
-    return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines)
-
-
-def declared_variant(installation: Installation, task: str, deployment: str) -> Variant:
-    """The variant that a task's files describe today, on a deployment; not yet written."""
-    with installation.store.read() as connection:
-        row = find_deployment(connection, deployment)
-    return Variant.declared(installation.tasks[task], deployment, EnginePart.from_document(row.engine))
 
 
 def prepare(installation: Installation) -> None:

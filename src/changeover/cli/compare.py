@@ -1,41 +1,55 @@
-"""`changeover compare`: is the candidate better, no worse, or worse."""
+"""`changeover compare`: is the candidate better, no worse, or worse; on one task or on all."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from changeover.cli.frame import EXIT_OF_VERDICT, Json, end, out, print_json, run
-from changeover.cli.measure import checked_dataset, match_of, measure, verdict_lines
-from changeover.cli.running import ensure_running, opened
-from changeover.tasks.declarations import find_task
+from changeover.cli.exits import EXIT_PASS
+from changeover.cli.signature import Json, later
+from changeover.core.errors import ConfigError
+
+work = later("changeover.cli.comparing")
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def compare(
-    task: Annotated[str, typer.Argument(help="The task whose dataset and gate decide.")],
-    candidate: Annotated[str, typer.Option(help="A deployment, or a card of the library, which is deployed first.")],
+    task: Annotated[str | None, typer.Argument(help="The task whose dataset and gate decide.")] = None,
+    candidate: Annotated[
+        str | None, typer.Option(help="A deployment, or a card of the library, which is deployed first.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="On every task, with the false switches held at 10 %.")] = False,
+    max_calls: Annotated[int | None, typer.Option(help="Stop undecided before more new calls.", min=1)] = None,
+    max_cost: Annotated[float | None, typer.Option(help="In USD: stop undecided before new calls cost more.")] = None,
+    again: Annotated[
+        int, typer.Option("--aa", help="Put so many samples to the incumbent again: how much it differs from itself.")
+    ] = 0,
+    html: Annotated[Path | None, typer.Option(help="Where the report goes; by default below .changeover.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write a JUnit XML file for a CI system.")] = None,
+    replayed: Annotated[
+        str | None, typer.Option("--replay", help="Recompute the verdict of a kept comparison from its scores.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a candidate against the incumbent until the evidence is enough, and no further.
 
     Both answer the same samples through the gateway. Answers are kept: an interrupted comparison goes on, and the
-    incumbent is never asked twice. Ends with status 0 pass, 1 fail, 3 inconclusive.
+    incumbent is never asked twice. Ends with status 0 pass, 1 fail, 3 inconclusive; `--all` with the worst of them.
 
     Example: changeover compare code --candidate qwen2.5-coder-0.5b-instruct
     """
-    installation = opened()
-    checked_dataset(find_task(installation.tasks, task))  # before a candidate is fetched for nothing
-    ensure_running(installation, candidate)
-    match = match_of(installation, task, candidate)
-    id, ended = run(measure(installation, match))
-    if as_json:
-        print_json({"comparison": id, **vars(ended)})
+    if replayed is not None:
+        status = work().replay_one(replayed, as_json)
+    elif candidate is None or (task is None) != every:
+        raise ConfigError("Say what is compared: `changeover compare TASK --candidate X`, or `--all --candidate X`.")
+    elif task is None:
+        status = work().compare_all(candidate, max_calls, max_cost, junit, as_json)
     else:
-        out.print(verdict_lines(id, ended))
-        if ended.verdict == "pass":
-            out.print(f"      next  changeover switch {task} --to {candidate}")
-    end(EXIT_OF_VERDICT[ended.verdict])
+        ask = work().Ask(max_calls=max_calls, max_cost_usd=max_cost, again=again, html=html, junit=junit)
+        status = work().compare_one(task, candidate, ask, as_json)
+    if status != EXIT_PASS:
+        raise typer.Exit(status)

@@ -6,44 +6,46 @@ import asyncio
 import dataclasses
 import getpass
 import json
-import sys
 from collections.abc import Coroutine
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
-from rich.markup import escape
 
+from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_OF_VERDICT, EXIT_PASS, EXIT_USAGE
+from changeover.cli.signature import Json, Reason
+from changeover.cli.terminal import err, note, out, plain, print_error
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project, open_project
 
-EXIT_PASS, EXIT_FAIL, EXIT_USAGE, EXIT_INCONCLUSIVE = 0, 1, 2, 3
-EXIT_INTERRUPTED = 130
-"""As shells report an interrupt."""
-
-EXIT_OF_VERDICT = {"pass": EXIT_PASS, "fail": EXIT_FAIL, "inconclusive": EXIT_INCONCLUSIVE}
+__all__ = [
+    "EXIT_FAIL",
+    "EXIT_INCONCLUSIVE",
+    "EXIT_OF_VERDICT",
+    "EXIT_PASS",
+    "EXIT_USAGE",
+    "NOT_RUNNING",
+    "Json",
+    "Reason",
+    "actor",
+    "clock_time",
+    "end",
+    "err",
+    "here",
+    "note",
+    "odds",
+    "out",
+    "plain",
+    "points",
+    "print_error",
+    "print_json",
+    "require",
+    "run",
+]
 
 NOT_RUNNING = "Project `{name}` is not running. Start it in another terminal: `changeover up`."
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
-
-PIPE_WIDTH = 180
-"""Columns where there is no terminal: tables in a file or a pipe are not folded."""
-
-
-def _console(*, stderr: bool) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else PIPE_WIDTH
-    return Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
-
-
-out = _console(stderr=False)
-"""Results. Everything on the way to them goes to `err`, so that a pipe gets the result alone."""
-err = _console(stderr=True)
 
 Result = TypeVar("Result")
 
@@ -71,15 +73,6 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
-def print_error(message: str) -> None:
-    err.print(f"[bold red]error[/] {plain(message)}")
-
-
-def note(message: str) -> None:
-    """Say something on the way to the result."""
-    err.print(f"[dim]{plain(message)}[/]")
-
-
 def end(status: int) -> None:
     """End the command with a status."""
     raise typer.Exit(status)
@@ -95,11 +88,6 @@ def require(value: Result | None, otherwise: str) -> Result:
 def clock_time(at: datetime) -> str:
     """A moment as a person here reads it."""
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def plain(text: object) -> str:
-    """Text from a person, a file or a model, so that nothing in it is taken for markup."""
-    return escape(str(text))
 
 
 def points(share: float) -> str:

@@ -26,7 +26,7 @@ def init(
     port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes any free one.", min=0, max=65535)] = 8100,
     as_json: Json = False,
 ) -> None:
-    """Make a project: `changeover.toml`, three tasks, their datasets and examples.
+    """Make a project: `changeover.toml`, four tasks, their datasets and examples.
 
     Example: changeover init my-org && cd my-org && changeover up
     """

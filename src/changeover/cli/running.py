@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from changeover.app.deploy import deploy, first_plan
 from changeover.app.installation import ECHO, Installation, open_installation
 from changeover.app.local import running_address
-from changeover.app.prepare import deploy, first_plan
 from changeover.cli.frame import NOT_RUNNING, actor, err, here, plain
-from changeover.cli.weights import fetch
+from changeover.cli.signature import later
 from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
 from changeover.serving.queries import all_deployments, find_deployment, want
+
+weights = later("changeover.cli.weights")
+"""Progress bars and what fetches, for the few times when something has to be fetched."""
 
 READY_WAIT_S = 600.0
 POLL_S = 0.2
@@ -50,7 +53,7 @@ def ensure_running(installation: Installation, name: str) -> None:
         if name not in (*cards, ECHO):
             raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, [*deployed, *cards])}")
         if name != ECHO:
-            fetch([installation.catalogue.card(name)], installation.project.cache)
+            weights().fetch([installation.catalogue.card(name)], installation.project.cache)
         deploy(installation, first_plan(installation, name), actor())
     else:
         with installation.store.write() as connection:

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 import uvloop
 
-from changeover.app.installation import Installation, open_installation
+from changeover.app.create import create_installation
+from changeover.app.installation import Installation
 from changeover.app.local import make_private, only_one
 from changeover.app.prepare import deployed_cards, first_cards, first_keys, prepare
 from changeover.app.system import System, listen
@@ -46,7 +47,7 @@ def up(
     make_private(project.state)
     with only_one(project.state):
         listener = listen(gateway.host, gateway.port if port is None else port)
-        installation = open_installation(project, create=True)
+        installation = create_installation(project)
         _fetch_what_is_missing(installation)
         prepare(installation)
         key = first_keys(installation)

@@ -11,6 +11,7 @@ ChangeoverError              500  not retryable
 ├── ArtifactError             --  weights are missing, damaged or not what their digest says
 ├── EngineError               --  an engine could not be started
 ├── DatasetError              --  a dataset or sample cannot be used
+├── JudgeError                --  a judge may not or could not judge
 ├── GateError                 --  the evidence does not allow this
 ├── CapacityError            429  too much at once; carries `retry_after_s`
 │   └── NotReadyError        503  no engine can answer yet; carries `retry_after_s`
@@ -110,6 +111,12 @@ class DatasetError(ChangeoverError):
     """A dataset or one of its samples cannot be used."""
 
     code = "dataset_error"
+
+
+class JudgeError(ChangeoverError):
+    """A judge may not judge these variants, or could not be asked."""
+
+    code = "judge_error"
 
 
 class GateError(ChangeoverError):

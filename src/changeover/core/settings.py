@@ -48,6 +48,25 @@ class EngineSettings(toml.Declared):
     """For each slot."""
 
 
+class EvalSettings(toml.Declared):
+    """How evaluations run."""
+
+    at_once: int | None = Field(default=None, ge=1, le=1024)
+    """Calls under way at one deployment; None: as many as an embedded engine answers at once (`engines.slots`)."""
+
+
+class Price(toml.Declared):
+    """What a deployment's tokens cost."""
+
+    usd_per_million_prompt_tokens: float = Field(ge=0)
+    usd_per_million_completion_tokens: float = Field(ge=0)
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """US dollars for one answer."""
+        prompt = prompt_tokens * self.usd_per_million_prompt_tokens
+        return (prompt + completion_tokens * self.usd_per_million_completion_tokens) / 1e6
+
+
 class Settings(toml.Declared):
     """Everything `changeover.toml` may say."""
 
@@ -60,6 +79,9 @@ class Settings(toml.Declared):
     gateway: GatewaySettings = GatewaySettings()
     store: StoreSettings = StoreSettings()
     engines: EngineSettings = EngineSettings()
+    evals: EvalSettings = EvalSettings()
+    prices: dict[str, Price] = Field(default_factory=dict[str, Price])
+    """By deployment. One without a price has no known cost."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,32 +5,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from statistics import median
 from typing import Any, Literal
 
+from changeover import __version__
 from changeover.core.clock import Clock
 from changeover.core.digest import sha256_value
 from changeover.core.errors import DatasetError
 from changeover.core.ids import new_id
+from changeover.evals.budget import BudgetSpent
 from changeover.evals.datasets import Dataset
-from changeover.evals.interval import DifferenceInterval
-from changeover.evals.queries import (
-    ComparedSample,
-    Comparison,
-    add_compared_sample,
-    add_comparison,
-    end_comparison,
-)
-from changeover.evals.runner import Pair, Runner, input_digest
+from changeover.evals.datasets.queries import check_not_edited, keep_version
+from changeover.evals.judges.bias import Judgement, doubt, judgements_of
+from changeover.evals.known import known_pool, whole
+from changeover.evals.queries import ComparedSample, Comparison, add_comparison, end_comparison
+from changeover.evals.runner import Pair, Runner, Scored, Scoring
 from changeover.evals.scorers import ScorerSpec
-from changeover.evals.sequential import Evidence, PairedTest, TestPlan, detectable_loss, fixed_n
+from changeover.evals.sequential import Evidence, TestPlan, Verdict, detectable_loss, fixed_n
+from changeover.evals.weighing import Weighing
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.tasks.declarations import Task
 
 SEED = 20_251_121
 """Of the order in which samples are drawn; the same for everybody, so that a comparison can be repeated."""
+
+HOPELESS = 5
+"""So many samples at the start of which no scorer could score any: the scorer is broken, not the models."""
+
+PROGRESS_S = 0.1
+"""Shortest time between two looks at a running comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +48,14 @@ class Live:
     """Deployment."""
     candidate: str
     margin: float
-    verdict: Literal["pass", "fail", "inconclusive"]
+    about: Literal["population", "dataset"]
+    verdict: Verdict
     shown: str | None
     """`better`, `no worse`, `worse`, `not as good`, or None."""
+    stopped: str | None
+    """Why it ended before a verdict and before its last sample; None where it did not."""
+    doubt: str | None
+    """Why the judge's word cannot carry the pass that the scores would allow; None where it can, or need not."""
     samples: int
     max_samples: int
     unusable: int
@@ -59,171 +70,182 @@ class Live:
     better: float
     worse: float
     """E-values: evidence against each null hypothesis, as odds to 1."""
+    covariates: tuple[str, ...]
+    """Whose earlier scores made the differences less noisy."""
     incumbent_score: float
     candidate_score: float
     calls_new: int
     calls_cached: int
+    cost_usd: float | None
+    """Of the new calls; None where a price is not known."""
     calls_fixed_n: int | None
     """What a test of fixed size would ask of both models together, by the spread of the differences seen; None while
     they do not differ."""
     detectable_loss: float | None
     """Smallest true loss that so many samples would find with the declared error rates."""
     latency_ratio: float | None
-    """Median time of the candidate's answers over the incumbent's."""
+    """Median over the samples: time of the candidate's answer over the incumbent's."""
     length_ratio: float | None
-    """Tokens of the candidate's answers over the incumbent's."""
+    """The same for tokens."""
     seconds: float
     seconds_left: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """What is compared: a task's dataset, scorer and gate, and two variants."""
+    """What is compared: a task's dataset, scorers and gate, and two variants."""
 
     task: Task
     dataset: Dataset
     scorer: ScorerSpec
+    measures: Mapping[str, ScorerSpec] = field(default_factory=dict[str, ScorerSpec])
+    """Reported beside the verdict, by name."""
     incumbent: Variant
     candidate: Variant
     actor: str
+    notes: tuple[str, ...] = ()
+    """What the report must say of its judges."""
 
-    @property
+    @cached_property
     def plan(self) -> TestPlan:
         gate = self.task.declared.gate
         most = min(gate.max_samples or len(self.dataset.samples), len(self.dataset.samples))
         return TestPlan(margin=gate.margin, alpha=gate.alpha, beta=gate.beta, max_samples=most)
 
+    @property
+    def scoring(self) -> Scoring:
+        return Scoring(decisive=self.scorer, measures=self.measures, repeats=self.task.declared.repeats)
+
 
 @dataclass
 class Tally:
-    """Running counts of one comparison.
+    """Running counts of one comparison."""
 
-    The test and the interval see one observation for each sample, but one for a whole cluster (its mean difference):
-    samples of one document or conversation are not independent of each other.
-    """
-
-    plan: TestPlan
+    weighing: Weighing
     started: float
-    test: PairedTest = field(init=False)
-    interval: DifferenceInterval = field(default_factory=DifferenceInterval)
-    differences: list[float] = field(default_factory=list[float])
-    """One for each observation."""
-    cluster: str | None = None
-    """The cluster whose samples are being drawn; they come one after the other."""
-    waiting: list[float] = field(default_factory=list[float])
-    """Differences of its samples so far."""
     pairs: list[Pair] = field(default_factory=list[Pair])
+    """Those that could be scored for both."""
     drawn: int = 0
+    judgements: list[Judgement] = field(default_factory=list[Judgement])
+    """What a judge said of the usable ones."""
     unusable: int = 0
     failed: int = 0
     calls_new: int = 0
     calls_cached: int = 0
-
-    def __post_init__(self) -> None:
-        self.test = PairedTest(self.plan)
 
     def add(self, pair: Pair) -> Evidence:
         """Count one pair; an unusable one is counted and says nothing."""
         self.drawn += 1
         self.failed += pair.failed
         for side in (pair.incumbent, pair.candidate):
-            self.calls_cached += side.cached
-            self.calls_new += not side.cached
+            self.calls_cached += side.calls_cached
+            self.calls_new += side.calls_new
         if pair.unusable:
             self.unusable += 1
-            return self.test.evidence
+            return self.weighing.add(None, pair.sample.cluster)
         self.pairs.append(pair)
-        if self.cluster is None or pair.sample.cluster != self.cluster:
-            self.close_cluster()
-        self.cluster = pair.sample.cluster
-        self.waiting.append(pair.difference)
-        if self.cluster is None:
-            self.close_cluster()
-        return self.test.evidence
+        self.judgements += judgements_in(pair.incumbent.score.detail, pair.candidate.score.detail)
+        return self.weighing.add(pair.difference, pair.sample.cluster)
 
-    def close_cluster(self) -> None:
-        """Count what was drawn of a cluster, once it is known to be whole; at the end of a comparison too."""
-        if not self.waiting:
-            return
-        difference = _mean(self.waiting)
-        self.waiting = []
-        self.differences.append(difference)
-        self.interval.update(difference)
-        self.test.update(difference)
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing could be scored from the start."""
+        return self.drawn >= HOPELESS and self.unusable == self.drawn
 
 
 async def compare(
-    match: Match, *, store: Store, runner: Runner, clock: Clock, on_progress: Callable[[Live], None]
+    match: Match,
+    *,
+    store: Store,
+    runner: Runner,
+    clock: Clock,
+    on_progress: Callable[[Live], None],
+    progress_s: float = PROGRESS_S,
 ) -> tuple[str, Live]:
-    """Compare until there is a verdict or no sample is left. Returns the comparison's id and how it ended.
+    """Compare until there is a verdict, or no sample or budget is left. Returns the comparison's id and how it ended.
 
     Raises:
-        DatasetError: The dataset has no sample.
+        DatasetError: The dataset has no sample, or one that was scored was edited in place.
+        ConfigError: A cap on cost is set, and a price is not known.
     """
     if not match.dataset.samples:
         raise DatasetError(f"Dataset `{match.dataset.path}` has no sample.")
-    comparison = _new(match, clock)
-    await asyncio.to_thread(_in_transaction, store, add_comparison, comparison)
-    tally = Tally(plan=match.plan, started=clock.monotonic())
-    samples = match.dataset.shuffled(SEED)[: match.plan.max_samples]
-    pairs = runner.pairs(match.task, match.scorer, samples, match.incumbent, match.candidate)
-    async with aclosing(pairs):
-        async for pair in pairs:
-            evidence = tally.add(pair)
-            if not pair.unusable:
-                row = _compared(comparison.id, len(tally.pairs), pair, evidence)
-                await asyncio.to_thread(_in_transaction, store, add_compared_sample, row)
-            on_progress(describe(match, tally, clock))
-            if evidence.verdict != "inconclusive":
-                break
-    tally.close_cluster()
-    ended = describe(match, tally, clock)
+    gate = match.task.declared.gate
+    runner.limit(gate.max_calls, gate.max_cost_usd, (match.incumbent, match.candidate))
+    comparison, weighing = await asyncio.to_thread(_begin, store, match, clock)
+    tally = Tally(weighing, started=clock.monotonic())
+    drawn = whole(match.dataset.shuffled(SEED), match.plan.max_samples)
+    samples = [sample for group in drawn for sample in group]
+    stopped, looked = None, clock.monotonic()
+    pairs = runner.pairs(match.task, match.scoring, samples, match.incumbent, match.candidate)
+    try:
+        async with aclosing(pairs):
+            async for pair in pairs:
+                evidence = tally.add(pair)
+                runner.journal.keep_compared(_compared(comparison.id, tally, pair))
+                if clock.monotonic() - looked >= progress_s:
+                    looked = clock.monotonic()
+                    on_progress(describe(match, tally, clock, runner))
+                if evidence.verdict != "inconclusive":
+                    break
+                if tally.hopeless:
+                    stopped = f"no scorer could score any of the first {HOPELESS} samples: {_first_error(pair)}"
+                    break
+    except BudgetSpent as spent:
+        stopped = str(spent)
+    tally.weighing.finish(stopped=stopped is not None)
+    ended = describe(match, tally, clock, runner, stopped)
+    on_progress(ended)
     await asyncio.to_thread(_end, store, comparison.id, ended, clock)
     return comparison.id, ended
 
 
-def describe(match: Match, tally: Tally, clock: Clock) -> Live:
+def describe(match: Match, tally: Tally, clock: Clock, runner: Runner, stopped: str | None = None) -> Live:
     """Say how a comparison stands."""
-    evidence, count = tally.test.evidence, len(tally.pairs)
+    weighing = tally.weighing
+    evidence, count, plan = weighing.evidence, len(tally.pairs), match.plan
     seconds = clock.monotonic() - tally.started
-    left = tally.test.samples_left()
-    most = tally.plan.max_samples or count
-    low, high = tally.interval.low, tally.interval.high
-    spread = _variance(tally.differences)
+    left = weighing.test.samples_left()
+    most = plan.max_samples or count
+    spread = _variance(weighing.differences)
+    doubtful = doubt(tally.judgements) if evidence.verdict == "pass" else None
     return Live(
         task=match.task.name,
         incumbent=match.incumbent.deployment,
         candidate=match.candidate.deployment,
-        margin=tally.plan.margin,
-        verdict=_verdict(match, tally, evidence),
+        margin=plan.margin,
+        about=weighing.about,
+        verdict=checked_verdict(
+            evidence.verdict,
+            _rules(match),
+            failed=tally.failed,
+            drawn=tally.drawn,
+            doubtful=doubtful,
+        ),
         shown=evidence.shown,
+        stopped=stopped,
+        doubt=doubtful,
         samples=count,
         max_samples=most,
         unusable=tally.unusable,
         failed=tally.failed,
-        difference=evidence.mean,
-        low=low,
-        high=high,
+        difference=_mean(weighing.differences),
+        low=weighing.interval.low,
+        high=weighing.interval.high,
         no_worse=evidence.no_worse,
         futility=evidence.futility,
         better=evidence.better,
         worse=evidence.worse,
+        covariates=() if weighing.pool is None else (match.incumbent.deployment, *weighing.pool.models),
         incumbent_score=_mean([pair.incumbent.score.value for pair in tally.pairs]),
         candidate_score=_mean([pair.candidate.score.value for pair in tally.pairs]),
         calls_new=tally.calls_new,
         calls_cached=tally.calls_cached,
-        calls_fixed_n=2 * fixed_n(spread, tally.plan.margin, tally.plan.alpha, tally.plan.beta) if spread else None,
-        detectable_loss=detectable_loss(spread, len(tally.differences), tally.plan.alpha, tally.plan.beta)
-        if spread
-        else None,
-        latency_ratio=_ratio(
-            tally, lambda pair: pair.candidate.answer.duration_ms, lambda p: p.incumbent.answer.duration_ms
-        ),
-        length_ratio=_ratio(
-            tally,
-            lambda pair: pair.candidate.answer.completion_tokens or 0,
-            lambda pair: pair.incumbent.answer.completion_tokens or 0,
-        ),
+        cost_usd=runner.cost_of((match.incumbent, match.candidate)),
+        calls_fixed_n=2 * fixed_n(spread, plan.margin, plan.alpha, plan.beta) if spread else None,
+        detectable_loss=detectable_loss(spread, len(weighing.differences), plan.alpha, plan.beta) if spread else None,
+        latency_ratio=_ratio(tally, lambda side: side.answer.duration_ms),
+        length_ratio=_ratio(tally, lambda side: side.answer.completion_tokens or 0),
         seconds=seconds,
         seconds_left=None if left is None or not count else min(left, most - count) * seconds / count,
     )
@@ -235,23 +257,64 @@ def comparison_keys(match: Match) -> dict[str, str]:
         "incumbent": match.incumbent.id,
         "candidate": match.candidate.id,
         "dataset": match.dataset.digest,
-        "scorer": sha256_value([match.scorer.digest, _plan(match)]),
+        "scorer": sha256_value([match.scorer.digest, _rules(match)]),
     }
 
 
-def _verdict(match: Match, tally: Tally, evidence: Evidence) -> Literal["pass", "fail", "inconclusive"]:
-    """The test's verdict; but a pass needs that nearly everything could be measured."""
-    failed_share = tally.failed / tally.drawn if tally.drawn else 0.0
-    if evidence.verdict == "pass" and failed_share > match.task.declared.gate.max_failed_share:
-        return "inconclusive"
-    return evidence.verdict
+def _rules(match: Match) -> dict[str, Any]:
+    """What decides beside the scores, fixed before the first sample."""
+    declared = match.task.declared
+    return {
+        **asdict(match.plan),
+        "about": declared.gate.about,
+        "covariates": declared.gate.covariates,
+        "repeats": declared.repeats,
+        "max_failed_share": declared.gate.max_failed_share,
+        "seed": SEED,
+    }
 
 
-def _new(match: Match, clock: Clock) -> Comparison:
+def checked_verdict(
+    verdict: Verdict, plan: Mapping[str, Any], *, failed: int, drawn: int, doubtful: str | None
+) -> Verdict:
+    """A verdict, unless it is a pass that rests on too little.
+
+    Args:
+        verdict: What the test says.
+        plan: The rules that were fixed before the first sample.
+        failed: Samples that could not be answered or scored.
+        drawn: All samples.
+        doubtful: What speaks against the judge.
+    """
+    too_many_failed = drawn > 0 and failed / drawn > plan.get("max_failed_share", 1.0)
+    return "inconclusive" if verdict == "pass" and (too_many_failed or doubtful is not None) else verdict
+
+
+def judgements_in(incumbent: Mapping[str, Any], candidate: Mapping[str, Any]) -> tuple[Judgement, ...]:
+    """What a judge said of one sample, from the details of both sides' scores; a judged pair stands in both."""
+    said = judgements_of("", candidate)
+    return said if any(len(each.digests) > 1 for each in said) else (*judgements_of("", incumbent), *said)
+
+
+def _first_error(pair: Pair) -> str:
+    return pair.incumbent.score.error or pair.candidate.score.error or "no reason given"
+
+
+def _new(match: Match, weighing: Weighing, clock: Clock) -> Comparison:
+    plan = {
+        **_rules(match),
+        "max_observations": weighing.test.plan.max_samples,
+        "changeover": __version__,
+        "notes": list(match.notes),
+        "dataset": str(match.dataset.path),
+        "scorer": _named(match.scorer),
+        "measures": {name: _named(spec) for name, spec in match.measures.items()},
+    }
     return Comparison(
         id=new_id("cmp"),
         task=match.task.name,
-        plan=_plan(match),
+        plan=plan,
+        pool=weighing.pool_document(),
         actor=match.actor,
         verdict=None,
         summary=None,
@@ -261,15 +324,23 @@ def _new(match: Match, clock: Clock) -> Comparison:
     )
 
 
-def _plan(match: Match) -> Mapping[str, Any]:
-    return {**asdict(match.plan), "seed": SEED, "scorer": match.scorer.digest}
+def _named(spec: ScorerSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "options": spec.options,
+        "digest": spec.digest,
+        "kind": spec.kind,
+        "judges": {name: spec.judge_bundles[name] for name in spec.judges},
+    }
 
 
-def _compared(comparison: str, position: int, pair: Pair, evidence: Evidence) -> ComparedSample:
+def _compared(comparison: str, tally: Tally, pair: Pair) -> ComparedSample:
+    evidence, interval = tally.weighing.evidence, tally.weighing.interval
     return ComparedSample(
         comparison=comparison,
-        position=position,
-        sample=input_digest(pair.sample),
+        position=tally.drawn,
+        sample=pair.sample.digest,
         sample_id=pair.sample.id,
         incumbent_answer=pair.incumbent.answer.id,
         candidate_answer=pair.candidate.answer.id,
@@ -281,18 +352,45 @@ def _compared(comparison: str, position: int, pair: Pair, evidence: Evidence) ->
             "futility": evidence.futility,
             "better": evidence.better,
             "worse": evidence.worse,
+            "low": interval.low,
+            "high": interval.high,
         },
+        cluster=pair.sample.cluster,
+        usable=not pair.unusable,
+        detail={"failed": pair.failed, "incumbent": _told(pair.incumbent), "candidate": _told(pair.candidate)},
     )
+
+
+def _told(side: Scored) -> dict[str, Any]:
+    measures = {name: {"score": kept.value, "error": kept.error} for name, kept in side.measures.items()}
+    told = {
+        "answers": [answer.id for answer in side.answers] if len(side.answers) > 1 else None,
+        "each": side.each if len(side.each) > 1 else None,
+        "why": dict(side.score.detail) or None,
+        "error": side.score.error,
+        "cost_usd": side.cost_usd,
+        "measures": measures or None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _begin(store: Store, match: Match, clock: Clock) -> tuple[Comparison, Weighing]:
+    """Write down what is compared, before anything is asked."""
+    drawn = match.dataset.shuffled(SEED)
+    plan = replace(match.plan, max_samples=len(whole(drawn, match.plan.max_samples)))
+    with store.write() as connection:
+        check_not_edited(connection, match.dataset)
+        pool = known_pool(connection, match.task, match.scorer, plan, drawn, match.incumbent, match.candidate)
+        weighing = Weighing(plan, pool, match.task.declared.gate.about)
+        comparison = _new(match, weighing, clock)
+        keep_version(connection, match.dataset, comparison.started_at)
+        add_comparison(connection, comparison)
+    return comparison, weighing
 
 
 def _end(store: Store, id: str, ended: Live, clock: Clock) -> None:
     with store.write() as connection:
         end_comparison(connection, id, verdict=ended.verdict, summary=asdict(ended), now=clock.now())
-
-
-def _in_transaction(store: Store, action: Callable[..., None], *values: Any) -> None:
-    with store.write() as connection:
-        action(connection, *values)
 
 
 def _mean(values: list[float]) -> float:
@@ -304,13 +402,8 @@ def _variance(values: list[float]) -> float:
     return _mean([(value - mean) ** 2 for value in values])
 
 
-def _ratio(tally: Tally, over: Callable[[Pair], float], under: Callable[[Pair], float]) -> float | None:
-    answered = [
-        pair
-        for pair in tally.pairs
-        if pair.candidate.answer.text is not None and pair.incumbent.answer.text is not None
-    ]
-    if not answered:
-        return None
-    base = median(map(under, answered))
-    return median(map(over, answered)) / base if base else None
+def _ratio(tally: Tally, of: Callable[[Scored], float]) -> float | None:
+    """Median of the samples' ratios, candidate over incumbent."""
+    answered = [pair for pair in tally.pairs if not pair.incumbent.model_failed and not pair.candidate.model_failed]
+    ratios = [of(pair.candidate) / of(pair.incumbent) for pair in answered if of(pair.incumbent)]
+    return median(ratios) if ratios else None

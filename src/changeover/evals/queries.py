@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
@@ -22,12 +23,19 @@ class StoredAnswer:
     sample: str
     repeat: int
     text: str | None
+    tool_calls: tuple[Mapping[str, str], ...] | None = None
+    """Each with `name` and `arguments`, which are JSON text."""
     error: str | None
     """Why there is no text. A model's failure is data."""
     finish_reason: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
     duration_ms: float
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """Who was asked what, the how manieth time."""
+        return self.bundle, self.sample, self.repeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +60,9 @@ class Comparison:
     scorer: str
     """Digest of the scorer's name, version and options."""
     plan: Mapping[str, Any]
-    """Margin, error rates, seed, largest number of samples."""
+    """Margin, error rates, what they are about, seed, largest number of samples, scorers."""
+    pool: Mapping[str, Any] | None = None
+    """Covariates of the whole dataset, where they were used."""
     actor: str
     verdict: str | None
     """`pass`, `fail`, `inconclusive`; None while it runs or where it was interrupted."""
@@ -74,50 +84,100 @@ class ComparedSample:
     incumbent_score: float
     candidate_score: float
     evidence: Mapping[str, float]
-    """E-values after this sample, and of how many observations: a cluster is one, counted after its last sample."""
+    """E-values and interval after this sample, and of how many observations: a cluster is one, counted after its last
+    sample."""
+    cluster: str | None = None
+    usable: bool = True
+    """False: a scorer failed, so that the sample says nothing."""
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of either side: ids of all its answers (`answers`), scores by repeat (`each`), the scorer's detail (`why`), its
+    cost, and the measures."""
 
 
-_ANSWER_FIELDS = [field.name for field in fields(StoredAnswer)]
-_COMPARISON_FIELDS = [field.name for field in fields(Comparison)]
-_SAMPLE_FIELDS = [field.name for field in fields(ComparedSample)]
+Chunk = TypeVar("Chunk", str, int)
+MOST_IN = 500
+"""Values in one `IN`: databases limit their number."""
+
+_ANSWER_FIELDS = [each.name for each in fields(StoredAnswer)]
+_COMPARISON_FIELDS = [each.name for each in fields(Comparison)]
+_SAMPLE_FIELDS = [each.name for each in fields(ComparedSample)]
 
 
-def find_answer(connection: Connection, bundle: str, sample: str, repeat: int) -> StoredAnswer | None:
-    """The cached answer of a bundle to a sample. A failure is never reused: it may have been a passing one."""
-    row = connection.execute(
-        select(answers)
-        .where(
-            answers.c.bundle == bundle,
-            answers.c.sample == sample,
-            answers.c.repeat == repeat,
-            answers.c.error.is_(None),
+def find_answers(connection: Connection, bundles: Iterable[str], asked: Iterable[str]) -> list[StoredAnswer]:
+    """Kept answers of bundles to what is asked, oldest first. Failures are left out: they may have been passing ones."""
+    named = list(bundles)
+    found: list[StoredAnswer] = []
+    for keys in batched(dict.fromkeys(asked)):
+        rows = connection.execute(
+            select(answers)
+            .where(answers.c.bundle.in_(named), answers.c.sample.in_(keys), answers.c.error.is_(None))
+            .order_by(answers.c.id)
         )
-        .order_by(answers.c.id)
-        .limit(1)
-    ).first()
-    return None if row is None else StoredAnswer(**{name: getattr(row, name) for name in _ANSWER_FIELDS})
+        found += map(_answer, rows)
+    return found
 
 
-def add_answer(connection: Connection, answer: StoredAnswer, now: datetime) -> StoredAnswer:
-    """Keep an answer; if somebody else kept one for the same sample meanwhile, that one stands."""
-    known = find_answer(connection, answer.bundle, answer.sample, answer.repeat)
-    if known is not None:
-        return known
-    values = asdict(answer)
-    del values["id"]
-    key = connection.execute(insert(answers).values(**values, created_at=now)).inserted_primary_key
-    assert key is not None
-    return replace(answer, id=int(key[0]))
+def answers_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, StoredAnswer]:
+    """Answers, failures included."""
+    found: dict[int, StoredAnswer] = {}
+    for keys in batched(dict.fromkeys(ids)):
+        rows = connection.execute(select(answers).where(answers.c.id.in_(keys)))
+        found.update((row.id, _answer(row)) for row in rows)
+    return found
 
 
-def find_score(connection: Connection, answer: int, scorer: str) -> StoredScore | None:
-    row = connection.execute(select(scores).where(scores.c.answer == answer, scores.c.scorer == scorer)).first()
-    return None if row is None else StoredScore(value=row.value, detail=row.detail, error=row.error)
+def add_answers(connection: Connection, new: Sequence[StoredAnswer], now: datetime) -> list[StoredAnswer]:
+    """Keep answers and give them with their ids; where somebody else kept one meanwhile, that one stands."""
+    known = {
+        answer.identity: answer
+        for answer in reversed(find_answers(connection, {a.bundle for a in new}, (a.sample for a in new)))
+    }
+    missing = [answer for answer in new if answer.identity not in known]
+    if missing:
+        rows = [{**_values(answer), "created_at": now} for answer in missing]
+        ids = connection.execute(insert(answers).returning(answers.c.id, sort_by_parameter_order=True), rows).scalars()
+        stored = {id(answer): replace(answer, id=key) for answer, key in zip(missing, ids, strict=True)}
+    else:
+        stored = {}
+    return [stored[id(answer)] if id(answer) in stored else known[answer.identity] for answer in new]
 
 
-def add_score(connection: Connection, answer: int, scorer: str, score: StoredScore) -> None:
-    if find_score(connection, answer, scorer) is None:
-        connection.execute(insert(scores).values(answer=answer, scorer=scorer, **asdict(score)))
+def find_scores(connection: Connection, ids: Iterable[int]) -> dict[tuple[int, str], StoredScore]:
+    """Kept scores of answers, by answer and scorer."""
+    found: dict[tuple[int, str], StoredScore] = {}
+    for keys in batched(dict.fromkeys(ids)):
+        rows = connection.execute(select(scores).where(scores.c.answer.in_(keys)))
+        found.update(
+            ((row.answer, row.scorer), StoredScore(value=row.value, detail=row.detail, error=row.error)) for row in rows
+        )
+    return found
+
+
+def find_known_scores(connection: Connection, asked: Iterable[str]) -> list[tuple[str, str, str, float]]:
+    """Every bundle's scores of what is asked, first answers only, oldest first: bundle, what is asked, scorer, value."""
+    joined = scores.join(answers, scores.c.answer == answers.c.id)
+    found: list[tuple[str, str, str, float]] = []
+    for keys in batched(dict.fromkeys(asked)):
+        rows = connection.execute(
+            select(answers.c.bundle, answers.c.sample, scores.c.scorer, scores.c.value)
+            .select_from(joined)
+            .where(answers.c.sample.in_(keys), answers.c.repeat == 0, scores.c.error.is_(None))
+            .order_by(answers.c.id)
+        )
+        found += [(row.bundle, row.sample, row.scorer, row.value) for row in rows]
+    return found
+
+
+def add_scores(connection: Connection, new: Mapping[tuple[int, str], StoredScore]) -> None:
+    """Keep scores, except those that are there."""
+    known = find_scores(connection, (answer for answer, _ in new))
+    rows = [
+        {"answer": answer, "scorer": scorer, "value": score.value, "detail": dict(score.detail), "error": score.error}
+        for (answer, scorer), score in new.items()
+        if (answer, scorer) not in known
+    ]
+    if rows:
+        connection.execute(insert(scores), rows)
 
 
 def add_comparison(connection: Connection, comparison: Comparison) -> None:
@@ -130,8 +190,9 @@ def end_comparison(connection: Connection, id: str, *, verdict: str, summary: Ma
     )
 
 
-def add_compared_sample(connection: Connection, sample: ComparedSample) -> None:
-    connection.execute(insert(comparison_samples).values(**asdict(sample)))
+def add_compared_samples(connection: Connection, new: Sequence[ComparedSample]) -> None:
+    if new:
+        connection.execute(insert(comparison_samples), [_values(sample) for sample in new])
 
 
 def compared_samples(connection: Connection, comparison: str) -> list[ComparedSample]:
@@ -176,6 +237,23 @@ def recent_comparisons(connection: Connection, task: str, limit: int = 20) -> li
         select(comparisons).where(comparisons.c.task == task).order_by(comparisons.c.started_at.desc()).limit(limit)
     )
     return [_comparison(row) for row in rows]
+
+
+def batched(values: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+    """Values in lists that fit into one `IN`."""
+    waiting = iter(values)
+    while chunk := list(islice(waiting, MOST_IN)):
+        yield chunk
+
+
+def _values(row: StoredAnswer | ComparedSample) -> dict[str, Any]:
+    """A row's columns; a new answer has no id yet."""
+    names = _ANSWER_FIELDS[1:] if isinstance(row, StoredAnswer) else _SAMPLE_FIELDS
+    return {name: getattr(row, name) for name in names}
+
+
+def _answer(row: Row[Any]) -> StoredAnswer:
+    return StoredAnswer(**{name: getattr(row, name) for name in _ANSWER_FIELDS})
 
 
 def _first(connection: Connection, query: Select[Any]) -> Comparison | None:

@@ -2,9 +2,11 @@
 
 Each test is an e-process, the capital of a gambler who bets against a null hypothesis and cannot expect to win while
 it is true. By Ville's inequality the capital ever reaches 1/a with probability at most a under the null, whenever one
-looks or stops. The comparison feeds paired differences to `PairedTest`; the canary feeds bad events to `BadEventGuard`.
+looks or stops. The comparison feeds paired differences to `PairedTest`, or to `CovariateTest` (`evals/covariates.py`)
+where scores are known beforehand; the canary feeds bad events to `BadEventGuard`.
 
-Samples must come in random order and be counted in that order, not in order of completion.
+Samples must come in random order and be counted in that order, not in order of completion. Plain arithmetic without
+numpy: a test costs some microseconds a sample, and whoever needs only the types starts fast.
 """
 
 from __future__ import annotations
@@ -13,12 +15,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
 Verdict = Literal["pass", "fail", "inconclusive"]
 Shown = Literal["better", "no worse", "worse", "not as good"]
 Process = Literal["no_worse", "futility", "better", "worse"]
@@ -36,7 +34,7 @@ PRIOR_DISCORDANCE = 0.13
 """Discordance before any sample, and how many samples it counts for. Tuned by `benchmarks.evidence`; it changes how
 many samples are needed, never the guarantee."""
 
-_LOG_MAX = 700.0
+LOG_MAX = 700.0
 """Largest logarithm whose exponential is still a float."""
 
 
@@ -81,8 +79,9 @@ class EValues:
 class Evidence:
     """What is known after a sample.
 
-    The four e-values are running products. `peak` holds their running maxima, which carry the same guarantee and are
-    what a person is shown as the evidence so far.
+    The four e-values are running products. `peak` holds their running maxima: the chance that one ever reaches 1/a is
+    at most a too, so they may be compared with a bound. They are no e-values (their mean under the null is not held at
+    1) and must not be multiplied, averaged or given to `e_bh`.
     """
 
     samples: int
@@ -101,8 +100,70 @@ class Evidence:
     """Whether to stop: a verdict, or no samples left in the plan."""
 
 
-def log_optimal_bets(tie: Floats, gap: Floats, discordance: Floats) -> Floats:
-    """Bets that maximise the expected log capital of one design alternative.
+class SequentialTest(Protocol):
+    """What a comparison asks of its test."""
+
+    @property
+    def plan(self) -> TestPlan: ...
+
+    @property
+    def evidence(self) -> Evidence:
+        """What is known now."""
+        ...
+
+    def update(self, difference: float | None) -> Evidence:
+        """Add the next observation in drawn order: candidate minus incumbent, or None where it could not be scored.
+
+        Raises:
+            ValueError: The difference cannot be one of two scores in [0, 1]. Nothing was added.
+        """
+        ...
+
+    def samples_left(self) -> int | None:
+        """Estimate how many more observations a verdict takes if they go on as they did.
+
+        Returns:
+            0 once there is a verdict; None before the first sample and where the evidence does not grow.
+        """
+        ...
+
+
+class Ledger:
+    """Turns the four capitals after each sample into evidence: peaks, a verdict that stays, and what it is called."""
+
+    def __init__(self, plan: TestPlan) -> None:
+        self.plan = plan
+        self._peak = [1.0] * len(PROCESSES)
+        self._verdict: Verdict = "inconclusive"
+
+    def weigh(self, samples: int, mean: float, now: Sequence[float]) -> Evidence:
+        """Enter the capitals, in the order of `PROCESSES`."""
+        no_worse, futility, better, worse = now
+        self._peak = [max(before, value) for before, value in zip(self._peak, now, strict=True)]
+        plan = self.plan
+        # A pass is asked first: where both bounds are reached, the loss is real and within the margin.
+        if self._verdict == "inconclusive":
+            if no_worse >= 1.0 / plan.alpha:
+                self._verdict = "pass"
+            elif futility >= 1.0 / plan.beta or worse >= 1.0 / plan.alpha:
+                self._verdict = "fail"
+        peak = EValues(no_worse=self._peak[0], futility=self._peak[1], better=self._peak[2], worse=self._peak[3])
+        return Evidence(
+            samples=samples,
+            mean=mean,
+            no_worse=no_worse,
+            futility=futility,
+            better=better,
+            worse=worse,
+            peak=peak,
+            verdict=self._verdict,
+            shown=_shown(plan, self._verdict, peak),
+            finished=self._verdict != "inconclusive" or (plan.max_samples is not None and samples >= plan.max_samples),
+        )
+
+
+def log_optimal_bet(tie: float, gap: float, discordance: float) -> float:
+    """Bet that maximises the expected log capital of one design alternative.
 
     The payoff of one sample is x = tie + 1 for a win, tie - 1 for a loss, tie for equal scores. The alternative has
     mean payoff `gap`, so that wins have chance (d + gap - tie) / 2 and losses (d - gap + tie) / 2 where d is the
@@ -118,81 +179,12 @@ def log_optimal_bets(tie: Floats, gap: Floats, discordance: Floats) -> Floats:
         gap: Mean payoff of the alternative, above 0.
         discordance: Share of samples on which the scores differ, 0 to 1. Must not depend on the sample bet on.
     """
-    possible = np.maximum(discordance, gap - tie)
+    possible = max(discordance, gap - tie)
     linear = tie * tie + gap * tie - possible
-    square = linear * linear - 4.0 * tie * (tie * tie - 1.0) * gap
-    root = 2.0 * gap / (np.sqrt(np.maximum(square, 0.0)) - linear)
-    return np.minimum(root, BET_CAP / (1.0 - tie))
-
-
-class BatchTest:
-    """The four e-processes over many replications at once; `PairedTest` is one replication of it.
-
-    Shapes: `log_capital` (processes, 3 bets, replications), `e_values` (processes, replications).
-    """
-
-    def __init__(self, plan: TestPlan, replications: int, processes: Sequence[Process] = PROCESSES) -> None:
-        nulls: dict[Process, tuple[float, float]] = {
-            "no_worse": (1.0, -plan.margin),
-            "futility": (-1.0, 0.0),
-            "better": (1.0, 0.0),
-            "worse": (-1.0, -plan.margin),
-        }
-        self.processes = tuple(processes)
-        sides = np.array([nulls[name] for name in self.processes]).reshape(-1, 2, 1, 1)
-        self._side: Floats = sides[:, 0]
-        self._tie: Floats = -sides[:, 0] * sides[:, 1]
-        self._gaps: Floats = plan.margin * np.array(GAPS).reshape(1, -1, 1)
-        self._weights: Floats = np.array(WEIGHTS).reshape(1, -1, 1)
-        self._second_moment_sum: Floats = np.zeros(replications)
-        self.samples = 0
-        self.log_capital: Floats = np.zeros((len(self.processes), len(GAPS), replications))
-
-    @property
-    def discordance(self) -> Floats:
-        """Predictable discordance rate of each replication: earlier samples and the prior only."""
-        prior = PRIOR_SAMPLES * PRIOR_DISCORDANCE
-        return (prior + self._second_moment_sum) / (PRIOR_SAMPLES + self.samples)
-
-    def bets(self) -> Floats:
-        """The bets that the next sample will meet, shape (processes, 3, replications)."""
-        return log_optimal_bets(self._tie, self._gaps, self.discordance)
-
-    def update(self, differences: Floats) -> Floats:
-        """Add one difference to every replication and return the e-values.
-
-        Args:
-            differences: Candidate minus incumbent score, in [-1, 1], shape (replications,). Not checked here.
-        """
-        payoff = self._tie + self._side * differences
-        self.log_capital += np.log1p(self.bets() * payoff)
-        self._second_moment_sum += differences * differences
-        self.samples += 1
-        return self.e_values()
-
-    def e_values(self) -> Floats:
-        """Current capital, shape (processes, replications)."""
-        capital: Floats = self._weights * np.exp(np.minimum(self.log_capital, _LOG_MAX))
-        return capital.sum(axis=1)
-
-    def growth(self, mean: float, second_moment: float) -> Floats:
-        """Expected log capital gained per sample by the best bet, if the differences go on as described.
-
-        Returns:
-            Shape (processes, replications).
-        """
-        spread = min(1.0, max(second_moment, abs(mean)))
-        bets = self.bets()
-        total = np.zeros_like(bets)
-        for outcome, chance in ((1.0, (spread + mean) / 2), (-1.0, (spread - mean) / 2), (0.0, 1.0 - spread)):
-            total += chance * np.log1p(bets * (self._tie + self._side * outcome))
-        best: Floats = total.max(axis=1)
-        return best
-
-    def keep(self, mask: NDArray[np.bool_]) -> None:
-        """Drop the replications that are False in `mask`, shape (replications,)."""
-        self.log_capital = self.log_capital[:, :, mask]
-        self._second_moment_sum = self._second_moment_sum[mask]
+    square = max(linear * linear - 4.0 * tie * (tie * tie - 1.0) * gap, 0.0)
+    steepness = math.sqrt(square) - linear
+    cap = BET_CAP / (1.0 - tie)
+    return cap if 2.0 * gap >= cap * steepness else 2.0 * gap / steepness
 
 
 class PairedTest:
@@ -208,28 +200,46 @@ class PairedTest:
 
     def __init__(self, plan: TestPlan) -> None:
         self.plan = plan
-        self._batch = BatchTest(plan, 1)
+        self._ledger = Ledger(plan)
+        self._log_capital = [[0.0] * len(GAPS) for _ in PROCESSES]
+        self._samples = 0
         self._sum = 0.0
         self._squares = 0.0
-        self._peak = [1.0] * len(PROCESSES)
-        self._verdict: Verdict = "inconclusive"
-        self.evidence = self._weigh([1.0] * len(PROCESSES))
+        self.evidence = self._ledger.weigh(0, 0.0, [1.0] * len(PROCESSES))
 
-    def update(self, difference: float) -> Evidence:
-        """Add one paired difference, candidate minus incumbent.
+    @property
+    def discordance(self) -> float:
+        """Share of samples on which the scores differ, from earlier samples and the prior only."""
+        return (PRIOR_SAMPLES * PRIOR_DISCORDANCE + self._squares) / (PRIOR_SAMPLES + self._samples)
+
+    def bets(self) -> list[list[float]]:
+        """The three bets of each process that the next sample will meet, in the order of `PROCESSES`."""
+        margin, discordance = self.plan.margin, self.discordance
+        # `futility` and `better` bet on the same payoff in opposite directions.
+        above, level, below = (
+            [log_optimal_bet(tie, margin * gap, discordance) for gap in GAPS] for tie in (margin, 0.0, -margin)
+        )
+        return [above, level, level, below]
+
+    def update(self, difference: float | None) -> Evidence:
+        """Add one paired difference, candidate minus incumbent. None, which could not be scored, says nothing.
 
         Raises:
             ValueError: The difference is not a number in [-1, 1]; scores lie in [0, 1]. Nothing was added.
         """
+        if difference is None:
+            return self.evidence
         if not -1.0 <= difference <= 1.0:
             raise ValueError(f"Difference `{difference}` is not in -1 to 1: scores must lie in 0 to 1.")
-        now: list[float] = self._batch.update(np.array([difference], dtype=np.float64))[:, 0].tolist()
+        now: list[float] = []
+        for logs, bets, payoff in zip(self._log_capital, self.bets(), self._payoffs(difference), strict=True):
+            for number, bet in enumerate(bets):
+                logs[number] += math.log1p(bet * payoff)
+            now.append(mixed(logs))
+        self._samples += 1
         self._sum += difference
         self._squares += difference * difference
-        self._peak = [max(before, value) for before, value in zip(self._peak, now, strict=True)]
-        if self._verdict == "inconclusive":
-            self._verdict = _decide(self.plan, EValues(**dict(zip(PROCESSES, now, strict=True))))
-        self.evidence = self._weigh(now)
+        self.evidence = self._ledger.weigh(self._samples, self._sum / self._samples, now)
         return self.evidence
 
     def samples_left(self) -> int | None:
@@ -243,41 +253,30 @@ class PairedTest:
             return 0
         if seen.samples == 0:
             return None
-        growth = self._batch.growth(seen.mean, self._squares / seen.samples)[:, 0]
+        spread = min(1.0, max(self._squares / seen.samples, abs(seen.mean)))
+        chances = ((1.0, (spread + seen.mean) / 2), (-1.0, (spread - seen.mean) / 2), (0.0, 1.0 - spread))
         bounds = ((seen.no_worse, self.plan.alpha), (seen.futility, self.plan.beta))
-        waits = [
-            max(1, math.ceil((-math.log(rate) - math.log(max(value, 1e-300))) / speed))
-            for (value, rate), speed in zip(bounds, growth.tolist(), strict=False)
-            if speed > 0.0
-        ]
+        waits: list[int] = []
+        for process, (bets, (value, rate)) in enumerate(zip(self.bets()[:2], bounds, strict=True)):
+            speed = max(
+                sum(chance * math.log1p(bet * self._payoffs(outcome)[process]) for outcome, chance in chances)
+                for bet in bets
+            )
+            if speed > 0.0:
+                waits.append(max(1, math.ceil((-math.log(rate) - math.log(max(value, 1e-300))) / speed)))
         return min(waits, default=None)
 
-    def _weigh(self, now: list[float]) -> Evidence:
-        samples = self._batch.samples
-        budget = self.plan.max_samples
-        peak = EValues(**dict(zip(PROCESSES, self._peak, strict=True)))
-        no_worse, futility, better, worse = now
-        return Evidence(
-            samples=samples,
-            mean=self._sum / samples if samples else 0.0,
-            no_worse=no_worse,
-            futility=futility,
-            better=better,
-            worse=worse,
-            peak=peak,
-            verdict=self._verdict,
-            shown=_shown(self.plan, self._verdict, peak),
-            finished=self._verdict != "inconclusive" or (budget is not None and samples >= budget),
-        )
+    def _payoffs(self, difference: float) -> tuple[float, float, float, float]:
+        shifted = difference + self.plan.margin
+        return shifted, -difference, difference, -shifted
 
 
-def _decide(plan: TestPlan, now: EValues) -> Verdict:
-    """Apply the stopping rule. A pass is asked first: where both hold, the loss is real and within the margin."""
-    if now.no_worse >= 1.0 / plan.alpha:
-        return "pass"
-    if now.futility >= 1.0 / plan.beta or now.worse >= 1.0 / plan.alpha:
-        return "fail"
-    return "inconclusive"
+def mixed(log_capital: Sequence[float]) -> float:
+    """Capital of a process: its bets' capitals by their shares."""
+    capital = 0.0
+    for weight, log in zip(WEIGHTS, log_capital, strict=True):  # twice as fast as sum() over a generator
+        capital += weight * math.exp(log if log < LOG_MAX else LOG_MAX)
+    return capital
 
 
 def _shown(plan: TestPlan, verdict: Verdict, peak: EValues) -> Shown | None:
@@ -315,32 +314,8 @@ def _z_sum(alpha: float, beta: float) -> float:
     return normal.inv_cdf(1.0 - alpha) + normal.inv_cdf(1.0 - beta)
 
 
-def mcnemar_mid_p(gained: int, lost: int) -> float:
-    """Two-sided mid-p value of McNemar's test: the familiar figure beside a verdict on 0/1 scores.
-
-    It is right for one look at a number of samples fixed beforehand, not for a comparison stopped by its evidence.
-
-    Args:
-        gained: Samples that only the candidate got right.
-        lost: Samples that only the incumbent got right.
-
-    Source: Fagerland, Lydersen & Laake 2013, doi:10.1186/1471-2288-13-91.
-    """
-    if gained < 0 or lost < 0:
-        raise ValueError(f"Counts cannot be negative: gained `{gained}`, lost `{lost}`.")
-    total, fewer = gained + lost, min(gained, lost)
-    logs = [_log_half_binomial(total, count) for count in range(fewer + 1)]
-    tail = math.fsum(math.exp(value) for value in logs)
-    return min(1.0, 2.0 * tail - math.exp(logs[-1])) if total else 1.0
-
-
-def _log_half_binomial(total: int, count: int) -> float:
-    ways = math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)
-    return ways - total * math.log(2.0)
-
-
-_GUARD_STEPS = np.array([0.5, 0.8, 1.2, 1.8, 2.6, 3.6])
-_GUARD_WEIGHTS = np.array([0.25, 0.25, 0.20, 0.12, 0.10, 0.08])
+_GUARD_STEPS = (0.5, 0.8, 1.2, 1.8, 2.6, 3.6)
+_GUARD_WEIGHTS = (0.25, 0.25, 0.20, 0.12, 0.10, 0.08)
 """The mixture: log-odds of its bad-event rates above the tolerated one, and their shares. At 3 % tolerated the rates
 run from 5 to 53 %; half of real faults at 6, 10, 20 and 50 % are found within 384, 93, 24 and 6 events."""
 
@@ -358,12 +333,14 @@ def bad_event_evidence(tolerated_rate: float, *, events: int, bad_events: int) -
         raise ValueError(f"`tolerated_rate` is `{tolerated_rate}`; it must lie above 0 and below 1.")
     if not 0 <= bad_events <= events:
         raise ValueError(f"`{bad_events}` bad events of `{events}` events cannot be.")
-    log_odds = math.log(tolerated_rate / (1.0 - tolerated_rate)) + _GUARD_STEPS
-    rates: Floats = 1.0 / (1.0 + np.exp(-log_odds))
-    if_bad: Floats = np.log(rates / tolerated_rate)
-    if_good: Floats = np.log((1.0 - rates) / (1.0 - tolerated_rate))
-    log_ratios: Floats = bad_events * if_bad + (events - bad_events) * if_good
-    return float(_GUARD_WEIGHTS @ np.exp(np.minimum(log_ratios, _LOG_MAX)))
+    log_odds = math.log(tolerated_rate / (1.0 - tolerated_rate))
+    total = 0.0
+    for step, weight in zip(_GUARD_STEPS, _GUARD_WEIGHTS, strict=True):
+        rate = 1.0 / (1.0 + math.exp(-log_odds - step))
+        if_bad = math.log(rate / tolerated_rate)
+        if_good = math.log((1.0 - rate) / (1.0 - tolerated_rate))
+        total += weight * math.exp(min(bad_events * if_bad + (events - bad_events) * if_good, LOG_MAX))
+    return total
 
 
 class BadEventGuard:

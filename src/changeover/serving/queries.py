@@ -181,6 +181,16 @@ def load_variants(connection: Connection, ids: Iterable[str]) -> dict[str, Varia
     }
 
 
+def bundle_names(connection: Connection, digests: Iterable[str]) -> dict[str, str]:
+    """Deployment under which each bundle ran, the newest one."""
+    rows = connection.execute(
+        select(variants.c.bundle, variants.c.deployment)
+        .where(variants.c.bundle.in_(list(digests)))
+        .order_by(variants.c.created_at)
+    )
+    return {row.bundle: row.deployment for row in rows}
+
+
 def find_variants(connection: Connection, deployment: str) -> list[Variant]:
     """Every variant on a deployment."""
     ids = connection.execute(select(variants.c.id).where(variants.c.deployment == deployment)).scalars().all()

@@ -27,7 +27,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration this code is written for."""
 
 
@@ -157,6 +157,7 @@ answers = Table(
     Column("sample", String(64), nullable=False),
     Column("repeat", Integer, nullable=False),
     Column("text", Text),
+    Column("tool_calls", JSON),
     Column("error", Text),
     Column("finish_reason", String(20)),
     Column("prompt_tokens", Integer),
@@ -186,6 +187,8 @@ comparisons = Table(
     Column("dataset", String(64), nullable=False),
     Column("scorer", String(64), nullable=False),
     Column("plan", JSON, nullable=False),
+    # What covariates were known of the whole pool before the first sample; null where none were used.
+    Column("pool", JSON),
     Column("actor", String(80), nullable=False),
     Column("verdict", String(20)),
     Column("summary", JSON),
@@ -206,6 +209,26 @@ comparison_samples = Table(
     Column("incumbent_score", Float, nullable=False),
     Column("candidate_score", Float, nullable=False),
     Column("evidence", JSON, nullable=False),
+    Column("cluster", String(200)),
+    Column("usable", Boolean, nullable=False),
+    # Ids of all answers of each side where a sample has several (repeats, turns), and scores of the measures.
+    Column("detail", JSON, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("document", JSON, nullable=False),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("path", String(500), primary_key=True),
+    Column("members", JSON, nullable=False),  # [[id, digest of the sample], …] in the file's order
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 exchanges = Table(

@@ -25,7 +25,7 @@ class ScorerDeclaration(toml.Declared):
     """How an answer of this task is scored, 0 to 1. Names and options: docs, reference of scorers."""
 
     name: str
-    """`exact`, `contains`, `key-facts`, `unit-tests` or `json-schema`."""
+    """One of the scorers that the reference of scorers lists, such as `exact`."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The scorer's own; the reference of scorers lists them."""
 
@@ -39,8 +39,18 @@ class GateDeclaration(toml.Declared):
     """Chance to pass a candidate that is worse by the margin or more."""
     beta: float = Field(default=0.10, gt=0, lt=0.5)
     """Chance to refuse one that is as good."""
+    about: Literal["population", "dataset"] = "population"
+    """What the error rates are about: `population`, everything that the dataset is a random sample of; `dataset`, these
+    samples alone, which takes fewer calls and says nothing of others."""
+    covariates: bool = True
+    """Whether scores that earlier models were given on the same samples make the differences less noisy. They are used
+    where they are complete; the error rates hold in either case."""
     max_samples: int | None = Field(default=None, ge=1)
     """Stop undecided after so many; None: the whole dataset."""
+    max_calls: int | None = Field(default=None, ge=1)
+    """Stop undecided before more new model calls than this; None: no limit."""
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    """Stop undecided before new calls cost more than this, by the prices in changeover.toml; None: no limit."""
     max_failed_share: float = Field(default=0.1, ge=0, le=1)
     """A run in which a larger share of samples could not be answered or scored ends inconclusive."""
 
@@ -82,7 +92,15 @@ class TaskDeclaration(toml.Declared):
     """What is kept of each exchange: `full` content, or `metadata` only (who answered, when, how it ended, tokens)."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Sampling defaults; a caller's own value wins."""
+    input: str | None = None
+    """Jinja template beside this file that makes the user's message from a sample's variables; None: samples hold
+    messages or texts."""
+    repeats: int = Field(default=1, ge=1, le=100)
+    """Answers to each sample, each with another seed; its score is their mean."""
     scorer: ScorerDeclaration
+    """What decides."""
+    measures: tuple[ScorerDeclaration, ...] = ()
+    """More scorers, reported beside the verdict; they never decide it."""
     gate: GateDeclaration = GateDeclaration()
     steps: tuple[StepDeclaration, ...] = (StepDeclaration(canary=0.05), StepDeclaration(canary=0.25, requests=50))
     guard: GuardDeclaration = GuardDeclaration()
@@ -100,6 +118,8 @@ class Task:
     prompt: str
     prompt_name: str
     dataset: Path
+    input_template: str | None = None
+    """Text of the declared `input`."""
 
 
 def load_tasks(directory: Path) -> dict[str, Task]:
@@ -125,12 +145,7 @@ def load_task(file: Path) -> Task:
     if weights != sorted(weights):
         raise ConfigError(f"{file}: `steps`: the canary share goes down ({weights}). List the steps in rising order.")
     prompt_file = file.parent / declared.prompt
-    try:
-        prompt = prompt_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(
-            f"{file}: `prompt`: cannot read `{declared.prompt}`: {exc}. Create it beside the task."
-        ) from exc
+    prompt = _text_beside(file, "prompt", declared.prompt)
     return Task(
         name=file.stem,
         file=file,
@@ -138,7 +153,15 @@ def load_task(file: Path) -> Task:
         prompt=prompt,
         prompt_name=prompt_file.name.removesuffix(".prompt.md"),
         dataset=(file.parent / declared.dataset).resolve(),
+        input_template=None if declared.input is None else _text_beside(file, "input", declared.input),
     )
+
+
+def _text_beside(file: Path, key: str, name: str) -> str:
+    try:
+        return (file.parent / name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{file}: `{key}`: cannot read `{name}`: {exc}. Create it beside the task.") from exc
 
 
 def find_task(tasks: Mapping[str, Task], name: str) -> Task:

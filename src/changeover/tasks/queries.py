@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,9 @@ from sqlalchemy import Connection, Integer, Row, and_, cast, func, insert, not_,
 from changeover.store.schema import exchanges, routes
 from changeover.tasks.exchanges import Exchange, Outcomes
 from changeover.tasks.routes import Route
+
+ROWS_AT_ONCE = 500
+"""With their content, when many are read."""
 
 _ROUTE_FIELDS = tuple(field.name for field in fields(Route))
 _EXCHANGE_FIELDS = tuple(field.name for field in fields(Exchange))
@@ -115,6 +118,34 @@ def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequ
         select(exchanges).where(exchanges.c.task == task).order_by(exchanges.c.started_at.desc()).limit(limit)
     )
     return [_exchange(row) for row in rows]
+
+
+def recorded_exchanges(
+    connection: Connection, task: str, since: datetime, only: Sequence[str] | None = None
+) -> Iterator[Exchange]:
+    """Exchanges of a task whose content was kept: from applications, answered whole; oldest first, read as they are used.
+
+    Args:
+        connection: Stays busy until the last one was read.
+        task: Its name.
+        since: Older ones are left out.
+        only: Ids; None: all. At most some thousands.
+    """
+    query = select(exchanges).where(
+        exchanges.c.task == task,
+        exchanges.c.started_at >= since,
+        exchanges.c.internal.is_(False),
+        exchanges.c.status < 300,
+        exchanges.c.truncated.is_(False),
+        exchanges.c.abandoned.is_(False),
+        exchanges.c.request.is_not(None),
+        exchanges.c.response.is_not(None),
+    )
+    if only is not None:
+        query = query.where(exchanges.c.id.in_(only))
+    query = query.order_by(exchanges.c.started_at, exchanges.c.id).execution_options(yield_per=ROWS_AT_ONCE)
+    rows = connection.execute(query)
+    return (_exchange(row) for row in rows)
 
 
 def _route(row: Row[Any]) -> Route:

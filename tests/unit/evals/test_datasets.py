@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from changeover.core.errors import DatasetError
 from changeover.evals.datasets import Dataset, Message
+from changeover.evals.datasets.write import write_dataset
 
 GOOD: dict[str, Any] = {"id": "a", "input": "What is 2 + 2?", "target": "4"}
 
@@ -70,8 +73,12 @@ def test_blank_lines_a_byte_order_mark_and_unusual_line_separators_are_fine(tmp_
         ([{**GOOD, "target": 4}], ":1: `target`: a string or an object is expected."),
         ([{"input": "x", "target": "y"}], ":1: `id`: missing. Add it."),
         ([{**GOOD, "id": 7}], ":1: `id`: input should be a valid string."),
-        ([{**GOOD, "input": ""}], ":1: `input`: a text or a list of messages"),
-        ([{**GOOD, "input": []}], ":1: `input`: a text or a list of messages"),
+        ([{**GOOD, "input": ""}], ":1: `input`: a text, an object of variables, or a list of messages"),
+        ([{**GOOD, "input": []}], ":1: `input`: a text, an object of variables, or a list of messages"),
+        ([{**GOOD, "input": {}}], ":1: `input`: a text, an object of variables, or a list of messages"),
+        ([{**GOOD, "input": {"document": "x"}}], ":1: `input`: an object of variables needs a template. Write one"),
+        ([{**GOOD, "tags": [""]}], ":1: `tags.0`: string should have at least 1 character"),
+        ([{**GOOD, "cluster": "c" * 201}], ":1: `cluster`: string should have at most 200 characters"),
         ([{**GOOD, "input": [{"role": "tool", "content": "x"}]}], ":1: `input.0.role`: input should be 'system'"),
         ([{**GOOD, "tag": ["x"]}], ":1: `tag`: unknown key. Did you mean `tags`?"),
         (["[1]"], ":1: one JSON object is expected"),
@@ -92,6 +99,150 @@ def test_a_bad_line_is_one_error_that_says_where(tmp_path: Path, lines: list[str
 def test_an_unknown_key_in_a_message_names_the_nearest(tmp_path: Path) -> None:
     path = _write(tmp_path, {**GOOD, "input": [{"role": "user", "content": "x", "contents": "y"}]})
     assert "`input.0.contents`: unknown key. Did you mean `content`?" in _error(path)
+
+
+USER, MODEL = {"role": "user", "content": "Hi"}, {"role": "assistant"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([{"role": "system", "content": "x"}], "`input`: the last message must be the user's."),
+        ([USER, MODEL], "`input`: the last message must be the user's."),
+        ([USER, {"role": "assistant", "content": "Hello"}], "`input`: the last message must be the user's."),
+        ([MODEL, USER], "`input.0`: the model can only answer to a user's message."),
+        ([USER, MODEL, MODEL, USER], "`input.2`: the model can only answer to a user's message."),
+        ([USER, {"role": "assistant", "content": "x"}, MODEL, USER], "`input.2`: the model can only answer"),
+        ([{"role": "user"}, USER], "`input.0.content`: missing. Only an assistant's message may have none"),
+        ([{**USER, "target": "x"}, USER], "`input.0.target`: only where the model answers"),
+        ([USER, {"role": "assistant", "content": "x", "target": "y"}, USER], "`input.1.target`: only where the model"),
+        ([USER, {**MODEL, "target": ""}, USER], "`input.1.target`: empty."),
+        ([USER, {**MODEL, "target": 4}, USER], "`input.1.target`: a string or an object is expected."),
+    ],
+)
+def test_a_conversation_says_who_speaks_when(tmp_path: Path, messages: list[Any], expected: str) -> None:
+    path = _write(tmp_path, {**GOOD, "input": messages})
+    assert _error(path).startswith(f"{path}:1: {expected}")
+
+
+def test_the_model_answers_where_an_assistants_message_has_no_content(tmp_path: Path) -> None:
+    messages = [USER, MODEL, {"role": "user", "content": "And?"}, {**MODEL, "content": None, "target": "yes"}, USER]
+    (sample,) = Dataset.load(_write(tmp_path, {**GOOD, "input": messages})).samples
+    assert [message.content for message in sample.input] == ["Hi", None, "And?", None, "Hi"]
+    assert [message.target for message in sample.input] == [None, None, None, "yes", None]
+    assert sample.turns == 3
+
+
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+
+
+def test_tools_are_kept_as_they_stand_in_the_file(tmp_path: Path) -> None:
+    (sample,) = Dataset.load(_write(tmp_path, {**GOOD, "tools": [TOOL]})).samples
+    assert sample.tools == (TOOL,)
+    assert sample.digest != Dataset.load(_write(tmp_path, GOOD)).samples[0].digest
+
+
+@pytest.mark.parametrize(
+    ("tools", "expected"),
+    [
+        ([{"name": "find"}], "`tools.0."),
+        ([{"type": "function", "function": {"name": "a b"}}], "`tools.0.function.name`: string should match pattern"),
+        ([{"type": "function", "function": {}}], "`tools.0.function.name`: missing."),
+        ([TOOL, TOOL], "`tools.1`: a tool named `find` stands there already."),
+        ([{"type": "function", "function": {"name": "f", "parameters": {"type": "dict"}}}], "`tools.0.function.param"),
+    ],
+)
+def test_a_tool_has_the_shape_of_the_openai_api(tmp_path: Path, tools: list[Any], expected: str) -> None:
+    path = _write(tmp_path, {**GOOD, "tools": tools})
+    assert _error(path).startswith(f"{path}:1: {expected}")
+
+
+def test_variables_become_one_user_message_by_the_tasks_template(tmp_path: Path) -> None:
+    path = _write(tmp_path, {**GOOD, "input": {"title": "A & B", "items": ["x", "y"]}})
+    template = "# {{ title }}\n{% for item in items %}\n* {{ item }}\n{% endfor %}\nEnd"
+    (sample,) = Dataset.load(path, template=template).samples
+    assert sample.input == (Message(role="user", content="# A & B\n* x\n* y\nEnd"),)
+    assert sample.variables == {"title": "A & B", "items": ["x", "y"]}
+
+
+def test_what_a_template_makes_of_variables_is_the_identity(tmp_path: Path) -> None:
+    path = _write(tmp_path, {**GOOD, "input": {"document": "x"}})
+    one, other = (
+        Dataset.load(path, template=text).digest for text in ("Sum up: {{ document }}", "Read {{ document }}")
+    )
+    assert one != other
+    as_text = _write(tmp_path, {**GOOD, "input": "Sum up: x"})
+    assert Dataset.load(as_text).digest == one
+
+
+@pytest.mark.parametrize(
+    ("variables", "template", "expected"),
+    [
+        ({"document": "x"}, "{{ document }} {{ title }}", "the input template needs the variable `title`. Add it"),
+        (
+            {"document": "x", "titel": "y"},
+            "{{ document }} {{ title }}",
+            "does not use the variable `titel`. Did you mean",
+        ),
+        ({"document": "x"}, "{{ document.y.z }}", "the input template fails: 'str object' has no attribute 'y'"),
+        ({"document": "x"}, "{{ document / 2 }}", "the input template fails: unsupported operand"),
+        ({"document": "x"}, "{{ document.__class__ }}", "the input template fails: access to attribute '__class__'"),
+        ({"document": " "}, "{{ document }}", "the input template makes an empty message"),
+        ("a text", "{{ document }}", "`input`: the task has an input template, so an object of its variables is"),
+    ],
+)
+def test_variables_that_do_not_fit_their_template_are_one_error_that_says_where(
+    tmp_path: Path, variables: Any, template: str, expected: str
+) -> None:
+    path = _write(tmp_path, GOOD | {"input": variables})
+    with pytest.raises(DatasetError) as caught:
+        Dataset.load(path, template=template)
+    assert caught.value.message.startswith(f"{path}:1: `input`: ")
+    assert expected in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_template_may_ask_whether_a_variable_is_there(tmp_path: Path) -> None:
+    path = _write(tmp_path, {**GOOD, "input": {"document": "x"}})
+    template = "{{ document }}{% if title is defined %} {{ title }}{% endif %}"
+    assert Dataset.load(path, template=template).samples[0].text == "x"
+
+
+def test_a_template_that_is_no_jinja_names_its_line(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"^The input template is wrong at its line 2: "):
+        Dataset.load(_write(tmp_path, GOOD), template="one\n{{ two")
+
+
+def test_messages_stand_for_themselves_beside_a_template(tmp_path: Path) -> None:
+    path = _write(tmp_path, {**GOOD, "input": [USER]})
+    assert Dataset.load(path, template="{{ document }}").samples[0].text == "Hi"
+
+
+def test_nothing_of_a_template_engine_is_loaded_without_a_template() -> None:
+    code = "import sys, changeover.evals.datasets; sys.exit(bool({'jinja2', 'yaml', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_written_dataset_reads_as_the_same(tmp_path: Path) -> None:
+    lines = [
+        {**GOOD, "tags": ["t"], "cluster": "c", "source": "s", "tools": [TOOL]},
+        {**GOOD, "id": "b", "input": [USER, {**MODEL, "target": "x"}, USER], "target": {"any": ["é\u2028"]}},
+        {**GOOD, "id": "c", "input": {"document": "x"}},
+    ]
+    dataset = Dataset.load_unrendered(_write(tmp_path, *lines))
+    write_dataset(tmp_path / "deep" / "again.jsonl", dataset.samples)
+    assert Dataset.load_unrendered(tmp_path / "deep" / "again.jsonl").samples == dataset.samples
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["again.jsonl"]
+
+
+def test_a_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    path = _write(tmp_path, GOOD)
+    samples = Dataset.load(path).samples
+    with pytest.raises(DatasetError, match="is there already"):
+        write_dataset(path, samples)
+    write_dataset(path, samples, force=True)
+    with pytest.raises(DatasetError, match="is a directory"):
+        write_dataset(tmp_path, samples, force=True)
 
 
 def test_a_missing_file_is_said_so(tmp_path: Path) -> None:

@@ -99,3 +99,51 @@ def test_differences_outside_the_score_range_are_refused(difference: float) -> N
 def test_a_confidence_outside_0_to_1_is_refused() -> None:
     with pytest.raises(ValueError, match="confidence"):
         DifferenceInterval(95)
+
+
+@pytest.mark.parametrize(
+    "pool", [(1.0, 1.0, 0.0, -1.0, 0.0), (-1.0, -1.0, -0.5, 0.0, -1.0), (0.5, 0.25, 0.0, 1.0, -0.25)]
+)
+def test_over_all_orders_of_a_pool_no_gambler_on_its_true_mean_gains(pool: tuple[float, ...]) -> None:
+    mean = sum(pool) / len(pool)
+    for unscored in (None, 1):
+        capital: list[list[float]] = []
+        for order in itertools.permutations(range(len(pool))):
+            sequence = DifferenceInterval(pool=len(pool))
+            at = int(np.abs(sequence._means - mean).argmin())
+            for index in order:
+                sequence.update(None if index == unscored else pool[index])
+            capital.append(np.exp([sequence._log_higher[at], sequence._log_lower[at]]).tolist())
+        expected = np.mean(capital, axis=0)
+        if unscored is None:
+            np.testing.assert_allclose(expected, 1.0, rtol=1e-9)
+        else:
+            assert np.all(expected <= 1.0 + 1e-9)
+
+
+def test_a_pools_interval_covers_along_the_way_and_ends_at_its_mean() -> None:
+    rng = np.random.default_rng(12)
+    missed = 0
+    for _ in range(60):
+        pool = np.array(_draws(rng, 0.3, 0.05, 250))
+        sequence = DifferenceInterval(pool=250)
+        looks = [sequence.update(difference) for difference in rng.permutation(pool).tolist()]
+        missed += any(not low <= pool.mean() <= high for low, high in looks)
+        assert looks[-1][1] - looks[-1][0] <= 0.0051
+    assert missed <= 6  # 5 % of 60 is 3
+
+
+def test_a_pool_that_is_used_up_or_impossible_is_refused() -> None:
+    sequence = DifferenceInterval(pool=1)
+    sequence.update(1.0)
+    with pytest.raises(ValueError, match="drawn"):
+        sequence.update(1.0)
+    with pytest.raises(ValueError, match="pool"):
+        DifferenceInterval(pool=0)
+
+
+def test_what_could_not_be_scored_says_nothing_of_a_population() -> None:
+    sequence = DifferenceInterval()
+    before = sequence.update(1.0)
+    assert sequence.update(None) == before
+    assert sequence.samples == 1

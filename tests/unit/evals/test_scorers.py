@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from changeover.core.errors import ConfigError, DatasetError
-from changeover.evals.datasets import Message, Sample
+from changeover.evals.answers import Answer
+from changeover.evals.datasets import Dataset, Message, Sample
 from changeover.evals.sandbox import INSTALL_HINT, Outcome, Sandbox
-from changeover.evals.scorers import SCORERS, Score, ScorerSpec, check_targets, score
+from changeover.evals.scorers import Score, ScorerSpec, check_targets, score
+from changeover.evals.scorers.base import Means
 from changeover.evals.scorers.unit_tests import extract_code
 
 
@@ -37,7 +39,7 @@ async def _score(
     name: str, target: Any, answer: str, *, asked: str = "Summarise.", runner: Any = NO_SANDBOX, **options: Any
 ) -> Score:
     sample = Sample(id="s1", input=(Message(role="user", content=asked),), target=target)
-    return await score(ScorerSpec(name=name, options=options), sample, answer, sandbox=runner)
+    return await score(ScorerSpec(name=name, options=options), sample, Answer(text=answer), Means(sandbox=runner))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,9 @@ async def test_exact(target: Any, answer: str, options: dict[str, bool], value: 
         ({"all": ["refund", "Friday"]}, "A refund by Friday.", 1.0),
         ({"all": ["refund", "Friday"]}, "A refund soon.", 0.0),
         ({"all": ["refund"], "any": ["Friday", "Monday"]}, "A refund on Sunday.", 0.0),
+        ({"none": ["as an AI"]}, "A refund on Sunday.", 1.0),
+        ({"none": ["as an AI"]}, "I am sorry, as an  AI I cannot.", 0.0),
+        ({"all": ["refund"], "none": ["Sunday"]}, "A refund on Sunday.", 0.0),
     ],
 )
 async def test_contains(target: Any, answer: str, value: float) -> None:
@@ -77,10 +82,6 @@ async def test_contains(target: Any, answer: str, value: float) -> None:
 async def test_contains_says_what_is_missing() -> None:
     result = await _score("contains", {"all": ["refund", "Friday"], "any": ["a1"]}, "A refund.")
     assert result.detail == {"missing": ["Friday"], "none_of": ["a1"]}
-
-
-async def test_a_target_that_asks_for_nothing_is_an_error_and_no_result() -> None:
-    assert "names nothing" in str((await _score("contains", {"any": []}, "x")).error)
 
 
 REPORT = "In 2025 sales rose to ¥1,815 million (2024: 1,620). Margin 12.50 %. 3 shops opened in Osaka."
@@ -138,14 +139,19 @@ async def test_key_facts_multiply_coverage_by_the_share_of_supported_numbers() -
 async def test_copying_the_whole_document_is_no_summary() -> None:
     copied = await _score("key-facts", {"facts": [["Osaka"]]}, REPORT, asked=REPORT, max_words=10)
     assert copied.value == 0.0
-    assert copied.detail["reason"] == "17 words, at most 10 are allowed"
+    assert copied.detail["reason"] == "16 words, at most 10 are allowed"
     short = await _score("key-facts", {"facts": [["Osaka"]]}, "Osaka grew.", asked=REPORT, max_words=10)
     assert short.value == 1.0
 
 
-async def test_every_japanese_character_counts_as_a_word() -> None:
-    result = await _score("key-facts", {"facts": [["大阪"]]}, "大阪で3店。", max_words=20, asked="3")
-    assert result.detail["words"] == 6
+@pytest.mark.parametrize(
+    ("options", "words"), [({}, 3), ({"cjk_characters_per_word": 1.0}, 5), ({"cjk_characters_per_word": 2.5}, 3)]
+)
+async def test_two_japanese_characters_count_as_a_word_unless_the_task_says_otherwise(
+    options: dict[str, float], words: int
+) -> None:
+    result = await _score("key-facts", {"facts": [["大阪"]]}, "大阪で3店。", asked="3", **options)
+    assert result.detail["words"] == words
 
 
 @pytest.mark.parametrize(
@@ -268,12 +274,14 @@ async def test_a_schema_cannot_make_the_scorer_fetch_anything(tmp_path: Path) ->
     ("name", "target", "said"),
     [
         ("exact", {"any": []}, "`target.any`"),
+        ("contains", {"any": []}, "names nothing to look for"),
+        ("contains", {"any": ["x", " "]}, "an empty string is in every answer"),
         ("exact", {"one": "x"}, "`target.any`"),
         ("key-facts", "a text", "an object is expected, not a string"),
         ("key-facts", {"facts": []}, "`target.facts`"),
         ("key-facts", {"facts": ["x"]}, "`target.facts.0`"),
         ("unit-tests", {"entry": "f"}, "`target.tests`"),
-        ("json-schema", {"schema": {"type": "objekt"}}, "no json schema"),
+        ("json-schema", {"schema": {"type": "objekt"}}, "no JSON Schema"),
         ("json-schema", {"schema": {}, "valu": 1}, "`target.valu`"),
     ],
 )
@@ -284,12 +292,38 @@ async def test_a_target_of_the_wrong_shape_is_an_error_of_the_sample(name: str, 
     assert "`s1`" in str(result.error)
     sample = Sample(id="s1", input=(Message(role="user", content="x"),), target=target)
     with pytest.raises(DatasetError, match="`s1`"):
-        check_targets(ScorerSpec(name=name), [sample])
+        check_targets(ScorerSpec(name=name), _dataset(sample))
+
+
+def _dataset(*samples: Sample) -> Dataset:
+    lines = {sample.id: number for number, sample in enumerate(samples, start=7)}
+    return Dataset(name="d", path=Path("evals/d.jsonl"), samples=samples, digest="0", lines=lines)
 
 
 def test_targets_of_the_right_shape_pass_the_check() -> None:
     sample = Sample(id="s1", input=(Message(role="user", content="x"),), target="x")
-    check_targets(ScorerSpec(name="exact"), [sample, sample])
+    check_targets(ScorerSpec(name="exact"), _dataset(sample, sample))
+
+
+def test_a_wrong_target_is_named_with_file_and_line() -> None:
+    samples = [
+        Sample(id=name, input=(Message(role="user", content="x"),), target=target)
+        for name, target in (("s1", {"any": ["x"]}), ("s2", {"some": "x"}))
+    ]
+    with pytest.raises(DatasetError, match=r"^evals/d\.jsonl:8: Sample `s2`: .*`target\.any`: field required\.$"):
+        check_targets(ScorerSpec(name="exact"), _dataset(*samples))
+
+
+def test_targets_inside_a_conversation_are_checked_too() -> None:
+    turns = (
+        Message(role="user", content="x"),
+        Message(role="assistant", content=None, target={"any": []}),
+        Message(role="user", content="y"),
+    )
+    sample = Sample(id="s1", input=turns, target="x")
+    with pytest.raises(DatasetError, match=r"`input\.1\.target\.any`"):
+        check_targets(ScorerSpec(name="exact"), _dataset(sample))
+    check_targets(ScorerSpec(name="shape", options={"max_words": 3}), _dataset(sample))
 
 
 def test_an_unknown_scorer_names_the_nearest() -> None:
@@ -314,4 +348,5 @@ def test_digest_sees_the_options_and_not_how_defaults_were_written() -> None:
     base = ScorerSpec(name="exact")
     assert ScorerSpec(name="exact", options={"ignore_case": False}).digest == base.digest
     assert ScorerSpec(name="exact", options={"ignore_case": True}).digest != base.digest
-    assert len({ScorerSpec(name=name).digest for name in SCORERS}) == len(SCORERS)
+    assert ScorerSpec(name="exact", directory=Path("elsewhere")).digest == base.digest
+    assert ScorerSpec(name="contains").digest != base.digest

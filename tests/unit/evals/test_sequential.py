@@ -5,21 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import time
 
 import numpy as np
 import pytest
+from benchmarks.evidence.batch import BatchTest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ville import BettingTest
 
+from changeover.evals.interval import DifferenceInterval
 from changeover.evals.sequential import (
     PROCESSES,
     BadEventGuard,
-    BatchTest,
     PairedTest,
     TestPlan,
     bad_event_evidence,
     detectable_loss,
     fixed_n,
-    log_optimal_bets,
-    mcnemar_mid_p,
+    log_optimal_bet,
 )
 
 MARGIN = 0.2
@@ -107,7 +111,7 @@ def _simulate(plan: TestPlan, discordance: float, mean: float, replications: int
         fails += int((no_go & ~go).sum())
         used += batch.samples * int((go | no_go).sum())
         batch.keep(~(go | no_go))
-        alive = len(batch.discordance)
+        alive = batch.replications
     return passes / replications, fails / replications, used / replications
 
 
@@ -136,12 +140,29 @@ def test_one_paired_test_gives_what_a_batch_gives() -> None:
             assert [getattr(seen, name) for name in PROCESSES] == pytest.approx(together[:, column].tolist())
 
 
+@given(
+    stream=st.lists(st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1.0, 1.0)), max_size=60),
+    margin=st.sampled_from([0.01, 0.05, 0.3, 0.8]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_stream_gives_what_a_batch_gives(stream: list[float], margin: float) -> None:
+    plan = TestPlan(margin=margin)
+    batch, single = BatchTest(plan, 1), PairedTest(plan)
+    for difference in stream:
+        together = batch.update(np.array([difference]))
+        seen = single.update(difference)
+        assert [getattr(seen, name) for name in PROCESSES] == pytest.approx(together[:, 0].tolist(), rel=1e-9)
+
+
 def test_bets_use_earlier_samples_only() -> None:
-    streams = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
-    batch = BatchTest(TestPlan(margin=0.05), 2)
-    for step in (0, 1):
-        batch.update(streams[:, step])
-    np.testing.assert_array_equal(batch.bets()[..., 0], batch.bets()[..., 1])
+    first, second = PairedTest(TestPlan(margin=0.05)), PairedTest(TestPlan(margin=0.05))
+    for _ in range(2):
+        first.update(0.0)
+        second.update(0.0)
+    before = first.bets()
+    first.update(1.0)
+    second.update(-1.0)
+    assert before != first.bets() == second.bets(), "a win and a loss differ alike"
 
 
 def test_closed_form_bet_is_the_maximiser_of_expected_log_capital() -> None:
@@ -150,18 +171,97 @@ def test_closed_form_bet_is_the_maximiser_of_expected_log_capital() -> None:
         grid = np.linspace(0.0, 0.75 / (1 - tie), 20_001)
         growth = win * np.log1p(grid * (tie + 1)) + (discordance - win) * np.log1p(grid * (tie - 1))
         growth += (1 - discordance) * np.log1p(grid * tie)
-        bet = log_optimal_bets(np.array(tie), np.array(gap), np.array(discordance))
-        assert float(bet) == pytest.approx(grid[growth.argmax()], abs=2e-4)
+        assert log_optimal_bet(tie, gap, discordance) == pytest.approx(grid[growth.argmax()], abs=2e-4)
 
 
 @pytest.mark.parametrize("margin", [0.001, 0.02, 0.3, 0.6, 0.99])
 def test_no_sample_can_cost_more_than_three_quarters_of_the_capital(margin: float) -> None:
     for difference in (-1.0, 0.0, 1.0):
-        batch = BatchTest(TestPlan(margin=margin), 1)
+        test = PairedTest(TestPlan(margin=margin))
+        before = test.evidence
         for _ in range(30):
-            before = batch.log_capital.copy()
-            batch.update(np.array([difference]))
-            assert np.all(batch.log_capital - before >= math.log(0.25) - 1e-12)
+            now = test.update(difference)
+            assert all(getattr(now, name) >= (0.25 - 1e-9) * getattr(before, name) for name in PROCESSES)
+            before = now
+
+
+class FixedBet(BettingTest):
+    """The peer's e-process with one constant bet on a higher mean, in the units of differences."""
+
+    bet: float
+
+    def _process(self, x: np.ndarray) -> np.ndarray:
+        self._log_up += float(np.log1p(self.bet * (x - self.m0)).sum())
+        return np.array([self._log_up])
+
+
+def test_capital_is_the_mixture_of_three_e_processes_of_a_peer_with_the_same_bets() -> None:
+    plan = TestPlan(margin=MARGIN)
+    test = PairedTest(plan)
+    peers = [FixedBet(-MARGIN, bounds=(-1.0, 1.0), alternative="greater") for _ in range(3)]
+    for difference in random.Random(4).choices([-1.0, -0.5, 0.0, 0.25, 1.0], k=60):
+        for peer, bet in zip(peers, test.bets()[0], strict=True):
+            peer.bet = bet
+            peer.update([difference])
+        now = test.update(difference)
+        mixture = sum(w * math.exp(peer._log_up) for w, peer in zip((0.6, 0.25, 0.15), peers, strict=True))
+        assert now.no_worse == pytest.approx(mixture, rel=1e-9)
+
+
+def test_a_peers_own_bets_need_more_samples_on_the_same_streams_and_agree_on_what_is_clear() -> None:
+    rng = np.random.default_rng(21)
+    plan, ours, theirs, wrong_ours, wrong_theirs = TestPlan(margin=0.1), 0, 0, 0, 0
+    for _ in range(20):
+        for mean in (0.0, -0.1):
+            draws = rng.random(800)
+            stream = np.where(draws < (0.3 + mean) / 2, 1.0, np.where(draws < 0.3, -1.0, 0.0))
+            capital = np.exp(np.maximum.accumulate(_peer_log_capital(stream, -0.1)))
+            test = PairedTest(plan)
+            looks = [test.update(value).no_worse for value in stream.tolist()]
+            if mean == 0.0:
+                ours += next((count for count, value in enumerate(looks) if value >= 20), 800)
+                theirs += int(np.searchsorted(capital, 20.0))
+            else:
+                wrong_ours += max(looks) >= 20
+                wrong_theirs += capital[-1] >= 20
+    assert ours < 0.9 * theirs
+    assert max(wrong_ours, wrong_theirs) <= 4  # 5 % of 20 is 1
+
+
+def _peer_log_capital(stream: np.ndarray, null: float) -> np.ndarray:
+    return BettingTest(null, bounds=(-1.0, 1.0), alternative="greater")._process(stream)
+
+
+@pytest.mark.parametrize(
+    ("stream", "claimed"),
+    [
+        ([1.0] * 200, "better"),
+        ([-1.0] * 200, "worse"),
+        ([0.0] * 200, "no worse"),
+        ([1.0] + [0.0] * 200, "no worse"),
+        ([-1.0] + [0.0] * 300, "no worse"),
+    ],
+)
+def test_streams_without_spread_or_with_one_discordant_pair_end_as_they_should(
+    stream: list[float], claimed: str
+) -> None:
+    assert _run(stream, TestPlan(margin=0.05)).evidence.shown == claimed
+
+
+def test_what_could_not_be_scored_says_nothing() -> None:
+    test = PairedTest(TestPlan(margin=0.05))
+    before = test.update(1.0)
+    assert test.update(None) == before
+    assert test.update(0.0) == _run([1.0, 0.0], TestPlan(margin=0.05)).evidence
+
+
+def test_five_hundred_samples_with_their_interval_take_less_than_a_tenth_of_a_second() -> None:
+    test, interval = PairedTest(TestPlan(margin=0.02)), DifferenceInterval()
+    started = time.process_time()
+    for difference in [1.0, 0.0, -1.0, 0.0, 0.0] * 100:
+        test.update(difference)
+        interval.update(difference)
+    assert time.process_time() - started < 0.1  # some 25 ms on an idle machine
 
 
 def _run(differences: list[float], plan: TestPlan) -> PairedTest:
@@ -271,19 +371,6 @@ def test_detectable_loss_turns_fixed_n_round() -> None:
     assert fixed_n(0.0, 0.1) == 1
     with pytest.raises(ValueError, match="negative"):
         fixed_n(-0.1, 0.1)
-
-
-@pytest.mark.parametrize(
-    ("gained", "lost", "p"),
-    [(10, 2, (2 * (1 + 12 + 66) - 66) / 4096), (2, 10, 92 / 4096), (0, 0, 1.0), (5, 5, 1.0), (6, 0, 1 / 64)],
-)
-def test_mcnemar_mid_p_equals_the_sum_by_hand(gained: int, lost: int, p: float) -> None:
-    assert mcnemar_mid_p(gained, lost) == pytest.approx(p)
-
-
-def test_mcnemar_mid_p_of_large_counts_is_close_to_the_normal_value() -> None:
-    z = (5200 - 4800) / math.sqrt(10_000)
-    assert mcnemar_mid_p(5200, 4800) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.01)
 
 
 def test_guard_is_a_fair_game_at_the_tolerated_rate_and_shrinks_below_it() -> None:

@@ -5,6 +5,7 @@ from changeover.evals.datasets import Message, Sample
 from changeover.evals.queries import StoredAnswer, StoredScore
 from changeover.evals.runner import Pair, Scored
 from changeover.evals.sequential import TestPlan
+from changeover.evals.weighing import Weighing
 
 
 def side(value: float, error: str | None = None) -> Scored:
@@ -20,7 +21,7 @@ def side(value: float, error: str | None = None) -> Scored:
         completion_tokens=1,
         duration_ms=1.0,
     )
-    return Scored(answer=answer, score=StoredScore(value=value, detail={}, error=error), cached=False)
+    return Scored(answers=(answer,), score=StoredScore(value=value, detail={}, error=error), calls_new=1)
 
 
 def pair(incumbent: float, candidate: float, cluster: str | None = None, error: str | None = None) -> Pair:
@@ -29,32 +30,32 @@ def pair(incumbent: float, candidate: float, cluster: str | None = None, error: 
 
 
 def tally() -> Tally:
-    return Tally(plan=TestPlan(margin=0.05, max_samples=60), started=0.0)
+    return Tally(Weighing(TestPlan(margin=0.05, max_samples=60)), started=0.0)
 
 
 def test_each_sample_on_its_own_is_one_observation() -> None:
     counts = tally()
     for _ in range(3):
         counts.add(pair(0.0, 1.0))
-    assert counts.differences == [1.0, 1.0, 1.0]
-    assert counts.test.evidence.samples == 3
+    assert counts.weighing.differences == [1.0, 1.0, 1.0]
+    assert counts.weighing.evidence.samples == 3
 
 
 def test_a_cluster_is_one_observation_counted_when_it_is_whole() -> None:
     counts = tally()
     counts.add(pair(0.0, 1.0, cluster="doc"))
     counts.add(pair(0.0, 0.0, cluster="doc"))
-    assert counts.test.evidence.samples == 0, "more of it may come"
+    assert counts.weighing.evidence.samples == 0, "more of it may come"
     counts.add(pair(1.0, 0.0, cluster="other"))
-    assert counts.differences == [0.5]
-    counts.close_cluster()
-    assert counts.differences == [0.5, -1.0]
+    assert counts.weighing.differences == [0.5]
+    counts.weighing.close_cluster()
+    assert counts.weighing.differences == [0.5, -1.0]
     assert len(counts.pairs) == 3
 
 
 def test_a_sample_that_could_not_be_scored_is_counted_and_says_nothing() -> None:
     counts = tally()
     counts.add(pair(0.0, 0.0, error="the scorer broke"))
-    counts.close_cluster()
-    assert (counts.drawn, counts.unusable, counts.failed, counts.differences) == (1, 1, 1, [])
+    counts.weighing.close_cluster()
+    assert (counts.drawn, counts.unusable, counts.failed, counts.weighing.differences) == (1, 1, 1, [])
     assert counts.calls_new == 2

@@ -9,14 +9,16 @@ from pathlib import Path
 from openai import OpenAI
 
 from changeover.app.installation import Installation
+from changeover.app.matching import known_verdict, match_of, prepared
 from changeover.cli.demo.load import ClientLoad
 from changeover.cli.demo.report import Report
 from changeover.cli.follow import follow
 from changeover.cli.frame import actor, out, run
 from changeover.cli.history import history_table, revisions
-from changeover.cli.measure import known_verdict, match_of, measure, verdict_lines
+from changeover.cli.measure import measure, reported
 from changeover.cli.running import ensure_running
-from changeover.cli.switch import begin_rollout
+from changeover.cli.switching import begin_rollout
+from changeover.cli.verdict import verdict_lines
 from changeover.core.errors import ChangeoverError
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison
@@ -124,9 +126,13 @@ def compare_both(stage: Stage, larger: str | None) -> None:
 
 
 def _compare(stage: Stage, task: str, candidate: str) -> None:
-    id, ended = run(measure(stage.installation, match_of(stage.installation, task, candidate)))
+    ready = prepared(stage.installation, task)
+    match = match_of(stage.installation, ready, candidate, actor())
+    id, ended = run(measure(stage.installation, ready, match))
+    _, file = reported(stage.installation, id)
     stage.report.add(ended, id)
     out.print(verdict_lines(id, ended))
+    out.print(f"      report  {file}")
 
 
 def switch_under_load(stage: Stage) -> None:
@@ -137,7 +143,7 @@ def switch_under_load(stage: Stage) -> None:
         out.print("  no candidate passed: nothing is switched")
         return
     match, comparison = passed
-    prompts = [sample.input[-1].content for sample in match.dataset.samples[:20]]
+    prompts = [sample.text for sample in match.dataset.samples[:20]]
     with ClientLoad(stage.address, stage.key, match.task.name, prompts) as load:
         _switch(stage, match, comparison, "passed its comparison")
         # The evidence began when the candidate's comparison did: that is when somebody first looked at it.
@@ -165,7 +171,8 @@ def _passed(stage: Stage) -> tuple[Match, Comparison] | None:
     """The last comparison of this demo that passed, as a match that can be switched."""
     for row in reversed(stage.report.verdicts):
         if row["verdict"] == "pass":
-            match = match_of(stage.installation, row["task"], row["candidate"])
+            ready = prepared(stage.installation, row["task"])
+            match = match_of(stage.installation, ready, row["candidate"], actor())
             comparison = known_verdict(stage.installation, match)
             if comparison is not None:
                 return match, comparison

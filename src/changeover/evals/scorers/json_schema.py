@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from typing import Any, NoReturn, Protocol, cast
+from functools import lru_cache
+from typing import Any, Protocol, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
@@ -14,10 +14,11 @@ from pydantic import Field, JsonValue, field_validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from changeover.evals.scorers.base import Case, SampleTarget, Score, Scorer, pure
+from changeover.core.digest import canonical_json
+from changeover.evals.scorers.base import CUT_OFF, Case, SampleTarget, Score, Scorer, pure
+from changeover.evals.scorers.json_text import read_json
 from changeover.evals.scorers.text import TextOptions
 
-_FENCED = re.compile(r"\A\s*```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL | re.IGNORECASE)
 _MOST_SHOWN = 20
 
 
@@ -37,11 +38,21 @@ class JsonTarget(SampleTarget):
     @field_validator("json_schema")
     @classmethod
     def _is_a_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
-        try:
-            validator_for(schema, default=Draft202012Validator).check_schema(schema)
-        except SchemaError as exc:
-            raise ValueError(f"no JSON Schema: {exc.message}") from exc
+        wrong = _what_is_wrong(canonical_json(schema))
+        if wrong is not None:
+            raise ValueError(f"no JSON Schema: {wrong}")
         return schema
+
+
+@lru_cache(maxsize=1024)
+def _what_is_wrong(schema: str) -> str | None:
+    """Why this is no JSON Schema. Samples share schemas, and checking one takes as long as scoring an answer."""
+    read = json.loads(schema)
+    try:
+        validator_for(read, default=Draft202012Validator).check_schema(read)
+    except SchemaError as exc:
+        return exc.message
+    return None
 
 
 class _Validator(Protocol):
@@ -58,9 +69,10 @@ def score_json(case: Case[JsonOptions, JsonTarget]) -> Score:
     ideal value).
     """
     try:
-        value = _read(case.answer, fenced=case.options.fenced)
+        value = read_json(case.answer.text, fenced=case.options.fenced)
     except (ValueError, RecursionError) as exc:
-        return Score(value=0.0, detail={"valid": False, "reason": f"not JSON: {exc}"})
+        why = f"{CUT_OFF}: {exc}" if case.answer.cut_off else f"{exc}"
+        return Score(value=0.0, detail={"valid": False, "reason": f"not JSON: {why}"})
     try:
         first = _first_error(case.target.json_schema, value)
     except Unresolvable as exc:
@@ -72,15 +84,6 @@ def score_json(case: Case[JsonOptions, JsonTarget]) -> Score:
     if case.target.value is None:
         return Score(value=1.0, detail={"valid": True})
     return _compare(value, case.target.value, case.options)
-
-
-def _read(answer: str, *, fenced: bool) -> JsonValue:
-    match = _FENCED.match(answer) if fenced else None
-    return json.loads(match.group(1) if match else answer, parse_constant=_refuse)
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"`{name}` is no JSON number")
 
 
 def _first_error(schema: dict[str, Any], value: JsonValue) -> str | None:
@@ -128,4 +131,4 @@ def _same(given: JsonValue, wanted: JsonValue, options: JsonOptions) -> bool:
     return given == wanted
 
 
-JSON_SCHEMA = Scorer(version="1", options=JsonOptions, target=JsonTarget, score=pure(score_json))
+SCORER = Scorer(version="1", options=JsonOptions, target=JsonTarget, score=pure(score_json))

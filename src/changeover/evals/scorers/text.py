@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from changeover.core.toml import Declared
 from changeover.evals.scorers.base import Case, SampleTarget, Score, Scorer, pure
@@ -29,40 +29,55 @@ class TextOptions(Declared):
         return " ".join(text.split()) if self.ignore_space else text
 
 
-class ExactTarget(SampleTarget):
+class AnyText(SampleTarget):
     """A string, or several of which any is right."""
 
     any: list[str] = Field(min_length=1)
 
 
 class ContainsTarget(SampleTarget):
-    """A string; or strings of which any, or all, must be in the answer."""
+    """A string; or strings of which any, all, or none must be in the answer."""
 
     any: list[str] = Field(default_factory=list)
     all: list[str] = Field(default_factory=list)
+    none: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> ContainsTarget:
+        named = [*self.any, *self.all, *self.none]
+        if not named:
+            raise ValueError("it names nothing to look for: give `any`, `all` or `none`")
+        if not all(text.strip() for text in named):
+            raise ValueError("an empty string is in every answer")
+        return self
 
 
-def _one(text: str) -> dict[str, Any]:
+def any_text(text: str) -> dict[str, Any]:
+    """Read a string as the only one that is right."""
     return {"any": [text]}
 
 
-def score_exact(case: Case[TextOptions, ExactTarget]) -> Score:
+def score_exact(case: Case[TextOptions, AnyText]) -> Score:
     """1 if the whole answer is one of the right ones."""
-    answer = case.options.normalise(case.answer)
+    answer = case.options.normalise(case.answer.text)
     right = any(answer == case.options.normalise(text) for text in case.target.any)
     return Score(value=float(right))
 
 
 def score_contains(case: Case[TextOptions, ContainsTarget]) -> Score:
-    """1 if all of `all` and at least one of `any` are in the answer."""
-    if not case.target.any and not case.target.all:
-        return Score(value=0.0, error="The target names nothing that the answer should contain: give `any` or `all`.")
-    answer = case.options.normalise(case.answer)
+    """1 if all of `all`, at least one of `any`, and none of `none` are in the answer."""
+    answer = case.options.normalise(case.answer.text)
     missing: list[JsonValue] = [text for text in case.target.all if case.options.normalise(text) not in answer]
+    unwanted: list[JsonValue] = [text for text in case.target.none if case.options.normalise(text) in answer]
     found = not case.target.any or any(case.options.normalise(text) in answer for text in case.target.any)
     none_of: list[JsonValue] = [] if found else list(case.target.any)
-    return Score(value=float(not missing and found), detail={"missing": missing, "none_of": none_of})
+    detail: dict[str, JsonValue] = {"missing": missing, "none_of": none_of}
+    if unwanted:
+        detail["unwanted"] = unwanted
+    return Score(value=float(not missing and found and not unwanted), detail=detail)
 
 
-EXACT = Scorer(version="1", options=TextOptions, target=ExactTarget, from_text=_one, score=pure(score_exact))
-CONTAINS = Scorer(version="1", options=TextOptions, target=ContainsTarget, from_text=_one, score=pure(score_contains))
+EXACT = Scorer(version="1", options=TextOptions, target=AnyText, from_text=any_text, score=pure(score_exact))
+CONTAINS = Scorer(
+    version="1", options=TextOptions, target=ContainsTarget, from_text=any_text, score=pure(score_contains)
+)

@@ -10,14 +10,14 @@ import textwrap
 from pydantic import Field, JsonValue
 
 from changeover.core.toml import Declared
-from changeover.evals.sandbox import CodeRunner, Outcome
-from changeover.evals.scorers.base import Case, SampleTarget, Score, Scorer
+from changeover.evals.sandbox import Outcome
+from changeover.evals.scorers.base import CUT_OFF, Case, Means, SampleTarget, Score, Scorer
 
 _FENCE = re.compile(r"(?:^|(?<=\s))```[ \t]*(\w*)[^\n`]*\n(.*?)(?:^[ \t]*```|```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _PYTHON = ("python", "python3", "py")
 
 _GUEST = """
-import io, json, os, sys, types
+import builtins, io, json, os, sys, types
 
 class _Nowhere(io.TextIOBase):
     def writable(self): return True
@@ -37,12 +37,15 @@ def _first_failure(error, tests):
 def _judge(code, tests, entry):
     module = types.ModuleType("answer")
     sys.modules["answer"] = module
+    known = dict(vars(builtins))
     try:
         exec(compile(code, "<answer>", "exec"), module.__dict__)
     except BaseException as error:
         return {"stage": "answer", "error": f"{type(error).__name__}: {error}"[:500]}
     if entry is not None and not callable(module.__dict__.get(entry)):
         return {"stage": "entry", "error": f"the answer defines no function `{entry}`"}
+    vars(builtins).update(known)
+    module.__dict__["__builtins__"] = vars(builtins)
     try:
         exec(compile(tests, "<tests>", "exec"), module.__dict__)
     except BaseException as error:
@@ -51,14 +54,19 @@ def _judge(code, tests, entry):
     return {"stage": "passed"}
 
 def _main(token, code, tests, entry):
-    said, sys.stdout, sys.stderr = sys.stdout, _Nowhere(), _Nowhere()
+    write, dumps, leave = sys.stdout.write, json.dumps, os._exit
+    flush, sys.stdout, sys.stderr = sys.stdout.flush, _Nowhere(), _Nowhere()
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+    sys.argv, sys.orig_argv = [""], [""]  # this program stands there
     verdict = _judge(code, tests, entry)
-    said.write("\\n" + token + json.dumps(verdict) + "\\n")
-    said.flush()
-    os._exit(0)
+    write("\\n" + token + dumps(verdict) + "\\n")
+    flush()
+    leave(0)
 """
 """Runs in the sandbox. What the answer prints goes nowhere; the verdict follows a token that the answer cannot guess.
-An answer that goes looking for the token can still cheat: this scores models, it does not keep out an attacker."""
+What the answer changes of Python itself is put back before the tests. An answer that goes looking for the token (in the
+frames that called it), or whose objects say that they equal everything, can still cheat: this scores models, it does not
+keep out an attacker."""
 
 
 class UnitTestOptions(Declared):
@@ -84,17 +92,19 @@ def extract_code(answer: str) -> str:
     return textwrap.dedent(chosen).strip("\n")
 
 
-async def score_unit_tests(case: Case[UnitTestOptions, UnitTestTarget], sandbox: CodeRunner) -> Score:
+async def score_unit_tests(case: Case[UnitTestOptions, UnitTestTarget], means: Means) -> Score:
     """1 if the answer's code passes every test, else 0 with the first failure."""
     token = secrets.token_hex(16)
-    code = extract_code(case.answer)
+    code = extract_code(case.answer.text)
     call = f"_main({token!a}, {code!a}, {case.target.tests!a}, {case.target.entry!a})\n"
-    outcome = await sandbox.run(
+    outcome = await means.sandbox.run(
         _GUEST + call, deadline_s=case.options.deadline_s, memory_bytes=case.options.memory_mib << 20
     )
     if outcome.status == "unavailable":
         return Score(value=0.0, error=outcome.reason)
     detail = _verdict(outcome, token, case.options.deadline_s)
+    if case.answer.cut_off:
+        detail["cut_off"] = CUT_OFF
     return Score(value=float(detail["stage"] == "passed"), detail=detail)
 
 
@@ -108,4 +118,4 @@ def _verdict(outcome: Outcome, token: str, deadline_s: float) -> dict[str, JsonV
     return {"stage": "stopped", "error": f"ended before its tests did: {why}"}
 
 
-UNIT_TESTS = Scorer(version="1", options=UnitTestOptions, target=UnitTestTarget, score=score_unit_tests)
+SCORER = Scorer(version="2", options=UnitTestOptions, target=UnitTestTarget, cost="sandbox", score=score_unit_tests)

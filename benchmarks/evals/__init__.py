@@ -1,0 +1,1 @@
+"""What the machinery of an evaluation costs, beside other tools on the same work."""

@@ -1,0 +1,46 @@
+"""Asking for deployments, and the variant that a task's files make of one. Commands start from here as `up` does."""
+
+from __future__ import annotations
+
+from changeover.app.installation import ECHO, Installation
+from changeover.serving.backends import describe
+from changeover.serving.bundles import EnginePart
+from changeover.serving.deployments import plan_for_card
+from changeover.serving.plan import EnginePlan
+from changeover.serving.queries import add_deployment, find_deployment, has_deployment, want
+from changeover.serving.variants import Variant
+
+
+def deploy(installation: Installation, plan: EnginePlan, actor: str) -> bool:
+    """Ask for a deployment; False if it is there already and only has to run."""
+    engine = describe(plan).document()
+    with installation.store.write() as connection:
+        if has_deployment(connection, plan.deployment):
+            want(connection, plan.deployment, "running", installation.clock.now())
+            return False
+        add_deployment(
+            connection,
+            name=plan.deployment,
+            backend=plan.backend,
+            model=plan.model,
+            options=plan.options,
+            engine=engine,
+            actor=actor,
+            now=installation.clock.now(),
+        )
+    return True
+
+
+def first_plan(installation: Installation, model: str) -> EnginePlan:
+    """How a model runs that is only named: a card on the embedded engine with the project's defaults, or `echo`."""
+    if model == ECHO:
+        return EnginePlan(deployment=ECHO, backend="echo", model=ECHO)
+    project = installation.project
+    return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines)
+
+
+def declared_variant(installation: Installation, task: str, deployment: str) -> Variant:
+    """The variant that a task's files describe today, on a deployment; not yet written."""
+    with installation.store.read() as connection:
+        row = find_deployment(connection, deployment)
+    return Variant.declared(installation.tasks[task], deployment, EnginePart.from_document(row.engine))

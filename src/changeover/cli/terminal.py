@@ -1,0 +1,36 @@
+"""Printing for people: results to standard output, everything on the way to them to standard error."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+PIPE_WIDTH = 180
+"""Columns where there is no terminal: tables in a file or a pipe are not folded."""
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
+
+
+out = _console(stderr=False)
+"""Results. Everything on the way to them goes to `err`, so that a pipe gets the result alone."""
+err = _console(stderr=True)
+
+
+def print_error(message: str) -> None:
+    err.print(f"[bold red]error[/] {plain(message)}")
+
+
+def note(message: str) -> None:
+    """Say something on the way to the result."""
+    err.print(f"[dim]{plain(message)}[/]")
+
+
+def plain(text: object) -> str:
+    """Text from a person, a file or a model, so that nothing in it is taken for markup."""
+    return escape(str(text))

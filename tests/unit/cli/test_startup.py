@@ -1,0 +1,63 @@
+"""What a command imports before it does anything: a person waits for that each time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from changeover.cli.main import COMMANDS
+
+ROOMS = {"sqlalchemy", "numpy", "aiohttp", "alembic", "uvicorn", "uvloop", "jsonschema", "jinja2", "xllamacpp"}
+"""What any room's machinery is made of."""
+
+SYSTEM_ONLY = {"alembic", "uvicorn", "xllamacpp"}
+"""What only the running system and its engines need."""
+
+RUNS_A_SYSTEM = {"up", "demo"}
+
+
+def imported_by(code: str) -> set[str]:
+    """Modules there are after some code has run in an interpreter of its own."""
+    program = f"import sys\n{code}\nimport json\nprint()\nprint(json.dumps(sorted(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    return set(json.loads(ended.stdout.splitlines()[-1]))
+
+
+def found(code: str, unwanted: set[str]) -> list[str]:
+    return sorted(imported_by(code) & unwanted)
+
+
+def running(*arguments: str) -> str:
+    return f"from changeover.cli.main import run_command\nassert run_command({list(arguments)!r}) == 0"
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_listing_the_commands_imports_none_of_them_and_no_library(option: str) -> None:
+    modules = imported_by(running(option))
+    ours = {name for name in modules if name.startswith("changeover")}
+    assert ours == {"changeover", "changeover.cli", "changeover.cli.exits", "changeover.cli.main"}
+    assert not modules & {"typer", "rich", "pydantic", "asyncio", *ROOMS}
+
+
+@pytest.mark.parametrize("command", ["compare", "eval", "switch"])
+def test_the_help_of_a_command_that_measures_imports_none_of_what_measures(command: str) -> None:
+    assert found(running(command, "--help"), ROOMS) == []
+
+
+def test_commands_beside_the_running_system_import_nothing_that_only_it_needs() -> None:
+    modules = [module for name, (module, _) in COMMANDS.items() if name not in RUNS_A_SYSTEM]
+    assert found("\n".join(f"import {module}" for module in modules), SYSTEM_ONLY) == []
+
+
+def test_opening_a_project_imports_its_store_and_no_client_server_or_mathematics() -> None:
+    modules = imported_by("import changeover.cli.running")
+    assert "sqlalchemy" in modules
+    assert not modules & ((ROOMS - {"sqlalchemy"}) | {"rich.progress", "rich.live"})
+
+
+def test_a_run_from_kept_answers_needs_no_http_client() -> None:
+    code = "import changeover.app.matching, changeover.evals.comparison, changeover.cli.measure"
+    assert found(code, {"aiohttp", "alembic", "uvicorn", "uvloop", "scipy", "pandas"}) == []
