@@ -230,7 +230,7 @@ def test_what_a_key_is_needed_for_is_never_shown(started: Path, refused: Refused
 # Declarations.
 
 DECLARED: list[tuple[str, str, str, str]] = [
-    (TASK_FILE, "margin", "margn", "`gate.margn`: unknown key. Did you mean `margin`? Known: alpha, "),
+    (TASK_FILE, "margin", "margn", "`gate.margn`: unknown key. Did you mean `margin`? Known: about, "),
     (TASK_FILE, "description", "descripton", "`descripton`: unknown key. Did you mean `description`? "),
     (TASK_FILE, 'description = "Says it again."\n', "", "`description`: missing. Add it."),
     (TASK_FILE, "timeout_s = 20", 'timeout_s = "long"', "`timeout_s` = `long`: input should be a valid number"),

@@ -188,7 +188,13 @@ def test_models_lists_the_library_and_shows_a_card(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [*([name] for name in COMMANDS if name != "key"), ["key", "new"], ["key", "list"], ["key", "revoke"]]
+    "command",
+    [
+        *([name] for name in COMMANDS if name not in ("key", "dataset", "labels")),
+        *(["key", name] for name in ("new", "list", "revoke")),
+        *(["dataset", name] for name in ("check", "diff", "import", "from-traffic")),
+        *(["labels", name] for name in ("export", "import")),
+    ],
 )
 def test_every_command_has_json_and_a_help_with_an_example(
     command: list[str], capsys: pytest.CaptureFixture[str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,8 +24,8 @@ from changeover.evals.report.record import ComparisonReport
 from changeover.evals.runner import Runner
 from changeover.evals.sandbox import Sandbox
 
-LINE_EVERY_S = 10.0
-"""Where there is no terminal."""
+LINE_SAMPLES = 10
+"""At least so many between two lines, where there is no terminal."""
 
 
 @asynccontextmanager
@@ -91,12 +90,13 @@ def _on_terminal(display: LiveDisplay) -> Callable[[Live], None]:
 
 
 def _in_lines() -> Callable[[Live], None]:
-    said = time.monotonic()
+    """A line for every tenth of the samples, but no more than one for ten samples."""
+    due = 0
 
     def show(live: Live) -> None:
-        nonlocal said
-        if time.monotonic() - said >= LINE_EVERY_S:
-            said = time.monotonic()
+        nonlocal due
+        if live.samples >= due:
+            due = live.samples + max(LINE_SAMPLES, live.max_samples // 10)
             err.print(
                 f"  {live.samples}/{live.max_samples} samples  {points(live.difference)} pts  "
                 f"no worse {odds(live.no_worse)}  against {odds(live.futility)}",
