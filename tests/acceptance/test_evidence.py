@@ -57,9 +57,11 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Generator[Up]:
 
 
 def test_a_comparison_leaves_a_report_that_needs_nothing_else(up: Up) -> None:
-    ended = up.call("compare", "sure", "--candidate", "no", "--aa", "4", "--junit", "result.xml", "--json")
-    assert ended.status == 1
-    page = Path(ended.json["report"]).read_text()
+    ended = up.call(
+        "compare", "sure", "--candidate", "no", "--aa", "4", "--junit", "result.xml", "--html", "r.html", "--json"
+    )
+    assert (ended.status, ended.json["report"]) == (1, "r.html")
+    page = (up.project / "r.html").read_text()
     assert "no is not as good as echo on sure" in page
     assert not any(word in page for word in ("<script", " src=", "<link", "url(h"))
     assert "please say ok" in page
@@ -71,6 +73,8 @@ def test_a_comparison_leaves_a_report_that_needs_nothing_else(up: Up) -> None:
     assert suite.find(".//failure") is not None
     shown = up.call("compare", "sure", "--candidate", "no")
     assert "slice even: -100.0" in shown.out
+    file = next(line.split()[1] for line in shown.out.splitlines() if line.strip().startswith("report "))
+    assert "no is not as good as echo on sure" in Path(file).read_text()
     assert "0 new" in shown.out
 
 

@@ -28,7 +28,12 @@ def compare(
     again: Annotated[
         int, typer.Option("--aa", help="Put so many samples to the incumbent again: how much it differs from itself.")
     ] = 0,
-    html: Annotated[Path | None, typer.Option(help="Where the report goes; by default below .changeover.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the report goes; by default below .changeover. With --json none is written unless this is given."
+        ),
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write a JUnit XML file for a CI system.")] = None,
     replayed: Annotated[
         str | None, typer.Option("--replay", help="Recompute the verdict of a kept comparison from its scores.")

@@ -8,7 +8,8 @@ from pathlib import Path
 from changeover.app.matching import match_of, prepared, with_budget
 from changeover.cli.exits import EXIT_FAIL, EXIT_OF_VERDICT, EXIT_PASS
 from changeover.cli.frame import actor, print_json, run
-from changeover.cli.measure import measure, reported
+from changeover.cli.measure import measure
+from changeover.cli.reporting import report_of, write_page
 from changeover.cli.running import ensure_running, opened
 from changeover.cli.signature import later
 from changeover.cli.terminal import out, plain
@@ -38,16 +39,17 @@ def compare_one(task: str, candidate: str, ask: Ask, as_json: bool) -> int:
     ensure_running(installation, candidate)
     match = with_budget(match_of(installation, ready, candidate, actor()), ask.max_calls, ask.max_cost_usd)
     id, ended = run(measure(installation, ready, match, ask.again))
-    report, file = reported(installation, id, ask.html)
+    report = report_of(installation, id)
+    page = write_page(installation, report, ask.html) if ask.html is not None or not as_json else None
     if ask.junit is not None:
         ask.junit.write_text(to_junit(report), encoding="utf-8")
     if as_json:
-        print_json({"comparison": id, **vars(ended), "report": file, **beside(report)})
+        print_json({"comparison": id, **vars(ended), "report": page, **beside(report)})
     else:
         out.print(verdict_lines(id, ended))
         for line in report_lines(report):
             out.print(f"      {line}")
-        out.print(f"      report  {file}")
+        out.print(f"      report  {page}")
         if ended.verdict == "pass":
             out.print(f"      next  changeover switch {task} --to {candidate}")
     return EXIT_OF_VERDICT[ended.verdict]

@@ -23,7 +23,8 @@ from changeover.cli.frame import (
     print_json,
     run,
 )
-from changeover.cli.measure import measure, reported
+from changeover.cli.measure import measure
+from changeover.cli.reporting import report_of, write_page
 from changeover.cli.running import ensure_running
 from changeover.core.errors import ChangeoverError
 from changeover.evals.comparison import Live
@@ -84,7 +85,8 @@ def _trial(
     except ChangeoverError as exc:
         # One task that cannot be measured is a line of the table; the others are measured.
         return Trial(task=task, skipped=exc.message)
-    report, _ = reported(installation, id)
+    report = report_of(installation, id)
+    write_page(installation, report)
     return Trial(task=task, comparison=id, live=live, report=report)
 
 

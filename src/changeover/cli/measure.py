@@ -1,26 +1,21 @@
-"""Running a comparison from the terminal, with live lines, and writing its report."""
+"""Running a comparison from the terminal, with live lines."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from rich.live import Live as LiveDisplay
 from rich.text import Text
 
 from changeover.app.installation import Installation
 from changeover.app.local import operator_key
-from changeover.app.matching import Prepared, labels_of
+from changeover.app.matching import Prepared
 from changeover.cli.frame import err, odds, points
 from changeover.cli.running import gateway_address
 from changeover.cli.verdict import live_lines
 from changeover.evals.caller import LateCaller
 from changeover.evals.comparison import SEED, Live, Match, compare
-from changeover.evals.queries import find_comparison
-from changeover.evals.report.build import build_report
-from changeover.evals.report.html import to_html
-from changeover.evals.report.record import ComparisonReport
 from changeover.evals.runner import Runner
 from changeover.evals.sandbox import Sandbox
 
@@ -71,18 +66,6 @@ async def measure(installation: Installation, prepared: Prepared, match: Match, 
             async for _ in runner.scores(match.task, match.scoring, samples, match.incumbent, first_repeat=repeats):
                 pass
     return ended
-
-
-def reported(installation: Installation, comparison: str, html: Path | None = None) -> tuple[ComparisonReport, Path]:
-    """Read a comparison's record back, and write its HTML report: to a given file, or into the project's state."""
-    with installation.store.read() as connection:
-        task = installation.tasks.get(find_comparison(connection, comparison).task)
-        labels = () if task is None else labels_of(task)
-        report = build_report(connection, comparison, project=installation.project.settings.name, labels=labels)
-    file = html or installation.project.state / "comparisons" / comparison / "report.html"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(to_html(report, installation.project.cache / "templates"), encoding="utf-8")
-    return report, file
 
 
 def _on_terminal(display: LiveDisplay) -> Callable[[Live], None]:

@@ -15,7 +15,8 @@ from changeover.cli.frame import (
     print_json,
     run,
 )
-from changeover.cli.measure import measure, reported
+from changeover.cli.measure import measure
+from changeover.cli.reporting import report_of, write_page
 from changeover.cli.running import ensure_running, opened
 from changeover.cli.verdict import verdict_lines
 from changeover.evals.comparison import Match
@@ -53,10 +54,10 @@ def _evidence(installation: Installation, ready: Prepared, match: Match, as_json
         note(f"evidence is there: comparison {known.id}, {known.verdict}")
         return known
     id, ended = run(measure(installation, ready, match))
-    _, file = reported(installation, id)
+    page = write_page(installation, report_of(installation, id))
     if not as_json:
         out.print(verdict_lines(id, ended))
-        out.print(f"      report  {file}")
+        out.print(f"      report  {page}")
     with installation.store.read() as connection:
         return find_comparison(connection, id)
 

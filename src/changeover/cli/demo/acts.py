@@ -15,7 +15,8 @@ from changeover.cli.demo.report import Report
 from changeover.cli.follow import follow
 from changeover.cli.frame import actor, out, run
 from changeover.cli.history import history_table, revisions
-from changeover.cli.measure import measure, reported
+from changeover.cli.measure import measure
+from changeover.cli.reporting import report_of, write_page
 from changeover.cli.running import ensure_running
 from changeover.cli.switching import begin_rollout
 from changeover.cli.verdict import verdict_lines
@@ -129,10 +130,10 @@ def _compare(stage: Stage, task: str, candidate: str) -> None:
     ready = prepared(stage.installation, task)
     match = match_of(stage.installation, ready, candidate, actor())
     id, ended = run(measure(stage.installation, ready, match))
-    _, file = reported(stage.installation, id)
+    page = write_page(stage.installation, report_of(stage.installation, id))
     stage.report.add(ended, id)
     out.print(verdict_lines(id, ended))
-    out.print(f"      report  {file}")
+    out.print(f"      report  {page}")
 
 
 def switch_under_load(stage: Stage) -> None:
