@@ -24,9 +24,14 @@ def compare(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="On every task, with the false switches held at 10 %.")] = False,
     max_calls: Annotated[int | None, typer.Option(help="Stop undecided before more new calls.", min=1)] = None,
-    max_cost: Annotated[float | None, typer.Option(help="In USD: stop undecided before new calls cost more.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="In USD: stop undecided before new calls cost more.", min=0.0)
+    ] = None,
     again: Annotated[
-        int, typer.Option("--aa", help="Put so many samples to the incumbent again: how much it differs from itself.")
+        int,
+        typer.Option(
+            "--aa", help="Put so many samples to the incumbent again: how much it differs from itself.", min=0
+        ),
     ] = 0,
     html: Annotated[
         Path | None,

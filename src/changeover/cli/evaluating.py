@@ -88,7 +88,7 @@ async def _evaluate(
         cost = runner.cost_of([variant])
     values = [scored.score.value for scored in kept]
     mean = sum(values) / len(values) if values else 0.0
-    half = _half_width(values, mean)
+    low, high = _interval(values)
     return {
         "task": task.name,
         "deployment": variant.deployment,
@@ -97,8 +97,8 @@ async def _evaluate(
         "scorer": scoring.decisive.name,
         "samples": len(values),
         "score": mean,
-        "low": max(0.0, mean - half),
-        "high": min(1.0, mean + half),
+        "low": low,
+        "high": high,
         "repeats": scoring.repeats,
         "pass": _passes(kept, scoring.repeats),
         "slices": {tag: {"samples": len(each), "score": sum(each) / len(each)} for tag, each in sorted(by_tag.items())},
@@ -129,12 +129,16 @@ def _measured(kept: Sequence[Scored], name: str) -> dict[str, Any]:
     return {"samples": len(known), "score": sum(known) / len(known) if known else None}
 
 
-def _half_width(values: list[float], mean: float) -> float:
-    """Of the normal 95 % interval: for a size that was fixed beforehand, as here."""
-    if len(values) < 2:
-        return 1.0
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return 1.96 * math.sqrt(variance / len(values))
+def _interval(values: list[float]) -> tuple[float, float]:
+    """Normal 95 % interval of the mean, for a size that was fixed beforehand, as here.
+
+    Two samples that are wrong and two that are right are added, so that it means something for few samples too (Agresti
+    & Coull 1998, doi:10.1080/00031305.1998.10480550).
+    """
+    padded = [*values, 0.0, 0.0, 1.0, 1.0]
+    mean = sum(padded) / len(padded)
+    half = 1.96 * math.sqrt(sum((value - mean) ** 2 for value in padded)) / len(padded)
+    return max(0.0, mean - half), min(1.0, mean + half)
 
 
 def _print(result: dict[str, Any]) -> None:

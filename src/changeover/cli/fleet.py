@@ -26,7 +26,7 @@ from changeover.cli.frame import (
 from changeover.cli.measure import measure
 from changeover.cli.reporting import report_of, write_page
 from changeover.cli.running import ensure_running
-from changeover.core.errors import ChangeoverError
+from changeover.core.errors import ChangeoverError, GateError
 from changeover.evals.comparison import Live
 from changeover.evals.multiplicity import RATE, e_bh
 from changeover.evals.report.junit import fleet_to_junit
@@ -43,6 +43,8 @@ class Trial:
     report: ComparisonReport | None = None
     skipped: str | None = None
     """Why there is no comparison."""
+    broken: bool = False
+    """Whether it should have been compared and could not be."""
 
 
 def compare_every(
@@ -60,7 +62,9 @@ def compare_every(
     ensure_running(installation, candidate)
     trials = [_trial(installation, name, candidate, max_calls, max_cost_usd) for name in sorted(installation.tasks)]
     measured = [trial for trial in trials if trial.live is not None]
-    together = e_bh({trial.task: trial.live.no_worse for trial in measured if trial.live}, RATE)
+    # All that were compared take part; only those that pass by themselves may switch.
+    rejected = e_bh({trial.task: trial.live.no_worse for trial in measured if trial.live}, RATE)
+    together = {trial.task for trial in measured if trial.live and trial.live.verdict == "pass"} & rejected
     if junit is not None:
         junit.write_text(fleet_to_junit([t.report for t in measured if t.report is not None]), encoding="utf-8")
     if as_json:
@@ -71,7 +75,8 @@ def compare_every(
     verdicts = {trial.live.verdict for trial in measured if trial.live}
     if "fail" in verdicts:
         return EXIT_FAIL
-    return EXIT_INCONCLUSIVE if "inconclusive" in verdicts or not verdicts else EXIT_PASS
+    open_ones = not verdicts or "inconclusive" in verdicts or any(trial.broken for trial in trials)
+    return EXIT_INCONCLUSIVE if open_ones else EXIT_PASS
 
 
 def _trial(
@@ -82,11 +87,13 @@ def _trial(
         match = with_budget(match_of(installation, ready, candidate, actor()), max_calls, max_cost_usd)
         note(f"{task}: {match.incumbent.deployment} → {candidate}")
         id, live = run(measure(installation, ready, match))
+        report = report_of(installation, id)
+        write_page(installation, report)
+    except GateError as exc:
+        return Trial(task=task, skipped=exc.message)
     except ChangeoverError as exc:
         # One task that cannot be measured is a line of the table; the others are measured.
-        return Trial(task=task, skipped=exc.message)
-    report = report_of(installation, id)
-    write_page(installation, report)
+        return Trial(task=task, skipped=exc.message, broken=True)
     return Trial(task=task, comparison=id, live=live, report=report)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import getpass
 import json
+import math
 from collections.abc import Coroutine
 from datetime import date, datetime
 from pathlib import Path
@@ -96,10 +97,10 @@ def points(share: float) -> str:
 
 
 def odds(e_value: float) -> str:
-    """An e-value as odds."""
+    """An e-value as odds; rounded down, for 19.96 has not reached 20."""
     if e_value >= 10_000:
         return "> 10 000 : 1"
-    return f"{e_value:.0f} : 1" if e_value >= 10 else f"{e_value:.1f} : 1"
+    return f"{math.floor(e_value)} : 1" if e_value >= 10 else f"{math.floor(10 * e_value) / 10:.1f} : 1"
 
 
 def _plain(value: Any) -> Any:

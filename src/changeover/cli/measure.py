@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from rich.live import Live as LiveDisplay
 from rich.text import Text
@@ -11,9 +12,11 @@ from rich.text import Text
 from changeover.app.installation import Installation
 from changeover.app.local import operator_key
 from changeover.app.matching import Prepared
-from changeover.cli.frame import err, odds, points
+from changeover.cli.frame import err, note, odds, points
 from changeover.cli.running import gateway_address
 from changeover.cli.verdict import live_lines
+from changeover.core.errors import ChangeoverError
+from changeover.evals.budget import BudgetSpent
 from changeover.evals.caller import LateCaller
 from changeover.evals.comparison import SEED, Live, Match, compare
 from changeover.evals.runner import Runner
@@ -61,11 +64,21 @@ async def measure(installation: Installation, prepared: Prepared, match: Match, 
                 match, store=installation.store, runner=runner, clock=installation.clock, on_progress=show
             )
         if again:
-            samples = match.dataset.shuffled(SEED)[:again]
-            repeats = match.task.declared.repeats
-            async for _ in runner.scores(match.task, match.scoring, samples, match.incumbent, first_repeat=repeats):
-                pass
+            await _ask_again(runner, match, again)
     return ended
+
+
+async def _ask_again(runner: Runner, match: Match, number: int) -> None:
+    """Put samples to the incumbent once more. What goes wrong here takes nothing from the verdict."""
+    samples, repeats = match.dataset.shuffled(SEED)[:number], match.task.declared.repeats
+    scoring = replace(match.scoring, repeats=1)
+    results = runner.scores(match.task, scoring, samples, match.incumbent, first_repeat=repeats)
+    try:
+        async with aclosing(results):
+            async for _ in results:
+                pass
+    except (BudgetSpent, ChangeoverError) as exc:
+        note(f"the incumbent was not asked again on all {number} samples: {exc}")
 
 
 def _on_terminal(display: LiveDisplay) -> Callable[[Live], None]:
@@ -74,7 +87,7 @@ def _on_terminal(display: LiveDisplay) -> Callable[[Live], None]:
 
 def _in_lines() -> Callable[[Live], None]:
     """A line for every tenth of the samples, but no more than one for ten samples."""
-    due = 0
+    due = LINE_SAMPLES
 
     def show(live: Live) -> None:
         nonlocal due

@@ -113,6 +113,8 @@ def report_lines(report: ComparisonReport) -> Iterator[str]:
         yield " · ".join(shown) + "  candidate over incumbent, 95 %"
     for row in sorted(report.slices, key=lambda row: row.difference)[:MOST_SLICES]:
         blind = "" if row.detectable_loss is None else f"; sees a loss from {100 * row.detectable_loss:.0f} points"
+        if (row.detectable_loss or 0.0) >= 1.0:
+            blind = "; too few to see any loss"
         yield (
             f"slice {plain(row.tag)}: {points(row.difference)}  \\[{points(row.low)}, {points(row.high)}], "
             f"{row.samples} samples{blind}"

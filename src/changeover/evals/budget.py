@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from changeover.core.errors import ConfigError
 from changeover.core.settings import Price
@@ -23,6 +24,10 @@ class Budget:
     cost_usd: float = 0.0
     """Of those that ended."""
     ended: int = 0
+    dearest: float = 0.0
+    """Of those that ended: what a call is taken to have cost that does not say."""
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a call has ended: before that nobody can say what the next one costs."""
 
     def check_prices(self, prices: dict[str, Price | None]) -> None:
         """Refuse a cap on cost where a deployment's price is unknown: it could never be kept.
@@ -54,4 +59,11 @@ class Budget:
     def end_call(self, cost_usd: float | None) -> None:
         """Count what a call cost; None where it is not known."""
         self.ended += 1
-        self.cost_usd += cost_usd or 0.0
+        self.dearest = max(self.dearest, cost_usd or 0.0)
+        self.cost_usd += self.dearest if cost_usd is None else cost_usd
+        self.known.set()
+
+    async def wait_for_price(self) -> None:
+        """With a cap on cost, wait until the first call has ended."""
+        if self.max_cost_usd is not None and self.calls:
+            await self.known.wait()

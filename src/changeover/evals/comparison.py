@@ -75,7 +75,9 @@ class Live:
     incumbent_score: float
     candidate_score: float
     calls_new: int
+    """All that were begun: a judge's too, and those for samples ahead of the one that decided."""
     calls_cached: int
+    """Answers of the counted samples that were there already."""
     cost_usd: float | None
     """Of the new calls; None where a price is not known."""
     calls_fixed_n: int | None
@@ -130,7 +132,6 @@ class Tally:
     """What a judge said of the usable ones."""
     unusable: int = 0
     failed: int = 0
-    calls_new: int = 0
     calls_cached: int = 0
 
     def add(self, pair: Pair) -> Evidence:
@@ -139,7 +140,6 @@ class Tally:
         self.failed += pair.failed
         for side in (pair.incumbent, pair.candidate):
             self.calls_cached += side.calls_cached
-            self.calls_new += side.calls_new
         if pair.unusable:
             self.unusable += 1
             return self.weighing.add(None, pair.sample.cluster)
@@ -193,6 +193,7 @@ async def compare(
                     break
     except BudgetSpent as spent:
         stopped = str(spent)
+    await runner.journal.flush()  # a verdict without its scores on disk could not be replayed
     tally.weighing.finish(stopped=stopped is not None)
     ended = describe(match, tally, clock, runner, stopped)
     on_progress(ended)
@@ -239,7 +240,7 @@ def describe(match: Match, tally: Tally, clock: Clock, runner: Runner, stopped: 
         covariates=() if weighing.pool is None else (match.incumbent.deployment, *weighing.pool.models),
         incumbent_score=_mean([pair.incumbent.score.value for pair in tally.pairs]),
         candidate_score=_mean([pair.candidate.score.value for pair in tally.pairs]),
-        calls_new=tally.calls_new,
+        calls_new=runner.budget.calls,
         calls_cached=tally.calls_cached,
         cost_usd=runner.cost_of((match.incumbent, match.candidate)),
         calls_fixed_n=2 * fixed_n(spread, plan.margin, plan.alpha, plan.beta) if spread else None,
@@ -378,11 +379,12 @@ def _begin(store: Store, match: Match, clock: Clock) -> tuple[Comparison, Weighi
     """Write down what is compared, before anything is asked."""
     drawn = match.dataset.shuffled(SEED)
     plan = replace(match.plan, max_samples=len(whole(drawn, match.plan.max_samples)))
-    with store.write() as connection:
+    with store.read() as connection:  # it may be much: nobody who writes waits for it
         check_not_edited(connection, match.dataset)
         pool = known_pool(connection, match.task, match.scorer, plan, drawn, match.incumbent, match.candidate)
-        weighing = Weighing(plan, pool, match.task.declared.gate.about)
-        comparison = _new(match, weighing, clock)
+    weighing = Weighing(plan, pool, match.task.declared.gate.about)
+    comparison = _new(match, weighing, clock)
+    with store.write() as connection:
         keep_version(connection, match.dataset, comparison.started_at)
         add_comparison(connection, comparison)
     return comparison, weighing

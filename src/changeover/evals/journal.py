@@ -61,10 +61,23 @@ class Journal:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._writer is not None:
-            await self._writer
+        await self._drain()
         if self._failure is not None and error is None:
             raise self._failure
+
+    async def flush(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            StoreError: Something could not be; whoever concludes from it must not.
+        """
+        await self._drain()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _drain(self) -> None:
+        while self._writer is not None:
+            await self._writer
 
     async def recall(self, bundles: Iterable[str], asked: Iterable[str]) -> None:
         """Read what is kept of these, in few queries instead of one for each."""

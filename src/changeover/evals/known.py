@@ -70,7 +70,10 @@ def known_pool(
 def observations(drawn: Sequence[Sample]) -> list[list[Sample]]:
     """Samples in drawn order, those of a cluster together: each group is one observation."""
     return [
-        list(group) for _, group in groupby(drawn, key=lambda sample: (sample.cluster or sample.id, sample.cluster))
+        list(group)
+        for _, group in groupby(
+            drawn, key=lambda sample: (sample.id if sample.cluster is None else sample.cluster, sample.cluster)
+        )
     ]
 
 

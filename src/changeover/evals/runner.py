@@ -8,10 +8,11 @@ order of completion: counting fast answers first would favour the faster model.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from changeover.core.clock import Clock
 from changeover.core.digest import sha256_value
@@ -22,7 +23,8 @@ from changeover.evals.budget import Budget
 from changeover.evals.caller import Caller, Reply
 from changeover.evals.datasets import Message, Sample
 from changeover.evals.datasets.samples import asked_digest, until_model
-from changeover.evals.journal import Journal
+from changeover.evals.journal import Asked, Journal
+from changeover.evals.pacing import in_order, together
 from changeover.evals.queries import StoredAnswer, StoredScore
 from changeover.evals.sandbox import Sandbox
 from changeover.evals.scorers import ScorerSpec, prefer, score
@@ -31,8 +33,9 @@ from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.tasks.declarations import Task
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+AHEAD = 2
+"""Samples begun beyond those that can be asked at once, so that a slow answer lets nobody idle. What is begun when a
+verdict comes is paid for nothing, so they are few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +142,11 @@ class Runner:
         self.journal = Journal(store, clock)
         self.budget = Budget()
         self._caller = caller
-        self._at_once = at_once
+        self._ahead = at_once + AHEAD
         self._turns_at: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
         self._prices = prices or {}
         self._judges = judges or {}
+        self._under_way: dict[Asked, asyncio.Future[StoredAnswer]] = {}
         self._means = Means(sandbox=sandbox, judge=self)
 
     async def pairs(
@@ -158,13 +162,13 @@ class Runner:
         async def both(sample: Sample) -> Pair:
             if scoring.decisive.kind == "pair":
                 return await self._judged(task, scoring, sample, incumbent, candidate)
-            one, other = await _together(
+            one, other = await together(
                 self.scored(task, scoring, sample, incumbent), self.scored(task, scoring, sample, candidate)
             )
             return Pair(sample=sample, incumbent=one, candidate=other)
 
-        async with self.journal:
-            async for pair in _in_order(samples, both, 2 * self._at_once):
+        async with self.journal, aclosing(in_order(samples, both, self._ahead)) as given:
+            async for pair in given:
                 yield pair
 
     async def scores(
@@ -180,8 +184,8 @@ class Runner:
         async def one(sample: Sample) -> tuple[Sample, Scored]:
             return sample, await self.scored(task, scoring, sample, variant, first_repeat=first_repeat)
 
-        async with self.journal:
-            async for result in _in_order(samples, one, 2 * self._at_once):
+        async with self.journal, aclosing(in_order(samples, one, self._ahead)) as given:
+            async for result in given:
                 yield result
 
     async def recall(self, samples: Iterable[Sample], variants: Sequence[Variant], repeats: int) -> None:
@@ -229,7 +233,11 @@ class Runner:
         if task not in self._judges:
             raise JudgeError(f"No task `{task}` that could judge. Declare tasks/{task}.toml.")
         judge, variant = self._judges[task]
-        answer, _ = await self._answer(judge, asked_digest(messages, ()), messages, (), variant, repeat)
+        key = asked_digest(messages, ())
+        if self.journal.known_answer((variant.bundle.digest, key, repeat)) is None:
+            # What a judge is asked is only known now, so it could not be recalled with the samples' answers.
+            await self.journal.recall([variant.bundle.digest], [key])
+        answer, _ = await self._answer(judge, key, messages, (), variant, repeat)
         if answer.text is None:
             raise JudgeError(f"The judge `{task}` could not answer: {answer.error}")
         return self.seen(answer, variant)
@@ -265,7 +273,7 @@ class Runner:
         self, task: Task, scoring: Scoring, sample: Sample, incumbent: Variant, candidate: Variant
     ) -> Pair:
         """A pair whose scores say which answer a judge preferred: they add up to 1."""
-        one, other = await _together(
+        one, other = await together(
             self._said(task, scoring.repeats, sample, incumbent, 0),
             self._said(task, scoring.repeats, sample, candidate, 0),
         )
@@ -296,7 +304,7 @@ class Runner:
     async def _said(self, task: Task, repeats: int, sample: Sample, variant: Variant, first_repeat: int) -> list[_Said]:
         if repeats == 1:
             return [await self._converse(task, sample, variant, first_repeat)]
-        return await _together(
+        return await together(
             *(self._converse(task, sample, variant, first_repeat + number) for number in range(repeats))
         )
 
@@ -333,21 +341,45 @@ class Runner:
         repeat: int,
     ) -> tuple[StoredAnswer, bool]:
         """An answer, and whether it had to be asked for."""
-        known = self.journal.known_answer((variant.bundle.digest, key, repeat))
+        asked = (variant.bundle.digest, key, repeat)
+        known = self.journal.known_answer(asked)
         if known is not None:
             return known, False
+        under_way = self._under_way.get(asked)
+        if under_way is not None:  # two samples, or two variants, that ask one engine the same
+            return await asyncio.shield(under_way), False
+        call = asyncio.ensure_future(self._call(task, key, messages, tools, variant, repeat))
+        self._under_way[asked] = call
+        try:
+            return await call, True
+        finally:
+            del self._under_way[asked]
+
+    async def _call(
+        self,
+        task: Task,
+        key: str,
+        messages: Sequence[Message],
+        tools: tuple[Mapping[str, Any], ...],
+        variant: Variant,
+        repeat: int,
+    ) -> StoredAnswer:
         async with self._turns_at[variant.deployment]:
+            await self.budget.wait_for_price()
             self.budget.begin_call()
-            reply = await self._caller.ask(
-                f"{task.name}@{variant.id}",
-                [{"role": message.role, "content": message.content} for message in messages],
-                timeout_s=task.declared.timeout_s,
-                seed=repeat,
-                **({"tools": tools} if tools else {}),
-            )
+            try:
+                reply = await self._caller.ask(
+                    f"{task.name}@{variant.id}",
+                    [{"role": message.role, "content": message.content} for message in messages],
+                    timeout_s=task.declared.timeout_s,
+                    seed=repeat,
+                    **({"tools": tools} if tools else {}),
+                )
+            finally:
+                self.budget.known.set()  # also where it could not be asked: nobody waits for it then
         answer = _stored(reply, variant.bundle.digest, key, repeat)
         self.budget.end_call(self._cost(answer, variant))
-        return await self.journal.keep_answer(answer), True
+        return await self.journal.keep_answer(answer)
 
     async def _mean_score(self, spec: ScorerSpec, said: _Said, variant: Variant) -> StoredScore:
         """Mean over the turns that have a target; the last one always has."""
@@ -364,13 +396,13 @@ class Runner:
 
     async def _score(self, spec: ScorerSpec, sample: Sample, answer: StoredAnswer, variant: Variant) -> StoredScore:
         key = score_digest(spec, sample)
-        known = self.journal.known_score(answer.id, key)
+        known = None if spec.reads_prices else self.journal.known_score(answer.id, key)
         if known is not None:
             return known
         result = await score(spec, sample, self.seen(answer, variant), self._means)
         kept = StoredScore(value=result.value, detail=result.detail, error=result.error)
-        if kept.error is None:
-            # A scorer that could not run is not a result; it may run next time.
+        if kept.error is None and not spec.reads_prices:
+            # A scorer that could not run is not a result; it may run next time. What depends on prices changes with them.
             self.journal.keep_score(answer.id, key, kept)
         return kept
 
@@ -426,38 +458,3 @@ def _mean(scores: Sequence[StoredScore]) -> StoredScore:
     value = 0.0 if error is not None else sum(score.value for score in scores) / len(scores)
     parts = [{"score": score.value, **score.detail} for score in scores]
     return StoredScore(value=value, detail={"mean of": parts}, error=error)
-
-
-async def _together(*work: Coroutine[Any, Any, Result]) -> list[Result]:
-    """Do several things at once; if one fails the others are stopped."""
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        await _stop(tasks)
-        raise
-
-
-async def _stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    running = list(tasks)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _in_order(
-    items: Sequence[Item], work: Callable[[Item], Coroutine[Any, Any, Result]], at_once: int
-) -> AsyncGenerator[Result]:
-    """Work on a few items at once and give the results in the items' order. Leaving early stops the rest."""
-    waiting = iter(items)
-    running: deque[asyncio.Task[Result]] = deque()
-    try:
-        while True:
-            while len(running) < at_once and (item := next(waiting, None)) is not None:
-                running.append(asyncio.create_task(work(item)))
-            if not running:
-                return
-            yield await running[0]
-            running.popleft()
-    finally:
-        await _stop(running)

@@ -17,6 +17,7 @@ from changeover.core.settings import Price
 from changeover.evals.budget import Budget, BudgetSpent
 from changeover.evals.caller import Called, Reply
 from changeover.evals.datasets import Message, Sample
+from changeover.evals.queries import StoredScore
 from changeover.evals.runner import Runner, Scored, Scoring
 from changeover.evals.sandbox import Sandbox
 from changeover.evals.scorers import ScorerSpec
@@ -266,6 +267,69 @@ async def test_a_budget_of_money_stops_before_it_would_be_exceeded(store: Store)
     assert got[0].cost_usd == pytest.approx(0.02)
     assert runner.cost_of([variant()]) == pytest.approx(0.1)
     assert runner.cost_of([variant("other")]) is None
+
+
+async def test_a_budget_that_ends_inside_a_sample_loses_no_answer_that_was_paid_for(store: Store) -> None:
+    scoring = Scoring(decisive=ScorerSpec(name="exact"), repeats=4)
+    paid = 0
+    for _ in range(3):
+        caller = Remembering(delay_s=0.001)
+        runner = runner_on(store, caller, at_once=8)
+        runner.budget = Budget(max_calls=3)
+        with pytest.raises(BudgetSpent):
+            await scores(runner, [said(n) for n in range(3)], scoring)
+        paid += len(caller.asked)
+    fresh = Remembering()
+    await scores(runner_on(store, fresh), [said(n) for n in range(3)], scoring)
+    assert (paid, len(fresh.asked)) == (9, 3)
+
+
+async def test_with_a_cap_on_cost_the_first_call_goes_alone(store: Store) -> None:
+    price = Price(usd_per_million_prompt_tokens=1000, usd_per_million_completion_tokens=5000)
+    caller = Remembering(delay_s=0.001)
+    runner = runner_on(store, caller, at_once=16, prices={"one": price})
+    runner.budget = Budget(max_cost_usd=0.01)
+    with pytest.raises(BudgetSpent):
+        await scores(runner, [said(n) for n in range(20)])
+    assert len(caller.asked) == 1
+
+
+async def test_two_samples_that_ask_the_same_are_asked_once(store: Store) -> None:
+    caller = Remembering(delay_s=0.002)
+    twins = [Sample(id=f"s{n}", input=(Message(role="user", content="same"),), target="SAME") for n in range(5)]
+    results = await scores(runner_on(store, caller), twins)
+    assert len(caller.asked) == 1
+    assert len({scored.answer.id for scored in results}) == 1
+    assert sum(scored.calls_new for scored in results) == 1
+
+
+async def test_what_is_kept_already_begins_no_call_ahead_of_it(store: Store) -> None:
+    await scores(runner_on(store, Remembering()), [said(n) for n in range(10)])
+    caller = Remembering()
+    results = runner_on(store, caller, at_once=8).scores(TASK, EXACT, [said(n) for n in range(30)], variant())
+    got = 0
+    async with aclosing(results):
+        async for _ in results:
+            got += 1
+            if got == 10:
+                break
+    assert caller.asked == []
+
+
+async def test_scores_by_price_are_made_anew(store: Store) -> None:
+    scoring = Scoring(decisive=ScorerSpec(name="cost", options={"best_usd": 0.0, "worst_usd": 1.0}))
+    cheap = Price(usd_per_million_prompt_tokens=1000, usd_per_million_completion_tokens=5000)
+    dear = Price(usd_per_million_prompt_tokens=20_000, usd_per_million_completion_tokens=5000)
+    (one,) = await scores(runner_on(store, Remembering(), prices={"one": cheap}), [said(1)], scoring)
+    (other,) = await scores(runner_on(store, Remembering(), prices={"one": dear}), [said(1)], scoring)
+    assert one.score.value > other.score.value
+
+
+async def test_a_store_that_fails_in_the_background_is_told_before_anything_is_concluded(store: Store) -> None:
+    runner = runner_on(store, Remembering())
+    runner.journal.keep_score(4711, "nobody", StoredScore(value=1.0, detail={}, error=None))
+    with pytest.raises(StoreError):
+        await runner.journal.flush()
 
 
 def test_a_cap_on_cost_without_a_price_is_refused() -> None:

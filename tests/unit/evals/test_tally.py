@@ -58,4 +58,3 @@ def test_a_sample_that_could_not_be_scored_is_counted_and_says_nothing() -> None
     counts.add(pair(0.0, 0.0, error="the scorer broke"))
     counts.weighing.close_cluster()
     assert (counts.drawn, counts.unusable, counts.failed, counts.weighing.differences) == (1, 1, 1, [])
-    assert counts.calls_new == 2

@@ -147,7 +147,7 @@ def parse_sample(value: Any, where: str, inputs: Inputs) -> Sample:
         target=row.target,
         tools=tuple(fields.get("tools") or ()),
         tags=tuple(row.tags),
-        cluster=row.cluster,
+        cluster=row.cluster or None,
         source=row.source,
         variables=variables,
     )

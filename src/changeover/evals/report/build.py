@@ -193,7 +193,7 @@ def _sample(kept: _Kept, row: ComparedSample) -> ReportSample:
         incumbent=_told(kept, row, "incumbent", row.incumbent_score),
         candidate=_told(kept, row, "candidate", row.candidate_score),
         usable=row.usable,
-        observations=int(seen["observations"]),
+        observations=int(seen.get("observations", row.position)),
         no_worse=seen["no_worse"],
         futility=seen["futility"],
         better=seen["better"],

@@ -69,6 +69,12 @@ class ScorerSpec(BaseModel):
         return self.scorer.needs_target if declared is None else declared
 
     @property
+    def reads_prices(self) -> bool:
+        """Whether the project's prices decide its score; they are no part of its identity."""
+        parts: list[dict[str, Any]] = self.options.get("parts", [])
+        return self.name == "cost" or any(part.get("scorer") == "cost" for part in parts)
+
+    @property
     def judges(self) -> tuple[str, ...]:
         """Tasks that it asks, each once."""
         return self.prepared.judges
