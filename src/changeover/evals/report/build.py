@@ -49,6 +49,11 @@ from changeover.serving.queries import load_variants
 from changeover.serving.variants import Variant
 
 SIDES = ("incumbent", "candidate")
+AS_IT_ENDED = (
+    *("verdict", "shown", "difference", "low", "high", "no_worse", "futility", "better", "worse"),
+    *("max_samples", "unusable", "failed", "calls_new", "calls_cached", "calls_fixed_n", "detectable_loss", "seconds"),
+)
+"""What the report takes over from the comparison's summary under the same name."""
 
 
 @dataclass(frozen=True)
@@ -112,29 +117,12 @@ def build_report(connection: Connection, id: str, *, project: str, labels: Seque
         alpha=plan["alpha"],
         beta=plan["beta"],
         about=summary.get("about", "population"),
-        max_samples=summary["max_samples"],
         max_failed_share=plan.get("max_failed_share", 1.0),
         seed=plan["seed"],
         measured_by=plan.get("changeover", "before 0.2"),
-        verdict=summary["verdict"],
-        shown=summary["shown"],
         reason=reason_of(summary, plan),
-        difference=summary["difference"],
-        low=summary["low"],
-        high=summary["high"],
-        no_worse=summary["no_worse"],
-        futility=summary["futility"],
-        better=summary["better"],
-        worse=summary["worse"],
         usable=len(usable),
-        unusable=summary["unusable"],
-        failed=summary["failed"],
-        calls_new=summary["calls_new"],
-        calls_cached=summary["calls_cached"],
-        calls_fixed_n=summary["calls_fixed_n"],
         cost_usd=summary.get("cost_usd"),
-        detectable_loss=summary["detectable_loss"],
-        seconds=summary["seconds"],
         dataset=plan.get("dataset", ""),
         dataset_digest=comparison.dataset,
         dataset_samples=len(kept.cases),
@@ -142,9 +130,7 @@ def build_report(connection: Connection, id: str, *, project: str, labels: Seque
         scorer_version=scorer.get("version", ""),
         scorer_digest=scorer["digest"],
         covariates=tuple(summary.get("covariates") or ()),
-        differs=tuple(
-            differences(kept.variants[comparison.incumbent].bundle, kept.variants[comparison.candidate].bundle)
-        ),
+        differs=tuple(differences(*(kept.variants[id].bundle for id in (comparison.incumbent, comparison.candidate)))),
         familiar=familiar(values, clusters),
         noise_floor=_noise(connection, kept, scorer["digest"]),
         slices=_slices(kept),
@@ -152,6 +138,7 @@ def build_report(connection: Connection, id: str, *, project: str, labels: Seque
         measures=_measures(kept),
         judging=_judging(kept, scorer, labels),
         samples=tuple(_sample(kept, row) for row in kept.rows),
+        **{name: summary[name] for name in AS_IT_ENDED},
     )
 
 
