@@ -86,7 +86,7 @@ class Live:
     detectable_loss: float | None
     """Smallest true loss that so many samples would find with the declared error rates."""
     latency_ratio: float | None
-    """Median over the samples: time of the candidate's answer over the incumbent's."""
+    """Median over the samples: time of the candidate's answer over the incumbent's. None while it runs."""
     length_ratio: float | None
     """The same for tokens."""
     seconds: float
@@ -195,14 +195,16 @@ async def compare(
         stopped = str(spent)
     await runner.journal.flush()  # a verdict without its scores on disk could not be replayed
     tally.weighing.finish(stopped=stopped is not None)
-    ended = describe(match, tally, clock, runner, stopped)
+    ended = describe(match, tally, clock, runner, ended=True, stopped=stopped)
     on_progress(ended)
     await asyncio.to_thread(_end, store, comparison.id, ended, clock)
     return comparison.id, ended
 
 
-def describe(match: Match, tally: Tally, clock: Clock, runner: Runner, stopped: str | None = None) -> Live:
-    """Say how a comparison stands."""
+def describe(
+    match: Match, tally: Tally, clock: Clock, runner: Runner, *, ended: bool = False, stopped: str | None = None
+) -> Live:
+    """Say how a comparison stands. What answers take is only summed up when it has ended."""
     weighing = tally.weighing
     evidence, count, plan = weighing.evidence, len(tally.pairs), match.plan
     seconds = clock.monotonic() - tally.started
@@ -245,8 +247,8 @@ def describe(match: Match, tally: Tally, clock: Clock, runner: Runner, stopped: 
         cost_usd=runner.cost_of((match.incumbent, match.candidate)),
         calls_fixed_n=2 * fixed_n(spread, plan.margin, plan.alpha, plan.beta) if spread else None,
         detectable_loss=detectable_loss(spread, len(weighing.differences), plan.alpha, plan.beta) if spread else None,
-        latency_ratio=_ratio(tally, lambda side: side.answer.duration_ms),
-        length_ratio=_ratio(tally, lambda side: side.answer.completion_tokens or 0),
+        latency_ratio=_ratio(tally, lambda side: side.answer.duration_ms) if ended else None,
+        length_ratio=_ratio(tally, lambda side: side.answer.completion_tokens or 0) if ended else None,
         seconds=seconds,
         seconds_left=None if left is None or not count else min(left, most - count) * seconds / count,
     )

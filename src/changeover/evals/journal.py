@@ -76,6 +76,8 @@ class Journal:
             raise self._failure
 
     async def _drain(self) -> None:
+        if self._batch:
+            self._wake()
         while self._writer is not None:
             await self._writer
 
@@ -110,15 +112,13 @@ class Journal:
         return kept
 
     def keep_score(self, answer: int, scorer: str, score: StoredScore) -> None:
-        """Write a score soon."""
+        """Write a score with the next answers, or at the end: one that is lost is made again for nothing."""
         self._scores[answer, scorer] = score
         self._batch.scores[answer, scorer] = score
-        self._wake()
 
     def keep_compared(self, sample: ComparedSample) -> None:
-        """Write a compared sample soon."""
+        """Write a compared sample with the next answers, or at the end."""
         self._batch.compared.append(sample)
-        self._wake()
 
     def _wake(self) -> None:
         if self._writer is None:
@@ -126,6 +126,7 @@ class Journal:
 
     async def _write_all(self) -> None:
         try:
+            await asyncio.sleep(0)  # what came at the same time goes along
             while self._batch:
                 batch, self._batch = self._batch, _Batch()
                 try:

@@ -45,7 +45,8 @@ async def in_order(
         while True:
             if len(running) < at_once and (item := next(waiting, None)) is not None:
                 running.append(asyncio.create_task(work(item)))
-                if not await _settled(running[0]):
+                # Only the first in the row may be there already; behind one that is asked for, more are begun.
+                if not (await _settled(running[0]) if len(running) == 1 else running[0].done()):
                     continue
             if not running:
                 return
