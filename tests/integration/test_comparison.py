@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.support.projects import Running, deploy_echo, open_written, running, write_project
 
-from changeover.app.installation import scorer_of
+from changeover.app.installation import spec_of
 from changeover.evals.caller import LateCaller
 from changeover.evals.comparison import HOPELESS, SEED, Live, Match, compare
 from changeover.evals.datasets import Dataset
@@ -45,7 +45,7 @@ class Bench:
         return Match(
             task=replace(task, declared=declared),
             dataset=Dataset.load(task.dataset),
-            scorer=scorer_of(task),
+            scorer=spec_of(task, task.declared.scorer),
             incumbent=incumbent,
             candidate=candidate,
             actor="test",

@@ -54,11 +54,6 @@ def read_declarations(project: Project) -> tuple[Catalogue, dict[str, Task]]:
     return catalogue, tasks
 
 
-def scorer_of(task: Task) -> ScorerSpec:
-    """The scorer that a task declares."""
-    return spec_of(task, task.declared.scorer)
-
-
 def spec_of(task: Task, declared: ScorerDeclaration) -> ScorerSpec:
     """One of a task's scorers, its options checked."""
     return ScorerSpec(name=declared.name, options=declared.options, directory=task.file.parent)

@@ -16,7 +16,7 @@ from changeover.core.digest import sha256_value
 from changeover.core.errors import DatasetError
 from changeover.core.ids import new_id
 from changeover.evals.budget import BudgetSpent
-from changeover.evals.datasets import Dataset
+from changeover.evals.datasets import Dataset, Sample
 from changeover.evals.datasets.queries import check_not_edited, keep_version
 from changeover.evals.judges.bias import Judgement, doubt, judgements_of
 from changeover.evals.known import known_pool, whole
@@ -172,10 +172,8 @@ async def compare(
         raise DatasetError(f"Dataset `{match.dataset.path}` has no sample.")
     gate = match.task.declared.gate
     runner.limit(gate.max_calls, gate.max_cost_usd, (match.incumbent, match.candidate))
-    comparison, weighing = await asyncio.to_thread(_begin, store, match, clock)
+    comparison, weighing, samples = await asyncio.to_thread(_begin, store, match, clock)
     tally = Tally(weighing, started=clock.monotonic())
-    drawn = whole(match.dataset.shuffled(SEED), match.plan.max_samples)
-    samples = [sample for group in drawn for sample in group]
     stopped, looked = None, clock.monotonic()
     pairs = runner.pairs(match.task, match.scoring, samples, match.incumbent, match.candidate)
     try:
@@ -339,7 +337,6 @@ def _named(spec: ScorerSpec) -> dict[str, Any]:
 
 
 def _compared(comparison: str, tally: Tally, pair: Pair) -> ComparedSample:
-    evidence, interval = tally.weighing.evidence, tally.weighing.interval
     return ComparedSample(
         comparison=comparison,
         position=tally.drawn,
@@ -349,15 +346,7 @@ def _compared(comparison: str, tally: Tally, pair: Pair) -> ComparedSample:
         candidate_answer=pair.candidate.answer.id,
         incumbent_score=pair.incumbent.score.value,
         candidate_score=pair.candidate.score.value,
-        evidence={
-            "observations": evidence.samples,
-            "no_worse": evidence.no_worse,
-            "futility": evidence.futility,
-            "better": evidence.better,
-            "worse": evidence.worse,
-            "low": interval.low,
-            "high": interval.high,
-        },
+        evidence=tally.weighing.document(),
         cluster=pair.sample.cluster,
         usable=not pair.unusable,
         detail={"failed": pair.failed, "incumbent": _told(pair.incumbent), "candidate": _told(pair.candidate)},
@@ -377,10 +366,11 @@ def _told(side: Scored) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _begin(store: Store, match: Match, clock: Clock) -> tuple[Comparison, Weighing]:
-    """Write down what is compared, before anything is asked."""
+def _begin(store: Store, match: Match, clock: Clock) -> tuple[Comparison, Weighing, list[Sample]]:
+    """Write down what is compared, before anything is asked. Gives the samples too, in drawn order."""
     drawn = match.dataset.shuffled(SEED)
-    plan = replace(match.plan, max_samples=len(whole(drawn, match.plan.max_samples)))
+    groups = whole(drawn, match.plan.max_samples)
+    plan = replace(match.plan, max_samples=len(groups))
     with store.read() as connection:  # it may be much: nobody who writes waits for it
         check_not_edited(connection, match.dataset)
         pool = known_pool(connection, match.task, match.scorer, plan, drawn, match.incumbent, match.candidate)
@@ -389,7 +379,7 @@ def _begin(store: Store, match: Match, clock: Clock) -> tuple[Comparison, Weighi
     with store.write() as connection:
         keep_version(connection, match.dataset, comparison.started_at)
         add_comparison(connection, comparison)
-    return comparison, weighing
+    return comparison, weighing, [sample for group in groups for sample in group]
 
 
 def _end(store: Store, id: str, ended: Live, clock: Clock) -> None:

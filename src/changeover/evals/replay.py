@@ -79,16 +79,7 @@ def _why(row: ComparedSample, side: int) -> Mapping[str, Any]:
 
 
 def _difference(row: ComparedSample, weighing: Weighing) -> str | None:
-    evidence, interval = weighing.evidence, weighing.interval
-    now: Mapping[str, Any] = {
-        "observations": evidence.samples,
-        "no_worse": evidence.no_worse,
-        "futility": evidence.futility,
-        "better": evidence.better,
-        "worse": evidence.worse,
-        "low": interval.low,
-        "high": interval.high,
-    }
+    now = weighing.document()
     for name, kept in row.evidence.items():
         if name in now and not math.isclose(kept, now[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
             return f"sample {row.position} (`{row.sample_id}`): `{name}` is {kept:g} in the record, {now[name]:g} from its scores"

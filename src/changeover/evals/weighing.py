@@ -51,6 +51,19 @@ class Weighing:
         """What is known now."""
         return self.test.evidence
 
+    def document(self) -> dict[str, float]:
+        """What is kept after each sample, and checked by a replay."""
+        evidence = self.evidence
+        return {
+            "observations": evidence.samples,
+            "no_worse": evidence.no_worse,
+            "futility": evidence.futility,
+            "better": evidence.better,
+            "worse": evidence.worse,
+            "low": self.interval.low,
+            "high": self.interval.high,
+        }
+
     def add(self, difference: float | None, cluster: str | None) -> Evidence:
         """Count the next sample in drawn order: candidate minus incumbent, or None where it could not be scored."""
         if cluster is None or cluster != self._cluster:

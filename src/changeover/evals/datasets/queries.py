@@ -7,7 +7,7 @@ that a sample that was scored cannot be changed under its id unseen.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +18,8 @@ from changeover.core.digest import canonical_json
 from changeover.core.errors import DatasetError
 from changeover.evals.datasets.dataset import Dataset
 from changeover.evals.datasets.samples import Message, Sample
+from changeover.evals.queries import batched
 from changeover.store.schema import dataset_versions, samples
-
-MOST_IN_ONE = 5_000
-"""Values in one IN list: far below what either database takes."""
 
 
 def keep_version(connection: Connection, dataset: Dataset, now: datetime) -> None:
@@ -108,14 +106,14 @@ def _kept_of(connection: Connection, path: Path) -> dict[str, set[str]]:
 
 def _known(connection: Connection, digests: Iterable[str]) -> set[str]:
     found: set[str] = set()
-    for part in _parts(list(digests)):
+    for part in batched(digests):
         found |= set(connection.execute(select(samples.c.digest).where(samples.c.digest.in_(part))).scalars())
     return found
 
 
 def _documents(connection: Connection, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for part in _parts(list(digests)):
+    for part in batched(digests):
         rows = connection.execute(select(samples.c.digest, samples.c.document).where(samples.c.digest.in_(part)))
         found.update((row.digest, row.document) for row in rows)
     return found
@@ -127,10 +125,6 @@ def _add(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> No
         # Both databases have the clause, each in a module of its own; the other one's takes as long to load as a query.
         dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
-
-
-def _parts(digests: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (digests[start : start + MOST_IN_ONE] for start in range(0, len(digests), MOST_IN_ONE))
 
 
 def _stored(sample: Sample) -> dict[str, Any]:
