@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -28,6 +29,36 @@ class GatewaySettings(toml.Declared):
     """Requests answered or waiting at once; one more gets a 429."""
     ready_wait_s: float = Field(default=20.0, ge=0)
     """How long a request waits for an engine that is coming up before it gets a 503."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that answer; 1 answers in the process of `changeover up` itself."""
+    client: Literal["aiohttp", "wire"] = "aiohttp"
+    """What speaks to engines: the aiohttp library, or our own lean client on httptools, which is several times faster."""
+    arrival_s: float = Field(default=30.0, gt=0, le=3600)
+    """Longest time for a request to arrive whole; a caller that is slower loses its connection."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """Failures of a deployment in a row after which it is left alone for `breaker_open_s`."""
+    breaker_open_s: float = Field(default=5.0, gt=0, le=600)
+    """Then one request tries it again."""
+
+
+class RecordSettings(toml.Declared):
+    """How long records are kept."""
+
+    retention_days: float = Field(default=30.0, gt=0)
+    """Exchanges older than this are deleted; a task may say otherwise. Usage counters stay."""
+
+
+class TelemetrySettings(toml.Declared):
+    """Where the gateway reports what it does, besides `/metrics`."""
+
+    otlp_endpoint: str | None = None
+    """Address of an OTLP/HTTP collector for traces, such as `http://127.0.0.1:4318/v1/traces`; None: no traces."""
+    otlp_headers_env: str | None = None
+    """Name of the environment variable with headers for the collector, `name=value,…`; they may hold a secret."""
+    trace_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests that are traced, where the caller's `traceparent` does not decide."""
+    log: Literal["text", "json"] = "text"
+    """One line of text, or one JSON object, for each event."""
 
 
 class StoreSettings(toml.Declared):
@@ -80,6 +111,8 @@ class Settings(toml.Declared):
     store: StoreSettings = StoreSettings()
     engines: EngineSettings = EngineSettings()
     evals: EvalSettings = EvalSettings()
+    records: RecordSettings = RecordSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     prices: dict[str, Price] = Field(default_factory=dict[str, Price])
     """By deployment. One without a price has no known cost."""
 

@@ -12,11 +12,13 @@ from sqlalchemy import Connection, func, insert, select, update
 from changeover.core.digest import sha256_text
 from changeover.core.errors import ConfigError, nearest
 from changeover.core.ids import new_id, new_secret
+from changeover.gateway.limits import Limit
 from changeover.store.engine import Store
 from changeover.store.schema import keys
 
-Role = Literal["application", "operator"]
-"""An application calls tasks. An operator may also name a variant, as evaluations do."""
+Role = Literal["application", "operator", "monitor"]
+"""An application calls tasks. An operator may do everything: name a variant, as evaluations do, read `/metrics` and the
+state in `/healthz`. A monitor reads these two and calls nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,15 @@ class Key:
     id: str
     name: str
     role: Role
+    team: str | None = None
+    tasks: frozenset[str] | None = None
+    """Tasks it may call; None: every task."""
+    deployments: frozenset[str] = frozenset()
+    """Deployments it may name in `model`, past any task."""
+    limits: tuple[Limit, ...] = ()
+    team_limits: tuple[Limit, ...] = ()
+    """Shared by all keys of the team."""
+    expires_at: datetime | None = None
 
 
 def issue_key(connection: Connection, *, name: str, role: Role, now: datetime) -> str:
@@ -33,7 +44,15 @@ def issue_key(connection: Connection, *, name: str, role: Role, now: datetime) -
     secret = new_secret("co")
     connection.execute(
         # 256 random bits need no slow hash: there is nothing to guess.
-        insert(keys).values(id=new_id("key"), name=name, role=role, digest=sha256_text(secret), created_at=now)
+        insert(keys).values(
+            id=new_id("key"),
+            name=name,
+            role=role,
+            digest=sha256_text(secret),
+            created_at=now,
+            deployments=[],
+            limits=[],
+        )
     )
     return secret
 

@@ -75,6 +75,7 @@ def differences(a: Bundle, b: Bundle) -> list[str]:
     for name, words in _DIGESTS.items():
         found += _changed_digest(words, old_engine[name], new_engine[name])
     found += _changed_keys(old_engine["flags"], new_engine["flags"])
+    found += _changed_keys(old_engine.get("profile", {}), new_engine.get("profile", {}))
     found += _changed("prompt name", old["prompt_name"], new["prompt_name"])
     if old["prompt"] != new["prompt"]:
         lines = _changed_lines(old["prompt"], new["prompt"])

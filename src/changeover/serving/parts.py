@@ -24,10 +24,15 @@ class EnginePart:
     tokenizer_digest: str | None = None
     chat_template_digest: str | None = None
     flags: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    profile: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """How the model and its engine speak, where it is not the plain way: see `serving.profiles`."""
 
     def document(self) -> dict[str, Any]:
-        """The JSON value that is stored and hashed."""
-        return {each.name: normal(getattr(self, each.name)) for each in fields(self)}
+        """The JSON value that is stored and hashed. A plain profile is left out, as before there were profiles."""
+        document = {each.name: normal(getattr(self, each.name)) for each in fields(self)}
+        if not self.profile:
+            del document["profile"]
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> EnginePart:
@@ -36,7 +41,7 @@ class EnginePart:
         Raises:
             ConfigError: It lacks a key or has an unknown one.
         """
-        expect_keys(document, {each.name for each in fields(cls)}, "engine")
+        expect_keys({"profile": {}, **document}, {each.name for each in fields(cls)}, "engine")
         return cls(**document)
 
 

@@ -25,9 +25,10 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration this code is written for."""
 
 
@@ -55,6 +56,82 @@ keys = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+    Column("team", String(80), ForeignKey("teams.name")),
+    # Names a key may put into `model`. Tasks: null is every task, [] none. Deployments: only those that are listed.
+    Column("tasks", JSON),
+    Column("deployments", JSON, nullable=False),
+    Column("limits", JSON, nullable=False),
+    Column("expires_at", UtcDateTime),
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("limits", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# What was spent of a limit in a period, and what is promised to gateways that have not said yet what they used of it.
+# Amounts are whole numbers: requests, tokens, or millionths of a US dollar.
+spending = Table(
+    "spending",
+    metadata,
+    Column("holder", String(60), primary_key=True),  # `key:ID` or `team:NAME`
+    Column("unit", String(12), primary_key=True),
+    Column("per", String(10), primary_key=True),
+    Column("period", UtcDateTime, primary_key=True),  # its start
+    Column("spent", BigInteger, nullable=False),
+    Column("leased", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("holder", String(60), nullable=False),
+    Column("unit", String(12), nullable=False),
+    Column("per", String(10), nullable=False),
+    Column("period", UtcDateTime, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("writer", String(40), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("leases_by_holder", "holder", "unit", "per", "period"),
+)
+
+# Totals of one gateway process, one row per hour and combination. A row is overwritten with larger totals by the
+# process that wrote it, so that a flush which is tried twice counts once.
+usage = Table(
+    "usage",
+    metadata,
+    Column("writer", String(40), primary_key=True),
+    Column("hour", UtcDateTime, primary_key=True),
+    Column("team", String(80), primary_key=True),  # empty: none
+    Column("key", String(40), primary_key=True),
+    Column("task", String(130), primary_key=True),
+    Column("deployment", String(120), primary_key=True),  # empty: nobody answered
+    Column("internal", Boolean, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),  # requests whose tokens were estimated here
+    Column("cost_microusd", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),  # requests without a known price
+    Index("usage_by_hour", "hour"),
+)
+
+# Declarations as they were applied; the newest row is what gateways answer by.
+applied = Table(
+    "applied",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=True),
+    Column("document", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("changes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 deployments = Table(
@@ -235,7 +312,7 @@ exchanges = Table(
     "exchanges",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("task", String(80), nullable=False),
+    Column("task", String(130), nullable=False),
     Column("revision", Integer),
     Column("variant", String(12)),
     Column("deployment", String(120)),
@@ -257,6 +334,12 @@ exchanges = Table(
     Column("completion_tokens", Integer),
     Column("request", Text),
     Column("response", Text),
+    Column("endpoint", String(20), nullable=False, server_default="chat"),
+    Column("team", String(80)),
+    Column("usage_estimated", Boolean, nullable=False, server_default=false()),
+    Column("cost_microusd", BigInteger),
+    Column("content", String(10), nullable=False, server_default="full"),  # full, redacted, none, dropped
+    Column("trace", String(32)),
     Index("exchanges_by_task", "task", "started_at"),
     Index("exchanges_by_variant", "variant", "started_at"),
 )

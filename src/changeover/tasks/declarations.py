@@ -18,7 +18,7 @@ from changeover.core.errors import ConfigError, UnknownTaskError, nearest
 
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
-Record = Literal["full", "metadata"]
+Record = Literal["full", "redacted", "metadata", "off"]
 
 
 class ScorerDeclaration(toml.Declared):
@@ -89,9 +89,22 @@ class TaskDeclaration(toml.Declared):
     timeout_s: float = Field(default=60, gt=0, le=3600)
     """From the request to the last byte of the answer."""
     record: Record = "metadata"
-    """What is kept of each exchange: `full` content, or `metadata` only (who answered, when, how it ended, tokens)."""
+    """What is kept of each exchange: `full` content, `redacted` content (personal data masked), `metadata` only (who
+    answered, when, how it ended, tokens), or nothing (`off`). Usage counters are kept in any case."""
+    record_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of exchanges whose content is kept; of the others the metadata is."""
+    retention_days: float | None = Field(default=None, gt=0)
+    """Exchanges of this task that are older are deleted; None: `records.retention_days` of changeover.toml."""
+    first_token_s: float | None = Field(default=None, gt=0, le=3600)
+    """Longest wait for the first bytes of one model before the next in turn is asked; None: half of the time left."""
+    between_tokens_s: float = Field(default=30.0, gt=0, le=3600)
+    """Longest silence within an answer."""
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of one answer: a caller's larger `max_tokens` is lowered to it, a missing one is set; None: no bound."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Sampling defaults; a caller's own value wins."""
+    echo: dict[str, Any] = Field(default_factory=dict)
+    """Options of the echo engine where `first_incumbent` is `echo`, its faults included: docs, concepts, faults."""
     input: str | None = None
     """Jinja template beside this file that makes the user's message from a sample's variables; None: samples hold
     messages or texts."""

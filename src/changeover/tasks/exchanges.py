@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from changeover.tasks.routes import Side
 
+Endpoint = Literal["chat", "completions", "embeddings", "responses", "messages"]
+Content = Literal["full", "redacted", "none", "dropped"]
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Exchange:
     """What is kept of one request. Never holds a key, a header or an engine's secret."""
 
@@ -22,7 +26,7 @@ class Exchange:
     key: str | None
     """Id of the caller's key, not the key."""
     internal: bool
-    """Made by an evaluation, charged to nobody."""
+    """Shadow, judge and evaluation traffic: charged to nobody."""
     stream: bool
     status: int
     error: str | None
@@ -41,6 +45,17 @@ class Exchange:
     completion_tokens: int | None
     request: str | None = None
     response: str | None = None
+    """The assistant's message as JSON text."""
+    endpoint: Endpoint = "chat"
+    team: str | None = None
+    usage_estimated: bool = False
+    """The engine gave no token counts; these are ours."""
+    cost_microusd: int | None = None
+    """Millionths of a US dollar, by the prices in changeover.toml; None without a price."""
+    content: Content = "none"
+    """What is kept of the content: all, masked, nothing as declared, or nothing because there was too much at once."""
+    trace: str | None = None
+    """W3C trace id, 32 hex digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
