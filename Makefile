@@ -8,16 +8,22 @@ SMALL_MODEL := smollm2-135m-instruct
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test check format bench docs lock clean
+CLIENTS := .venv-clients
+
+.PHONY: demo test test-clients check format bench docs lock clean
 
 demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 	@$(BIN)/changeover sandbox >/dev/null
 	@$(BIN)/changeover demo $(if $(FULL),--full)
 
 test: $(READY)  ## All tests, the real small model and the sandbox included.
+	@scripts/postgres.sh
 	@$(BIN)/changeover sandbox >/dev/null
 	@$(BIN)/changeover pull $(SMALL_MODEL) >/dev/null
 	$(BIN)/python -m pytest $(PYTEST)
+
+test-clients: $(READY) $(CLIENTS)/.ready  ## Real clients, unchanged, against a gateway of their own.
+	$(CLIENTS)/bin/python -m pytest tests/clients $(PYTEST)
 
 check: $(READY)  ## Style, types, and the directions of imports.
 	$(BIN)/ruff check .
@@ -33,6 +39,7 @@ bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one,
 	$(BIN)/python -m benchmarks.switch --quick
 	$(BIN)/python -m benchmarks.evidence --quick
 	$(BIN)/python -m benchmarks.evals --quick
+	$(BIN)/python -m benchmarks.gateway --quick
 
 docs: $(READY)  ## Write the generated parts of docs/ anew.
 	$(BIN)/python -m docs.generate
@@ -42,6 +49,7 @@ lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	  --no-emit-trusted-host --no-emit-find-links --no-header \
 	  --extra demo --extra dev --extra import --extra japanese --extra similarity \
+	  --extra postgres --extra telemetry \
 	  --output-file requirements.txt pyproject.toml
 
 # Everything that can change what is installed is a prerequisite, so that a stale environment mends itself.
@@ -58,5 +66,10 @@ $(READY): requirements.txt pyproject.toml
 	@$(BIN)/changeover --version
 	@touch $@
 
+$(CLIENTS)/.ready: tests/clients/requirements.txt tests/clients/constraints.txt tests/clients/node/package.json
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python tests/clients/install.py
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) .pytest_cache .ruff_cache .hypothesis

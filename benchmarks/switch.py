@@ -25,8 +25,8 @@ from typing import Any
 import aiohttp
 from tests.support.projects import write_project
 
+from changeover.app.deploy import declared_variant, deploy, first_plan
 from changeover.app.installation import Installation, open_installation
-from changeover.app.prepare import declared_variant, deploy, first_plan
 from changeover.cli.init import make_project
 from changeover.cli.running import wait_ready
 from changeover.cli.weights import fetch

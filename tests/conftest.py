@@ -1,6 +1,43 @@
 """What holds for every test."""
 
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import postgres
 
 # A job that a shell started in the background ignores Ctrl-C, and so would every command that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """One PostgreSQL server for all tests; nobody stops it but the end. Skips where none is installed."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    with postgres.server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[postgres.Server]:
+    """A server that the test may stop, kill and freeze."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    with postgres.server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Server) -> str:
+    """Address of a fresh, empty database."""
+    return postgres_server.fresh()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty database, one of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    return request.getfixturevalue("postgres_url")

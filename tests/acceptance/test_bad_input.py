@@ -22,6 +22,7 @@ from tests.support.processes import Ended, Up, begin, changeover, end_of, system
 from tests.support.projects import open_written, write_project
 from tests.unit.library.gguf_builder import build
 
+from changeover.app.local import operator_key
 from changeover.cli.main import run_command
 
 Refused = Callable[..., str]
@@ -475,8 +476,10 @@ def limit(process: int, size: int) -> None:
     resource.prlimit(process, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-def health(up: Up) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{up.address}/healthz", timeout=5) as response:
+def health(up: Up, project: Path) -> dict[str, Any]:
+    key = operator_key(project / ".changeover")
+    asked = urllib.request.Request(f"{up.address}/healthz", headers={"authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(asked, timeout=5) as response:
         return json.loads(response.read())
 
 
@@ -495,12 +498,12 @@ def test_a_full_disk_stops_no_answer_and_loses_no_record(project: Path) -> None:
         for number in range(5):
             assert up.ask(text=f"while it is full, {number}") == f"while it is full, {number}"
         time.sleep(0.5)  # a write has been tried by now
-        assert health(up)["records_waiting"] == 5
+        assert health(up, project)["records_waiting"] == 5
         assert recorded(project, "while it is full") == 0
         limit(up.process.pid, resource.RLIM_INFINITY)
         until(lambda: recorded(project, "while it is full") == 5, 10)
-        until(lambda: health(up)["records_waiting"] == 0)
-        seen = health(up)
+        until(lambda: health(up, project)["records_waiting"] == 0)
+        seen = health(up, project)
         assert (seen["records_lost"], seen["records_without_content"]) == (0, 0)
         assert up.ask() == "hello there"
         assert "Traceback" not in up.log()

@@ -15,7 +15,7 @@ import pytest
 from tests.support.processes import Up, begin, end_of, start, until
 
 import changeover
-from changeover.app.prepare import declared_variant
+from changeover.app.deploy import declared_variant
 from changeover.core.settings import cache_directory
 from changeover.library.catalogue import Catalogue
 from changeover.library.pull import present

@@ -316,7 +316,7 @@ async def test_a_store_that_is_gone_stops_nobody(up: Running, http: aiohttp.Clie
         await asyncio.sleep(0.5)
         async with http.post(CHAT, json=body("still here")) as response:
             assert response.status == 200
-        async with http.get("/healthz") as response:
+        async with http.get("/healthz", headers=up.headers(up.operator)) as response:
             assert (await response.json())["store_stale"] is True
     finally:
         up.installation.store.engine.dispose()

@@ -13,10 +13,12 @@ import pytest
 from aiohttp import web
 from tests.support.projects import Running, open_written, running, write_project
 
-from changeover.app.prepare import declared_variant, deploy
+from changeover.app.deploy import declared_variant, deploy
+from changeover.core.clock import SystemClock
 from changeover.core.errors import StoreError
 from changeover.core.ids import new_id
 from changeover.gateway.record import MOST_CONTENT_BYTES, Draft, Recorder
+from changeover.gateway.usage import Usage
 from changeover.rollouts.actions import By, plan_of, promote, start
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import keep_variant
@@ -107,7 +109,7 @@ async def test_metadata_keeps_the_numbers_and_no_content(tmp_path: Path) -> None
 
 
 async def test_under_pressure_content_is_dropped_and_counted_and_the_numbers_stay(store: Store) -> None:
-    recorder = Recorder(store)
+    recorder = Recorder(store, Usage("gw_test", SystemClock()))
     most = [draft(bytes(MOST_CONTENT_BYTES // 2)) for _ in range(2)]
     over = draft(b"one byte too many, and more")
     for each in (*most, over):
@@ -128,7 +130,7 @@ async def test_under_pressure_content_is_dropped_and_counted_and_the_numbers_sta
 
 
 async def test_rows_wait_while_the_store_is_gone_and_are_written_once(store: Store, tmp_path: Path) -> None:
-    recorder = Recorder(store)
+    recorder = Recorder(store, Usage("gw_test", SystemClock()))
     drafts = [draft(b"kept") for _ in range(3)]
     database = tmp_path / "changeover.db"
     hidden = database.with_suffix(".hidden")
@@ -160,7 +162,7 @@ async def test_a_stream_of_an_odd_shape_does_not_stop_the_record(store: Store, a
 
 
 async def _recorded_beside_others(store: Store, odd: Draft) -> None:
-    recorder = Recorder(store)
+    recorder = Recorder(store, Usage("gw_test", SystemClock()))
     before, after = draft(b"before"), draft(b"after")
     for each in (before, odd, after):
         recorder.record(each)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from tests.support.postgres import keep_in
 from tests.support.projects import QUICK_STEPS, Running, deploy_echo, open_written, running, write_project
 
 from changeover.app.installation import Installation
@@ -131,8 +132,8 @@ async def told(installation: Installation) -> AsyncGenerator[Story]:
 
 
 @pytest.fixture
-async def story(tmp_path: Path) -> AsyncGenerator[Story]:
-    async with told(open_written(write_project(tmp_path / "p"))) as it:
+async def story(tmp_path: Path, store_url: str) -> AsyncGenerator[Story]:
+    async with told(open_written(keep_in(write_project(tmp_path / "p"), store_url))) as it:
         yield it
 
 

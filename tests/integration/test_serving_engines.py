@@ -17,11 +17,11 @@ import aiohttp
 import psutil
 import pytest
 
-from changeover.core.errors import CapacityError, ChangeoverError, UpstreamError
+from changeover.core.errors import CapacityError, ChangeoverError, NotReadyError, UpstreamError
 from changeover.serving.backends import EchoBackend
 from changeover.serving.plan import EnginePlan, Json
 from changeover.serving.process import ChildEngine, EngineLog, Ready
-from changeover.serving.upstream import Upstream, make_session
+from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
 PATH = "/v1/chat/completions"
 
@@ -36,14 +36,20 @@ async def echo(directory: Path, **options: Json) -> AsyncIterator[Ready]:
         await engine.stop(1)
 
 
+@pytest.fixture(params=["aiohttp", "wire"])
+def kind(request: pytest.FixtureRequest) -> ClientKind:
+    return request.param
+
+
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with make_session() as session:
-        yield session
+async def client(kind: ClientKind) -> AsyncIterator[Client]:
+    client = make_client(kind)
+    yield client
+    await client.close()
 
 
-def upstream_of(ready: Ready, session: aiohttp.ClientSession, secret: str | None = None) -> Upstream:
-    return Upstream("d", f"http://127.0.0.1:{ready.port}", secret or ready.secret, None, session)
+def upstream_of(ready: Ready, client: Client, secret: str | None = None) -> Upstream:
+    return client.upstream("d", f"http://127.0.0.1:{ready.port}", secret or ready.secret, None)
 
 
 async def ask(upstream: Upstream, *, stream: bool) -> bytes:
@@ -53,35 +59,38 @@ async def ask(upstream: Upstream, *, stream: bool) -> bytes:
         return await answer.read()
 
 
-async def counters(ready: Ready, session: aiohttp.ClientSession) -> dict[str, Any]:
+async def counters(ready: Ready) -> dict[str, Any]:
     url = f"http://127.0.0.1:{ready.port}/v1/echo/counters"
-    async with session.get(url, headers={"Authorization": f"Bearer {ready.secret}"}) as response:
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {ready.secret}"}) as session,
+        session.get(url) as response,
+    ):
         return await response.json()
 
 
-async def test_only_who_knows_the_secret_of_this_life_of_the_engine_is_answered(
-    tmp_path: Path, session: aiohttp.ClientSession
-) -> None:
+async def test_only_who_knows_the_secret_of_this_life_of_the_engine_is_answered(tmp_path: Path, client: Client) -> None:
     async with echo(tmp_path) as one, echo(tmp_path) as two:
         assert one.secret != two.secret
-        assert b"one two" in await ask(upstream_of(one, session), stream=False)
+        assert b"one two" in await ask(upstream_of(one, client), stream=False)
 
-        stranger = upstream_of(one, session, two.secret)
+        stranger = upstream_of(one, client, two.secret)
         with pytest.raises(UpstreamError) as caught:
             await ask(stranger, stream=False)
 
         assert caught.value.upstream_status == 401
         assert await stranger.probe() == "refuses its key (status 401)"
-        assert (await counters(one, session))["requests"] == 1
+        assert (await counters(one))["requests"] == 1
 
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(
-    ("fault", "kind", "says"),
+    ("fault", "error", "says"),
     [
         ("hang", UpstreamError, "sent nothing within 0.4 s"),
         ("error_500", UpstreamError, "as it was told to"),
+        ("error_503", NotReadyError, "cannot answer yet"),
         ("error_429", CapacityError, "too much to do"),
+        ("error_429_bare", CapacityError, "too much to do"),
         ("cut_before_first", UpstreamError, "broke off within its answer"),
         ("cut_after", UpstreamError, "broke off within its answer"),
         ("stall_after", UpstreamError, "fell silent for 0.4 s"),
@@ -89,48 +98,65 @@ async def test_only_who_knows_the_secret_of_this_life_of_the_engine_is_answered(
 )
 async def test_every_fault_that_can_be_ordered_is_delivered(
     tmp_path: Path,
-    session: aiohttp.ClientSession,
+    client: Client,
     stream: bool,
     fault: str,
-    kind: type[ChangeoverError],
+    error: type[ChangeoverError],
     says: str,
 ) -> None:
     async with echo(tmp_path, fault=fault, fault_rate=0.5) as ready:
-        upstream = upstream_of(ready, session)
+        upstream = upstream_of(ready, client)
         assert await ask(upstream, stream=stream)
 
-        with pytest.raises(kind, match=says):
+        with pytest.raises(error, match=says):
             await ask(upstream, stream=stream)
 
         assert await ask(upstream, stream=stream)
-        assert (await counters(ready, session)) == {
+        counted = await counters(ready)
+        assert counted == {
             "requests": 3,
             "active": 0,
             "abandoned": int(fault in ("hang", "stall_after")),
+            "sent_bytes": counted["sent_bytes"],
         }
 
 
 @pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("fault", ["trickle", "huge_chunk", "missing_usage", "leaked_reasoning"])
+async def test_a_strange_answer_arrives_whole(tmp_path: Path, client: Client, stream: bool, fault: str) -> None:
+    async with echo(tmp_path, fault=fault) as ready:
+        said = await ask(upstream_of(ready, client), stream=stream)
+        assert said.endswith(b"data: [DONE]\n\n" if stream else b"}")
+        assert b"eight" in said
+        assert (b'"usage"' in said) == (fault != "missing_usage" and not stream)
+        assert (len(said) > 4 << 20) == (fault == "huge_chunk")
+        async with asyncio.timeout(5):
+            while (counted := await counters(ready))["active"]:
+                await asyncio.sleep(0.01)
+        assert counted["abandoned"] == 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
 async def test_a_refused_connection_is_tried_again_only_if_it_was_a_kept_one(
-    tmp_path: Path, session: aiohttp.ClientSession, stream: bool
+    tmp_path: Path, client: Client, stream: bool
 ) -> None:
     async with echo(tmp_path, fault="refuse", fault_rate=0.5) as ready:
-        upstream = upstream_of(ready, session)
+        upstream = upstream_of(ready, client)
         await ask(upstream, stream=stream)
         await ask(upstream, stream=stream)
-        assert (await counters(ready, session))["requests"] == 3
+        assert (await counters(ready))["requests"] == 3
 
     async with echo(tmp_path, fault="refuse") as ready:
         with pytest.raises(UpstreamError, match="connection"):
-            await ask(upstream_of(ready, session), stream=stream)
-        assert (await counters(ready, session))["requests"] == 1
+            await ask(upstream_of(ready, client), stream=stream)
+        assert (await counters(ready))["requests"] == 1
 
 
-async def test_as_many_chunks_as_ordered_arrive_before_the_cut(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+async def test_as_many_chunks_as_ordered_arrive_before_the_cut(tmp_path: Path, client: Client) -> None:
     async with echo(tmp_path, fault="cut_after", fault_after=3, chunk_delay_s=0.01) as ready:
         body = b'{"messages":[{"role":"user","content":"a b c d e f"}],"stream":true}'
         pieces: list[bytes] = []
-        async with upstream_of(ready, session).send(PATH, body, first_byte_s=5, stall_s=5) as answer:
+        async with upstream_of(ready, client).send(PATH, body, first_byte_s=5, stall_s=5) as answer:
             chunks = answer.chunks()
             with suppress(UpstreamError):
                 while True:
@@ -139,24 +165,24 @@ async def test_as_many_chunks_as_ordered_arrive_before_the_cut(tmp_path: Path, s
     assert b"".join(pieces).count(b'"content"') == 1 + 3
 
 
-async def test_an_engine_stops_working_for_a_caller_who_left(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+async def test_an_engine_stops_working_for_a_caller_who_left(tmp_path: Path, client: Client) -> None:
     async with echo(tmp_path, chunk_delay_s=30) as ready:
-        upstream = upstream_of(ready, session)
+        upstream = upstream_of(ready, client)
         body = b'{"messages":[{"role":"user","content":"a b c"}],"stream":true}'
         async with upstream.send(PATH, body, first_byte_s=5, stall_s=5) as answer:
             async for _ in answer.chunks():
                 break
-            assert (await counters(ready, session))["active"] == 1
+            assert (await counters(ready))["active"] == 1
 
         async with asyncio.timeout(2):
-            while (await counters(ready, session))["active"]:
+            while (await counters(ready))["active"]:
                 await asyncio.sleep(0.01)
-        assert (await counters(ready, session))["abandoned"] == 1
+        assert (await counters(ready))["abandoned"] == 1
 
 
-async def test_delays_are_kept(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+async def test_delays_are_kept(tmp_path: Path, client: Client) -> None:
     async with echo(tmp_path, delay_s=0.1, chunk_delay_s=0.02, chunks=6) as ready:
-        upstream = upstream_of(ready, session)
+        upstream = upstream_of(ready, client)
         began = time.monotonic()
         await ask(upstream, stream=True)
         streamed = time.monotonic()

@@ -16,7 +16,7 @@ from changeover.core.clock import SystemClock
 from changeover.core.errors import EngineError, RequestError
 from changeover.serving.plan import EnginePlan
 from changeover.serving.supervisor import Supervisor, Timing
-from changeover.serving.upstream import Upstream, make_session
+from changeover.serving.upstream import Upstream, make_client
 
 PATH = "/v1/chat/completions"
 
@@ -72,9 +72,12 @@ async def test_a_real_model_answers_streams_refuses_and_comes_back(supervisor: S
     with pytest.raises(RequestError, match="exceeds the available context size"):
         await ask(upstream, question("word " * 2000))
 
-    async with make_session() as session:
-        stranger = Upstream("small", upstream.base_url, "engine-guess", None, session)
-        assert await stranger.probe() == "refuses its key (status 401)"
+    client = make_client("wire")
+    assert (
+        await client.upstream("small", upstream.base_url, "engine-guess", None).probe()
+        == "refuses its key (status 401)"
+    )
+    await client.close()
 
     pid = supervisor.status("small").pid
     assert pid is not None

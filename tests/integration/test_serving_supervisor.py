@@ -24,7 +24,7 @@ from changeover.serving.backends import EchoBackend, Launch
 from changeover.serving.plan import EnginePlan, Json
 from changeover.serving.process import ChildEngine, EngineLog, Ready
 from changeover.serving.supervisor import DeploymentStatus, Supervisor, Timing
-from changeover.serving.upstream import Upstream
+from changeover.serving.upstream import ClientKind, Upstream
 
 PATH = "/v1/chat/completions"
 HASTY = Timing(ready_base_s=10.0, health_every_s=0.1, health_timeout_s=0.2, elsewhere_every_s=0.1, stop_grace_s=0.5)
@@ -77,6 +77,7 @@ class Watched:
     """Supervisors of one test, and what they reported."""
 
     logs: Path
+    client: ClientKind
     changes: list[DeploymentStatus] = field(default_factory=list[DeploymentStatus])
     made: list[Supervisor] = field(default_factory=list[Supervisor])
 
@@ -95,6 +96,7 @@ class Watched:
             on_change or self.changes.append,
             timing=timing,
             environment=environment,
+            client=self.client,
             **({} if environment is not None and program is None else {"backends": {"echo": backend}}),
         )
         self.made.append(made)
@@ -104,9 +106,9 @@ class Watched:
         return [status.state for status in self.changes]
 
 
-@pytest.fixture
-async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
-    watched = Watched(tmp_path / "logs")
+@pytest.fixture(params=["aiohttp", "wire"])
+async def watched(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Watched]:
+    watched = Watched(tmp_path / "logs", request.param)
     yield watched
     for supervisor in watched.made:
         await supervisor.close()

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from changeover.app.create import create_installation
+from changeover.app.deploy import declared_variant, deploy
 from changeover.app.installation import Installation
 from changeover.app.local import operator_key
-from changeover.app.prepare import declared_variant, deploy, prepare
 from changeover.app.prepare import first_keys as make_first_keys
+from changeover.app.prepare import prepare
 from changeover.app.system import System, listen
 from changeover.core.settings import open_project
 from changeover.serving.plan import EnginePlan

@@ -5,20 +5,44 @@ from __future__ import annotations
 from changeover.app.installation import Installation, read_declarations
 from changeover.app.local import make_private
 from changeover.core.clock import SystemClock
+from changeover.core.errors import ConfigError
 from changeover.core.settings import Project
+from changeover.library.catalogue import Catalogue
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
+from changeover.tasks.applied import newest_applied, tasks_of
 
 
 def create_installation(project: Project) -> Installation:
     """Open a project; its store is made or migrated where needed.
 
+    Where a declaration is broken, everything is as it was applied last, and `problems` says why.
+
     Raises:
-        ConfigError: A declaration is wrong, or names a model, dataset or scorer that does not exist.
+        ConfigError: A declaration is wrong, or names a model, dataset or scorer that does not exist; and nothing was
+            ever applied.
         StoreError: The store cannot be used, or a newer version of this code wrote it.
     """
-    catalogue, tasks = read_declarations(project)
+    try:
+        catalogue, tasks = read_declarations(project)
+        problems = tuple(tasks.problems.values())
+    except ConfigError as exc:
+        catalogue, tasks, problems = Catalogue.load(), {}, (exc,)
+    if problems and not project.state.is_dir():
+        raise problems[0]
     make_private(project.state)
     store = Store.connect(project.store_url)
-    migrate(store)
-    return Installation(project, store, catalogue, tasks, SystemClock())
+    try:
+        if problems and store.revision() is None:
+            raise problems[0]
+        migrate(store)
+        if problems:
+            with store.read() as connection:
+                applied = newest_applied(connection)
+            if applied is None:
+                raise problems[0]
+            tasks = tasks_of(applied.document, project.root)
+    except BaseException:
+        store.close()
+        raise
+    return Installation(project, store, catalogue, tasks, SystemClock(), problems)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from sqlalchemy import Connection
+
 from changeover.app.installation import ECHO, Installation
 from changeover.serving.backends import describe
 from changeover.serving.bundles import EnginePart
@@ -9,25 +13,31 @@ from changeover.serving.deployments import plan_for_card
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import add_deployment, find_deployment, has_deployment, want
 from changeover.serving.variants import Variant
+from changeover.tasks.declarations import Task
 
 
 def deploy(installation: Installation, plan: EnginePlan, actor: str) -> bool:
     """Ask for a deployment; False if it is there already and only has to run."""
-    engine = describe(plan).document()
+    engine = describe(plan)
     with installation.store.write() as connection:
-        if has_deployment(connection, plan.deployment):
-            want(connection, plan.deployment, "running", installation.clock.now())
-            return False
-        add_deployment(
-            connection,
-            name=plan.deployment,
-            backend=plan.backend,
-            model=plan.model,
-            options=plan.options,
-            engine=engine,
-            actor=actor,
-            now=installation.clock.now(),
-        )
+        return ask_for(connection, plan, engine, actor, installation.clock.now())
+
+
+def ask_for(connection: Connection, plan: EnginePlan, engine: EnginePart, actor: str, now: datetime) -> bool:
+    """As `deploy`, in a transaction that has more to do."""
+    if has_deployment(connection, plan.deployment):
+        want(connection, plan.deployment, "running", now)
+        return False
+    add_deployment(
+        connection,
+        name=plan.deployment,
+        backend=plan.backend,
+        model=plan.model,
+        options=plan.options,
+        engine=engine.document(),
+        actor=actor,
+        now=now,
+    )
     return True
 
 
@@ -37,6 +47,14 @@ def first_plan(installation: Installation, model: str) -> EnginePlan:
         return EnginePlan(deployment=ECHO, backend="echo", model=ECHO)
     project = installation.project
     return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines)
+
+
+def first_plan_of(installation: Installation, task: Task) -> EnginePlan:
+    """How a task's first incumbent runs. An echo engine with options of the task's own is that task's alone."""
+    if task.declared.echo:
+        name = f"{ECHO}-{task.name}"
+        return EnginePlan(deployment=name, backend="echo", model=name, options=task.declared.echo)
+    return first_plan(installation, task.declared.first_incumbent)
 
 
 def declared_variant(installation: Installation, task: str, deployment: str) -> Variant:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from changeover.core import toml
 from changeover.core.clock import Clock, SystemClock
 from changeover.core.errors import ChangeoverError, ConfigError, StoreError
 from changeover.core.settings import Project
 from changeover.evals.scorers import ScorerSpec
 from changeover.library.catalogue import Catalogue
+from changeover.serving.plan import EchoOptions
 from changeover.store.engine import Store
-from changeover.tasks.declarations import ScorerDeclaration, Task, load_tasks
+from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_tasks
+
+log = logging.getLogger(__name__)
 
 ECHO = "echo"
 """Where a model is named: the engine without a model, for trying things out."""
@@ -26,37 +31,90 @@ class Installation:
     catalogue: Catalogue
     tasks: Mapping[str, Task]
     clock: Clock
+    problems: tuple[ConfigError, ...] = ()
+    """What is wrong with declarations. The tasks they are about are not among `tasks`, or are as they were applied."""
 
 
 def open_installation(project: Project) -> Installation:
     """Open a project that was started before: read all its declarations, and connect to its store.
 
+    A broken task stops no other; see `Installation.problems`.
+
     Raises:
-        ConfigError: A declaration is wrong, or names a model, dataset or scorer that does not exist.
+        ConfigError: A card is wrong; or a task is, and the project was never started.
         StoreError: The store cannot be used, was never made, or is of another version.
     """
     catalogue, tasks = read_declarations(project)
+    problems = tuple(tasks.problems.values())
     if not project.state.is_dir():
+        if problems:
+            raise problems[0]
         raise StoreError(f"Project `{project.settings.name}` was never started. Run `changeover up` in it.")
-    return Installation(project, Store.open(project.store_url), catalogue, tasks, SystemClock())
+    return Installation(project, Store.open(project.store_url), catalogue, tasks, SystemClock(), problems)
 
 
-def read_declarations(project: Project) -> tuple[Catalogue, dict[str, Task]]:
-    """A project's cards and tasks, checked against each other.
+def attach(project: Project) -> Installation:
+    """Connect to the store of a project that runs, and read no declarations: a gateway answers by what was applied.
 
     Raises:
-        ConfigError: One is wrong, or names a model, dataset or scorer that does not exist.
+        StoreError: The store cannot be used, was never made, or is of another version.
+    """
+    return Installation(project, Store.open(project.store_url), usable_catalogue(project), {}, SystemClock())
+
+
+def usable_catalogue(project: Project) -> Catalogue:
+    """The project's cards, or those that ship with the package where one of its own is broken."""
+    try:
+        return Catalogue.load(project.cards)
+    except ConfigError as exc:
+        log.error("library: only the cards that come with changeover: %s", exc)
+        return Catalogue.load()
+
+
+def read_again(installation: Installation) -> Installation:
+    """The same project with its declarations as they are now.
+
+    Raises:
+        ConfigError: A card is wrong.
+    """
+    catalogue, tasks = read_declarations(installation.project)
+    return replace(installation, catalogue=catalogue, tasks=tasks, problems=tuple(tasks.problems.values()))
+
+
+def read_declarations(project: Project) -> tuple[Catalogue, Tasks]:
+    """A project's cards and tasks, checked against each other. What is wrong with a task stands beside the others.
+
+    Raises:
+        ConfigError: A card is wrong.
     """
     catalogue = Catalogue.load(project.cards)
     tasks = load_tasks(project.tasks)
-    for task in tasks.values():
-        _check_references(task, catalogue)
+    for task in list(tasks.values()):
+        try:
+            _check_references(task, catalogue)
+        except ConfigError as exc:
+            tasks.refuse(task.name, exc)
     return catalogue, tasks
 
 
 def spec_of(task: Task, declared: ScorerDeclaration) -> ScorerSpec:
     """One of a task's scorers, its options checked."""
     return ScorerSpec(name=declared.name, options=declared.options, directory=task.file.parent)
+
+
+class _EchoTable(toml.Declared):
+    echo: EchoOptions
+
+
+def _check_echo(task: Task) -> None:
+    if not task.declared.echo:
+        return
+    if task.declared.first_incumbent != ECHO:
+        raise ConfigError(
+            f"{task.file}: `echo`: options of the echo engine, but `first_incumbent` is "
+            f"`{task.declared.first_incumbent}`. Take the table out, or name `{ECHO}`."
+        )
+    toml.validate(_EchoTable, {"echo": task.declared.echo}, where=task.file)
 
 
 def _check_references(task: Task, catalogue: Catalogue) -> None:
@@ -67,5 +125,6 @@ def _check_references(task: Task, catalogue: Catalogue) -> None:
             spec_of(task, declared)
     except ChangeoverError as exc:
         raise ConfigError(f"{task.file}: {exc.message}") from exc
+    _check_echo(task)
     if not task.dataset.is_file():
         raise ConfigError(f"{task.file}: `dataset`: no file `{task.declared.dataset}`. Write it, or name another.")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from changeover.app.deploy import declared_variant, deploy, first_plan
+from changeover.app.apply import apply
 from changeover.app.installation import ECHO, Installation
 from changeover.app.local import OPERATOR_KEY_FILE, write_private
 from changeover.core.errors import ChangeoverError
-from changeover.gateway.keys import Keyring, Role, count_keys, issue_key
+from changeover.gateway.keys import Keyring, Role, count_keys, issue_key, was_issued
 from changeover.library.cards import Card
 from changeover.library.pull import present
 from changeover.rollouts.actions import By
-from changeover.rollouts.begin import begin, follow_engine
+from changeover.rollouts.begin import follow_engine
 from changeover.rollouts.loop import ACTOR
 from changeover.serving.backends import describe
 from changeover.serving.bundles import Bundle, EnginePart, differences
@@ -25,6 +26,11 @@ from changeover.serving.queries import (
 )
 from changeover.serving.variants import Variant
 from changeover.tasks.queries import current_routes
+
+log = logging.getLogger(__name__)
+
+LOCAL_OPERATOR = "local operator"
+"""Name of the key of the commands on one machine."""
 
 
 def first_cards(installation: Installation) -> list[Card]:
@@ -54,10 +60,17 @@ def first_keys(installation: Installation) -> str | None:
     """Make the operator's key of this machine, and the first application key, which is returned to be shown once."""
     file = installation.project.state / OPERATOR_KEY_FILE
     if not _is_known(installation, file):
-        write_private(file, _issue(installation, "local operator", "operator"))
+        write_private(file, _issue(installation, LOCAL_OPERATOR, "operator"))
     with installation.store.read() as connection:
         known = count_keys(connection, "application")
     return None if known else _issue(installation, "first", "application")
+
+
+def first_admin_key(installation: Installation) -> str | None:
+    """Make the administrator's key, once in the life of a store: the way in from another machine. To be shown once."""
+    with installation.store.read() as connection:
+        known = was_issued(connection, "operator", beside=LOCAL_OPERATOR)
+    return None if known else _issue(installation, "admin", "operator")
 
 
 def _is_known(installation: Installation, file: Path) -> bool:
@@ -75,22 +88,17 @@ def _issue(installation: Installation, name: str, role: Role) -> str:
 def prepare(installation: Installation) -> None:
     """Bring routes and deployments in line with the declarations and with the engines that are installed now.
 
-    Weights must be here: see `first_cards`.
+    Weights must be here: see `first_cards`. Broken declarations change nothing: what was applied last goes on.
     """
     with installation.store.write() as connection:
         forget_states(connection, installation.clock.now())
     _follow_engines(installation)
-    with installation.store.read() as connection:
-        routed = current_routes(connection)
-    for task in installation.tasks.values():
-        if task.name in routed:
-            continue
-        plan = first_plan(installation, task.declared.first_incumbent)
-        deploy(installation, plan, ACTOR)
-        variant = declared_variant(installation, task.name, plan.deployment)
-        by = By(actor=ACTOR, reason=f"first start; declared in {task.file.name}", now=installation.clock.now())
-        with installation.store.write() as connection:
-            begin(connection, variant, by)
+    if not installation.problems:
+        apply(installation, ACTOR)
+        return
+    for problem in installation.problems:
+        log.error("%s", problem)
+    log.error("answering by the declarations that were applied last")
 
 
 def _follow_engines(installation: Installation) -> None:

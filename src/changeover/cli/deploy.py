@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from changeover.app.deploy import deploy as ask_for
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
-from changeover.app.prepare import deploy as ask_for
 from changeover.cli.frame import Json, actor, note, out, print_json
 from changeover.cli.running import opened, wait_ready
 from changeover.cli.weights import fetch

@@ -13,6 +13,7 @@ from changeover.cli.exits import EXIT_USAGE
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("changeover.cli.init", "Make a project: settings, tasks, datasets."),
     "up": ("changeover.cli.up", "Start the gateway and the engines of this project."),
+    "apply": ("changeover.cli.apply", "Check the declarations, and answer by them from now on."),
     "ask": ("changeover.cli.ask", "Send a text to a task and print the answer."),
     "eval": ("changeover.cli.evaluate", "Score who answers a task, or a deployment, on the task's dataset."),
     "dataset": ("changeover.cli.dataset", "Import, check, compare and draw the cases of a task."),
@@ -28,7 +29,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
     "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
-    "key": ("changeover.cli.key", "Make, list and revoke API keys."),
+    "key": ("changeover.cli.key", "Make, list, change and revoke API keys."),
+    "team": ("changeover.cli.team", "Make, list, change and remove teams, which own keys and share limits."),
+    "usage": ("changeover.cli.usage", "Report who used how much, and what it costs."),
     "sandbox": ("changeover.cli.sandbox", "Prepare the sandbox that runs model-written code."),
     "demo": ("changeover.cli.demo", "Show the main job on real small models."),
 }

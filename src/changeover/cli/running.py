@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from changeover.app.deploy import deploy, first_plan
 from changeover.app.installation import ECHO, Installation, open_installation
 from changeover.app.local import running_address
-from changeover.cli.frame import NOT_RUNNING, actor, err, here, plain
+from changeover.cli.frame import NOT_RUNNING, actor, err, here, note, plain
 from changeover.cli.signature import later
 from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
@@ -22,8 +22,11 @@ POLL_S = 0.2
 
 
 def opened() -> Installation:
-    """The installation that the working directory lies in."""
-    return open_installation(here())
+    """The installation that the working directory lies in. Tasks that are broken are named, and left out."""
+    installation = open_installation(here())
+    for problem in installation.problems:
+        note(f"left out: {problem.message}")
+    return installation
 
 
 def gateway_address(project: Project) -> str:

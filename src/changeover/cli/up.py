@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ import uvloop
 from changeover.app.create import create_installation
 from changeover.app.installation import Installation
 from changeover.app.local import make_private, only_one
-from changeover.app.prepare import deployed_cards, first_cards, first_keys, prepare
+from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
 from changeover.app.system import System, listen
 from changeover.cli.frame import Json, here, note, out, print_error
 from changeover.cli.weights import fetch
@@ -36,7 +37,8 @@ def up(
 ) -> None:
     """Start the gateway and the engines of this project, and keep them running until Ctrl-C.
 
-    The first start fetches the weights that the tasks need and prints the first API key, once.
+    The first start fetches the weights that the tasks need and prints two keys, once: an administrator's and a first
+    application's. Without a key nobody gets in.
 
     Example: changeover up
     """
@@ -50,12 +52,12 @@ def up(
         installation = create_installation(project)
         _fetch_what_is_missing(installation)
         prepare(installation)
-        key = first_keys(installation)
+        keys = FirstKeys(application=first_keys(installation), admin=first_admin_key(installation))
         if until_stdin_closes:
             threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
         try:
             uvloop.run(
-                System(installation).serve(listener, lambda address: announce(installation, address, key, as_json))
+                System(installation).serve(listener, lambda address: announce(installation, address, keys, as_json))
             )
         finally:
             installation.store.close()
@@ -83,15 +85,28 @@ def _stop_at_end_of_input() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def announce(installation: Installation, address: str, key: str | None, as_json: bool) -> None:
-    """Say where to call. The key is shown now and never again."""
+@dataclass(frozen=True, kw_only=True)
+class FirstKeys:
+    """Keys that this start has made; None: there is one already."""
+
+    application: str | None
+    admin: str | None
+
+
+def announce(installation: Installation, address: str, keys: FirstKeys, as_json: bool) -> None:
+    """Say where to call. Keys are shown now and never again."""
     tasks = sorted(installation.tasks)
     if as_json:
         # On one line and at once: whoever started this process reads it as the sign that it listens.
-        print(json.dumps({"address": address, "tasks": tasks, "first_key": key}), flush=True)
+        made = {"first_key": keys.application, "admin_key": keys.admin}
+        print(json.dumps({"address": address, "tasks": tasks, **made}), flush=True)
         return
     out.print(f"[bold]{installation.project.settings.name}[/]  gateway  {address}/v1   tasks  {', '.join(tasks)}")
-    if key is not None:
-        out.print(f"first API key, shown once  [bold]{key}[/]")
+    if keys.application is not None:
+        out.print(f"first API key, shown once  [bold]{keys.application}[/]  for an application: it may call every task")
+    if keys.admin is not None:
+        out.print(
+            f"admin key, shown once      [bold]{keys.admin}[/]  for you, from other machines: it may do everything"
+        )
     out.print(f'try  changeover ask {tasks[0]} "…"   changeover status   Ctrl-C stops')
     out.file.flush()  # whoever reads a pipe waits for the key

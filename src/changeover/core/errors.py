@@ -5,6 +5,7 @@ ChangeoverError              500  not retryable
 ├── StoreError               503  the database cannot be used; retryable
 ├── RequestError             400  the caller can fix it
 │   ├── AuthenticationError  401  no key, or not a key of this installation
+│   ├── ContextOverflow      400  longer than a model takes; names both numbers
 │   ├── PermissionError_     403  the key may not do this
 │   └── UnknownTaskError     404  lists the known tasks
 ├── UnknownModelError         --  no card of that name; names the nearest
@@ -78,6 +79,25 @@ class PermissionError_(RequestError):
 
     status = 403
     code = "permission_denied"
+
+
+class ContextOverflow(RequestError):
+    """Prompt and answer together are longer than the model takes.
+
+    `prompt_tokens` is what the request has and `context_tokens` what the model takes; None where the engine did not say.
+    """
+
+    code = "context_length_exceeded"
+    source = "model"
+
+    def __init__(self, name: str, *, prompt_tokens: int | None, context_tokens: int | None) -> None:
+        has = "an unknown number of" if prompt_tokens is None else f"`{prompt_tokens}`"
+        takes = "fewer, together with its answer" if context_tokens is None else f"`{context_tokens}` with its answer"
+        super().__init__(
+            f"The request has {has} tokens and `{name}` takes {takes}. Shorten the messages, or ask for a shorter answer."
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
 
 
 class UnknownTaskError(RequestError):

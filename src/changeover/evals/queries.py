@@ -97,6 +97,8 @@ class ComparedSample:
 Chunk = TypeVar("Chunk", str, int)
 MOST_IN = 500
 """Values in one `IN`: databases limit their number."""
+FINISH_REASON = 20
+"""Characters that are kept of one."""
 
 _ANSWER_FIELDS = [each.name for each in fields(StoredAnswer)]
 _COMPARISON_FIELDS = [each.name for each in fields(Comparison)]
@@ -249,7 +251,10 @@ def batched(values: Iterable[Chunk]) -> Iterator[list[Chunk]]:
 def _values(row: StoredAnswer | ComparedSample) -> dict[str, Any]:
     """A row's columns; a new answer has no id yet."""
     names = _ANSWER_FIELDS[1:] if isinstance(row, StoredAnswer) else _SAMPLE_FIELDS
-    return {name: getattr(row, name) for name in names}
+    values = {name: getattr(row, name) for name in names}
+    if isinstance(row, StoredAnswer) and row.finish_reason is not None:
+        values["finish_reason"] = row.finish_reason[:FINISH_REASON]  # an engine may say anything there
+    return values
 
 
 def _answer(row: Row[Any]) -> StoredAnswer:

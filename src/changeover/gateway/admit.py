@@ -1,11 +1,22 @@
-"""Stage 3: how much at once."""
+"""Stage 3: how much at once, of everybody, and of each key."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from typing import Any
 
 from changeover.core.errors import CapacityError
+from changeover.gateway.endpoints import Endpoint
+from changeover.gateway.keys import Key
+from changeover.gateway.leases import Wanted
+from changeover.gateway.resolve import Call
+
+BYTES_PER_TOKEN = 3
+"""Fewer than in most texts (four in English, three in Chinese and Japanese): a reservation is rather too large."""
+TEMPLATE_TOKENS = 32
+"""What chat templates add."""
+UNBOUNDED_ANSWER_TOKENS = 4096
+"""Reserved for an answer that nobody bounds."""
 
 
 class Admission:
@@ -14,18 +25,68 @@ class Admission:
     def __init__(self, most: int) -> None:
         self.most = most
         self.in_flight = 0
+        self._held: dict[str, int] = {}
 
-    @contextmanager
-    def admit(self) -> Generator[None]:
-        """Hold a place for the length of the block.
+    def enter(self, key: str) -> None:
+        """Take a place; `leave` gives it back.
+
+        While less than half of all places are taken anybody may have any number. Then each key gets no more than its
+        even share, so that one caller's flood does not keep the others out.
 
         Raises:
-            CapacityError: All places are taken.
+            CapacityError: All places are taken, or all that this key may have now.
         """
+        held = self._held.get(key, 0)
         if self.in_flight >= self.most:
             raise CapacityError(f"{self.in_flight} requests are being answered already. Try again in a second.")
+        if 2 * self.in_flight >= self.most and held:
+            share = max(self.most // len(self._held), 1)
+            if held >= share and len(self._held) > 1:
+                raise CapacityError(
+                    f"This key has {held} of {self.in_flight} requests that are being answered, its share while "
+                    f"{len(self._held)} keys call at once. Try again in a second."
+                )
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+        self._held[key] = held + 1
+
+    def leave(self, key: str) -> None:
+        self.in_flight -= 1
+        held = self._held[key] - 1
+        if held:
+            self._held[key] = held
+        else:
+            del self._held[key]
+
+
+def wanted(call: Call, body_bytes: int, microusd_per_token: tuple[float, float] | None) -> Wanted:
+    """Upper bounds of what a request will use: what is not used is given back when it is settled.
+
+    Args:
+        call: The request.
+        body_bytes: Length of its body.
+        microusd_per_token: Price of a prompt token and of an answer's, None: no known price.
+    """
+    prompt = body_bytes // BYTES_PER_TOKEN + TEMPLATE_TOKENS
+    answer = _most_answer_tokens(call.endpoint, call.body, call.live.task.declared.max_output_tokens)
+    cost = 0
+    if microusd_per_token is not None:
+        cost = round(prompt * microusd_per_token[0] + answer * microusd_per_token[1])
+    return _within_limits(call.key, prompt + answer, cost)
+
+
+def _most_answer_tokens(endpoint: Endpoint, body: Mapping[str, Any], bound: int | None) -> int:
+    for name in endpoint.max_tokens:
+        given = body.get(name)
+        if isinstance(given, int) and given > 0:
+            return given if bound is None else min(given, bound)
+    return (bound or UNBOUNDED_ANSWER_TOKENS) if endpoint.max_tokens else 0
+
+
+def _within_limits(key: Key, tokens: int, microusd: int) -> Wanted:
+    """A bound that is larger than a limit itself would never be admitted; the limit's own amount is asked for then."""
+    for limit in (*key.limits, *key.team_limits):
+        if limit.unit == "tokens":
+            tokens = min(tokens, limit.amount)
+        elif limit.unit == "usd":
+            microusd = min(microusd, limit.amount)
+    return Wanted(tokens=tokens, microusd=microusd)

@@ -26,6 +26,8 @@ def position(task: str, salt: str, sticky: str) -> float:
 
 def order(route: Route, chosen: Side) -> tuple[tuple[Side, str], ...]:
     """Whom to ask, in turn: the chosen side, the other one, then the former incumbent. Each variant once."""
+    if route.candidate is None and route.former is None:
+        return (("incumbent", route.incumbent),)
     named: dict[Side, str | None] = {
         "incumbent": route.incumbent,
         "candidate": route.candidate,

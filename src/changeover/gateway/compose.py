@@ -3,31 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from changeover.gateway.contract import prepare
+from changeover.gateway.endpoints import EMBEDDINGS, Endpoint
+from changeover.serving.profiles import Profile
 from changeover.serving.variants import Variant
 
+_encode = msgspec.json.Encoder().encode
 
-def compose(body: Mapping[str, Any], variant: Variant, *, model: str, stream: bool) -> bytes:
+
+def compose(
+    body: Mapping[str, Any],
+    endpoint: Endpoint,
+    variant: Variant,
+    profile: Profile,
+    *,
+    model: str,
+    stream: bool,
+    most_tokens: int | None = None,
+) -> bytes:
     """The body for one variant.
 
-    The caller's own parameters win over the variant's; a system message of the caller's follows the task's prompt in
-    the same message, because many chat templates take only one. A stream is always asked for its usage, so that every
-    request is counted.
+    The caller's own parameters win over the variant's. A stream is always asked for its usage, so that every request is
+    counted.
+
+    Args:
+        body: As the caller sent it.
+        endpoint: Where it was sent.
+        variant: Who is asked: its prompt and parameters are put in.
+        profile: How its model and engine speak.
+        model: What the engine calls the model.
+        stream: Whether the answer shall be a stream.
+        most_tokens: Bound of the answer; a larger one of the caller's is lowered.
     """
-    sent: dict[str, Any] = {**variant.bundle.parameters, **body, "model": model}
+    sent: dict[str, Any] = {**_parameters(variant, endpoint), **body}
+    sent["model"] = model
     if variant.bundle.prompt:
-        sent["messages"] = _with_prompt(sent["messages"], variant.bundle.prompt)
-    if stream:
+        endpoint.with_prompt(sent, variant.bundle.prompt)
+    if most_tokens is not None:
+        _bound(sent, endpoint, most_tokens)
+    if stream and endpoint.usage_option:
         options = sent.get("stream_options")
         sent["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-    return msgspec.json.encode(sent)
+    elif not stream:
+        sent.pop("stream_options", None)
+        if sent.get("stream"):
+            sent["stream"] = False
+    return _encode(prepare(profile, endpoint.name, sent))
 
 
-def _with_prompt(messages: list[dict[str, Any]], prompt: str) -> list[dict[str, Any]]:
-    first = messages[0]
-    if first["role"] == "system" and isinstance(first.get("content"), str):
-        return [{**first, "content": f"{prompt}\n\n{first['content']}"}, *messages[1:]]
-    return [{"role": "system", "content": prompt}, *messages]
+def _parameters(variant: Variant, endpoint: Endpoint) -> Mapping[str, Any]:
+    parameters = variant.bundle.parameters
+    if not parameters or endpoint is EMBEDDINGS:
+        return {}
+    if "max_tokens" in parameters and endpoint.max_tokens[0] != "max_tokens":
+        renamed = {key: value for key, value in parameters.items() if key != "max_tokens"}
+        return {**renamed, endpoint.max_tokens[0]: parameters["max_tokens"]}
+    return parameters
+
+
+def _bound(sent: dict[str, Any], endpoint: Endpoint, most: int) -> None:
+    named = [name for name in endpoint.max_tokens if isinstance(sent.get(name), int)]
+    for name in named:
+        sent[name] = min(cast("int", sent[name]), most)
+    if not named and endpoint.max_tokens:
+        sent[endpoint.max_tokens[0]] = most

@@ -1,175 +1,237 @@
-"""The door: an ASGI application whose order of stages is written once, in `Door._answer`."""
+"""The door: the order of a request's stages is written once, in `Door._answer`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from changeover.core.clock import Clock
-from changeover.core.errors import ChangeoverError, RequestError, UpstreamError
+from changeover.core.errors import ChangeoverError, UpstreamError
 from changeover.core.ids import new_id
-from changeover.core.settings import GatewaySettings
-from changeover.gateway.admit import Admission
-from changeover.gateway.authenticate import authenticate
+from changeover.core.settings import GatewaySettings, Price
+from changeover.gateway.admit import Admission, wanted
+from changeover.gateway.allowances import Allowances
+from changeover.gateway.authenticate import allow, authenticate
+from changeover.gateway.breaker import Breakers
 from changeover.gateway.choose import choose, order
-from changeover.gateway.dispatch import Fleet, Limits, Opened, Trail, dispatch
+from changeover.gateway.dispatch import Fleet, Limits, Opened, dispatch, too_late
+from changeover.gateway.endpoints import Endpoint
 from changeover.gateway.envelope import refuse
-from changeover.gateway.http import ClientGone, Headers, Receive, Scope, Send, header, read_body, send_json
+from changeover.gateway.forbidden import refuse_forbidden
+from changeover.gateway.http import ClientGone, Head, Headers, Reply
 from changeover.gateway.keys import Key, Keyring
-from changeover.gateway.record import Draft, Recorder
-from changeover.gateway.relay import Delivery, break_off, relay
-from changeover.gateway.resolve import Call, pinned_variant, resolve
+from changeover.gateway.pages import Pages
+from changeover.gateway.record import Recorder
+from changeover.gateway.relay import break_off, relay
+from changeover.gateway.resolve import Call, read_fields, resolve, task_and_pin
+from changeover.gateway.routes import WrongMethod, find_route
 from changeover.gateway.snapshot import Snapshot, Snapshots
+from changeover.gateway.traces import Traces
+from changeover.gateway.visit import Visit
+from changeover.gateway.watch import Watch
 from changeover.serving.variants import Variant
-from changeover.tasks.exchanges import Exchange
 from changeover.tasks.routes import Side
 
 log = logging.getLogger(__name__)
 
+GRACE_S = 0.3
 
-@dataclass
-class Visit:
-    """One request on its way through the stages: what the record is made from, whatever the end."""
 
-    id: str
-    started_at: datetime
-    started: float
-    call: Call | None = None
-    body: bytes = b""
-    opened: Opened | None = None
-    trail: Trail = field(default_factory=Trail)
-    delivery: Delivery = field(default_factory=Delivery)
-    status: int = 200
-    error: ChangeoverError | None = None
-    abandoned: bool = False
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the door is made of; `app` puts it together."""
+
+    settings: GatewaySettings
+    prices: Mapping[str, Price]
+    snapshots: Snapshots
+    keyring: Keyring
+    allowances: Allowances
+    fleet: Fleet
+    breakers: Breakers
+    admission: Admission
+    recorder: Recorder
+    traces: Traces
+    pages: Pages
+    clock: Clock
 
 
 class Door:
     """Answers every request of every application."""
 
-    def __init__(
-        self,
-        *,
-        settings: GatewaySettings,
-        snapshots: Snapshots,
-        keyring: Keyring,
-        fleet: Fleet,
-        recorder: Recorder,
-        clock: Clock,
-    ) -> None:
-        self._settings = settings
-        self._snapshots = snapshots
-        self._keyring = keyring
-        self._fleet = fleet
-        self._recorder = recorder
-        self._clock = clock
-        self.admission = Admission(settings.max_in_flight)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._clock = parts.clock
+        self._admission = parts.admission
+        self._watch = Watch()
+        self._limits = Limits(ready_wait_s=parts.settings.ready_wait_s, clock=parts.clock, breakers=parts.breakers)
+        self._names: dict[tuple[int, str], Headers] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Route by path and method; nothing else of the address is looked at."""
-        visit = Visit(id=new_id("req"), started_at=self._clock.now(), started=self._clock.monotonic())
-        path, method = scope["path"], scope["method"]
+    def begin(self, head: Head) -> Visit:
+        """Take a request as soon as its head is here: route it by path and method, and find out who calls."""
+        visit = Visit(new_id("req"), head, self._clock.now(), self._clock.monotonic())
         try:
-            if path == "/healthz" and method in ("GET", "HEAD"):
-                await self._health(send)
-            elif path == "/v1/models" and method == "GET":
-                await self._models(scope, send, visit)
-            elif path == "/v1/chat/completions" and method == "POST":
-                await self._chat(scope, receive, send, visit)
-            else:
-                raise _no_such_route(path, method)
+            route = find_route(head.path, head.method)
+            if route.roles or head.header(b"authorization") is not None:
+                visit.key = authenticate(head.headers, self._parts.keyring, visit.started_at)
+                if route.roles:
+                    allow(visit.key, route.roles)
+            visit.route = route
         except ChangeoverError as error:
-            await refuse(send, error, visit.id, _id_header(visit))
+            visit.error = error
+        return visit
 
-    async def _health(self, send: Send) -> None:
-        # The state of the store is shown and is no reason to fail: answers go on from the last snapshot.
-        await send_json(
-            send,
-            200,
-            {
-                "status": "ok",
-                "route_revision": self._snapshots.current.revision,
-                "store_stale": self._snapshots.stale,
-                "records_waiting": self._recorder.waiting,
-                "records_without_content": self._recorder.dropped_content,
-                "records_lost": self._recorder.lost,
-            },
-        )
+    def abandoned(self, visit: Visit) -> None:
+        """Forget a request that never became whole."""
+        visit.left = True
 
-    async def _models(self, scope: Scope, send: Send, visit: Visit) -> None:
-        authenticate(header(scope, b"authorization"), self._keyring)
-        tasks = self._snapshots.current.tasks
-        models = [
-            {"id": name, "object": "model", "created": int(live.route.created_at.timestamp()), "owned_by": "changeover"}
-            for name, live in sorted(tasks.items())
-        ]
-        await send_json(send, 200, {"object": "list", "data": models}, _id_header(visit))
-
-    async def _chat(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+    async def answer(self, visit: Visit, body: bytes, reply: Reply) -> None:
+        """Answer a request that is here whole; whatever happens, the reply is used or the caller is gone."""
+        route = visit.route
         try:
-            with _in_our_words(visit):
-                await self._answer(scope, receive, send, visit)
+            if route is None:
+                raise visit.error or ChangeoverError("The request was refused.")
+            if route.endpoint is None:
+                self._parts.pages.answer(route.page, visit.head.path, reply, visit.key, _id_header(visit))
+            else:
+                await self._call(visit, body, reply, route.endpoint)
         except ClientGone:
-            visit.abandoned = True
+            pass
+        except ChangeoverError as error:
+            self._parts.pages.refused(error)
+            more = [(b"allow", ", ".join(error.allowed).encode())] if isinstance(error, WrongMethod) else []
+            refuse(reply, error, visit.id, [*more, *_id_header(visit)])
+
+    async def _call(self, visit: Visit, body: bytes, reply: Reply, endpoint: Endpoint) -> None:
+        self._watch.begin(visit)
+        try:
+            await self._answer(visit, body, reply, endpoint)
+        except ClientGone:
+            raise
         except ChangeoverError as error:
             visit.error, visit.status = error, error.status
             if not visit.delivery.started:
                 raise
-            await break_off(send, error, visit.id, visit.delivery)
+            break_off(reply, error, visit.id, endpoint, visit.delivery)
+        except asyncio.CancelledError:
+            if visit.left:
+                raise ClientGone from None
+            if not visit.late or visit.task is None:
+                raise
+            visit.task.uncancel()
+            self._end_late(visit, reply, endpoint)
+        except Exception as exc:  # the edge of one request: it must not end as a cut connection
+            log.exception("request %s", visit.id)
+            visit.error = ChangeoverError(f"The gateway itself failed. Its log says why, under `{visit.id}`.")
+            visit.status = visit.error.status
+            if not visit.delivery.started:
+                raise visit.error from exc
+            break_off(reply, visit.error, visit.id, endpoint, visit.delivery)
         finally:
-            self._record(visit)
+            self._watch.end(visit)
+            self._write_down(visit)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
-        """Authenticate → resolve → admit → choose → dispatch → relay; `_chat` records, whatever the end."""
-        key = authenticate(header(scope, b"authorization"), self._keyring)
-        visit.body = await read_body(scope, receive, int(self._settings.max_body_mib * (1 << 20)))
-        snapshot = self._snapshots.current
-        visit.call = call = await self._resolve(visit, key, snapshot)
-        limits = Limits(ready_wait_s=self._settings.ready_wait_s, clock=self._clock)
-        with self.admission.admit():
-            async with (
-                _while_caller_stays(receive, visit),
-                _within(call.live.task.declared.timeout_s),
-                dispatch(call, _turns(call), self._fleet, visit.trail, limits) as opened,
-            ):
-                visit.opened = opened
-                await relay(call, opened, send, _headers(visit, call, opened), visit.delivery, self._clock)
+    def _end_late(self, visit: Visit, reply: Reply, endpoint: Endpoint) -> None:
+        """Say that the task's time is over, in whichever way is left."""
+        assert visit.call is not None, "only a call has a deadline"
+        error = visit.error = too_late(visit.call)
+        visit.status = error.status
+        if not visit.delivery.started:
+            raise error
+        break_off(reply, error, visit.id, endpoint, visit.delivery)
 
-    async def _resolve(self, visit: Visit, key: Key, snapshot: Snapshot) -> Call:
-        pinned = pinned_variant(visit.body) if key.role == "operator" else None
-        if pinned is not None:
-            # A variant that no route names is read from the store once; a thread, so that nobody else waits.
-            await asyncio.to_thread(self._snapshots.remember, pinned)
-        return resolve(visit.id, visit.body, key, snapshot, self._snapshots.remembered)
+    async def _answer(self, visit: Visit, body: bytes, reply: Reply, endpoint: Endpoint) -> None:
+        """(Authenticated) → resolve → admit → choose → dispatch → relay; `_write_down` records, whatever the end."""
+        parts, key = self._parts, visit.key
+        assert key is not None, "no route to a model is open to anybody"
+        visit.body = body
+        visit.call = call = await self._resolve(visit, endpoint, key, parts.snapshots.current)
+        # `dispatch` keeps the deadline itself; this one is for an answer that has begun.
+        visit.deadline = asyncio.get_running_loop().time() + call.live.task.declared.timeout_s + GRACE_S
+        self._admission.enter(key.id)
+        try:
+            if key.limits or key.team_limits:
+                await self._reserve(visit, call)
+            trace = parts.traces.begin(visit.id, visit.head.header(b"traceparent"))
+            headers: tuple[tuple[str, str], ...] = ()
+            if trace is not None:
+                visit.trace, headers = trace.id, (("traceparent", trace.header().decode()),)
+            visit.opened = opened = await dispatch(call, _turns(call), parts.fleet, visit.trail, self._limits, headers)
+            try:
+                await relay(call, opened, reply, self._headers(visit, call, opened), visit.delivery, self._clock)
+            finally:
+                opened.close()
+        except UpstreamError:
+            if visit.opened is not None:
+                self._note_broken(visit.opened)
+            raise
+        finally:
+            self._admission.leave(key.id)
 
-    def _record(self, visit: Visit) -> None:
+    async def _resolve(self, visit: Visit, endpoint: Endpoint, key: Key, snapshot: Snapshot) -> Call:
+        fields = read_fields(visit.body)
+        refuse_forbidden(fields)
+        if key.role == "operator":
+            _, pinned = task_and_pin(fields)
+            if pinned is not None:
+                # A variant that no route names is read from the store once; a thread, so that nobody else waits.
+                await asyncio.to_thread(self._parts.snapshots.remember, pinned)
+        return resolve(visit.id, endpoint, fields, key, snapshot, self._parts.snapshots.remembered)
+
+    async def _reserve(self, visit: Visit, call: Call) -> None:
+        key = call.key
+        if call.internal:
+            return
+        most = wanted(call, len(visit.body), self._price(call))
+        visit.reservation = self._parts.allowances.reserve_now(key, most) or await self._parts.allowances.reserve(
+            key, most
+        )
+
+    def _price(self, call: Call) -> tuple[float, float] | None:
+        """The dearest of those who may answer, in millionths of a dollar a token: which is the price by the million."""
+        prices = self._parts.prices
+        if not prices:
+            return None
+        known = [prices[each.deployment] for each in call.live.variants.values() if each.deployment in prices]
+        return max(
+            ((price.usd_per_million_prompt_tokens, price.usd_per_million_completion_tokens) for price in known),
+            key=sum,
+            default=None,
+        )
+
+    def _note_broken(self, opened: Opened) -> None:
+        upstream = self._parts.fleet.upstream(opened.variant.deployment)
+        if upstream is not None:
+            self._parts.breakers.failed(upstream)
+
+    def _headers(self, visit: Visit, call: Call, opened: Opened) -> Headers:
+        """Who answered, for whoever wants to know."""
+        name = (call.live.route.revision, opened.variant.id)
+        fixed = self._names.get(name)
+        if fixed is None:
+            if len(self._names) > 1000:
+                self._names.clear()
+            fixed = self._names[name] = [
+                (b"x-changeover-route", str(call.live.route.revision).encode()),
+                (b"x-changeover-deployment", opened.variant.deployment.encode()),
+                (b"x-changeover-bundle", opened.variant.bundle.digest[:12].encode()),
+            ]
+        return [(b"x-changeover-request-id", visit.id.encode()), *fixed]
+
+    def _write_down(self, visit: Visit) -> None:
         call = visit.call
         if call is None:
             return
-        keeps_content = call.live.task.declared.record == "full" and call.key.role == "application"
-        self._recorder.record(
-            Draft(
-                exchange=_exchange(visit, call, self._clock),
-                request=visit.body if keeps_content else None,
-                response=tuple(visit.delivery.kept) if keeps_content and visit.delivery.kept else None,
-            )
-        )
-
-
-@contextmanager
-def _in_our_words(visit: Visit) -> Generator[None]:
-    """Turn a bug of ours into an error that a caller can report; the log has the rest."""
-    try:
-        yield
-    except (ChangeoverError, ClientGone):
-        raise
-    except Exception as exc:  # the edge of one request: it must not end as a cut connection
-        log.exception("request %s", visit.id)
-        raise ChangeoverError(f"The gateway itself failed. Its log says why, under `{visit.id}`.") from exc
+        visit.count_the_rest()
+        microusd = visit.microusd(self._parts.prices)
+        if visit.reservation is not None:
+            self._parts.allowances.settle(visit.reservation, visit.used(microusd))
+        share = call.live.task.declared.record_share
+        draft = visit.draft(self._clock, microusd, share >= 1 or random.random() < share)
+        if draft is not None:
+            self._parts.recorder.record(draft)
 
 
 def _turns(call: Call) -> tuple[tuple[Side | None, Variant], ...]:
@@ -180,85 +242,5 @@ def _turns(call: Call) -> tuple[tuple[Side | None, Variant], ...]:
     return tuple((side, variants[id]) for side, id in order(route, choose(route, call.sticky)))
 
 
-@asynccontextmanager
-async def _while_caller_stays(receive: Receive, visit: Visit) -> AsyncGenerator[None]:
-    """Stop the work of the block, and with it the engine's, as soon as the caller leaves."""
-    work = asyncio.current_task()
-    assert work is not None
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        if not visit.delivery.ended:
-            visit.abandoned = True
-            work.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not visit.abandoned:
-            raise
-        work.uncancel()
-        raise ClientGone from None
-    finally:
-        watcher.cancel()
-
-
-@asynccontextmanager
-async def _within(seconds: float) -> AsyncGenerator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as exc:
-        error = UpstreamError(f"The model did not finish within the task's {seconds:g} s.")
-        error.status = 504
-        raise error from exc
-
-
-def _headers(visit: Visit, call: Call, opened: Opened) -> Headers:
-    """Who answered, for whoever wants to know."""
-    return [
-        *_id_header(visit),
-        (b"x-changeover-route", str(call.live.route.revision).encode()),
-        (b"x-changeover-deployment", opened.variant.deployment.encode()),
-        (b"x-changeover-bundle", opened.variant.bundle.digest[:12].encode()),
-    ]
-
-
 def _id_header(visit: Visit) -> Headers:
     return [(b"x-changeover-request-id", visit.id.encode())]
-
-
-def _exchange(visit: Visit, call: Call, clock: Clock) -> Exchange:
-    opened, delivery, error = visit.opened, visit.delivery, visit.error
-    first = None if delivery.first_at is None else 1000 * (delivery.first_at - visit.started)
-    return Exchange(
-        id=visit.id,
-        task=call.live.task.name,
-        revision=call.live.route.revision,
-        variant=None if opened is None else opened.variant.id,
-        deployment=None if opened is None else opened.variant.deployment,
-        side=None if opened is None else opened.side,
-        key=call.key.id,
-        internal=call.key.role == "operator" and call.pinned is not None,
-        stream=call.stream,
-        status=visit.status,
-        error=None if error is None else error.code,
-        error_source=None if error is None else error.source,
-        truncated=delivery.truncated,
-        abandoned=visit.abandoned,
-        attempts=visit.trail.attempts,
-        failed_variants=tuple(visit.trail.failed),
-        started_at=visit.started_at,
-        duration_ms=1000 * (clock.monotonic() - visit.started),
-        first_chunk_ms=first,
-        prompt_tokens=delivery.prompt_tokens,
-        completion_tokens=delivery.completion_tokens,
-    )
-
-
-def _no_such_route(path: str, method: str) -> RequestError:
-    error = RequestError(f"No route `{method} {path}`. This gateway answers /v1/chat/completions and /v1/models.")
-    error.status, error.code = 404, "no_such_route"
-    return error

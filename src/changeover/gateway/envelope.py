@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
+
 from changeover.core.errors import CapacityError, ChangeoverError
-from changeover.gateway.http import Headers, Send, send_json
+from changeover.gateway.http import Headers, Reply, send_json
 
 _TYPES = {
     401: "authentication_error",
@@ -18,9 +20,10 @@ _TYPES = {
 
 
 def envelope(error: ChangeoverError, request_id: str) -> dict[str, Any]:
-    """The body of an error answer. `source` is `gateway` or `model`."""
+    """The body of an error answer. `source` is `gateway` or `model`; the outer `type` is for Anthropic's clients."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     return {
+        "type": "error",
         "error": {
             "message": error.message,
             "type": kind,
@@ -28,15 +31,32 @@ def envelope(error: ChangeoverError, request_id: str) -> dict[str, Any]:
             "param": None,
             "source": error.source,
             "request_id": request_id,
-        }
+        },
     }
 
 
-async def refuse(send: Send, error: ChangeoverError, request_id: str, headers: Headers) -> None:
+def error_event(error: ChangeoverError, request_id: str, endpoint: str) -> bytes:
+    """The last event of a stream that broke off, as the clients of an endpoint look for it."""
+    body = envelope(error, request_id)
+    if endpoint == "responses":
+        inner = body["error"]
+        body = {
+            "type": "error",
+            "sequence_number": 0,
+            **{key: inner[key] for key in ("code", "message", "param")},
+            **body,
+        }
+    elif endpoint != "messages":
+        del body["type"]  # OpenAI's clients know a broken chat by an event that is an error and nothing else
+    named = b"event: error\n" if endpoint in ("responses", "messages") else b""
+    return named + b"data: " + msgspec.json.encode(body) + b"\n\n"
+
+
+def refuse(reply: Reply, error: ChangeoverError, request_id: str, headers: Headers) -> None:
     """Answer with an error."""
-    extra: Headers = []
+    extra: list[tuple[bytes, bytes]] = []
     if isinstance(error, CapacityError):
-        extra.append((b"retry-after", str(math.ceil(error.retry_after_s)).encode()))
+        extra.append((b"retry-after", str(max(math.ceil(error.retry_after_s), 1)).encode()))
     if error.status == 401:
         extra.append((b"www-authenticate", b"Bearer"))
-    await send_json(send, error.status, envelope(error, request_id), [*extra, *headers])
+    send_json(reply, error.status, envelope(error, request_id), [*extra, *headers])

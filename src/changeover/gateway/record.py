@@ -1,7 +1,7 @@
 """Stage 7: write down what happened, off the request's path.
 
-Under pressure content goes first, then nothing else: the few numbers of a request are small and are kept. A store that
-is gone is tried again; meanwhile rows wait in memory up to a bound, and what does not fit is counted.
+Under pressure content goes first, then rows; what was used is counted in any case. A store that is gone is tried again;
+meanwhile rows wait in memory up to a bound, and what does not fit is counted.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from itertools import islice
+from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
-from changeover.core.errors import StoreError, UpstreamError
-from changeover.gateway.sse import events, payload
+from changeover.core.errors import StoreError
+from changeover.gateway.redact import Redactor
+from changeover.gateway.sse import message_in
+from changeover.gateway.usage import Usage
 from changeover.store.engine import Store
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import add_exchanges
@@ -29,15 +33,26 @@ MOST_WAITING = 200_000
 BATCH = 500
 FLUSH_S = 0.1
 RETRY_S = 1.0
+LOUD_S = 30.0
+"""Between two lines of the log about a store that is gone."""
 
 
-@dataclass(frozen=True)
-class Draft:
+class Sink(Protocol):
+    """Whoever else wants to know of requests: metrics, traces."""
+
+    def take(self, batch: Sequence[Exchange]) -> None:
+        """Take what ended since the last time. Called in a thread; must not fail and not take long."""
+        ...
+
+
+class Draft(msgspec.Struct, frozen=True):
     """An exchange whose content is still raw bytes: turning them into text is the writer's work."""
 
     exchange: Exchange
     request: bytes | None
     response: tuple[bytes, ...] | None
+    keeps_row: bool = True
+    """False: it is counted, and leaves nothing behind."""
 
     @property
     def content_bytes(self) -> int:
@@ -47,15 +62,22 @@ class Draft:
 class Recorder:
     """A bounded queue and the task that empties it into the store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, usage: Usage, sinks: Sequence[Sink] = ()) -> None:
         self._store = store
+        self._usage = usage
+        self._sinks = sinks
         self._waiting: deque[Draft] = deque()
+        self._fresh: list[Exchange] = []
         self._content_bytes = 0
         self._due = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._said_at = -LOUD_S
         self.dropped_content = 0
         """Rows whose content was left out under pressure."""
         self.lost = 0
         """Rows that did not fit at all."""
+        self.failing = False
+        """The store took nothing when last tried."""
 
     @property
     def waiting(self) -> int:
@@ -63,77 +85,104 @@ class Recorder:
         return len(self._waiting)
 
     def record(self, draft: Draft) -> None:
-        """Take an exchange. Never waits, never fails."""
+        """Take an exchange. Never waits, never fails; what was used is counted whatever becomes of the rest."""
+        self._usage.count(draft.exchange)
+        if len(self._fresh) < MOST_WAITING:
+            self._fresh.append(draft.exchange)
+        if not self._due.is_set():
+            self._due.set()
+        if not draft.keeps_row:
+            return
         if len(self._waiting) >= MOST_WAITING:
             self.lost += 1
             return
-        if self._content_bytes + draft.content_bytes > MOST_CONTENT_BYTES:
+        size = draft.content_bytes if draft.request is not None else 0
+        if self._content_bytes + size > MOST_CONTENT_BYTES:
             self.dropped_content += 1
-            draft = Draft(draft.exchange, None, None)
-        self._content_bytes += draft.content_bytes
+            draft = Draft(replace(draft.exchange, content="dropped"), None, None)
+            size = 0
+        self._content_bytes += size
         self._waiting.append(draft)
-        self._due.set()
 
     async def run(self) -> None:
         """Write until cancelled; `flush` afterwards writes the rest."""
         while True:
             await self._due.wait()
-            self._due.clear()
             await asyncio.sleep(FLUSH_S)
+            self._due.clear()
             try:
                 await self.flush()
+                self.failing = False
             except StoreError as exc:
-                log.warning("record: %d exchanges wait: %s", len(self._waiting), exc)
+                self._complain(exc)
                 self._due.set()
                 await asyncio.sleep(RETRY_S)
 
     async def flush(self) -> None:
-        """Write everything that waits.
+        """Write everything that waits, and what was used.
 
         Raises:
             StoreError: The store refused; nothing is lost, the rows go on waiting.
         """
-        while self._waiting:
-            batch = [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]
-            await asyncio.to_thread(self._write, batch)
-            for _ in batch:
-                self._content_bytes -= self._waiting.popleft().content_bytes
+        async with self._writing:
+            fresh, self._fresh = self._fresh, []
+            if fresh and self._sinks:
+                await asyncio.to_thread(self._tell, fresh)
+            while True:
+                batch = list(islice(self._waiting, BATCH))
+                await asyncio.to_thread(self._write, batch)
+                for _ in batch:
+                    self._content_bytes -= self._waiting.popleft().content_bytes
+                if not self._waiting:
+                    return
+
+    def _tell(self, fresh: Sequence[Exchange]) -> None:
+        for sink in self._sinks:
+            try:
+                sink.take(fresh)
+            except Exception:  # somebody who only looks must not stop the record
+                log.exception("record: a sink failed")
 
     def _write(self, batch: list[Draft]) -> None:
         finished = [_finish(draft) for draft in batch]
-        with self._store.write() as connection:
+        with self._store.append() as connection:
             add_exchanges(connection, finished)
+            written = self._usage.write(connection)
+        self._usage.written(written)
+
+    def _complain(self, exc: StoreError) -> None:
+        now = asyncio.get_running_loop().time()
+        self.failing = True
+        if now - self._said_at >= LOUD_S:
+            self._said_at = now
+            log.warning("record: %d exchanges wait: %s", len(self._waiting), exc)
 
 
 def _finish(draft: Draft) -> Exchange:
+    exchange = draft.exchange
     if draft.request is None:
-        return draft.exchange
-    response = None if draft.response is None else _message(b"".join(draft.response), stream=draft.exchange.stream)
-    return replace(draft.exchange, request=draft.request.decode("utf-8", "replace"), response=response)
+        return exchange
+    response = None if draft.response is None else _message(b"".join(draft.response), exchange)
+    if exchange.content == "redacted":
+        redactor = Redactor()
+        masked = None if response is None else redactor.json_bytes(response.encode())
+        return replace(exchange, request=redactor.json_bytes(draft.request), response=masked)
+    return replace(exchange, request=draft.request.decode("utf-8", "replace"), response=response)
 
 
-def _message(raw: bytes, *, stream: bool) -> str | None:
+def _message(raw: bytes, exchange: Exchange) -> str | None:
     """The assistant's message as JSON text, put together from a stream's deltas; None where there is none.
 
     Engines answer in odd shapes sometimes. That is theirs to mend, and no reason to lose the rest of the record.
     """
     try:
-        if stream:
-            return msgspec.json.encode({"role": "assistant", "content": "".join(_pieces(raw))}).decode()
-        return bytes(msgspec.json.decode(raw, type=_Whole).choices[0].message).decode("utf-8", "replace")
-    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError, UpstreamError):
+        if exchange.stream:
+            return msgspec.json.encode(message_in(raw)).decode()
+        if exchange.endpoint == "chat":
+            return bytes(msgspec.json.decode(raw, type=_Whole).choices[0].message).decode("utf-8", "replace")
+        return raw.decode("utf-8", "replace")
+    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError):
         return None
-
-
-def _pieces(raw: bytes) -> Iterator[str]:
-    for event in events(raw):
-        try:
-            fields = payload(event)
-        except UpstreamError:
-            return  # the stream broke off here; what came before stands
-        if fields is not None:
-            for choice in msgspec.convert(fields, _Event).choices[:1]:
-                yield choice.delta.content or ""
 
 
 class _Choice(msgspec.Struct):
@@ -142,15 +191,3 @@ class _Choice(msgspec.Struct):
 
 class _Whole(msgspec.Struct):
     choices: list[_Choice]
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-
-
-class _Step(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
-
-
-class _Event(msgspec.Struct):
-    choices: list[_Step] = msgspec.field(default_factory=list[_Step])

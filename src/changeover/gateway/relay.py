@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, cast
+import asyncio
+from typing import Any
 
 import msgspec
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
-from changeover.gateway.dispatch import Opened
-from changeover.gateway.envelope import envelope
-from changeover.gateway.http import EVENTS_TYPE, JSON_TYPE, Headers, Send, send_whole
+from changeover.gateway.contract.usage import estimated_usage
+from changeover.gateway.endpoints import Endpoint
+from changeover.gateway.envelope import error_event
+from changeover.gateway.http import EVENTS_TYPE, JSON_TYPE, Headers, Reply
+from changeover.gateway.open import Opened
 from changeover.gateway.resolve import Call
-from changeover.gateway.sse import DONE, events, payload
+from changeover.gateway.sse import events, looks_whole, payload, words_in
 
 MOST_KEPT_BYTES = 1 << 20
-"""Of a stream's content, for the record."""
+"""Of a stream's content, for the record and for counting what the engine did not count."""
+_NO_CACHE = (b"cache-control", b"no-cache")
+_encode = msgspec.json.Encoder().encode
 
 
-@dataclass
-class Delivery:
+class Delivery(msgspec.Struct):
     """How the answer went out; filled as it goes, so that a broken one is recorded too."""
 
     started: bool = False
@@ -30,97 +33,170 @@ class Delivery:
     first_at: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    estimated: bool = False
+    """The tokens are ours, because the engine gave none."""
     truncated: bool = False
-    kept: list[bytes] = field(default_factory=list[bytes])
-    """Raw events or body, for the record."""
+    kept: list[bytes] = msgspec.field(default_factory=list[bytes])
+    """Raw events or body."""
     kept_bytes: int = 0
 
 
-async def relay(call: Call, opened: Opened, send: Send, headers: Headers, delivery: Delivery, clock: Clock) -> None:
+async def relay(call: Call, opened: Opened, reply: Reply, headers: Headers, delivery: Delivery, clock: Clock) -> None:
     """Send what the model says.
 
     Raises:
         UpstreamError: It broke off; where `delivery.started`, the caller of this ends the stream with `break_off`.
     """
     delivery.first_at = clock.monotonic()
-    if opened.rest is None:
-        await _relay_whole(call, opened, send, headers, delivery)
-    else:
-        await _relay_events(call, opened, send, headers, delivery)
-
-
-async def _relay_whole(call: Call, opened: Opened, send: Send, headers: Headers, delivery: Delivery) -> None:
-    fields = cast("dict[str, Any]", msgspec.json.decode(opened.first))
-    _count(fields, delivery)
-    fields["model"] = call.live.task.name
-    body = msgspec.json.encode(fields)
-    _keep(body, call, delivery)
+    if opened.fields is None:
+        await _Stream(call, opened, reply, delivery).run(headers)
+        return
+    counts = opened.counts
+    if counts is not None:
+        delivery.prompt_tokens, delivery.completion_tokens = counts.prompt, counts.completion
+    delivery.estimated = opened.estimated
+    fields = opened.fields
+    fields["model"] = call.name
+    body = _encode(fields)
+    delivery.kept.append(body)
     delivery.started = delivery.ended = True
-    await send_whole(send, 200, body, [JSON_TYPE, *headers])
+    reply.whole(200, [JSON_TYPE, *headers], body)
 
 
-async def _relay_events(call: Call, opened: Opened, send: Send, headers: Headers, delivery: Delivery) -> None:
-    assert opened.rest is not None
-    named, task = b'"model":' + opened.model, b'"model":' + msgspec.json.encode(call.live.task.name)
-    delivery.started = True
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [EVENTS_TYPE, (b"cache-control", b"no-cache"), *headers],
+class _Stream:
+    """One stream on its way from an engine to a caller."""
+
+    __slots__ = ("_call", "_delivery", "_named", "_opened", "_reply", "_task")
+
+    def __init__(self, call: Call, opened: Opened, reply: Reply, delivery: Delivery) -> None:
+        self._call = call
+        self._opened = opened
+        self._reply = reply
+        self._delivery = delivery
+        self._task = b'"model":' + _encode(call.name)
+        # Engines write their name in one of two ways. Inside a JSON string the quotes would be escaped, so replacing
+        # these bytes replaces the field and never content.
+        name = _encode(opened.model)
+        self._named = tuple(form for form in (b'"model":' + name, b'"model": ' + name) if form in opened.first)
+
+    async def run(self, headers: Headers) -> None:
+        opened, delivery = self._opened, self._delivery
+        assert opened.rest is not None
+        delivery.started = True
+        reply = self._reply
+        reply.start([EVENTS_TYPE, _NO_CACHE, *headers])
+        finished = await self._pass_on(opened.first)
+        async for block in opened.rest:
+            finished = await self._pass_on(block) or finished
+            if reply.full:
+                await reply.drain()
+        if not finished:
+            raise UpstreamError("The model's stream ended without its end mark.")
+        delivery.ended = True
+        reply.end()
+
+    async def _pass_on(self, block: bytes) -> bool:
+        """Send one block of whole events; True if the stream's end mark was in it."""
+        ended = self._call.endpoint.ended(block)
+        if self._opened.reader is not None or not self._named:
+            block = self._rewritten(block)
+        else:
+            if ended or b'"usage"' in block or b'"error"' in block or not looks_whole(block):
+                block = self._read_aside(block)
+            for form in self._named:
+                block = block.replace(form, self._task)
+        delivery = self._delivery
+        if delivery.kept_bytes < MOST_KEPT_BYTES:
+            delivery.kept.append(block)
+            delivery.kept_bytes += len(block)
+        if ended:
+            block = await self._last(block)
+        if block:
+            self._reply.write(block)
+        return ended
+
+    def _read_aside(self, block: bytes) -> bytes:
+        """Take the usage from the events that carry it, and drop the event that the caller did not ask for."""
+        passed: list[bytes] = []
+        for event in events(block):
+            fields = payload(event)
+            if fields is None or self._counted(fields):
+                passed.append(event + b"\n\n")
+        return b"".join(passed)
+
+    def _rewritten(self, block: bytes) -> bytes:
+        """Every event in the shape that callers get."""
+        reader, passed = self._opened.reader, list[bytes]()
+        for event in events(block):
+            fields = payload(event)
+            if fields is None:
+                if reader is not None and event in self._call.endpoint.done:
+                    passed += [self._event(said) for said in reader.finish()]
+                passed.append(event + b"\n\n")
+            elif self._counted(fields):
+                if reader is not None:
+                    passed += [self._event(said) for said in reader.feed(fields)]
+                else:
+                    head = event[: event.index(b"data:")]
+                    passed.append(head + self._event(fields))
+        return b"".join(passed)
+
+    def _event(self, fields: dict[str, Any]) -> bytes:
+        for holder in (fields, *(fields.get(name) for name in self._call.endpoint.wrapped)):
+            if isinstance(holder, dict) and "model" in holder:
+                holder["model"] = self._call.name
+        return b"data: " + _encode(fields) + b"\n\n"
+
+    def _counted(self, fields: dict[str, Any]) -> bool:
+        """Take the tokens of an event; False if it holds nothing else and the caller did not ask for it."""
+        counts = self._call.endpoint.usage(fields)
+        if counts is None:
+            return True
+        delivery = self._delivery
+        if counts.prompt is not None:
+            delivery.prompt_tokens = counts.prompt
+        if counts.completion is not None:
+            delivery.completion_tokens = counts.completion
+        return self._call.wants_usage or fields.get("choices") != []
+
+    async def _last(self, block: bytes) -> bytes:
+        """The block with the end mark: once the answer is known to have its shape, and its tokens are counted.
+
+        Raises:
+            UpstreamError: It has not the shape that was asked for.
+        """
+        delivery, expects = self._delivery, self._opened.expects
+        text = None
+        if expects is not None or delivery.completion_tokens is None:
+            text, cut = words_in(b"".join(delivery.kept))
+            if expects is not None and not cut:
+                problem = await asyncio.to_thread(expects.problem, text)
+                if problem is not None:
+                    error = UpstreamError(f"The model did not answer in the shape that was asked for: {problem}.")
+                    error.code = "structured_output_failed"
+                    raise error
+        if delivery.completion_tokens is None and text is not None:
+            return self._with_estimate(block, text)
+        return block
+
+    def _with_estimate(self, block: bytes, text: str) -> bytes:
+        delivery, endpoint = self._delivery, self._call.endpoint
+        usage = estimated_usage(self._call.body, text, endpoint.usage_keys)
+        delivery.prompt_tokens, delivery.completion_tokens = (usage[key] for key in endpoint.usage_keys)
+        delivery.estimated = True
+        if not (self._call.wants_usage and endpoint.usage_option):
+            return block
+        said: dict[str, Any] = {
+            "object": "chat.completion.chunk",
+            "model": self._call.name,
+            "choices": [],
+            "usage": usage,
         }
-    )
-    finished = await _pass_on(opened.first, named, task, call, send, delivery)
-    async for block in opened.rest:
-        finished = await _pass_on(block, named, task, call, send, delivery) or finished
-    if not finished:
-        raise UpstreamError("The model's stream ended without its end mark.")
-    delivery.ended = True
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        place = block.rindex(endpoint.done[0])
+        return block[:place] + b"data: " + _encode(said) + b"\n\n" + block[place:]
 
 
-async def break_off(send: Send, error: ChangeoverError, request_id: str, delivery: Delivery) -> None:
+def break_off(reply: Reply, error: ChangeoverError, request_id: str, endpoint: Endpoint, delivery: Delivery) -> None:
     """End a stream that has begun with an error event: the status is out already and cannot say it."""
     delivery.truncated = delivery.ended = True
-    event = b"data: " + msgspec.json.encode(envelope(error, request_id)) + b"\n\n"
-    await send({"type": "http.response.body", "body": event, "more_body": False})
-
-
-async def _pass_on(block: bytes, named: bytes, task: bytes, call: Call, send: Send, delivery: Delivery) -> bool:
-    """Send one block of whole events; True if the stream's end mark was in it."""
-    if b'"usage"' in block or b'"error"' in block or b"error:" in block:
-        block = _read_aside(block, call, delivery)
-    # Inside a JSON string the quotes would be escaped, so this replaces the field and never content.
-    block = block.replace(named, task)
-    _keep(block, call, delivery)
-    await send({"type": "http.response.body", "body": block, "more_body": True})
-    return DONE in block
-
-
-def _read_aside(block: bytes, call: Call, delivery: Delivery) -> bytes:
-    """Take the usage from the events that carry it, and drop the event that the caller did not ask for."""
-    passed: list[bytes] = []
-    for event in events(block):
-        fields = payload(event)
-        if fields is not None:
-            _count(fields, delivery)
-            if not call.wants_usage and fields.get("choices") == [] and "usage" in fields:
-                continue
-        passed.append(event + b"\n\n")
-    return b"".join(passed)
-
-
-def _count(fields: dict[str, Any], delivery: Delivery) -> None:
-    usage = fields.get("usage")
-    if not isinstance(usage, dict):
-        return
-    counts = cast("dict[str, Any]", usage)
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    delivery.prompt_tokens = prompt if isinstance(prompt, int) else None
-    delivery.completion_tokens = completion if isinstance(completion, int) else None
-
-
-def _keep(part: bytes, call: Call, delivery: Delivery) -> None:
-    if call.live.task.declared.record == "full" and delivery.kept_bytes < MOST_KEPT_BYTES:
-        delivery.kept.append(part)
-        delivery.kept_bytes += len(part)
+    reply.end(error_event(error, request_id, endpoint.name))

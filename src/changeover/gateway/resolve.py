@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
 
 from changeover.core.errors import PermissionError_, RequestError, UnknownTaskError, nearest
+from changeover.gateway.contract.structured import Expectation
+from changeover.gateway.endpoints import Endpoint
 from changeover.gateway.keys import Key
 from changeover.gateway.snapshot import LiveTask, Snapshot
 from changeover.serving.variants import Variant
@@ -16,13 +17,17 @@ from changeover.serving.variants import Variant
 PIN = "@"
 """`task@variant` names one variant of a task: for evaluations, with an operator's key."""
 
+_decode = msgspec.json.Decoder().decode
 
-@dataclass(frozen=True, kw_only=True)
-class Call:
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One request, understood. It keeps the route revision that it started with."""
 
     id: str
     key: Key
+    endpoint: Endpoint
+    name: str
+    """The task or deployment as the caller named it: the answer's `model`."""
     live: LiveTask
     pinned: Variant | None
     """The only variant that may answer, if the caller named one."""
@@ -32,50 +37,20 @@ class Call:
     """The caller of a stream asked for the usage chunk."""
     sticky: str
     """Requests with the same value are answered by the same side."""
+    internal: bool
+    """Made by an evaluation: charged to nobody, never recorded with its content."""
+    expects: Expectation | None = None
+    """The shape that the caller asked the answer to have."""
 
 
-def resolve(id: str, body: bytes, key: Key, snapshot: Snapshot, find_variant: Callable[[str], Variant | None]) -> Call:
-    """Turn a body into a call of a task.
+def read_fields(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body. Of a key that stands there twice the last one counts, for us and for the engine.
 
     Raises:
-        RequestError: The body is not what chat completions ask for; says which field.
-        UnknownTaskError: No such task; lists those there are.
-        PermissionError_: A variant was named without an operator's key.
+        RequestError: It is none.
     """
-    fields = _fields(body)
-    name, pinned_id = _task_and_pin(fields)
-    live = snapshot.tasks.get(name)
-    if live is None:
-        raise UnknownTaskError(f"No task named `{name}`. {nearest(name, snapshot.tasks)}")
-    _check_messages(fields)
-    stream = fields.get("stream") or False
-    if not isinstance(stream, bool):
-        raise RequestError("`stream` must be true or false.")
-    options = fields.get("stream_options")
-    return Call(
-        id=id,
-        key=key,
-        live=live,
-        pinned=None if pinned_id is None else _pinned(name, pinned_id, key, live, find_variant),
-        body=fields,
-        stream=stream,
-        wants_usage=isinstance(options, dict) and cast("dict[str, Any]", options).get("include_usage") is True,
-        sticky=_sticky(fields, key),
-    )
-
-
-def pinned_variant(body: bytes) -> str | None:
-    """The variant that a body names, if it does and can be read."""
     try:
-        _, pinned = _task_and_pin(_fields(body))
-    except RequestError:
-        return None
-    return pinned
-
-
-def _fields(body: bytes) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(body)
+        value = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise RequestError(f"The body is not JSON: {exc}.") from exc
     except RecursionError as exc:
@@ -85,41 +60,102 @@ def _fields(body: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _task_and_pin(fields: Mapping[str, Any]) -> tuple[str, str | None]:
+def resolve(
+    id: str,
+    endpoint: Endpoint,
+    fields: dict[str, Any],
+    key: Key,
+    snapshot: Snapshot,
+    find_variant: Callable[[str], Variant | None],
+) -> Call:
+    """Turn a body into a call of a task.
+
+    Raises:
+        RequestError: The body is not what the endpoint asks for; says which field.
+        UnknownTaskError: No such task for this key; lists those it may call.
+        PermissionError_: A variant was named that is none of the task's.
+    """
+    name, pinned_id = task_and_pin(fields)
+    live = _live(name, pinned_id, key, snapshot)
+    endpoint.check(fields)
+    given = fields.get("stream")
+    stream = False if given is None else given
+    if not isinstance(stream, bool):
+        raise RequestError("`stream` must be true or false.")
+    if stream and not endpoint.streams:
+        raise RequestError(f"`stream`: {endpoint.path} gives its answer whole.")
+    pinned = None if pinned_id is None else _pinned(name, pinned_id, live, find_variant)
+    options = fields.get("stream_options")
+    wants = not endpoint.usage_option or (
+        isinstance(options, dict) and cast("dict[str, Any]", options).get("include_usage") is True
+    )
+    return Call(
+        id=id,
+        key=key,
+        endpoint=endpoint,
+        name=name,
+        live=live,
+        pinned=pinned,
+        body=fields,
+        stream=stream,
+        wants_usage=wants,
+        # Who is asked matters only where two may answer.
+        sticky="" if live.route.candidate is None else _sticky(fields, key, endpoint),
+        internal=key.role == "operator" and pinned is not None,
+        expects=Expectation.of(fields) if "response_format" in fields or "text" in fields else None,
+    )
+
+
+def task_and_pin(fields: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The `model` field in its two parts.
+
+    Raises:
+        RequestError: There is none.
+    """
     model = fields.get("model")
     if not isinstance(model, str) or not model:
-        raise RequestError("`model` is missing: name the task there, such as `summarise`.")
-    name, found, variant = model.partition(PIN)
-    return name, variant if found else None
+        raise RequestError("`model` is missing: it names the task, such as `summarise`.")
+    if PIN not in model:
+        return model, None
+    name, _, pinned = model.partition(PIN)
+    return name, pinned
 
 
-def _pinned(
-    task: str, variant_id: str, key: Key, live: LiveTask, find_variant: Callable[[str], Variant | None]
-) -> Variant:
-    if key.role != "operator":
-        # The same words as for any unknown name: whoever may not name variants learns nothing of them.
-        raise UnknownTaskError(f"No task named `{task}{PIN}{variant_id}`. Known: {task}.")
+def may_call(key: Key, task: str) -> bool:
+    """Whether a key may name a task."""
+    return key.tasks is None or task in key.tasks
+
+
+def callable_tasks(key: Key, snapshot: Snapshot) -> list[str]:
+    """Every name that a key may put into `model`."""
+    tasks = [name for name in snapshot.tasks if may_call(key, name)]
+    return sorted([*tasks, *(name for name in key.deployments if name in snapshot.deployments)])
+
+
+def _live(name: str, pinned: str | None, key: Key, snapshot: Snapshot) -> LiveTask:
+    live = snapshot.tasks.get(name)
+    # Whoever may not name a variant, a task or a deployment gets the words for any unknown name, and learns nothing.
+    if live is not None and may_call(key, name) and (pinned is None or key.role == "operator"):
+        return live
+    if pinned is None and name in key.deployments:
+        direct = snapshot.deployments.get(name)
+        if direct is not None:
+            return direct
+    asked = name if pinned is None else f"{name}{PIN}{pinned}"
+    raise UnknownTaskError(f"No task named `{asked[:200]}`. {nearest(name, callable_tasks(key, snapshot))}")
+
+
+def _pinned(task: str, variant_id: str, live: LiveTask, find_variant: Callable[[str], Variant | None]) -> Variant:
     variant = live.variants.get(variant_id) or find_variant(variant_id)
     if variant is None or variant.task != task:
-        raise PermissionError_(f"`{variant_id}` is no variant of task `{task}`.")
+        raise PermissionError_(f"`{variant_id[:200]}` is no variant of task `{task}`.")
     return variant
 
 
-def _check_messages(fields: Mapping[str, Any]) -> None:
-    messages = fields.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise RequestError("`messages` must be a list with at least one message.")
-    for place, message in enumerate(cast("list[Any]", messages)):
-        if not isinstance(message, dict) or not isinstance(cast("dict[str, Any]", message).get("role"), str):
-            raise RequestError(f"`messages[{place}]` must be an object with a `role`.")
-
-
-def _sticky(fields: Mapping[str, Any], key: Key) -> str:
-    """The user if the caller names one, else the conversation: its first user message stays the same over all turns."""
+def _sticky(fields: Mapping[str, Any], key: Key, endpoint: Endpoint) -> str:
+    """The user if the caller names one, else the conversation: its first words stay the same over all turns."""
     user = fields.get("user")
     if isinstance(user, str) and user:
         return f"{key.id}:{user}"
-    for message in fields["messages"]:
-        if message["role"] == "user":
-            return f"{key.id}:{message.get('content')}"
-    return key.id
+    words = endpoint.first_words(fields)
+    return f"{key.id}:{words}" if words else key.id

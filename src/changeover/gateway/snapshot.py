@@ -1,4 +1,4 @@
-"""What the gateway knows of routes: an immutable snapshot in memory, replaced when a newer revision is seen.
+"""What the gateway knows of tasks, routes and deployments: an immutable snapshot in memory, replaced when they change.
 
 If the store is gone, the last snapshot goes on answering.
 """
@@ -8,20 +8,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from changeover.core.errors import StoreError
-from changeover.serving.queries import load_variants
+from sqlalchemy import Connection
+
+from changeover.core.clock import Clock
+from changeover.core.errors import ConfigError, StoreError
+from changeover.gateway.queries import Seen, look
+from changeover.serving.bundles import Bundle, EnginePart
+from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
-from changeover.tasks.declarations import Task
-from changeover.tasks.queries import current_routes, latest_revision
+from changeover.tasks.applied import newest_applied, tasks_of
+from changeover.tasks.declarations import ScorerDeclaration, Task, TaskDeclaration
+from changeover.tasks.queries import current_routes
 from changeover.tasks.routes import Route
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
-"""A new revision is followed within this time and one query."""
+"""A change is followed within this time and a few short queries."""
+DIRECT = "@"
+"""Before a deployment's name: the task under which it is called, and recorded, where a key may name it."""
 
 
 @dataclass(frozen=True)
@@ -35,52 +46,75 @@ class LiveTask:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All tasks under the newest revisions that were seen."""
+    """All tasks as they were applied last, under the newest route revisions that were seen."""
 
     revision: int
+    """Of the routes."""
     tasks: Mapping[str, LiveTask]
+    deployments: Mapping[str, LiveTask] = field(default_factory=dict[str, LiveTask])
+    """Every deployment that shall run, by its name: for keys that may name one. No prompt, no parameters."""
+    applied: int = 0
+    """Revision of the declarations."""
 
 
 class Snapshots:
     """The current snapshot, and how it follows the store."""
 
-    def __init__(self, store: Store, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._tasks = tasks
+        self._clock = clock
+        self._seen: Seen = Seen()
+        self._tasks: Mapping[str, Task] = {}
         self.current = Snapshot(revision=0, tasks={})
         self._remembered: Mapping[str, Variant] = {}
-        self.stale = False
+        self.stale_since: datetime | None = None
+        """Since when the store cannot be read; None while it can."""
+
+    @property
+    def stale(self) -> bool:
         """The store could not be read when last tried."""
+        return self.stale_since is not None
 
     def refresh(self) -> bool:
-        """Look at the store; True if there was a newer revision. Blocks for two short queries."""
+        """Look at the store; True if something had changed. Blocks for a short query, a few more after a change."""
         with self._store.read() as connection:
-            revision = latest_revision(connection)
-            if revision == self.current.revision:
+            seen = look(connection)
+            if seen == self._seen:
                 return False
-            routes = current_routes(connection)
-            wanted = {variant for route in routes.values() for variant in route.variants()}
-            variants = load_variants(connection, wanted)
-        self.current = Snapshot(
-            revision=revision,
-            tasks={
-                name: LiveTask(task, route, {id: variants[id] for id in route.variants()})
-                for name, route in routes.items()
-                if (task := self._tasks.get(name)) is not None
-            },
-        )
+            if seen.applied != self._seen.applied:
+                self._read_declarations(connection)
+            self.current = Snapshot(
+                revision=seen.routes,
+                tasks=_live_tasks(connection, self._tasks),
+                deployments=_direct(all_deployments(connection)),
+                applied=seen.applied,
+            )
+        self._seen = seen
         return True
+
+    def _read_declarations(self, connection: Connection) -> None:
+        applied = newest_applied(connection)
+        if applied is None:
+            return
+        try:
+            # Whoever answers reads no files: where they lie is nothing to this process.
+            self._tasks = tasks_of(applied.document, Path())
+        except ConfigError as exc:
+            log.error("declarations: answering by the earlier ones, not by revision %d: %s", applied.revision, exc)
 
     async def follow(self) -> None:
         """Refresh for ever."""
         while True:
             try:
                 await asyncio.to_thread(self.refresh)
-                self.stale = False
-            except StoreError as exc:
-                if not self.stale:
+                if self.stale_since is not None:
+                    away = self._clock.now() - self.stale_since
+                    log.warning("routes: the store is back after %.1f s", away.total_seconds())
+                    self.stale_since = None
+            except (StoreError, ConfigError) as exc:  # gone, or written by a newer version
+                if self.stale_since is None:
+                    self.stale_since = self._clock.now()
                     log.warning("routes: answering from revision %d: %s", self.current.revision, exc)
-                self.stale = True
             await asyncio.sleep(POLL_S)
 
     def remember(self, id: str) -> None:
@@ -93,3 +127,39 @@ class Snapshots:
 
     def remembered(self, id: str) -> Variant | None:
         return self._remembered.get(id)
+
+
+def _live_tasks(connection: Connection, tasks: Mapping[str, Task]) -> dict[str, LiveTask]:
+    """Tasks that are declared and have a route. The route of a task that was taken out stays, and answers nobody."""
+    routes = {name: route for name, route in current_routes(connection).items() if name in tasks}
+    variants = load_variants(connection, {id for route in routes.values() for id in route.variants()})
+    return {
+        name: LiveTask(tasks[name], route, {id: variants[id] for id in route.variants()})
+        for name, route in routes.items()
+    }
+
+
+def _direct(deployments: list[Deployment]) -> dict[str, LiveTask]:
+    return {row.name: _called_by_name(row) for row in deployments if row.desired == "running"}
+
+
+def _called_by_name(row: Deployment) -> LiveTask:
+    """A deployment as a task of its own, with nothing put before what the caller says."""
+    name = f"{DIRECT}{row.name}"
+    engine = EnginePart.from_document(row.engine)
+    variant = Variant.of(name, row.name, Bundle(engine=engine, prompt_name="", prompt="", parameters={}))
+    route = Route(
+        revision=0,
+        task=name,
+        incumbent=variant.id,
+        action="start",
+        actor=row.created_by,
+        reason="named by its caller",
+        created_at=row.created_at,
+    )
+    task = Task(name=name, file=Path(), declared=_NO_TASK, prompt="", prompt_name="", dataset=Path())
+    return LiveTask(task, route, {variant.id: variant})
+
+
+_ANYTHING: dict[str, Any] = {"description": "", "prompt": "", "dataset": "", "first_incumbent": ""}
+_NO_TASK = TaskDeclaration(**_ANYTHING, scorer=ScorerDeclaration(name="exact"))

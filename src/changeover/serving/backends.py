@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -17,6 +17,7 @@ from changeover.core.errors import EngineError
 from changeover.library.gguf import GgufHeader, read_header
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import BackendName, EchoOptions, EnginePlan, Json, LocalOptions, OpenAIOptions
+from changeover.serving.profiles import PLAIN, profile_of
 
 LOCAL_SETTINGS: Mapping[str, Json] = {
     "cache_ram_mib": 256,  # prompts kept beside the slots; the engine's own default may grow to 8 GiB
@@ -24,6 +25,15 @@ LOCAL_SETTINGS: Mapping[str, Json] = {
     "n_batch": 512,  # a prefill is only interrupted between batches, so a caller who left frees the slot sooner
 }
 """Settings of the embedded engine that are ours and not the operator's; they are flags of its bundle too."""
+NOT_OPENAIS: Sequence[str] = (
+    "chat_template_kwargs",
+    "enable_thinking",
+    "thinking_budget",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+)
+"""Fields that other servers know and an echo engine with `unknown_fields = "refuse"` does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,22 +97,26 @@ class LocalBackend:
                 "context_tokens": _context_tokens(options, header),
                 "slots": options.slots,
                 **LOCAL_SETTINGS,
+                **_embeddings(options, header),
             },
+            profile=_profile(plan, options.profile, architecture=header.architecture, embeddings=options.embeddings),
         )
 
     def launch(self, plan: EnginePlan) -> Launch:
         path = plan.artifact
         assert path is not None, "a plan for this backend is refused without a file"
         options = plan.options_as(LocalOptions)
+        header = read_header(path)
         return Launch(
             argv=_module("changeover.serving.engines.local"),
             config={
                 "deployment": plan.deployment,
                 "artifact": str(path.absolute()),
-                "context_tokens": _context_tokens(options, read_header(path)),
+                "context_tokens": _context_tokens(options, header),
                 "slots": options.slots,
                 "threads": options.threads or usable_cores(),
                 "settings": LOCAL_SETTINGS,
+                **_embeddings(options, header),
             },
             environment={
                 "GGML_NO_BACKTRACE": "1",  # a failed assertion would start a debugger
@@ -117,6 +131,7 @@ class EchoBackend:
     options_model = EchoOptions
 
     def describe(self, plan: EnginePlan) -> EnginePart:
+        options = plan.options_as(EchoOptions)
         return EnginePart(
             backend=plan.backend,
             engine="echo",
@@ -124,7 +139,8 @@ class EchoBackend:
             model=plan.model,
             weights_digest=plan.weights_digest,
             quantisation=plan.quantisation,
-            flags=plan.options_as(EchoOptions).model_dump(),
+            flags=options.model_dump(),
+            profile=_profile(plan, _as_told(options)),
         )
 
     def launch(self, plan: EnginePlan) -> Launch:
@@ -153,6 +169,7 @@ class OpenAIBackend:
             weights_digest=plan.weights_digest,
             quantisation=plan.quantisation,
             flags={"base_url": options.base_url},
+            profile=_profile(plan, options.profile, model=options.model),
         )
 
     def launch(self, plan: EnginePlan) -> Elsewhere:
@@ -177,11 +194,50 @@ def describe(plan: EnginePlan) -> EnginePart:
     return BACKENDS[plan.backend].describe(plan)
 
 
+def _as_told(options: EchoOptions) -> Mapping[str, Json]:
+    """The profile of an echo engine, from its options: those that make it speak as a family does."""
+    said: dict[str, Json] = {
+        "reasoning": options.reasoning_format,
+        "thinks": "always" if options.reasoning_format == "none" else "unless_off",
+        "tool_calls": options.tool_format,
+        "system_role": "yes" if options.system_role else "no",
+        "structured": "none" if options.structured == "ignored" else "response_format",
+        "context_tokens": options.context_tokens,
+        "dropped": NOT_OPENAIS if options.unknown_fields == "refuse" else (),
+    }
+    return {**said, **options.profile}
+
+
 def usable_cores() -> int:
     """Cores this process may run on; not those of the whole machine."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _profile(
+    plan: EnginePlan,
+    overrides: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    architecture: str | None = None,
+    embeddings: bool = False,
+) -> Mapping[str, Json]:
+    """What is stored of the profile. An operator's own fields win."""
+    served = {"endpoints": [*(PLAIN[plan.backend].endpoints or ()), "embeddings"]} if embeddings else {}
+    where = f"deployment `{plan.deployment}`: profile"
+    profile = profile_of(
+        plan.backend, model or plan.model, architecture=architecture, overrides={**served, **overrides}, where=where
+    )
+    return profile.document(plan.backend)
+
+
+def _embeddings(options: LocalOptions, header: GgufHeader) -> Mapping[str, Json]:
+    """How the vectors of tokens become one, where embeddings are served. Only said there: older bundles stay the same."""
+    if not options.embeddings:
+        return {}
+    own = f"{header.architecture}.pooling_type" in header.metadata
+    return {"embeddings": "as the model says" if own else "mean"}
 
 
 def _context_tokens(options: LocalOptions, header: GgufHeader) -> int:

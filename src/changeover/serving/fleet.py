@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from changeover.core.clock import Clock
@@ -27,9 +27,27 @@ class Fleet:
     """All engines of this installation. The gateway asks it for addresses."""
 
     def __init__(
-        self, store: Store, load_catalogue: Callable[[], Catalogue], cache: Path, supervisor: Supervisor, clock: Clock
+        self,
+        store: Store,
+        load_catalogue: Callable[[], Catalogue],
+        cache: Path,
+        supervisor: Supervisor,
+        clock: Clock,
+        *,
+        leave: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
+        """Set up; nothing runs yet.
+
+        Args:
+            store: Holds the deployments that were asked for.
+            load_catalogue: Reads the cards as they are now; called in a thread.
+            cache: Where weights are.
+            supervisor: Runs the engines.
+            clock: Dates what is written down.
+            leave: Awaited before an engine is stopped: returns once no other process has a request there.
+        """
         self._store = store
+        self._leave = leave
         self._load_catalogue = load_catalogue
         self._cache = cache
         self._supervisor = supervisor
@@ -86,7 +104,10 @@ class Fleet:
 
     async def _stop(self, name: str) -> None:
         try:
-            await self._supervisor.stop(name, drain_s=DRAIN_S)
+            await self._supervisor.drain(name, DRAIN_S)
+            if self._leave is not None:
+                await self._leave(name)
+            await self._supervisor.stop(name, drain_s=0)
         except EngineError:
             pass  # it was never started: there is nothing to stop
         finally:

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import aiohttp
 import psutil
 
 from changeover.core.clock import Clock
@@ -19,7 +18,7 @@ from changeover.serving.backends import Backend, Elsewhere, Launch
 from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog, ready_deadline_s
 from changeover.serving.restart import Failure, GiveUp, next_restart, remember
-from changeover.serving.upstream import Upstream
+from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class Surroundings:
     """What all keepers of a supervisor share."""
 
     clock: Clock
-    session: aiohttp.ClientSession
+    client: Client
     log_dir: Path
     environment: Mapping[str, str]
     timing: Timing
@@ -202,13 +201,8 @@ class Keeper:
         try:
             deadline_s = ready_deadline_s(self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s)
             ready = await engine.start(deadline_s)
-            upstream = Upstream(
-                self.plan.deployment,
-                f"http://127.0.0.1:{ready.port}",
-                ready.secret,
-                None,
-                around.session,
-                probe_path="/health",
+            upstream = around.client.upstream(
+                self.plan.deployment, f"http://127.0.0.1:{ready.port}", ready.secret, None, probe_path="/health"
             )
             ready_at = around.clock.monotonic()
             self._be_ready(upstream, ready.note or "")
@@ -257,8 +251,8 @@ class Keeper:
     async def _follow(self, where: Elsewhere) -> None:
         """Look for ever whether an engine that somebody else runs can answer."""
         around, timing = self._around, self._around.timing
-        upstream = Upstream(
-            self.plan.deployment, where.base_url, self._key(where.api_key_env), where.model, around.session
+        upstream = around.client.upstream(
+            self.plan.deployment, where.base_url, self._key(where.api_key_env), where.model
         )
         misses = 0
         while True:

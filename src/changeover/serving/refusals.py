@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
-import aiohttp
 import msgspec
 
 from changeover.core.errors import CapacityError, ChangeoverError, NotReadyError, RequestError, UpstreamError
+from changeover.serving.overflows import overflow
 
 MAX_REFUSAL_BYTES = 64 << 10
 MAX_WORDS = 500
@@ -32,6 +30,8 @@ def classify(
         retry_after_s: What the engine asked for, None if it did not.
         secret: Taken out of the message should the engine repeat it.
     """
+    if (status in CALLERS_FAULT or status == 500) and (too_long := overflow(name, said)) is not None:
+        return too_long
     message = _message(said, secret)
     if status in CALLERS_FAULT:
         refused = RequestError(f"`{name}` refused the request: {message or f'status {status}'}")
@@ -66,30 +66,6 @@ def retry_after(header: str | None, now: datetime | None = None) -> float | None
         seconds = (at - (now or datetime.now(UTC))).total_seconds()
     # Written so that NaN becomes 0.
     return min(seconds, LONGEST_RETRY_AFTER_S) if seconds > 0 else 0.0
-
-
-def words_for(exc: aiohttp.ClientError) -> str:
-    """What went wrong, to follow the deployment's name. Never the exception's own text: it holds addresses."""
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        return f"cannot be reached ({_reason(exc)})"
-    if isinstance(exc, aiohttp.ServerTimeoutError):
-        return "cannot be reached (connecting took too long)"
-    if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return "closed the connection before it answered"
-    if isinstance(exc, aiohttp.ClientPayloadError):
-        return "broke off within its answer"
-    if isinstance(exc, aiohttp.ClientResponseError):
-        return "sent something that is no HTTP answer"
-    return "broke the connection"
-
-
-def _reason(exc: aiohttp.ClientConnectorError) -> str:
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
-        return "its host name is not known"
-    if isinstance(exc, (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)):
-        return "its TLS certificate or handshake was refused"
-    number = exc.errno
-    return os.strerror(number).lower() if number is not None and number in errno.errorcode else "no connection"
 
 
 def _from_model(error: ChangeoverError) -> ChangeoverError:

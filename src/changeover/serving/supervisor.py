@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-
-import aiohttp
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, EngineError, nearest
 from changeover.serving.backends import BACKENDS, Backend
 from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings, Timing
 from changeover.serving.plan import BackendName, EnginePlan
-from changeover.serving.upstream import Upstream, make_session
+from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
 __all__ = ["DeploymentStatus", "Supervisor", "Timing"]
 
@@ -34,6 +33,7 @@ class Supervisor:
         backends: Mapping[BackendName, Backend] = BACKENDS,
         environment: Mapping[str, str] | None = None,
         timing: Timing | None = None,
+        client: ClientKind | Client = "aiohttp",
     ) -> None:
         """Set up; nothing runs yet.
 
@@ -44,6 +44,7 @@ class Supervisor:
             backends: How each kind of engine is launched.
             environment: Where keys of other servers are looked up, and what engines inherit parts of; None: our own.
             timing: How patient to be.
+            client: What speaks to engines: a kind of our own, or one that is given, which `close` closes.
         """
         self._clock = clock
         self._log_dir = log_dir.absolute()
@@ -51,7 +52,8 @@ class Supervisor:
         self._backends = backends
         self._environment = os.environ if environment is None else environment
         self._timing = timing or Timing()
-        self._session: aiohttp.ClientSession | None = None
+        self._make: Callable[[], Client] = partial(make_client, client) if isinstance(client, str) else lambda: client
+        self._client: Client | None = None
         self._keepers: dict[str, Keeper] = {}
 
     async def ensure(self, plan: EnginePlan) -> None:
@@ -72,17 +74,25 @@ class Supervisor:
             raise ConfigError(
                 f"`{plan.deployment}` already runs with another plan. Stop it first, or choose another name."
             )
-        if self._session is None:
-            self._session = make_session()
+        if self._client is None:
+            self._client = self._make()
         around = Surroundings(
             clock=self._clock,
-            session=self._session,
+            client=self._client,
             log_dir=self._log_dir,
             environment=self._environment,
             timing=self._timing,
             on_change=self._on_change,
         )
         self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)
+
+    async def drain(self, name: str, drain_s: float = 30.0) -> None:
+        """Send no new requests to a deployment, and wait until its present ones are answered, or for `drain_s`.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        await self._keeper(name).drain(drain_s)
 
     async def stop(self, name: str, drain_s: float = 30.0) -> None:
         """Stop a deployment once its requests are answered, or after `drain_s` whatever is in flight.
@@ -100,6 +110,11 @@ class Supervisor:
         """The address of a deployment; None if it cannot answer now, or there is none."""
         keeper = self._keepers.get(name)
         return None if keeper is None else keeper.upstream
+
+    def upstreams(self) -> dict[str, Upstream]:
+        """The addresses of all deployments that can answer now."""
+        found = {name: keeper.upstream for name, keeper in self._keepers.items()}
+        return {name: upstream for name, upstream in found.items() if upstream is not None}
 
     def status(self, name: str) -> DeploymentStatus:
         """What is known of a deployment.
@@ -129,9 +144,9 @@ class Supervisor:
     async def close(self) -> None:
         """Stop everything, without waiting for requests. The supervisor can be used again."""
         await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
 
     def _keeper(self, name: str) -> Keeper:
         keeper = self._keepers.get(name)

@@ -1,40 +1,71 @@
-"""Opening the database, and the two ways to use it: `read()` and `write()`."""
+"""Opening the database, and the three ways to use it: `read()`, `write()` and `append()`."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from changeover.core.errors import ConfigError, StoreError
 from changeover.store.schema import REVISION
 
 BUSY_TIMEOUT_MS = 5_000
 """How long a writer of SQLite waits for another one."""
+POOL_WAIT_S = 5
+"""How long a thread waits for one of the connections that other threads hold."""
+
+SQLITE = ("sqlite", "sqlite+pysqlite")
+POSTGRES = "postgresql+psycopg"
+POSTGRES_SPELLINGS = (POSTGRES, "postgresql", "postgres")
+FORMS = f"write `sqlite:///FILE` or `{POSTGRES}://USER:PASSWORD@HOST/DATABASE`."
+ADAPTER = "changeover.store.postgres"
 
 
 class Store:
-    """One database. Thread safe; every call is short, so that async code may run it in a thread."""
+    """One database. Thread safe; every call is short, so that async code may run it in a thread.
+
+    A database that is gone fails within a few seconds, and one that is back is used again by itself.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        # SQLite's readers see one state however many queries they make; elsewhere that has to be asked for.
+        whole = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        self._reading = engine.execution_options(changeover_use="read", **whole)
+        self._writing = engine.execution_options(changeover_use="write")
+        self._appending = engine.execution_options(changeover_use="append")
 
     @classmethod
     def connect(cls, url: str) -> Store:
-        """Connect without looking at the schema. See `open`."""
+        """Connect without looking at the schema. See `open`.
+
+        Raises:
+            ConfigError: The address is none of a database that can be used here.
+        """
+        address = _address(url)
+        on_sqlite = address.drivername in SQLITE
         try:
-            address = make_url(url)
-            engine = create_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
-        except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as exc:
-            reason = str(exc).partition("\n")[0]
-            raise ConfigError(f"`store.url`: cannot use `{_without_password(url)}`: {reason}") from exc
-        if engine.dialect.name == "sqlite":
+            adapter = None if on_sqlite else importlib.import_module(ADAPTER)
+            pool: dict[str, Any] = {} if on_sqlite else {"pool_pre_ping": True, "pool_timeout": POOL_WAIT_S}
+            # Values are people's texts and keys' digests: no traceback shows them.
+            engine = create_engine(address, hide_parameters=True, **pool)
+        except ImportError as exc:
+            raise ConfigError(
+                f"`store.url`: PostgreSQL needs the extra `postgres` ({exc}). "
+                'Install it: `pip install "changeover[postgres]"`.'
+            ) from exc
+        except (ArgumentError, TypeError, ValueError) as exc:
+            raise ConfigError(f"`store.url`: cannot use `{_without_password(address)}`: {FORMS}") from exc
+        if adapter is None:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_immediate)
+        else:
+            adapter.prepare(engine)
         return cls(engine)
 
     @classmethod
@@ -45,7 +76,20 @@ class Store:
             StoreError: It cannot be reached, was never set up, or is of another version.
         """
         store = cls.connect(url)
-        found = store.revision()
+        try:
+            store.check_revision()
+        except StoreError:
+            store.close()
+            raise
+        return store
+
+    def check_revision(self) -> None:
+        """Check that the schema is the one of this code.
+
+        Raises:
+            StoreError: It is not; says what to do.
+        """
+        found = self.revision()
         if found is None:
             raise StoreError("This project has no store yet. Start it once with `changeover up`.")
         if found != REVISION:
@@ -53,7 +97,6 @@ class Store:
                 f"The store has schema `{found}`, this version of changeover needs `{REVISION}`. "
                 + ("Run `changeover up` to migrate it." if found < REVISION else "Install the newer changeover again.")
             )
-        return store
 
     def revision(self) -> str | None:
         """The schema's migration, None for an empty database."""
@@ -65,18 +108,50 @@ class Store:
 
     @contextmanager
     def read(self) -> Generator[Connection]:
-        """A connection for queries. What it writes is thrown away."""
-        with _as_store_error(), self.engine.connect().execution_options(changeover_read=True) as connection:
+        """A connection for queries, which all see one state. What it writes is thrown away."""
+        with _as_store_error(), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """One transaction: committed at the end of the block, rolled back on an exception."""
-        with _as_store_error(), self.engine.begin() as connection:
+        """One transaction: committed at the end of the block, rolled back on an exception.
+
+        Writers take turns: what one has read, no other changes before its end, and a number that it gave out is seen
+        before any larger one.
+        """
+        with _as_store_error(), self._writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def append(self) -> Generator[Connection]:
+        """One transaction for rows that depend on no other, such as records: `write` without the turn where it can be.
+
+        On PostgreSQL many processes do this at once; rows that they share are locked as they are touched.
+        """
+        with _as_store_error(), self._appending.begin() as connection:
             yield connection
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError, TypeError):
+        # Without the cause: it repeats pieces of the address, and one may be of a password.
+        raise ConfigError(f"`store.url`: cannot use what is no address of a database: {FORMS}") from None
+    if address.drivername in POSTGRES_SPELLINGS:
+        address = address.set(drivername=POSTGRES)
+    elif address.drivername not in SQLITE:
+        raise ConfigError(f"`store.url`: cannot use `{_without_password(address)}`: {FORMS}")
+    if "@" in (address.host or ""):
+        raise ConfigError(f"`store.url`: cannot use an `@` in a password unless it stands as `%40`: {FORMS}")
+    return address
+
+
+def _without_password(address: URL) -> str:
+    return address.set(query={}).render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -92,7 +167,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     """Take the write lock at once for writers; readers see one consistent state and block nobody."""
-    reading = connection.get_execution_options().get("changeover_read", False)
+    reading = connection.get_execution_options().get("changeover_use") == "read"
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
@@ -101,24 +176,25 @@ def _as_store_error() -> Generator[None]:
     try:
         yield
     except DBAPIError as exc:
-        raise StoreError(f"The store cannot be used: {exc.orig}. {_advice(str(exc.orig))}") from exc
+        # The first line: the others may quote the row.
+        said = str(exc.orig).partition("\n")[0].rstrip(".")
+        raise StoreError(f"The store cannot be used: {said}. {_advice(said)}") from exc
     except SQLAlchemyError as exc:
         raise StoreError(f"The store cannot be used: {type(exc).__name__}.") from exc
 
 
+_ADVICE = {
+    "disk is full": "Free some disk space; nothing that was committed is lost.",
+    "no space": "Free some disk space; nothing that was committed is lost.",
+    "disk i/o": "Free some disk space; nothing that was committed is lost.",
+    "lock": "Another process holds it; try again.",
+    "unable to open": "Check that its directory exists and may be written.",
+    "does not answer": "It is tried again; check that its server runs.",
+    "connection": "It is tried again; check that its server runs, and `store.url` in changeover.toml.",
+}
+
+
 def _advice(message: str) -> str:
     lowered = message.lower()
-    if "disk is full" in lowered or "no space" in lowered or "disk i/o" in lowered:
-        return "Free some disk space; nothing that was committed is lost."
-    if "locked" in lowered:
-        return "Another process holds it; try again."
-    if "unable to open" in lowered:
-        return "Check that its directory exists and may be written."
-    return "Check `store.url` in changeover.toml."
-
-
-def _without_password(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return "(an address that is no URL)"
+    found = (advice for words, advice in _ADVICE.items() if words in lowered)
+    return next(found, "Check `store.url` in changeover.toml.")

@@ -30,6 +30,8 @@ def migrate(store: Store) -> bool:
     config = Config()
     config.set_main_option("script_location", str(Path(str(files("changeover.store") / "migrations"))))
     with store.write() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a large table takes the time it takes
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")

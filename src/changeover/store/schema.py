@@ -45,6 +45,16 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class ModelText(TypeDecorator[str]):
+    """Text from models and callers, which may hold the NUL that PostgreSQL has no text for: it becomes U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value.replace("\x00", "\ufffd") if value is not None and "\x00" in value else value
+
+
 metadata = MetaData()
 
 keys = Table(
@@ -147,7 +157,7 @@ deployments = Table(
     Column("created_at", UtcDateTime, nullable=False),
     # What the supervisor last saw. Advice for readers, never read back to decide.
     Column("state", String(20), nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("detail", ModelText, nullable=False),
     Column("address", String(200)),
     Column("pid", Integer),
     Column("restarts", Integer, nullable=False),
@@ -233,9 +243,9 @@ answers = Table(
     Column("bundle", String(64), nullable=False),
     Column("sample", String(64), nullable=False),
     Column("repeat", Integer, nullable=False),
-    Column("text", Text),
+    Column("text", ModelText),
     Column("tool_calls", JSON),
-    Column("error", Text),
+    Column("error", ModelText),
     Column("finish_reason", String(20)),
     Column("prompt_tokens", Integer),
     Column("completion_tokens", Integer),
@@ -251,7 +261,7 @@ scores = Table(
     Column("scorer", String(64), primary_key=True),
     Column("value", Float, nullable=False),
     Column("detail", JSON, nullable=False),
-    Column("error", Text),
+    Column("error", ModelText),
 )
 
 comparisons = Table(
@@ -332,8 +342,8 @@ exchanges = Table(
     Column("first_chunk_ms", Float),
     Column("prompt_tokens", Integer),
     Column("completion_tokens", Integer),
-    Column("request", Text),
-    Column("response", Text),
+    Column("request", ModelText),
+    Column("response", ModelText),
     Column("endpoint", String(20), nullable=False, server_default="chat"),
     Column("team", String(80)),
     Column("usage_estimated", Boolean, nullable=False, server_default=false()),

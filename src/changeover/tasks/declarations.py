@@ -5,11 +5,13 @@ Read by the gateway (contract, limits), the evals (dataset, scorer, gate) and th
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -134,23 +136,86 @@ class Task:
     input_template: str | None = None
     """Text of the declared `input`."""
 
+    def document(self, root: Path) -> dict[str, Any]:
+        """The JSON value that is stored when this is applied: what was declared, with the texts of the files it names.
 
-def load_tasks(directory: Path) -> dict[str, Task]:
-    """Read every `*.toml` of a directory, by name.
+        Raises:
+            ConfigError: A number in it has no JSON form.
+        """
+        declared = self.declared.model_dump(exclude_unset=True)
+        if not _is_finite(declared):
+            raise ConfigError(f"{self.file}: a number is not finite. Leave the key out, or write a number.")
+        return {
+            "file": os.path.relpath(self.file, root),
+            "declared": self.declared.model_dump(mode="json", exclude_unset=True),
+            "prompt": self.prompt,
+            "prompt_name": self.prompt_name,
+            "dataset": os.path.relpath(self.dataset, root),
+            "input_template": self.input_template,
+        }
 
-    Raises:
-        ConfigError: The directory or a file is missing, a declaration is wrong, or a canary goes down between steps.
-    """
+    @classmethod
+    def from_document(cls, name: str, document: Mapping[str, Any], root: Path) -> Task:
+        """Read what `document` wrote. Nothing is read from files.
+
+        Raises:
+            ConfigError: Another version wrote it, and this one does not understand it.
+        """
+        try:
+            return cls(
+                name=name,
+                file=root / document["file"],
+                declared=toml.validate(TaskDeclaration, document["declared"], where=f"task `{name}` as it was applied"),
+                prompt=document["prompt"],
+                prompt_name=document["prompt_name"],
+                dataset=root / document["dataset"],
+                input_template=document["input_template"],
+            )
+        except (KeyError, TypeError) as exc:
+            raise ConfigError(f"Task `{name}` was applied by another version of changeover: no {exc}.") from exc
+
+
+class Tasks(dict[str, Task]):
+    """Declared tasks by name. Asking for one whose file is broken says what is wrong with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: dict[str, ConfigError] = {}
+        """By name of the file, without its ending; `""`: of the whole directory."""
+
+    def __missing__(self, name: str) -> Task:
+        problem = self.problems.get(name) or self.problems.get("")
+        raise KeyError(name) if problem is None else problem
+
+    def refuse(self, name: str, problem: ConfigError) -> None:
+        """Take out a task that cannot be used."""
+        self.pop(name, None)
+        self.problems[name] = problem
+
+
+def load_tasks(directory: Path) -> Tasks:
+    """Read every `*.toml` of a directory. What is wrong with one stops no other: see `Tasks.problems`."""
+    tasks = Tasks()
     if not directory.is_dir():
-        raise ConfigError(f"No directory `{directory}`. Declare tasks there, or set `tasks` in changeover.toml.")
-    tasks = {file.stem: load_task(file) for file in sorted(directory.glob("*.toml"))}
-    if not tasks:
-        raise ConfigError(f"`{directory}` declares no task. Add one, such as `summarise.toml`.")
+        missing = f"No directory `{directory}`. Declare tasks there, or set `tasks` in changeover.toml."
+        tasks.refuse("", ConfigError(missing))
+        return tasks
+    for file in sorted(directory.glob("*.toml")):
+        try:
+            tasks[file.stem] = load_task(file)
+        except ConfigError as exc:
+            tasks.refuse(file.stem, exc)
+    if not tasks and not tasks.problems:
+        tasks.refuse("", ConfigError(f"`{directory}` declares no task. Add one, such as `summarise.toml`."))
     return tasks
 
 
 def load_task(file: Path) -> Task:
-    """Read one declaration and its prompt."""
+    """Read one declaration and its prompt.
+
+    Raises:
+        ConfigError: A file is missing, the declaration is wrong, or a canary goes down between steps.
+    """
     if not TASK_NAME.fullmatch(file.stem):
         raise ConfigError(f"{file}: a task's name has lower-case letters, digits, `.`, `_` and `-`, at most 64.")
     declared = toml.load(TaskDeclaration, file)
@@ -170,6 +235,15 @@ def load_task(file: Path) -> Task:
     )
 
 
+def _is_finite(value: Any) -> bool:
+    """Whether every number in a value has a JSON form."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, cast("list[Any]", value)))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _text_beside(file: Path, key: str, name: str) -> str:
     try:
         return (file.parent / name).read_text(encoding="utf-8").strip()
@@ -178,7 +252,12 @@ def _text_beside(file: Path, key: str, name: str) -> str:
 
 
 def find_task(tasks: Mapping[str, Task], name: str) -> Task:
-    """Get a task by name, or say which there are."""
+    """Get a task by name, or say which there are.
+
+    Raises:
+        UnknownTaskError: There is none.
+        ConfigError: Its file is broken.
+    """
     try:
         return tasks[name]
     except KeyError:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import msgspec
+
 from changeover.tasks.routes import Side
 
 Endpoint = Literal["chat", "completions", "embeddings", "responses", "messages"]
 Content = Literal["full", "redacted", "none", "dropped"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one request. Never holds a key, a header or an engine's secret."""
 
     id: str

@@ -30,8 +30,8 @@ NOW = datetime(2025, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Generator[Store]:
-    store = Store.connect(f"sqlite:///{tmp_path / 'test.db'}")
+def store(store_url: str) -> Generator[Store]:
+    store = Store.connect(store_url)
     migrate(store)
     yield store
     store.close()

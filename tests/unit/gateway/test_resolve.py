@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 
 from changeover.core.errors import ChangeoverError, PermissionError_, RequestError, UnknownTaskError
 from changeover.gateway.compose import compose
+from changeover.gateway.endpoints import CHAT
 from changeover.gateway.keys import Key
-from changeover.gateway.resolve import Call, resolve
+from changeover.gateway.resolve import Call, read_fields, resolve
 from changeover.gateway.snapshot import LiveTask, Snapshot
 from changeover.serving.bundles import Bundle
 from changeover.serving.parts import EnginePart
+from changeover.serving.profiles import Profile
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import ScorerDeclaration, Task, TaskDeclaration
 from changeover.tasks.routes import Route
@@ -66,10 +69,24 @@ SNAPSHOT = Snapshot(
 )
 
 
-def ask(key: Key = APPLICATION, **fields: Any) -> Call:
+NEXT = variant("Be briefer.")
+
+
+def ask(key: Key = APPLICATION, snapshot: Snapshot = SNAPSHOT, **fields: Any) -> Call:
     body = {"model": "summarise", "messages": [{"role": "user", "content": "hi"}], **fields}
+    return resolved(json.dumps(body).encode(), key, snapshot)
+
+
+def resolved(body: bytes, key: Key = APPLICATION, snapshot: Snapshot = SNAPSHOT) -> Call:
     known = {HIDDEN.id: HIDDEN, FOREIGN.id: FOREIGN}
-    return resolve("req_1", json.dumps(body).encode(), key, SNAPSHOT, known.get)
+    return resolve("req_1", CHAT, read_fields(body), key, snapshot, known.get)
+
+
+def in_a_canary() -> Snapshot:
+    live = SNAPSHOT.tasks["summarise"]
+    route = replace(live.route, candidate=NEXT.id, candidate_weight=0.5)
+    canary = LiveTask(live.task, route, {LIVE.id: LIVE, NEXT.id: NEXT})
+    return replace(SNAPSHOT, tasks={"summarise": canary})
 
 
 @pytest.mark.parametrize(
@@ -108,26 +125,42 @@ def test_a_variant_is_named_by_operators_only_and_only_of_its_task() -> None:
 def test_bytes_that_are_no_call_are_refused_as_the_callers_mistake(body: bytes) -> None:
     # No random bytes are a call, so every one must be refused in our words.
     with pytest.raises(ChangeoverError) as caught:
-        resolve("req_1", body, APPLICATION, SNAPSHOT, {}.get)
+        resolved(body)
     assert 400 <= caught.value.status < 500
 
 
 def test_a_body_that_is_nested_without_end_is_refused() -> None:
     with pytest.raises(RequestError):
-        resolve("req_1", b'{"a":' * 100_000, APPLICATION, SNAPSHOT, {}.get)
+        resolved(b'{"a":' * 100_000)
 
 
 def test_a_conversation_stays_with_its_side_over_its_turns() -> None:
     first = {"role": "user", "content": "first"}
     turns = [first, {"role": "assistant", "content": "a"}, {"role": "user", "content": "second"}]
-    assert ask(messages=[first]).sticky == ask(messages=turns).sticky
-    assert ask(messages=[first]).sticky != ask(messages=[{"role": "user", "content": "other"}]).sticky
-    assert ask(messages=[first], user="u").sticky == ask(messages=turns[2:], user="u").sticky
+    canary = in_a_canary()
+
+    def sticky(**fields: Any) -> str:
+        return ask(snapshot=canary, **fields).sticky
+
+    assert sticky(messages=[first]) == sticky(messages=turns)
+    assert sticky(messages=[first]) != sticky(messages=[{"role": "user", "content": "other"}])
+    assert sticky(messages=[first], user="u") == sticky(messages=turns[2:], user="u")
+
+
+def test_a_key_calls_its_tasks_and_deployments_and_learns_of_no_others() -> None:
+    narrow = replace(APPLICATION, tasks=frozenset({"code"}))
+    with pytest.raises(UnknownTaskError, match="None is known yet"):
+        ask(narrow)
+    granted = replace(APPLICATION, deployments=frozenset({"small"}))
+    direct = replace(SNAPSHOT, deployments={"small": SNAPSHOT.tasks["summarise"]})
+    assert ask(granted, direct, model="small").live.variants == {LIVE.id: LIVE}
+    with pytest.raises(UnknownTaskError, match="Known: summarise"):
+        ask(APPLICATION, direct, model="small")
 
 
 def test_an_engine_gets_the_prompt_the_defaults_and_everything_else_untouched() -> None:
     call = ask(max_tokens=7, logit_bias={"5": 1}, tools=[{"type": "function"}], stream=True)
-    sent = json.loads(compose(call.body, LIVE, model="engine-name", stream=True))
+    sent = json.loads(compose(call.body, CHAT, LIVE, Profile(), model="engine-name", stream=True))
     assert sent["model"] == "engine-name"
     assert sent["temperature"] == 0.0, "the variant's default"
     assert sent["max_tokens"] == 7, "the caller's own value wins"
@@ -138,6 +171,6 @@ def test_an_engine_gets_the_prompt_the_defaults_and_everything_else_untouched() 
 
 def test_a_callers_own_system_message_follows_the_prompt_in_the_same_message() -> None:
     messages = [{"role": "system", "content": "Use French."}, {"role": "user", "content": "hi"}]
-    sent = json.loads(compose(ask(messages=messages).body, LIVE, model="m", stream=False))
+    sent = json.loads(compose(ask(messages=messages).body, CHAT, LIVE, Profile(), model="m", stream=False))
     assert [message["role"] for message in sent["messages"]] == ["system", "user"]
     assert sent["messages"][0]["content"] == "Be brief.\n\nUse French."

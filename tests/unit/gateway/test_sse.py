@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changeover.core.errors import UpstreamError
-from changeover.gateway.sse import events, payload, whole_events
+from changeover.gateway.sse import events, message_in, payload, whole_events, words_in
 
 STREAM = b'data: {"model":"m","choices":[{"delta":{"content":"h\xc3\xa9 \\n\\n"}}]}\n\n: ping\n\ndata: {"a":1}\n\ndata: [DONE]\n\n'
 
@@ -44,3 +45,29 @@ def test_payloads_are_objects_marks_or_errors() -> None:
     for wrong in (b"data: [1]", b"data: {", b'data: {"error":{"message":"x"}}', b"error: lost"):
         with pytest.raises(UpstreamError):
             payload(wrong)
+
+
+def test_a_stream_is_put_together_to_the_message_that_a_whole_answer_would_have_had() -> None:
+    def event(**delta: object) -> bytes:
+        return b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n"
+
+    stream = (
+        event(role="assistant", content="")
+        + event(reasoning_content="I ")
+        + event(reasoning_content="think")
+        + event(content="Let me ")
+        + event(content="look.")
+        + event(
+            tool_calls=[{"index": 0, "id": "c1", "type": "function", "function": {"name": "find", "arguments": ""}}]
+        )
+        + event(tool_calls=[{"index": 0, "function": {"arguments": '{"a"'}}])
+        + event(tool_calls=[{"index": 0, "function": {"arguments": ":1}"}}])
+        + b"data: [DONE]\n\n"
+    )
+    assert message_in(stream) == {
+        "role": "assistant",
+        "content": "Let me look.",
+        "reasoning_content": "I think",
+        "tool_calls": [{"function": {"name": "find", "arguments": '{"a":1}'}, "id": "c1", "type": "function"}],
+    }
+    assert words_in(stream) == ("Let me look.", True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -51,8 +50,8 @@ OLD, NEW = variant("old"), variant("new")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Generator[Store]:
-    made = Store.connect(f"sqlite:///{tmp_path / 'test.db'}")
+def store(store_url: str) -> Generator[Store]:
+    made = Store.connect(store_url)
     migrate(made)
     with made.write() as connection:
         begin(connection, OLD, by())

@@ -121,3 +121,15 @@ def test_an_echo_engine_that_answers_otherwise_is_another_engine() -> None:
 
     assert describe(echo()) == describe(echo(reply="echo"))
     assert describe(echo()) != describe(echo(reply="hello"))
+
+
+def test_an_echo_engine_has_the_profile_that_its_options_make() -> None:
+    def profile(**options: Json) -> dict[str, Json]:
+        return dict(describe(EnginePlan(deployment="d", backend="echo", model="m", options=options)).profile)
+
+    assert profile() == profile(fault="hang", delay_s=1) == {}
+    assert profile(reasoning="hm", reasoning_format="think") == {"reasoning": "think", "thinks": "unless_off"}
+    assert profile(tool_format="kimi", context_tokens=9) == {"tool_calls": "kimi", "context_tokens": 9}
+    assert profile(system_role=False, structured="ignored") == {"system_role": "no", "structured": "none"}
+    assert "chat_template_kwargs" in str(profile(unknown_fields="refuse")["dropped"])
+    assert profile(structured="broken") == {}, "it claims to obey"

@@ -45,6 +45,10 @@ def serve(config: dict[str, Any], secret: str) -> Any:
     params.cpuparams_batch.n_threads = config["threads"]
     for name, value in config["settings"].items():
         setattr(params, name, value)
+    if config.get("embeddings"):
+        params.embedding = True
+        if config["embeddings"] == "mean":
+            params.pooling_type = _native.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.fit_params = False  # it would shrink the context to the memory that is free, and not say so
     params.offline = True
     _close_doors(params, secret)

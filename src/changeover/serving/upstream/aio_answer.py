@@ -1,95 +1,72 @@
-"""An engine's answer, as it arrives, with a limit on silence."""
+"""An engine's answer through aiohttp, as it arrives, with a limit on silence."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final, final
 
 import aiohttp
 
 from changeover.core.errors import UpstreamError
-from changeover.serving.refusals import words_for
+from changeover.serving.upstream import words
+from changeover.serving.upstream.base import Address
+from changeover.serving.upstream.interface import MAX_ANSWER_BYTES
 
-MAX_ANSWER_BYTES: Final = 64 << 20
-"""Of an answer that is read whole. An engine that sends more has lost its way."""
 LOOK_S: Final = 1.0
 """Between looks at a silent connection."""
 
 
 @final
-class Answer:
-    """What an engine answers: its status and its body."""
+class AioAnswer:
+    """What an engine answers. See `Answer`."""
 
     def __init__(
-        self,
-        name: str,
-        response: aiohttp.ClientResponse,
-        *,
-        first_byte_at: float,
-        stall_s: float,
-        on_piece: Callable[[], None],
+        self, origin: Address, response: aiohttp.ClientResponse, *, first_byte_at: float, stall_s: float
     ) -> None:
         """Take over a response whose headers are here.
 
         Args:
-            name: The deployment's, for messages.
+            origin: Is told of every piece that arrives, and once when the answer is closed.
             response: Closed by `close`, unless it was read to its end.
             first_byte_at: Loop time until which the body has to begin.
             stall_s: Longest silence after that, seconds.
-            on_piece: Called for every piece of the body.
         """
         self.status = response.status
         self.headers: Mapping[str, str] = {"content-type": response.headers.get("Content-Type", "")}
-        self._name = name
+        self._origin = origin
         self._response = response
         self._first_byte_at = first_byte_at
         self._stall_s = stall_s
-        self._on_piece = on_piece
         self._loop = asyncio.get_running_loop()
         self._due: float | None = None
         """Loop time at which silence becomes a failure; None while nobody waits for the engine."""
         self._timer: asyncio.TimerHandle | None = None
         self._began = False
         self._stalled = False
+        self._closed = False
 
     async def read(self) -> bytes:
-        """The whole body.
-
-        Raises:
-            UpstreamError: It broke off, stalled, or is longer than 64 MiB.
-        """
+        """The whole body. See `Answer.read`."""
         parts: list[bytes] = []
         size = 0
-        while part := await self._next():
+        while part := await self.piece():
             parts.append(part)
             size += len(part)
             if size > MAX_ANSWER_BYTES:
-                raise UpstreamError(f"`{self._name}` sent more than {MAX_ANSWER_BYTES >> 20} MiB.")
+                raise UpstreamError(words.too_long(self._origin.name, MAX_ANSWER_BYTES))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; what arrived together is given together.
-
-        Raises:
-            UpstreamError: It broke off or stalled.
-        """
-        while chunk := await self._next():
+        """The body as it arrives. See `Answer.chunks`."""
+        while chunk := await self.piece():
             yield chunk
 
-    def close(self) -> None:
-        """Be done with it. What was not read is not waited for: its connection is closed."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._response.closed:
-            self._response.close()
-
-    async def _next(self) -> bytes:
-        """What has arrived, or the next that does; empty at the end."""
+    async def piece(self) -> bytes:
+        """What has arrived, or the next that does; empty at the end. See `Answer.piece`."""
         now = self._loop.time()
         self._due = now + self._stall_s if self._began else self._first_byte_at
-        if self._timer is None:
+        if self._timer is None and not self._closed:
             self._timer = self._loop.call_at(min(self._due, now + LOOK_S), self._look)
         try:
             data = await self._response.content.readany()
@@ -98,8 +75,20 @@ class Answer:
         finally:
             self._due = None
         self._began = True
-        self._on_piece()
+        self._origin.heard += 1
         return data
+
+    def close(self) -> None:
+        """Be done with it. See `Answer.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._response.closed:
+            self._response.close()
+        self._origin.landed()
 
     def _look(self) -> None:
         """Close the connection if the engine has been silent for too long, else look again.
@@ -120,8 +109,25 @@ class Answer:
         return connection is not None and connection.protocol is not None and not connection.protocol.is_connected()
 
     def _broken(self, exc: aiohttp.ClientError) -> UpstreamError:
-        if not self._stalled:
-            return UpstreamError(f"`{self._name}` {words_for(exc)}.")
-        if self._began:
-            return UpstreamError(f"`{self._name}` fell silent for {self._stall_s:g} s within its answer.")
-        return UpstreamError(f"`{self._name}` began an answer and sent nothing of it in time.")
+        if self._stalled:
+            return UpstreamError(words.silent(self._origin.name, self._stall_s, began=self._began))
+        return UpstreamError(f"`{self._origin.name}` {words_for(exc)}.")
+
+
+def words_for(exc: aiohttp.ClientError) -> str:
+    """What went wrong, to follow the deployment's name. Never the exception's own text: it holds addresses."""
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return words.unreachable(words.UNKNOWN_HOST)
+    if isinstance(exc, (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)):
+        return words.unreachable(words.TLS_REFUSED)
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return words.unreachable(words.reason_of(exc.errno))
+    if isinstance(exc, aiohttp.ServerTimeoutError):
+        return words.SLOW_TO_CONNECT
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return words.NOT_ANSWERED
+    if isinstance(exc, aiohttp.ClientPayloadError):
+        return words.CUT_SHORT
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return words.NO_HTTP
+    return words.BROKEN

@@ -4,114 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 
-import aiohttp
 import pytest
+from tests.support.loopback import BODY, CHUNKED, OK, PATH, Loopback, ask, chunk, whole
 
-from changeover.core.errors import CapacityError, RequestError, UpstreamError
-from changeover.serving.answer import MAX_ANSWER_BYTES
-from changeover.serving.upstream import Upstream, make_session
-
-PATH = "/v1/chat/completions"
-BODY = b'{"model":"task","messages":[]}'
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-Act = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
-"""What a server does after a request: gets it whole, and writes what it likes."""
-
-
-def whole(body: bytes, head: bytes = OK) -> bytes:
-    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-class Loopback:
-    """A server on this machine that does to each request what a test says."""
-
-    def __init__(self) -> None:
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.asked = asyncio.Event()
-        self.closed = asyncio.Event()
-        """A client closed its connection."""
-        self._act: Act = self.answer(whole(b"{}"))
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-
-    def answer(self, *parts: bytes, close: bool = False, pause_s: float = 0.0) -> Act:
-        async def act(request: bytes, writer: asyncio.StreamWriter) -> None:
-            for part in parts:
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(pause_s)
-            if close:
-                writer.close()
-
-        return act
-
-    def will(self, act: Act) -> None:
-        self._act = act
-
-    async def start(self) -> str:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.connections += 1
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                while True:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    length = next(
-                        (int(line[15:]) for line in head.split(b"\r\n") if line[:15].lower() == b"content-length:"), 0
-                    )
-                    self.requests.append(head + await reader.readexactly(length))
-                    self.asked.set()
-                    await self._act(self.requests[-1], writer)
-        finally:
-            self.closed.set()
-            writer.close()
-            self._tasks.discard(task)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Loopback]:
-    loopback = Loopback()
-    yield loopback
-    await loopback.stop()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with make_session() as session:
-        yield session
-
-
-@pytest.fixture
-async def upstream(server: Loopback, session: aiohttp.ClientSession) -> Upstream:
-    return Upstream("d", await server.start(), "engine-secret", None, session)
-
-
-async def ask(upstream: Upstream, body: bytes = BODY, *, first_byte_s: float = 5.0, stall_s: float = 5.0) -> bytes:
-    async with upstream.send(PATH, body, first_byte_s=first_byte_s, stall_s=stall_s) as answer:
-        return await answer.read()
+from changeover.core.errors import CapacityError, ConfigError, RequestError, UpstreamError
+from changeover.serving.upstream import MAX_ANSWER_BYTES, Client, Upstream
 
 
 async def test_an_answer_arrives_whole_with_its_content_type_and_nothing_else(
@@ -167,38 +65,36 @@ async def test_what_arrives_together_is_given_together(server: Loopback, upstrea
         ((CHUNKED + chunk(b"data: 1"),), "broke off within its answer"),
         ((CHUNKED + b"5\r\nda",), "broke off within its answer"),
         ((CHUNKED + b"nonsense\r\n",), "is no HTTP answer"),
-        ((CHUNKED + chunk(b"data: 1"), b"nonsense\r\n"), "broke the connection"),
+        ((CHUNKED + chunk(b"data: 1"), b"nonsense\r\n"), ("broke the connection", "is no HTTP answer")),
         ((OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx",), "answered in `gzip`"),
     ],
 )
 async def test_a_broken_answer_is_the_engines_failure(
-    server: Loopback, upstream: Upstream, parts: tuple[bytes, ...], says: str
+    server: Loopback, upstream: Upstream, parts: tuple[bytes, ...], says: str | tuple[str, ...]
 ) -> None:
     server.will(server.answer(*parts, close=True, pause_s=0.02))
 
     with pytest.raises(UpstreamError) as caught:
         await ask(upstream)
 
-    assert says in caught.value.message
+    assert any(each in caught.value.message for each in ((says,) if isinstance(says, str) else says))
     assert "127.0.0.1" not in caught.value.message
     assert caught.value.retryable
     assert len(server.requests) == 1
     assert upstream.in_flight == 0
 
 
-async def test_an_engine_that_is_not_there_is_said_to_be_unreachable(
-    unused_tcp_port: int, session: aiohttp.ClientSession
-) -> None:
-    upstream = Upstream("d", f"http://127.0.0.1:{unused_tcp_port}", None, None, session)
+async def test_an_engine_that_is_not_there_is_said_to_be_unreachable(unused_tcp_port: int, client: Client) -> None:
+    upstream = client.upstream("d", f"http://127.0.0.1:{unused_tcp_port}", None, None)
 
     with pytest.raises(UpstreamError, match=r"`d` cannot be reached \(connection refused\)"):
         await ask(upstream)
     assert not await upstream.ready()
 
 
-async def test_a_host_that_does_not_exist_is_said_to_be_unknown(session: aiohttp.ClientSession) -> None:
+async def test_a_host_that_does_not_exist_is_said_to_be_unknown(client: Client) -> None:
     with pytest.raises(UpstreamError, match="host name is not known"):
-        await ask(Upstream("d", "http://no-such-host.invalid/v1", None, None, session))
+        await ask(client.upstream("d", "http://no-such-host.invalid/v1", None, None))
 
 
 @pytest.mark.parametrize(
@@ -365,10 +261,8 @@ async def test_more_requests_than_a_client_usually_allows_are_in_flight_at_once(
     assert answers == [b"{}"] * 150
 
 
-async def test_the_model_is_replaced_and_everything_else_keeps_its_bytes(
-    server: Loopback, session: aiohttp.ClientSession
-) -> None:
-    upstream = Upstream("d", await server.start() + "/api/v3/", None, "upstream-name", session)
+async def test_the_model_is_replaced_and_everything_else_keeps_its_bytes(server: Loopback, client: Client) -> None:
+    upstream = client.upstream("d", await server.start() + "/api/v3/", None, "upstream-name")
     body = '{"seed": 12345678901234567890, "model": "task", "temperature": 1.0, "x": "\\u00e9é"}'
 
     await ask(upstream, body.encode())
@@ -381,8 +275,8 @@ async def test_the_model_is_replaced_and_everything_else_keeps_its_bytes(
     assert b'"\\u00e9\xc3\xa9"' in sent
 
 
-async def test_a_body_that_is_no_object_cannot_get_a_model(session: aiohttp.ClientSession) -> None:
-    upstream = Upstream("d", "http://127.0.0.1:9", None, "upstream-name", session)
+async def test_a_body_that_is_no_object_cannot_get_a_model(client: Client) -> None:
+    upstream = client.upstream("d", "http://127.0.0.1:9", None, "upstream-name")
 
     with pytest.raises(RequestError):
         await ask(upstream, b"[1]")
@@ -429,3 +323,82 @@ async def test_a_probe_does_not_wait_for_long(server: Loopback, upstream: Upstre
     server.will(server.answer())
 
     assert await upstream.probe(0.05) == "sent nothing within 0.05 s"
+
+
+async def test_an_answer_can_be_opened_and_closed_without_a_context(server: Loopback, upstream: Upstream) -> None:
+    for _ in range(3):
+        answer = await upstream.open(PATH, BODY, first_byte_s=5, stall_s=5)
+        assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+        assert upstream.in_flight == 1
+        assert [await answer.piece(), await answer.piece(), await answer.piece()] == [b"{}", b"", b""]
+        answer.close()
+        answer.close()
+        assert upstream.in_flight == 0
+
+    assert server.connections == 1
+
+
+async def test_closing_an_open_answer_early_closes_its_connection(server: Loopback, upstream: Upstream) -> None:
+    server.will(server.answer(CHUNKED + chunk(b"data: 1")))
+
+    answer = await upstream.open(PATH, BODY, first_byte_s=5, stall_s=5)
+    assert await answer.piece() == b"data: 1"
+    answer.close()
+
+    async with asyncio.timeout(2):
+        await server.closed.wait()
+    await upstream.idle()
+
+
+async def test_headers_of_the_caller_are_added_to_our_own(server: Loopback, upstream: Upstream) -> None:
+    headers = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("X-Request-Id", "a b\tc")]
+
+    async with upstream.send(PATH, BODY, first_byte_s=5, stall_s=5, headers=headers) as answer:
+        assert await answer.read() == b"{}"
+
+    lines = server.requests[0].partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    assert {f"{name}: {value}" for name, value in headers} < set(lines)
+    assert "Authorization: Bearer engine-secret" in lines
+    assert server.requests[0].endswith(BODY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-id", "1\r\nHost: elsewhere"),
+        ("x-id", "1\nx: y"),
+        ("x-id", "1\ry"),
+        ("x-id", "\x00"),
+        ("x-id", "é"),
+        ("x-id\r\nx", "1"),
+        ("x id", "1"),
+        ("", "1"),
+        ("Host", "elsewhere"),
+        ("content-length", "0"),
+        ("Transfer-Encoding", "chunked"),
+        ("Authorization", "Bearer other"),
+    ],
+)
+async def test_a_header_that_could_change_the_request_is_never_sent(
+    server: Loopback, upstream: Upstream, name: str, value: str
+) -> None:
+    with pytest.raises(RequestError, match="header"):
+        await upstream.open(PATH, BODY, first_byte_s=5, stall_s=5, headers=[(name, value)])
+
+    assert server.requests == []
+    assert upstream.in_flight == 0
+
+
+async def test_a_key_with_a_line_break_is_refused_and_not_repeated(client: Client) -> None:
+    with pytest.raises(ConfigError, match="line break") as caught:
+        client.upstream("d", "http://127.0.0.1:9", "hidden\n", None)
+    assert "hidden" not in caught.value.message
+
+
+async def test_a_body_that_names_its_model_is_sent_as_it_is(server: Loopback, client: Client) -> None:
+    upstream = client.upstream("d", await server.start(), None, "upstream-name")
+
+    async with upstream.send(PATH, b"[1]", first_byte_s=5, stall_s=5, as_is=True) as answer:
+        await answer.read()
+
+    assert server.requests[0].endswith(b"\r\n\r\n[1]")

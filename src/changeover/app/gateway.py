@@ -1,0 +1,154 @@
+"""One gateway: the door, what it knows, and the loops that keep it up to date. One per process that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from changeover.app.installation import Installation
+from changeover.core.errors import StoreError
+from changeover.core.ids import new_id
+from changeover.core.settings import TelemetrySettings, secret_from_environment
+from changeover.gateway.admit import Admission
+from changeover.gateway.allowances import Allowances
+from changeover.gateway.breaker import Breakers
+from changeover.gateway.dispatch import Fleet
+from changeover.gateway.door import Door, Parts
+from changeover.gateway.keys import Keyring
+from changeover.gateway.metrics import Metrics
+from changeover.gateway.pages import Pages
+from changeover.gateway.record import Recorder
+from changeover.gateway.server import Server
+from changeover.gateway.snapshot import Snapshot, Snapshots
+from changeover.gateway.traces import Traces, collector, parse_headers
+from changeover.gateway.usage import Usage
+
+KEYS_POLL_S = 1.0
+DRAIN_S = 60
+"""Longest wait for answers under way when the gateway is asked to stop."""
+
+
+class Gateway:
+    """Everything that answers applications, in one process."""
+
+    def __init__(self, installation: Installation, fleet: Fleet, *, worker: int | None = None) -> None:
+        """Put the door together.
+
+        Args:
+            installation: Its store is shared with all other gateways.
+            fleet: Where engines are.
+            worker: Number of this process among several on one address.
+        """
+        self._installation = installation
+        self._worker = worker
+        project, store, clock = installation.project, installation.store, installation.clock
+        settings = project.settings.gateway
+        writer = new_id("gw")
+        self.snapshots = Snapshots(store, clock)
+        self._keyring = Keyring()
+        self._usage = Usage(writer, clock, spool=project.state)
+        self._metrics = Metrics()
+        self._traces = _traces(project.settings.telemetry, writer)
+        self.recorder = Recorder(store, self._usage, [self._metrics, self._traces])
+        self._allowances = Allowances(store, clock, writer, spool=project.state)
+        self._breakers = Breakers(failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
+        self.admission = Admission(settings.max_in_flight)
+        self.door = Door(
+            Parts(
+                settings=settings,
+                prices=project.settings.prices,
+                snapshots=self.snapshots,
+                keyring=self._keyring,
+                allowances=self._allowances,
+                fleet=fleet,
+                breakers=self._breakers,
+                admission=self.admission,
+                recorder=self.recorder,
+                traces=self._traces,
+                pages=Pages(snapshots=self.snapshots, metrics=self._metrics, state=self.state),
+                clock=clock,
+            )
+        )
+        self._server = Server(
+            self.door,
+            most_body_bytes=int(settings.max_body_mib * (1 << 20)),
+            arrival_s=settings.arrival_s,
+            drain_s=DRAIN_S,
+        )
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The routes that it answers with."""
+        return self.snapshots.current
+
+    def state(self) -> dict[str, Any]:
+        """How it is doing, for `/healthz`."""
+        return {
+            **({} if self._worker is None else {"worker": self._worker}),
+            "route_revision": self.snapshots.current.revision,
+            "declarations": self.snapshots.current.applied,
+            "store_stale": self.snapshots.stale,
+            "store_stale_since": self.snapshots.stale_since,
+            "limits_alone": self._allowances.gone,
+            "in_flight": self.admission.in_flight,
+            "records_waiting": self.recorder.waiting,
+            "records_without_content": self.recorder.dropped_content,
+            "records_lost": self.recorder.lost,
+        }
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What has to run beside `serve`; one that ends with an exception must stop the process."""
+        return [
+            self.snapshots.follow(),
+            self.recorder.run(),
+            self._allowances.run(),
+            self._follow_keys(),
+        ]
+
+    async def load(self) -> None:
+        """Read what it answers by, for the first time."""
+        await asyncio.to_thread(self.snapshots.refresh)
+        await asyncio.to_thread(self._usage.restore)
+        await asyncio.to_thread(self._keyring.reload, self._installation.store)
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Answer until `stop`; then answers under way end, and nothing new begins."""
+        await self._server.serve(listener)
+
+    def stop(self) -> None:
+        """Stop as after SIGTERM; a second call does not wait for answers under way."""
+        self._server.stop()
+
+    async def close(self) -> None:
+        """Write what is not written yet."""
+        with contextlib.suppress(StoreError):
+            await self.recorder.flush()
+        if self._usage.waiting:
+            self._usage.keep()
+        await self._allowances.close()
+        await asyncio.to_thread(self._traces.close)
+
+    async def _follow_keys(self) -> None:
+        while True:
+            await asyncio.sleep(KEYS_POLL_S)
+            with contextlib.suppress(StoreError):
+                await asyncio.to_thread(self._keyring.reload, self._installation.store)
+
+
+def _traces(settings: TelemetrySettings, writer: str) -> Traces:
+    """Spans go where the settings say, with what the environment holds for it."""
+    if settings.otlp_endpoint is None:
+        return Traces()
+    held = None if settings.otlp_headers_env is None else secret_from_environment(settings.otlp_headers_env)
+    export = collector(settings.otlp_endpoint, parse_headers(held or ""), {"service.instance.id": writer})
+    return Traces(export, share=settings.trace_share)
+
+
+def settle_in() -> None:
+    """What lives until the end is not looked at again by the collector: that would cost a tenth of the speed."""
+    gc.collect()
+    gc.freeze()

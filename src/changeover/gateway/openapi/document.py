@@ -1,0 +1,133 @@
+"""Puts the document together from the table of routes, so that no route is missing and none is invented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from changeover import __version__
+from changeover.gateway.openapi import answers, requests
+from changeover.gateway.openapi.operations import DESCRIBED, HEALTH_OF_LOOKERS, Described
+from changeover.gateway.routes import MODEL_PREFIX, ROUTES, Route
+
+Json = dict[str, Any]
+
+ABOUT = (
+    "Applications name a task in `model`; which model answers is decided here. Fields that are not described are passed "
+    "on to the engine as they come, and what it says besides is passed back."
+)
+SECURITY: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`."},
+    "api_key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "The same key, as Anthropic's clients send it.",
+    },
+}
+WITH_KEY: list[Json] = [{"bearer": []}, {"api_key": []}]
+TASK_IN_PATH: Json = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "Name of a task, or of a deployment that the key was granted.",
+    "schema": {"type": "string", "minLength": 1},
+}
+REFUSED_TO_ALL = (400, 408, 500)
+"""Whatever is asked: what is no HTTP, what does not arrive, and a fault of ours."""
+REFUSED_WITH_KEY = (401, 403)
+
+
+@cache
+def document() -> Json:
+    """The whole document, OpenAPI 3.1. The same object each time: it is read and never changed."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Changeover",
+            "version": __version__,
+            "description": ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {
+            path_of(route): {method.lower(): _operation(route, method) for method in route.methods} for route in ROUTES
+        },
+        "components": {
+            "schemas": {**requests.SCHEMAS, **answers.SCHEMAS},
+            "responses": {f"Refused{status}": _refused(status, words) for status, words in answers.REFUSALS.items()},
+            "headers": answers.HEADERS,
+            "securitySchemes": SECURITY,
+        },
+    }
+
+
+def path_of(route: Route) -> str:
+    """A route's path as the document writes it."""
+    return f"{route.path}{{id}}" if route.path == MODEL_PREFIX else route.path
+
+
+def _operation(route: Route, method: str) -> Json:
+    described = DESCRIBED[route.path]
+    name = described.name if method == route.methods[0] else f"{described.name}{method.title()}"
+    operation: Json = {
+        "operationId": name,
+        "summary": described.summary,
+        "description": f"{described.about} Keys that may: {_who(route)}.",
+        "responses": {"200": _answered(route, described, method), **_refusals(route, described)},
+        "security": WITH_KEY if route.roles else [{}, *WITH_KEY],
+        "x-roles": sorted(route.roles),
+    }
+    if described.body is not None:
+        content = {"application/json": {"schema": _schema(described.body)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    if route.path == MODEL_PREFIX:
+        operation["parameters"] = [TASK_IN_PATH]
+    return operation
+
+
+def _who(route: Route) -> str:
+    if not route.roles:
+        return f"none is needed; {HEALTH_OF_LOOKERS}"
+    return ", ".join(sorted(route.roles))
+
+
+def _answered(route: Route, described: Described, method: str) -> Json:
+    names = ["x-changeover-request-id"]
+    if route.endpoint is not None:
+        names += ["x-changeover-route", "x-changeover-deployment", "x-changeover-bundle"]
+    answered: Json = {"description": described.answers, "headers": _headers(names)}
+    if method == "HEAD":
+        return answered
+    schema = _schema(described.answer) if described.answer else {"type": "string"}
+    content: Json = {described.media: {"schema": schema}}
+    if described.event is not None:  # in OpenAPI 3.1 the schema of this type is each event's
+        content["text/event-stream"] = {"schema": _schema(described.event)}
+    return {**answered, "content": content}
+
+
+def _refusals(route: Route, described: Described) -> Json:
+    statuses = [*REFUSED_TO_ALL, *(REFUSED_WITH_KEY if route.roles else (401,)), *described.refusals]
+    return {str(status): {"$ref": f"#/components/responses/Refused{status}"} for status in sorted(statuses)}
+
+
+def _refused(status: int, words: str) -> Json:
+    more = {401: ["www-authenticate"], 429: ["retry-after"], 503: ["retry-after"]}.get(status, [])
+    return {
+        "description": words,
+        "headers": {
+            **_headers(["x-changeover-request-id"], required=status not in (400, 408)),
+            **_headers(more, False),
+        },
+        "content": {"application/json": {"schema": _schema("Refusal")}},
+    }
+
+
+def _schema(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _headers(names: Iterable[str], required: bool = True) -> Mapping[str, Any]:
+    if required:
+        return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {name: {**answers.HEADERS[name], "required": False} for name in names}

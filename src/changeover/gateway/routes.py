@@ -1,0 +1,78 @@
+"""Every route of the door, and who may use it. What is not in this table does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from changeover.core.errors import RequestError
+from changeover.gateway.endpoints import ENDPOINTS, Endpoint
+from changeover.gateway.keys import Role
+
+ANYBODY: frozenset[Role] = frozenset()
+"""No key is asked for."""
+CALLERS: frozenset[Role] = frozenset({"application", "operator"})
+EVERY_ROLE: frozenset[Role] = frozenset({"application", "operator", "monitor"})
+LOOKERS: frozenset[Role] = frozenset({"operator", "monitor"})
+MODEL_PREFIX = "/v1/models/"
+
+Page = Literal["call", "models", "model", "health", "metrics", "openapi"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address."""
+
+    path: str
+    methods: tuple[str, ...]
+    page: Page
+    roles: frozenset[Role]
+    endpoint: Endpoint | None = None
+
+
+ROUTES: tuple[Route, ...] = (
+    *(Route(path, ("POST",), "call", CALLERS, endpoint) for path, endpoint in ENDPOINTS.items()),
+    Route("/v1/models", ("GET",), "models", EVERY_ROLE),
+    Route(MODEL_PREFIX, ("GET",), "model", EVERY_ROLE),
+    Route("/openapi.json", ("GET",), "openapi", EVERY_ROLE),
+    Route("/metrics", ("GET",), "metrics", LOOKERS),
+    Route("/healthz", ("GET", "HEAD"), "health", ANYBODY),
+)
+_BY_PATH: Mapping[str, Route] = {route.path: route for route in ROUTES if route.path != MODEL_PREFIX}
+_MODEL = next(route for route in ROUTES if route.path == MODEL_PREFIX)
+
+
+class NoSuchRoute(RequestError):
+    """The address does not exist."""
+
+    status = 404
+    code = "no_such_route"
+
+
+class WrongMethod(RequestError):
+    """The address exists and takes another method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+def find_route(path: str, method: str) -> Route:
+    """The route of a request, by its path and nothing else of its address.
+
+    Raises:
+        NoSuchRoute, WrongMethod: There is none.
+    """
+    route = _BY_PATH.get(path)
+    if route is None and path.startswith(MODEL_PREFIX) and len(path) > len(MODEL_PREFIX):
+        route = _MODEL
+    if route is None:
+        known = ", ".join(sorted(_BY_PATH))
+        raise NoSuchRoute(f"No route `{method} {path[:200]}`. This gateway answers {known}.")
+    if method not in route.methods:
+        raise WrongMethod(f"`{route.path}` takes {' and '.join(route.methods)}, not `{method[:20]}`.", route.methods)
+    return route

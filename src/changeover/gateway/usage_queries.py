@@ -1,0 +1,104 @@
+"""The usage report: sums of the counters, by what they were counted for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select
+
+from changeover.store.schema import keys, usage
+
+Facet = Literal["team", "task", "deployment", "key", "day", "hour"]
+FACETS: tuple[Facet, ...] = get_args(Facet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageLine:
+    """One line of the report."""
+
+    of: tuple[str, ...]
+    """Values of what it was asked by, in order; empty where there is none, such as no team. Days and hours in UTC."""
+    requests: int
+    failed: int
+    """Of `requests`: ended with an error, or broke off."""
+    prompt_tokens: int
+    completion_tokens: int
+    estimated: int
+    """Of `requests`: the engine did not say how many tokens; they were counted here."""
+    cost_microusd: int
+    """Of the requests with a price."""
+    unpriced: int
+    """Of `requests`: they used tokens of a deployment without a price."""
+
+
+def usage_lines(
+    connection: Connection, by: Sequence[Facet], since: datetime, until: datetime, *, internal: bool
+) -> list[UsageLine]:
+    """Sum up the counters of the hours that begin in [since, until), in the order of what they are asked by.
+
+    Args:
+        connection: For reading.
+        by: What to sum by; one line for each combination.
+        since: First hour.
+        until: The hour after the last one.
+        internal: Shadow, judge and evaluation traffic, or else that of applications.
+    """
+    columns = [_column(facet).label(f"by_{place}") for place, facet in enumerate(by)]
+    sums = [
+        func.coalesce(func.sum(usage.c[name]), 0).label(name)
+        for name in (
+            "requests",
+            "failed",
+            "prompt_tokens",
+            "completion_tokens",
+            "estimated",
+            "cost_microusd",
+            "unpriced",
+        )
+    ]
+    query = (
+        select(*columns, *sums)
+        .select_from(usage.outerjoin(keys, keys.c.id == usage.c.key))
+        .where(usage.c.hour >= since, usage.c.hour < until, usage.c.internal.is_(internal))
+        .group_by(*(_column(facet) for facet in by))
+    )
+    found = connection.execute(query)
+    return sorted((_line(row, len(by)) for row in found), key=lambda line: line.of)
+
+
+def total_of(lines: Sequence[UsageLine]) -> UsageLine:
+    """All lines together."""
+    return UsageLine(
+        of=(),
+        requests=sum(line.requests for line in lines),
+        failed=sum(line.failed for line in lines),
+        prompt_tokens=sum(line.prompt_tokens for line in lines),
+        completion_tokens=sum(line.completion_tokens for line in lines),
+        estimated=sum(line.estimated for line in lines),
+        cost_microusd=sum(line.cost_microusd for line in lines),
+        unpriced=sum(line.unpriced for line in lines),
+    )
+
+
+def _column(facet: Facet) -> ColumnElement[Any]:
+    if facet == "day":
+        return func.date(usage.c.hour)
+    if facet == "key":
+        # Names are for people and several keys may share one; revoked ones still have theirs.
+        return func.coalesce(keys.c.name, usage.c.key)
+    return usage.c[facet]
+
+
+def _line(row: Row[Any], facets: int) -> UsageLine:
+    of, numbers = row[:facets], [int(number) for number in row[facets:]]
+    names = ("requests", "failed", "prompt_tokens", "completion_tokens", "estimated", "cost_microusd", "unpriced")
+    return UsageLine(of=tuple(map(_text, of)), **dict(zip(names, numbers, strict=True)))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return str(value)  # a date is text here and a date there, and reads the same

@@ -1,0 +1,134 @@
+"""One request on its way through the stages, and what is written down of it, whatever its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from changeover.core.clock import Clock
+from changeover.core.errors import ChangeoverError
+from changeover.core.settings import Price
+from changeover.gateway.contract.usage import estimated_usage
+from changeover.gateway.dispatch import Trail
+from changeover.gateway.http import Head
+from changeover.gateway.keys import Key
+from changeover.gateway.leases import Reservation, Wanted
+from changeover.gateway.open import Opened
+from changeover.gateway.record import Draft
+from changeover.gateway.relay import Delivery
+from changeover.gateway.resolve import Call
+from changeover.gateway.routes import Route
+from changeover.gateway.sse import words_in
+from changeover.tasks.exchanges import Content, Exchange
+
+MICRO = 1_000_000
+
+
+class Visit(msgspec.Struct, eq=False):
+    """One request."""
+
+    id: str
+    head: Head
+    started_at: datetime
+    started: float
+    """Monotonic, seconds."""
+    route: Route | None = None
+    """None: it is refused, see `error`."""
+    key: Key | None = None
+    left: bool = False
+    """The caller went away."""
+    late: bool = False
+    deadline: float = float("inf")
+    """Loop time."""
+    task: asyncio.Task[None] | None = None
+    call: Call | None = None
+    body: bytes = b""
+    reservation: Reservation | None = None
+    opened: Opened | None = None
+    trail: Trail = msgspec.field(default_factory=Trail)
+    delivery: Delivery = msgspec.field(default_factory=Delivery)
+    status: int = 200
+    error: ChangeoverError | None = None
+    trace: str | None = None
+
+    def count_the_rest(self) -> None:
+        """Estimate the tokens of an answer that broke off before its engine counted them: they were computed."""
+        delivery, call = self.delivery, self.call
+        if delivery.completion_tokens is not None or not delivery.started or call is None:
+            return
+        text, _ = words_in(b"".join(delivery.kept))
+        usage = estimated_usage(call.body, text, call.endpoint.usage_keys)
+        delivery.prompt_tokens, delivery.completion_tokens = (usage[key] for key in call.endpoint.usage_keys)
+        delivery.estimated = True
+
+    def used(self, microusd: int | None) -> Wanted:
+        """What it is charged: nothing where nobody answered."""
+        delivery = self.delivery
+        if not delivery.started:
+            return Wanted(requests=0)
+        tokens = (delivery.prompt_tokens or 0) + (delivery.completion_tokens or 0)
+        return Wanted(requests=1, tokens=tokens, microusd=microusd or 0)
+
+    def microusd(self, prices: Mapping[str, Price]) -> int | None:
+        """What the answer cost, in millionths of a US dollar; None without a price, or an answer."""
+        if self.opened is None or not prices:
+            return None
+        price = prices.get(self.opened.variant.deployment)
+        if price is None:
+            return None
+        delivery = self.delivery
+        return round(price.cost(delivery.prompt_tokens or 0, delivery.completion_tokens or 0) * MICRO)
+
+    def draft(self, clock: Clock, microusd: int | None, sampled: bool) -> Draft | None:
+        """What is written down of it; None for what was never understood."""
+        call = self.call
+        if call is None:
+            return None
+        declared, route = call.live.task.declared, call.live.route
+        content: Content = "none"
+        if sampled and not call.internal:
+            content = "full" if declared.record == "full" else "redacted" if declared.record == "redacted" else "none"
+        kept = self.delivery.kept
+        return Draft(
+            self._exchange(call, clock, microusd, content),
+            self.body if content != "none" else None,
+            tuple(kept) if content != "none" and kept else None,
+            # A rollout is decided by rows, so they are kept while one is under way, whatever is declared.
+            keeps_row=declared.record != "off" or not (route.candidate is None and route.former is None),
+        )
+
+    def _exchange(self, call: Call, clock: Clock, microusd: int | None, content: Content) -> Exchange:
+        opened, delivery, error = self.opened, self.delivery, self.error
+        variant = None if opened is None else opened.variant
+        return Exchange(
+            id=self.id,
+            task=call.live.task.name,
+            revision=call.live.route.revision,
+            variant=None if variant is None else variant.id,
+            deployment=None if variant is None else variant.deployment,
+            side=None if opened is None else opened.side,
+            key=call.key.id,
+            internal=call.internal,
+            stream=call.stream,
+            status=self.status,
+            error=None if error is None else error.code,
+            error_source=None if error is None else error.source,
+            truncated=delivery.truncated,
+            abandoned=self.left and not self.delivery.ended,
+            attempts=self.trail.attempts,
+            failed_variants=tuple(self.trail.failed),
+            started_at=self.started_at,
+            duration_ms=1000 * (clock.monotonic() - self.started),
+            first_chunk_ms=None if delivery.first_at is None else 1000 * (delivery.first_at - self.started),
+            prompt_tokens=delivery.prompt_tokens,
+            completion_tokens=delivery.completion_tokens,
+            endpoint=call.endpoint.name,
+            team=call.key.team,
+            usage_estimated=delivery.estimated,
+            cost_microusd=microusd,
+            content=content,
+            trace=self.trace,
+        )

@@ -1,0 +1,208 @@
+"""Profiles: how a model and its engine speak, as data, so that the gateway can hold one contract for all of them.
+
+The table by family is `profiles.toml`; backends put what is not plain into a bundle, and the gateway reads it from there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any, Literal, Protocol, cast
+
+import msgspec
+
+from changeover.core import toml
+from changeover.core.errors import ConfigError, nearest
+from changeover.library.lineage import plain_name
+from changeover.serving.parts import EnginePart
+from changeover.serving.plan import BackendName, Json
+
+Endpoint = Literal["chat", "completions", "embeddings", "responses", "messages"]
+Reasoning = Literal["none", "field", "think", "think_open", "harmony", "gemma4"]
+Thinks = Literal["always", "unless_off", "if_on"]
+History = Literal["strip", "keep", "keep_between_tool_calls"]
+Effort = Literal["none", "field", "enable_thinking", "thinking", "top_level_enable_thinking", "thinking_budget"]
+EffortValue = Literal["none", "minimal", "low", "medium", "high"]
+ToolCalls = Literal[
+    "native", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4", "none"
+]  # fmt: skip
+Structured = Literal["response_format", "guided_json", "structured_outputs", "grammar", "json_object", "none"]
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one model on one engine speaks. The defaults are the plain way: OpenAI's own."""
+
+    reasoning: Reasoning = "none"
+    """Where the engine leaves reasoning: nowhere; in a field of its own (`reasoning_content` or `reasoning`); in the text
+    as `<think>…</think>`, as the same without its beginning because the template has written it, in harmony's channels,
+    or in Gemma 4's."""
+    thinks: Thinks = "always"
+    """Whether it reasons: always, unless it is told not to, or only when it is told to."""
+    reasoning_history: History = "strip"
+    """What earlier answers' reasoning the model is to see."""
+    reasoning_field: Literal["reasoning_content", "reasoning"] = "reasoning_content"
+    """The name under which the engine takes kept reasoning in a message."""
+    effort: Effort = "field"
+    """What `reasoning_effort` becomes: nothing, itself, `chat_template_kwargs.enable_thinking`,
+    `chat_template_kwargs.thinking`, `enable_thinking` beside the messages, or that with a `thinking_budget`."""
+    effort_values: tuple[EffortValue, ...] = ()
+    """Values of `reasoning_effort` that the engine knows; empty: any."""
+    tool_calls: ToolCalls = "native"
+    """How tool calls come: as fields; as text of a family's format; not at all, so that tools go through the prompt."""
+    system_role: Literal["yes", "one", "no"] = "yes"
+    """Whether system messages may stand as they are, must be one at the beginning, or do not exist."""
+    structured: Structured = "response_format"
+    """Where a JSON Schema for the answer goes. `grammar` is TGI's form; from `json_object` on it stands in the prompt."""
+    dropped: tuple[str, ...] = ()
+    """Fields of a request that the engine does not know and would refuse."""
+    context_tokens: int | None = None
+    """Prompt and answer together; None: it is not known here."""
+    endpoints: tuple[Endpoint, ...] | None = None
+    """What the engine serves; None: it is not known, and the engine itself is asked."""
+    usage: bool = True
+    """Whether the engine counts tokens."""
+
+    def document(self, backend: BackendName) -> dict[str, Json]:
+        """What is not plain for this kind of engine, as JSON; `{}` if all is, so that such bundles stay what they were."""
+        plain: dict[str, Json] = msgspec.to_builtins(PLAIN[backend])
+        mine: dict[str, Json] = msgspec.to_builtins(self)
+        return {name: _listed(value) for name, value in mine.items() if value != plain[name]}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], *, where: str = "profile") -> Profile:
+        """Read what `document` wrote, or what a person wrote in a deployment's options.
+
+        Raises:
+            ConfigError: A key or value is unknown; names it.
+        """
+        for key in document:
+            if key not in cls.__struct_fields__:
+                raise ConfigError(f"{where}: `{key}`: unknown key. {nearest(key, cls.__struct_fields__)}")
+        try:
+            return msgspec.convert(dict(document), cls)
+        except msgspec.ValidationError as exc:
+            raise ConfigError(f"{where}: {_place(str(exc))}. See the fields of a profile in the reference.") from exc
+
+
+PLAIN: Mapping[BackendName, Profile] = {
+    # Asked of the server of xllamacpp 2026.10.11549: 200 for these four; embeddings are a 501 unless it was started for
+    # them, which the deployment's profile then says.
+    "local": Profile(endpoints=("chat", "completions", "responses", "messages")),
+    "echo": Profile(),
+    "openai": Profile(),
+}
+"""What a kind of engine does with a model of no known family. It is not written into bundles: their engine says it."""
+
+_DOES_ITSELF: Mapping[BackendName, Mapping[str, Json]] = {
+    # llama.cpp's server takes reasoning and tool calls out of the text, for every chat template it knows, describes tools
+    # to models without a format of their own, and holds answers to a schema.
+    "local": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
+    # The echo engine speaks as its options say, whatever its model is called.
+    "echo": msgspec.to_builtins(Profile()),
+    # What runs behind the address is not known: the family's own format is expected, and fields are taken as they come.
+    "openai": {},
+}
+"""What an engine does whatever family it serves; it stands above the family."""
+
+
+class _Family(toml.Declared):
+    id: str
+    models: tuple[str, ...]
+    """Patterns of plain names, matched from their beginning."""
+    architectures: tuple[str, ...] = ()
+    """`general.architecture` of GGUF files that only this family has."""
+    profile: dict[str, Any]
+    sources: tuple[str, ...]
+
+
+class _Table(toml.Declared):
+    families: tuple[_Family, ...]
+
+
+def profile_of(
+    backend: BackendName,
+    model: str,
+    *,
+    architecture: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    where: str = "profile",
+) -> Profile:
+    """The profile of a model on a kind of engine: the family's, under the engine's, under what an operator wrote.
+
+    Args:
+        backend: The kind of engine.
+        model: Id of a card, a hub's `owner/name`, or the name it is served under.
+        architecture: Of the file of weights, if there is one; only used where the name says nothing.
+        overrides: Fields of a `Profile`; they win.
+        where: Begins the message of an error.
+
+    Raises:
+        ConfigError: An override is no field of a profile, or has no value that it can have.
+    """
+    family = family_profile(model, architecture) or {}
+    engine = dict(_DOES_ITSELF[backend])
+    if "reasoning" not in family:
+        engine.pop("reasoning", None)
+    plain: dict[str, Any] = msgspec.to_builtins(PLAIN[backend])
+    return Profile.from_document({**plain, **family, **engine, **(overrides or {})}, where=where)
+
+
+class _Bundle(Protocol):
+    @property
+    def engine(self) -> EnginePart: ...
+
+
+def profile_of_bundle(bundle: _Bundle) -> Profile:
+    """The profile that a bundle was made with; about a microsecond.
+
+    Raises:
+        ConfigError: Another version of Changeover wrote it, and this one does not know a field of it.
+    """
+    return _stored(bundle.engine.backend, msgspec.json.encode(bundle.engine.profile))
+
+
+@lru_cache(maxsize=1024)
+def _stored(backend: str, document: bytes) -> Profile:
+    plain = PLAIN.get(cast("BackendName", backend), Profile())
+    written: dict[str, Any] = msgspec.json.decode(document)
+    return Profile.from_document({**msgspec.to_builtins(plain), **written}, where="A stored bundle's profile")
+
+
+def family_profile(model: str, architecture: str | None = None) -> Mapping[str, Any] | None:
+    """What the table says of a model; None for a family it does not know. The first row that matches counts."""
+    name = plain_name(model)
+    for family in _table().families:
+        if any(re.match(pattern, name) for pattern in family.models):
+            return family.profile
+    for family in _table().families:
+        if architecture is not None and architecture in family.architectures:
+            return family.profile
+    return None
+
+
+def family_ids() -> Sequence[str]:
+    """The rows of the table, in their order."""
+    return [family.id for family in _table().families]
+
+
+def _listed(value: Json) -> Json:
+    """Tuples as lists: that is how they come back from a file or the database."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _place(message: str) -> str:
+    """Msgspec's words with the key as people write it."""
+    said, _, place = message.partition(" - at `$")
+    key = place.strip("`.") or None
+    return f"`{key}`: {said[0].lower()}{said[1:]}" if key else said
+
+
+@cache
+def _table() -> _Table:
+    with resources.as_file(resources.files("changeover.serving") / "profiles.toml") as path:
+        table = toml.load(_Table, path)
+    for family in table.families:
+        Profile.from_document(family.profile, where=f"{path.name}: `{family.id}`")
+    return table

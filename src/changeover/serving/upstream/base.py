@@ -1,0 +1,158 @@
+"""What both clients' upstreams have in common: the address, the body's model, the headers, what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
+from types import TracebackType
+from typing import Final, final
+
+import msgspec
+from yarl import URL
+
+from changeover.core.errors import ConfigError, RequestError
+from changeover.serving.upstream.interface import PROBE_S, Answer, Headers
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+_OURS: Final = frozenset({
+    "accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "expect", "host", "te",
+    "trailer", "transfer-encoding", "upgrade",
+})  # fmt: skip
+"""Headers that only a client sets: they say where a request ends and who sends it."""
+
+
+@final
+class Sent:
+    """A request to an engine, as a context."""
+
+    __slots__ = ("_answer", "_opening")
+
+    def __init__(self, opening: Callable[[], Awaitable[Answer]]) -> None:
+        self._opening = opening
+        self._answer: Answer | None = None
+
+    async def __aenter__(self) -> Answer:
+        self._answer = answer = await self._opening()
+        return answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
+
+
+class Address(ABC):
+    """One engine's address, and how many requests are on their way there."""
+
+    def __init__(self, name: str, base_url: str, secret: str | None, model: str | None, probe_path: str) -> None:
+        """Set the address up; nothing is sent yet. See `Client.upstream`."""
+        if secret is not None and not secret.isprintable():
+            raise ConfigError(f"The key of `{name}` holds a line break or another control character. Remove it.")
+        self.name = name
+        self.base_url = base_url.rstrip("/")
+        self.model = model
+        self.heard = 0
+        self.in_flight = 0
+        self._secret = secret
+        self._probe_path = probe_path
+        self._rooted = URL(self.base_url).path in ("", "/")
+        self._idle: asyncio.Event | None = None
+        """Set when nothing is in flight; None while nobody waits for that."""
+
+    async def idle(self) -> None:
+        """Wait until no request is in flight."""
+        if self.in_flight:
+            if self._idle is None:
+                self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    async def ready(self) -> bool:
+        """Whether the engine can answer now."""
+        return await self.probe() is None
+
+    @abstractmethod
+    async def probe(self, timeout_s: float = PROBE_S) -> str | None:
+        """Ask the engine whether it can answer; None if so, else why not, to follow its name."""
+
+    @abstractmethod
+    async def open(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        first_byte_s: float,
+        stall_s: float,
+        headers: Headers = (),
+        as_is: bool = False,
+    ) -> Answer:
+        """Send a body and wait for the head of the answer. See `Upstream.open`."""
+
+    def send(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        first_byte_s: float,
+        stall_s: float,
+        headers: Headers = (),
+        as_is: bool = False,
+    ) -> Sent:
+        """As `open`, as a context."""
+        return Sent(
+            partial(self.open, path, body, first_byte_s=first_byte_s, stall_s=stall_s, headers=headers, as_is=as_is)
+        )
+
+    def landed(self) -> None:
+        """One request less is in flight."""
+        self.in_flight -= 1
+        if self._idle is not None and not self.in_flight:
+            self._idle.set()
+            self._idle = None
+
+    def url(self, path: str) -> URL:
+        """The whole address of a path as engines know it."""
+        return URL(self.base_url + (path if self._rooted else path.removeprefix("/v1")))
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """The body with another `model`; everything else keeps its bytes.
+
+    Raises:
+        RequestError: It is not a JSON object.
+    """
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise RequestError("The body is not a JSON object.") from exc
+    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(fields)
+
+
+def checked(headers: Headers) -> list[tuple[str, str]]:
+    """Headers that are safe to send: no value can end its line.
+
+    Raises:
+        RequestError: A name is none, or one of our own; a value holds more than printable ASCII.
+    """
+    pairs = list(headers)
+    for name, value in pairs:
+        if not _may_send(name):
+            raise RequestError(f"A header named `{_shown(name)}` cannot be sent to a model.")
+        if _VALUE.fullmatch(value) is None:
+            raise RequestError(f"The header `{name}` holds a line break or a character that is not printable ASCII.")
+    return pairs
+
+
+@lru_cache(maxsize=256)
+def _may_send(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name.lower() not in _OURS
+
+
+def _shown(name: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in name)[:60]
