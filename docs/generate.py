@@ -105,7 +105,7 @@ def scorers() -> str:
 def error_tree() -> str:
     """Every error of the system, with what the door makes of it."""
     drawn = inspect.getdoc(errors) or ""
-    statuses = dict(re.findall(r"(\w+Error_?)\s+(\d{3}|--)\s", drawn))
+    statuses = dict(re.findall(r"(\w+(?:Error_?|Overflow))\s+(\d{3}|--)\s", drawn))
     rows = [
         f"| `{kind.code}` | {statuses[kind.__name__].replace('--', '–')} | {kind.source} | "
         f"{'yes' if kind.retryable else 'no'} | {_doc(kind)} |"

@@ -272,7 +272,8 @@ def test_no_secret_is_found_anywhere(tmp_path: Path, request: pytest.FixtureRequ
         )
         try:
             secrets |= _run(up, upstream, seen)
-            until(lambda: len(spans.spans) > 20)
+            # A busy machine may lose a batch of spans, which is allowed: more requests make more of them.
+            until(lambda: len(spans.spans) > 20 or not up.ask(), 2 * PATIENCE_S)
             _look_at_processes(up, seen, secrets)
         finally:
             up.process.stdin.close() if up.process.stdin is not None else None
@@ -301,7 +302,7 @@ def _run(up: Up, upstream: str, seen: Seen) -> dict[str, str]:
     pinned, revoked = new_key(up, "pinned", "--deployment", "leaky", "--team", "risk"), new_key(up, "revoked")
     assert up.call("key", "revoke", "revoked").status == 0
     operator = (up.project / ".changeover" / "operator.key").read_text().strip()
-    until(lambda: up.ready("leaky") is not None or _answers(up, pinned))
+    until(lambda: _answers(up, pinned), 2 * PATIENCE_S)
     client = Client(up, seen)
     use(client, up.key, pinned)
     misuse(client, up.key, revoked)

@@ -157,7 +157,7 @@ async def test_a_candidate_that_fails_before_its_first_byte_costs_no_request(
     project = write_project(tmp_path / "p", timeout_s=3)
     async with running(open_written(project)) as up:
         await up.ready("echo")
-        await switch(up, "bad", weight=0.999, fault=fault)
+        await switch(up, "bad", weight=0.999999, fault=fault)
         await up.ready("bad")
         async with (
             aiohttp.ClientSession(up.address, headers=up.headers()) as http,
@@ -174,7 +174,7 @@ async def test_a_candidate_that_fails_before_its_first_byte_costs_no_request(
 
 
 async def test_a_stream_that_breaks_after_its_first_byte_ends_with_an_error_and_is_counted(up: Running) -> None:
-    await switch(up, "cuts", weight=0.999, fault="cut_after", fault_after=2)
+    await switch(up, "cuts", weight=0.999999, fault="cut_after", fault_after=2)
     await up.ready("cuts")
     async with (
         aiohttp.ClientSession(up.address, headers=up.headers()) as http,
@@ -192,7 +192,7 @@ async def test_a_stream_that_breaks_after_its_first_byte_ends_with_an_error_and_
 
 
 async def test_a_failing_whole_answer_is_tried_elsewhere_even_when_it_breaks_in_the_middle(up: Running) -> None:
-    await switch(up, "cuts", weight=0.999, fault="cut_after", fault_after=2)
+    await switch(up, "cuts", weight=0.999999, fault="cut_after", fault_after=2)
     await up.ready("cuts")
     async with (
         aiohttp.ClientSession(up.address, headers=up.headers()) as http,
@@ -248,7 +248,7 @@ async def test_without_a_ready_engine_the_caller_waits_and_then_gets_a_503(tmp_p
 
 
 async def test_a_caller_who_leaves_frees_the_engine(up: Running) -> None:
-    await switch(up, "slow", weight=0.999, delay_s=30)
+    await switch(up, "slow", weight=0.999999, delay_s=30)
     await up.ready("slow")
     async with aiohttp.ClientSession(up.address, headers=up.headers()) as http:
         with pytest.raises(TimeoutError):
@@ -265,7 +265,7 @@ async def test_a_caller_who_leaves_frees_the_engine(up: Running) -> None:
 
 
 async def test_a_request_under_way_ends_on_the_revision_it_started_with(up: Running) -> None:
-    await switch(up, "slow", weight=0.999, delay_s=1.0)
+    await switch(up, "slow", weight=0.999999, delay_s=1.0)
     await up.ready("slow")
     revision = await up.route()
     async with aiohttp.ClientSession(up.address, headers=up.headers()) as http:
@@ -293,7 +293,7 @@ async def test_more_requests_than_allowed_at_once_are_told_to_come_back(tmp_path
     installation = open_written(write_project(tmp_path / "p", gateway="max_in_flight = 2"))
     async with running(installation) as up:
         await up.ready("echo")
-        await switch(up, "slow", weight=0.999, delay_s=0.5)
+        await switch(up, "slow", weight=0.999999, delay_s=0.5)
         await up.ready("slow")
         async with aiohttp.ClientSession(up.address, headers=up.headers()) as http:
 

@@ -10,8 +10,9 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from changeover.app.installation import Installation
-from changeover.core.errors import StoreError
+from changeover.core.errors import ConfigError, StoreError
 from changeover.core.ids import new_id
+from changeover.core.secrets import register_secret
 from changeover.core.settings import TelemetrySettings, secret_from_environment
 from changeover.gateway.admit import Admission
 from changeover.gateway.allowances import Allowances
@@ -19,7 +20,7 @@ from changeover.gateway.breaker import Breakers
 from changeover.gateway.dispatch import Fleet
 from changeover.gateway.door import Door, Parts
 from changeover.gateway.keys import Keyring
-from changeover.gateway.metrics import Metrics
+from changeover.gateway.metrics import Levels, Metrics
 from changeover.gateway.pages import Pages
 from changeover.gateway.record import Recorder
 from changeover.gateway.server import Server
@@ -44,6 +45,7 @@ class Gateway:
             worker: Number of this process among several on one address.
         """
         self._installation = installation
+        self._fleet = fleet
         self._worker = worker
         project, store, clock = installation.project, installation.store, installation.clock
         settings = project.settings.gateway
@@ -51,7 +53,7 @@ class Gateway:
         self.snapshots = Snapshots(store, clock)
         self._keyring = Keyring()
         self._usage = Usage(writer, clock, spool=project.state)
-        self._metrics = Metrics()
+        self._metrics = Metrics(self._levels)
         self._traces = _traces(project.settings.telemetry, writer)
         self.recorder = Recorder(store, self._usage, [self._metrics, self._traces])
         self._allowances = Allowances(store, clock, writer, spool=project.state)
@@ -100,6 +102,24 @@ class Gateway:
             "records_lost": self.recorder.lost,
         }
 
+    def _levels(self) -> Levels:
+        """How things stand, for `/metrics`."""
+        current = self.snapshots.current
+        names = {variant.deployment for live in current.tasks.values() for variant in live.variants.values()}
+        engines = {name: self._fleet.upstream(name) for name in names}
+        return Levels(
+            in_flight=self.admission.in_flight,
+            records_waiting=self.recorder.waiting,
+            records_without_content=self.recorder.dropped_content,
+            records_lost=self.recorder.lost,
+            spans_waiting=self._traces.waiting,
+            spans_lost=self._traces.lost,
+            store_stale=self.snapshots.stale,
+            route_revision=current.revision,
+            breakers_open={name: up is not None and self._breakers.is_open(up) for name, up in engines.items()},
+            ready={name: up is not None for name, up in engines.items()},
+        )
+
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What has to run beside `serve`; one that ends with an exception must stop the process."""
         return [
@@ -143,8 +163,17 @@ def _traces(settings: TelemetrySettings, writer: str) -> Traces:
     """Spans go where the settings say, with what the environment holds for it."""
     if settings.otlp_endpoint is None:
         return Traces()
-    held = None if settings.otlp_headers_env is None else secret_from_environment(settings.otlp_headers_env)
-    export = collector(settings.otlp_endpoint, parse_headers(held or ""), {"service.instance.id": writer})
+    headers: dict[str, str] = {}
+    if settings.otlp_headers_env is not None:
+        held = secret_from_environment(settings.otlp_headers_env)
+        if held is None:
+            raise ConfigError(
+                f"`telemetry.otlp_headers_env` names `{settings.otlp_headers_env}`, which is not set. Set it, or leave the key out."
+            )
+        headers = parse_headers(held)
+        for value in headers.values():
+            register_secret(value)
+    export = collector(settings.otlp_endpoint, headers, {"service.instance.id": writer})
     return Traces(export, share=settings.trace_share)
 
 
@@ -152,3 +181,4 @@ def settle_in() -> None:
     """What lives until the end is not looked at again by the collector: that would cost a tenth of the speed."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

@@ -15,7 +15,6 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import final
 from weakref import WeakKeyDictionary
 
@@ -43,6 +42,7 @@ FIRST_PAUSE_S, MOST_PAUSE_S = 0.2, 10.0
 LEAVE_S = 600.0
 """Longest wait for the requests at an engine that shall stop. By count, not by clock: this is only against a leak."""
 KILL_AFTER_S = DRAIN_S + 5
+"""A worker that has not ended by then, after it was asked to, does not hear."""
 MOST_LINE_BYTES = 1 << 20
 
 
@@ -96,7 +96,7 @@ class _One:
     """None while there is none."""
     told: Mapping[str, Where] = field(default_factory=dict[str, Where])
     left: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
-    """Set when nothing of it is in flight at a deployment."""
+    """By deployment that it was told to leave; set when nothing of it is in flight there."""
     ready: bool = False
 
     def say(self, message: Setup | Order) -> None:
@@ -136,24 +136,22 @@ class Workers:
         self._upstreams = upstreams
         self._all = [_One(number) for number in range(1, count + 1)]
         self._listener: socket.socket | None = None
-        self._stop = asyncio.Event()
+        self._stopping = False
         self._changed = asyncio.Event()
+        """Set when one became ready, and when they shall stop."""
 
     async def serve(self, listener: socket.socket) -> None:
-        """Keep them answering until `stop`; then wait until answers under way have ended, and they have too.
-
-        The listener is closed by then: the kernel would go on accepting what nobody answers.
-        """
+        """Keep them answering until `stop`; then answers under way end, and so do they."""
         self._listener = listener
         self._clear_metrics()
         tasks = [asyncio.create_task(self._keep(one, listener)) for one in self._all]
-        telling = asyncio.create_task(self._look())
+        looking = asyncio.create_task(self._look())
         try:
-            done, _ = await asyncio.wait([*tasks, stop := asyncio.create_task(self._stop.wait())], return_when="FIRST_EXCEPTION")
-            stop.cancel()
+            await asyncio.gather(*tasks)
         finally:
-            for task in (*tasks, telling):
+            for task in (*tasks, looking):
                 task.cancel()
+            await asyncio.gather(*tasks, looking, return_exceptions=True)
 
     async def ready(self) -> None:
         """Wait until all of them answer, or `stop` was called.
@@ -163,7 +161,7 @@ class Workers:
         """
         try:
             async with asyncio.timeout(READY_S):
-                while not self._stop.is_set() and not all(one.ready for one in self._all):
+                while not self._stopping and not all(one.ready for one in self._all):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -172,9 +170,115 @@ class Workers:
 
     def stop(self) -> None:
         """Begin to drain; a second call does not wait for answers under way."""
-        self._stop.set()
+        if not self._stopping:
+            asyncio.get_running_loop().call_later(KILL_AFTER_S, self._signal, signal.SIGKILL)
+        self._stopping = True
         self._changed.set()
         if self._listener is not None:
-            self._listener.close()
+            self._listener.close()  # else the kernel would go on taking connections that nobody answers
+        self._signal(signal.SIGTERM)
+
+    def tell(self) -> None:
+        """Tell all workers at once which engines can answer now."""
+        engines = self._engines()
         for one in self._all:
-            one.signal(signal.SIGTERM)
+            if one.process is not None and one.told != engines:
+                one.told = engines
+                one.say(Order(engines=engines))
+
+    async def leave(self, name: str) -> None:
+        """Wait until no worker has a request in flight at a deployment that gets no new ones any more."""
+        self.tell()
+        waits: list[asyncio.Event] = []
+        for one in self._all:
+            if one.process is not None:
+                event = one.left[name] = asyncio.Event()
+                waits.append(event)
+                one.say(Order(leave=name))
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                for event in waits:
+                    await event.wait()
+        except TimeoutError:
+            log.warning("%s: stopped while workers have requests in flight there", name)
+
+    async def _keep(self, one: _One, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE_S
+        while not self._stopping:
+            began = loop.time()
+            ended = await self._live(one, listener)
+            if self._stopping:
+                return
+            steady = loop.time() - began >= STEADY_S
+            pause = FIRST_PAUSE_S if steady else min(2 * pause, MOST_PAUSE_S)
+            log.warning("gateway worker %d %s; it is started again", one.number, ended)
+            await asyncio.sleep(0 if steady else pause / 2)
+
+    async def _live(self, one: _One, listener: socket.socket) -> str:
+        """One life of a worker's process; says how it ended."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "changeover.app.worker"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C is for the parent, which lets them drain
+                limit=MOST_LINE_BYTES,
+            )
+        except (OSError, ValueError) as exc:  # no more processes, or the listener was closed meanwhile
+            return f"cannot be started: {exc}"
+        one.process = process
+        try:
+            one.told = self._engines()
+            one.say(self._setup(one, listener))
+            if self._stopping:
+                one.signal(signal.SIGTERM)
+            await self._hear(one, process)
+            status = await process.wait()
+        finally:
+            one.gone()
+            if process.returncode is None:
+                process.kill()
+        return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+    def _setup(self, one: _One, listener: socket.socket) -> Setup:
+        project = self._project
+        return Setup(
+            number=one.number,
+            listener=listener.fileno(),
+            root=str(project.root),
+            cache=str(project.cache),
+            settings=msgspec.Raw(project.settings.model_dump_json().encode()),
+            engines=one.told,
+        )
+
+    async def _hear(self, one: _One, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None, "it is a pipe"
+        while line := await process.stdout.readline():
+            said = msgspec.json.decode(line, type=Said)
+            if said.ready:
+                one.ready = True
+                self._changed.set()
+            if said.left is not None and said.left in one.left:
+                one.left.pop(said.left).set()
+            for name, pieces in said.heard.items():
+                self._addresses.hear(name, pieces)
+
+    async def _look(self) -> None:
+        """Tell of engines that came or went without a word: one that died says nothing."""
+        while True:
+            self.tell()
+            await asyncio.sleep(TELL_S)
+
+    def _engines(self) -> dict[str, Where]:
+        return {name: self._addresses.where(upstream) for name, upstream in self._upstreams().items()}
+
+    def _signal(self, number: int) -> None:
+        for one in self._all:
+            one.signal(number)
+
+    def _clear_metrics(self) -> None:
+        directory = self._project.state / METRICS_DIRECTORY
+        shutil.rmtree(directory, ignore_errors=True)
+        make_private(directory)

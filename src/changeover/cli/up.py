@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,8 +14,10 @@ import typer
 import uvloop
 
 from changeover.app.create import create_installation
+from changeover.app.gateway import settle_in
 from changeover.app.installation import Installation
 from changeover.app.local import make_private, only_one
+from changeover.app.logs import set_up_logging
 from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
 from changeover.app.system import System, listen
 from changeover.cli.frame import Json, here, note, out, print_error
@@ -30,6 +32,10 @@ def up(
     port: Annotated[
         int | None, typer.Option(help="Instead of `gateway.port`; 0 takes any free one.", min=0, max=65535)
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that answer, instead of `gateway.workers`.", min=1, max=64)
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Apply declarations whenever their files change.")] = False,
     until_stdin_closes: Annotated[
         bool, typer.Option("--until-stdin-closes", help="Stop when standard input ends, so as not to outlive a parent.")
     ] = False,
@@ -42,9 +48,8 @@ def up(
 
     Example: changeover up
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     project = here()
+    set_up_logging(project.settings.telemetry.log, sys.stderr)
     gateway = project.settings.gateway
     make_private(project.state)
     with only_one(project.state):
@@ -55,10 +60,10 @@ def up(
         keys = FirstKeys(application=first_keys(installation), admin=first_admin_key(installation))
         if until_stdin_closes:
             threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+        settle_in()
+        system = System(installation, workers=workers, watching=watch)
         try:
-            uvloop.run(
-                System(installation).serve(listener, lambda address: announce(installation, address, keys, as_json))
-            )
+            uvloop.run(system.serve(listener, lambda address: announce(installation, address, keys, as_json)))
         finally:
             installation.store.close()
             listener.close()

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from changeover.core import toml
 from changeover.core.errors import ConfigError
+from changeover.core.secrets import register_secret
 
 SETTINGS_FILE = "changeover.toml"
 STATE_DIRECTORY = ".changeover"
@@ -31,7 +32,7 @@ class GatewaySettings(toml.Declared):
     """How long a request waits for an engine that is coming up before it gets a 503."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that answer; 1 answers in the process of `changeover up` itself."""
-    client: Literal["aiohttp", "wire"] = "aiohttp"
+    client: Literal["aiohttp", "wire"] = "wire"
     """What speaks to engines: the aiohttp library, or our own lean client on httptools, which is several times faster."""
     arrival_s: float = Field(default=30.0, gt=0, le=3600)
     """Longest time for a request to arrive whole; a caller that is slower loses its connection."""
@@ -167,4 +168,6 @@ def open_project(start: Path) -> Project:
 
 def secret_from_environment(name: str) -> str | None:
     """A secret that a declaration names; the value goes nowhere but to who asked."""
-    return os.environ.get(name) or None
+    value = os.environ.get(name) or None
+    register_secret(value)
+    return value

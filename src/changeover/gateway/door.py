@@ -28,7 +28,7 @@ from changeover.gateway.record import Recorder
 from changeover.gateway.relay import break_off, relay
 from changeover.gateway.resolve import Call, read_fields, resolve, task_and_pin
 from changeover.gateway.routes import WrongMethod, find_route
-from changeover.gateway.snapshot import Snapshot, Snapshots
+from changeover.gateway.snapshot import LiveTask, Snapshot, Snapshots
 from changeover.gateway.traces import Traces
 from changeover.gateway.visit import Visit
 from changeover.gateway.watch import Watch
@@ -68,6 +68,8 @@ class Door:
         self._watch = Watch()
         self._limits = Limits(ready_wait_s=parts.settings.ready_wait_s, clock=parts.clock, breakers=parts.breakers)
         self._names: dict[tuple[int, str], Headers] = {}
+        self._dearest: dict[str, tuple[LiveTask, tuple[float, float] | None]] = {}
+        """By the name that was called: the price that a reservation reckons with."""
 
     def begin(self, head: Head) -> Visit:
         """Take a request as soon as its head is here: route it by path and method, and find out who calls."""
@@ -94,7 +96,7 @@ class Door:
             if route is None:
                 raise visit.error or ChangeoverError("The request was refused.")
             if route.endpoint is None:
-                self._parts.pages.answer(route.page, visit.head.path, reply, visit.key, _id_header(visit))
+                self._parts.pages.answer(route.page, visit.head, reply, visit.key, _id_header(visit))
             else:
                 await self._call(visit, body, reply, route.endpoint)
         except ClientGone:
@@ -191,15 +193,13 @@ class Door:
 
     def _price(self, call: Call) -> tuple[float, float] | None:
         """The dearest of those who may answer, in millionths of a dollar a token: which is the price by the million."""
-        prices = self._parts.prices
-        if not prices:
+        if not self._parts.prices:
             return None
-        known = [prices[each.deployment] for each in call.live.variants.values() if each.deployment in prices]
-        return max(
-            ((price.usd_per_million_prompt_tokens, price.usd_per_million_completion_tokens) for price in known),
-            key=sum,
-            default=None,
-        )
+        live, price = self._dearest.get(call.name, (None, None))
+        if live is not call.live:
+            price = _dearest(call.live, self._parts.prices)
+            self._dearest[call.name] = (call.live, price)
+        return price
 
     def _note_broken(self, opened: Opened) -> None:
         upstream = self._parts.fleet.upstream(opened.variant.deployment)
@@ -232,6 +232,15 @@ class Door:
         draft = visit.draft(self._clock, microusd, share >= 1 or random.random() < share)
         if draft is not None:
             self._parts.recorder.record(draft)
+
+
+def _dearest(live: LiveTask, prices: Mapping[str, Price]) -> tuple[float, float] | None:
+    known = [prices[each.deployment] for each in live.variants.values() if each.deployment in prices]
+    return max(
+        ((price.usd_per_million_prompt_tokens, price.usd_per_million_completion_tokens) for price in known),
+        key=sum,
+        default=None,
+    )
 
 
 def _turns(call: Call) -> tuple[tuple[Side | None, Variant], ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from changeover.core.errors import ChangeoverError, UnknownTaskError, nearest
-from changeover.gateway.http import Headers, Reply, send_json
+from changeover.gateway.http import Head, Headers, Reply, send_json
 from changeover.gateway.keys import Key
 from changeover.gateway.metrics import Metrics
 from changeover.gateway.openapi import document
@@ -25,7 +25,7 @@ class Pages:
     state: Callable[[], dict[str, Any]]
     """How the gateway is doing, for those who may look."""
 
-    def answer(self, page: Page, path: str, reply: Reply, key: Key | None, headers: Headers) -> None:
+    def answer(self, page: Page, head: Head, reply: Reply, key: Key | None, headers: Headers) -> None:
         """Answer a page.
 
         Raises:
@@ -36,7 +36,7 @@ class Pages:
             shown = self.state() if key is not None and key.role in LOOKERS else {}
             send_json(reply, 200, {"status": "ok", **shown}, headers)
         elif page == "metrics":
-            kind, body = self.metrics.render()
+            kind, body = self.metrics.render((head.header(b"accept") or b"").decode("latin-1"))
             reply.whole(200, [(b"content-type", kind.encode()), *headers], body)
         elif page == "openapi":
             send_json(reply, 200, document(), headers)
@@ -45,7 +45,7 @@ class Pages:
             send_json(reply, 200, {"object": "list", "data": [self._model(name) for name in names]}, headers)
         elif key is not None and page == "model":
             names = callable_tasks(key, self.snapshots.current)
-            name = path.removeprefix(MODEL_PREFIX)
+            name = head.path.removeprefix(MODEL_PREFIX)
             if name not in names:
                 raise UnknownTaskError(f"No task named `{name[:200]}`. {nearest(name, names)}")
             send_json(reply, 200, self._model(name), headers)
