@@ -172,14 +172,16 @@ def test_an_engine_is_stopped_when_no_worker_has_a_request_there(up: Up) -> None
 
 def test_a_worker_that_is_killed_takes_its_own_connections_with_it_and_is_back(up: Up) -> None:
     with lines(up) as (doomed, other), load(up, "echo", clients=4) as seen:
-        before, broken = _process(up, doomed.worker), doomed.begin("slow", WORDS, stream=True)
+        before = _process(up, doomed.worker)
+        assert before is not None
+        broken = doomed.begin("slow", WORDS, stream=True)
         whole = other.begin("slow", WORDS, stream=True)
         until(lambda: seen.requests > 20)
         failed = len(seen.failed)
         os.kill(before.pid, signal.SIGKILL)
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             broken.read()
-        after = until(lambda: _process(up, doomed.worker, but=before))
+        until(lambda: _process(up, doomed.worker, but=before))
         assert _text(whole.read()) == WORDS
         requests = seen.requests
         until(lambda: seen.requests > requests + 50)
@@ -188,8 +190,19 @@ def test_a_worker_that_is_killed_takes_its_own_connections_with_it_and_is_back(u
     assert failed == 0
     assert len(seen.failed) <= 4, "each caller has one request under way"
     assert all("Reset" in problem or "Disconnected" in problem for problem in seen.failed), seen.failed
-    assert after.is_running()
     assert "gateway worker 1 was killed by SIGKILL; it is started again" in up.log()
+
+
+def test_a_worker_that_is_asked_to_end_does_so_unnoticed_and_is_started_again(up: Up) -> None:
+    with load(up, "echo", clients=4) as seen:
+        for number in (1, 2):
+            before = until(lambda number=number: _process(up, number))
+            assert before is not None
+            before.terminate()
+            until(lambda number=number, before=before: _process(up, number, but=before))
+            with lines(up):
+                pass
+    assert seen.failed == []
 
 
 def test_a_switch_under_load_over_two_workers_loses_no_request(up: Up) -> None:
@@ -222,6 +235,18 @@ def test_a_signal_lets_streams_of_all_workers_end_and_refuses_whoever_comes(tmp_
         rows = recent_exchanges(connection, "slow")
     assert [(line.of, line.requests, line.failed) for line in used] == [(("slow",), 4, 0)]
     assert [(row.status, row.stream, row.truncated) for row in rows].count((200, True, False)) == 2
+
+
+def test_a_second_signal_waits_for_no_answer(tmp_path: Path) -> None:
+    up = start(_write(tmp_path / "p", chunk_delay_s=30), "--workers", "2")
+    until(lambda: up.ready("echo-slow"))
+    with lines(up) as both:
+        stream = both[0].begin("slow", WORDS, stream=True)
+        up.process.send_signal(signal.SIGTERM)
+        until(lambda: not _listens(up))
+        assert up.stop() == 0, up.log()
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            stream.read()
 
 
 def test_workers_and_engines_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
@@ -266,8 +291,8 @@ def test_workers_that_lost_the_store_answer_from_their_last_snapshot_and_say_so(
         own_postgres.stop()
         for line in both:
             until(lambda line=line: line.health()["store_stale"])
-            assert line.ask() == 200
-            assert line.headers["x-changeover-route"] == str(line.health()["route_revision"])
+            before = line.headers["x-changeover-route"]
+            assert (line.ask(), line.headers["x-changeover-route"]) == (200, before)
         own_postgres.start()
         for line in both:
             until(lambda line=line: not line.health()["store_stale"])
@@ -277,18 +302,19 @@ def test_workers_that_lost_the_store_answer_from_their_last_snapshot_and_say_so(
         assert postgres.PASSWORD not in up.log()
 
 
-def _write(directory: Path) -> Path:
+def _write(directory: Path, chunk_delay_s: float = 0.1) -> Path:
     """A project with two workers and three tasks, one of which answers slowly."""
     write_project(directory, ("echo", "metered", "slow"), gateway="ready_wait_s = 5\nworkers = 2")
     with (directory / "tasks" / "slow.toml").open("a") as task:
-        task.write("[echo]\nchunk_delay_s = 0.1\nchunks = 20\n")
+        task.write(f"[echo]\nchunk_delay_s = {chunk_delay_s}\nchunks = 20\n")
     return directory
 
 
 def _begin(up: Up, name: str, task: str, **options: object) -> None:
-    """Deploy an echo engine and begin a rollout with the task's own steps."""
+    """Deploy an echo engine, and begin a rollout with the task's own steps once it is ready."""
     with up.opened() as installation:
         variant = deploy_echo(installation, name, task, **options)
+        until(lambda: up.ready(name))
         plan = actions.plan_of(installation.tasks[task].declared)
         by = actions.By(actor="test", reason="test", now=installation.clock.now())
         with installation.store.write() as connection:
@@ -298,7 +324,6 @@ def _begin(up: Up, name: str, task: str, **options: object) -> None:
 def _route_to(up: Up, name: str, task: str = "echo", **options: object) -> None:
     """Make an echo engine the incumbent of a task, at once."""
     _begin(up, name, task, **options)
-    until(lambda: up.ready(name))
     ended = up.call("promote", task)
     assert ended.status == 0, ended
 
@@ -333,13 +358,13 @@ def _at_once(work: Any, over: list[Line]) -> None:
 
 def _workers(up: Up) -> list[psutil.Process]:
     children = psutil.Process(up.process.pid).children()
-    return [child for child in children if "changeover.app.worker" in child.cmdline()]
+    return [child for child in children if _lives(child) and "changeover.app.worker" in child.cmdline()]
 
 
-def _process(up: Up, number: int, but: psutil.Process | None = None) -> psutil.Process:
-    """A worker's process; the numbers are in the order of the starts, but for one that was started again."""
-    found = _workers(up) if but is None else [each for each in _workers(up) if each.create_time() > but.create_time()]
-    return found[number - 1] if but is None else found[-1]
+def _process(up: Up, number: int, but: psutil.Process | None = None) -> psutil.Process | None:
+    """A worker's process; another one than it was, if that is given."""
+    found = [each for each in _workers(up) if each != but and each.cmdline()[-1] == str(number)]
+    return found[0] if found else None
 
 
 def _state(up: Up, name: str) -> str:

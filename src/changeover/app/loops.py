@@ -15,7 +15,7 @@ async def background(
     """Run loops beside the block. One that ends with an exception stops the system: it must not limp on unseen."""
     tasks = [asyncio.create_task(loop) for loop in loops]
     for task in tasks:
-        task.add_done_callback(lambda done: None if done.cancelled() else on_failure())
+        task.add_done_callback(lambda done: None if done.cancelled() or done.exception() is None else on_failure())
     try:
         yield
     finally:

@@ -207,7 +207,6 @@ class Worker:
                 task.add_done_callback(self._leaving.discard)
         log.warning("the process that started this one is gone; it ends")
         gateway.stop()
-        await asyncio.Event().wait()  # to return would count as a failure
 
     async def _leave(self, told: Told, name: str) -> None:
         await told.left(name)

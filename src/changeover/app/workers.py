@@ -219,7 +219,8 @@ class Workers:
         """One life of a worker's process; says how it ended."""
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "changeover.app.worker"),
+                # The number is only for people who look at the list of processes.
+                *(sys.executable, "-m", "changeover.app.worker", str(one.number)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=[listener.fileno()],

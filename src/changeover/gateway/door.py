@@ -165,8 +165,8 @@ class Door:
                 await relay(call, opened, reply, self._headers(visit, call, opened), visit.delivery, self._clock)
             finally:
                 opened.close()
-        except UpstreamError:
-            if visit.opened is not None:
+        except UpstreamError as error:
+            if visit.opened is not None and call.pinned is None and error.code == UpstreamError.code:
                 self._note_broken(visit.opened)
             raise
         finally:

@@ -17,8 +17,8 @@ import msgspec
 from msgspec.structs import replace
 
 from changeover.core.errors import StoreError
+from changeover.gateway.assembled import message_in
 from changeover.gateway.redact import Redactor
-from changeover.gateway.sse import message_in
 from changeover.gateway.usage import Usage
 from changeover.store.engine import Store
 from changeover.tasks.exchanges import Exchange

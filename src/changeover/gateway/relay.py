@@ -9,13 +9,14 @@ import msgspec
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
+from changeover.gateway.assembled import words_in
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.endpoints import Endpoint
 from changeover.gateway.envelope import error_event
 from changeover.gateway.http import EVENTS_TYPE, JSON_TYPE, Headers, Reply
 from changeover.gateway.open import Opened
 from changeover.gateway.resolve import Call
-from changeover.gateway.sse import events, looks_whole, payload, words_in
+from changeover.gateway.sse import events, looks_whole, payload
 
 MOST_KEPT_BYTES = 1 << 20
 """Of a stream's content, for the record and for counting what the engine did not count."""

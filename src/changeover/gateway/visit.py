@@ -11,6 +11,7 @@ import msgspec
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Price
+from changeover.gateway.assembled import words_in
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.dispatch import Trail
 from changeover.gateway.http import Head
@@ -21,7 +22,6 @@ from changeover.gateway.record import Draft
 from changeover.gateway.relay import Delivery
 from changeover.gateway.resolve import Call
 from changeover.gateway.routes import Route
-from changeover.gateway.sse import words_in
 from changeover.tasks.exchanges import Content, Exchange
 
 MICRO = 1_000_000

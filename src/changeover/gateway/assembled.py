@@ -1,0 +1,133 @@
+"""What a stream's events make together: its text, and the message that a whole answer would have had.
+
+Events that cannot be read are left out: this is for counting, checking and recording what was passed on already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from changeover.core.errors import UpstreamError
+from changeover.gateway.sse import events, payload
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    type: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    text: str | None = None
+    """Of a message's delta."""
+    reasoning_content: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    text: str | None = None
+    """Of a completion."""
+    finish_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    delta: str | _Delta | None = None
+    """Of a response, or of a message."""
+
+
+_decode_all = msgspec.json.Decoder(list[_Event]).decode
+
+
+def words_in(stream: bytes) -> tuple[str, bool]:
+    """All text of a stream's events, whatever the endpoint, and whether it is no whole text: cut off, or a tool call."""
+    found: list[str] = []
+    partial = False
+    for event in _read(stream):
+        choices = event.choices
+        if choices:
+            choice = choices[0]
+            delta = choice.delta
+            found.append((choice.text if delta is None else delta.content) or "")
+            partial = partial or choice.finish_reason == "length" or bool(delta and delta.tool_calls)
+        elif isinstance(event.delta, str):
+            found.append(event.delta)
+        elif event.delta is not None:
+            found.append(event.delta.text or "")
+    return "".join(found), partial
+
+
+def message_in(stream: bytes) -> dict[str, Any]:
+    """The assistant's message that a stream's deltas make together, of the first choice; tool calls included."""
+    text: list[str] = []
+    reasoning: list[str] = []
+    calls: dict[int, dict[str, Any]] = {}
+    for event in _read(stream):
+        if not event.choices:
+            if event.delta is not None:
+                text.append((event.delta if isinstance(event.delta, str) else event.delta.text) or "")
+            continue
+        choice = event.choices[0]
+        delta = choice.delta
+        if delta is None:
+            text.append(choice.text or "")
+            continue
+        if delta.content:
+            text.append(delta.content)
+        if delta.reasoning_content:
+            reasoning.append(delta.reasoning_content)
+        for piece in delta.tool_calls or ():
+            _add_call(calls, piece)
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(text)}
+    if reasoning:
+        message["reasoning_content"] = "".join(reasoning)
+    if calls:
+        message["tool_calls"] = [calls[place] for place in sorted(calls)]
+    return message
+
+
+def _add_call(calls: dict[int, dict[str, Any]], piece: _Call) -> None:
+    call = calls.setdefault(piece.index, {"function": {"name": "", "arguments": ""}})
+    if piece.id:
+        call["id"] = piece.id
+    if piece.type:
+        call["type"] = piece.type
+    if piece.function is not None:
+        call["function"]["name"] += piece.function.name or ""
+        call["function"]["arguments"] += piece.function.arguments or ""
+
+
+def _read(stream: bytes) -> Sequence[_Event]:
+    """The events. All at once where every one is a line of JSON of the usual shape, which costs a tenth; else one by one."""
+    parts = stream.split(b"\n\n")
+    if all(part.startswith(b"data: ") for part in parts if part):
+        lines = [part[6:] for part in parts if part and part != b"data: [DONE]"]
+        try:
+            return _decode_all(b"[%b]" % b",".join(lines))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass
+    return list(_one_by_one(stream))
+
+
+def _one_by_one(stream: bytes) -> Iterator[_Event]:
+    for event in events(stream):
+        try:
+            fields = payload(event)
+        except UpstreamError:
+            return  # the stream broke off here; what came before stands
+        if fields is not None:
+            try:
+                yield msgspec.convert(fields, _Event)
+            except msgspec.ValidationError:
+                continue
