@@ -28,6 +28,8 @@ from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.gateway.traces import Traces, collector, parse_headers
 from changeover.gateway.usage import Usage
 
+METRICS_DIRECTORY = "metrics"
+"""In the state directory: where workers show each other what they have counted."""
 KEYS_POLL_S = 1.0
 DRAIN_S = 60
 """Longest wait for answers under way when the gateway is asked to stop."""
@@ -53,7 +55,8 @@ class Gateway:
         self.snapshots = Snapshots(store, clock)
         self._keyring = Keyring()
         self._usage = Usage(writer, clock, spool=project.state)
-        self._metrics = Metrics(self._levels)
+        shared = None if worker is None else project.state / METRICS_DIRECTORY
+        self._metrics = Metrics(self._levels, directory=shared, writer=writer)
         self._traces = _traces(project.settings.telemetry, writer)
         self.recorder = Recorder(store, self._usage, [self._metrics, self._traces])
         self._allowances = Allowances(store, clock, writer, spool=project.state)
@@ -127,6 +130,7 @@ class Gateway:
             self.recorder.run(),
             self._allowances.run(),
             self._follow_keys(),
+            self._metrics.run(),
         ]
 
     async def load(self) -> None:
@@ -149,6 +153,8 @@ class Gateway:
             await self.recorder.flush()
         if self._usage.waiting:
             self._usage.keep()
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self._metrics.publish)
         await self._allowances.close()
         await asyncio.to_thread(self._traces.close)
 

@@ -27,7 +27,7 @@ class GatewaySettings(toml.Declared):
     max_body_mib: float = Field(default=8.0, gt=0, le=1024)
     """Largest request body."""
     max_in_flight: int = Field(default=256, ge=1)
-    """Requests answered or waiting at once; one more gets a 429."""
+    """Requests answered or waiting at once, in each worker; one more gets a 429."""
     ready_wait_s: float = Field(default=20.0, ge=0)
     """How long a request waits for an engine that is coming up before it gets a 503."""
     workers: int = Field(default=1, ge=1, le=64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from changeover.core.errors import CapacityError
 from changeover.gateway.endpoints import Endpoint
@@ -68,6 +68,7 @@ def wanted(call: Call, body_bytes: int, microusd_per_token: tuple[float, float] 
     """
     prompt = body_bytes // BYTES_PER_TOKEN + TEMPLATE_TOKENS
     answer = _most_answer_tokens(call.endpoint, call.body, call.live.task.declared.max_output_tokens)
+    answer *= _answers(call.body)
     cost = 0
     if microusd_per_token is not None:
         cost = round(prompt * microusd_per_token[0] + answer * microusd_per_token[1])
@@ -75,11 +76,21 @@ def wanted(call: Call, body_bytes: int, microusd_per_token: tuple[float, float] 
 
 
 def _most_answer_tokens(endpoint: Endpoint, body: Mapping[str, Any], bound: int | None) -> int:
-    for name in endpoint.max_tokens:
-        given = body.get(name)
-        if isinstance(given, int) and given > 0:
-            return given if bound is None else min(given, bound)
+    """Of one answer; of two bounds that a caller gives, the larger one, for engines differ in which they take."""
+    given = [value for name in endpoint.max_tokens if isinstance(value := body.get(name), int) and value > 0]
+    if given:
+        return max(given) if bound is None else min(max(given), bound)
     return (bound or UNBOUNDED_ANSWER_TOKENS) if endpoint.max_tokens else 0
+
+
+def _answers(body: Mapping[str, Any]) -> int:
+    """How many are asked for at once."""
+    wanted = max([value for name in ("n", "best_of") if isinstance(value := body.get(name), int)] or [1])
+    prompts = body.get("prompt")
+    texts = (
+        [each for each in cast("list[Any]", prompts) if not isinstance(each, int)] if isinstance(prompts, list) else []
+    )
+    return max(wanted, 1) * max(len(texts), 1)
 
 
 def _within_limits(key: Key, tokens: int, microusd: int) -> Wanted:

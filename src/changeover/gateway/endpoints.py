@@ -42,6 +42,8 @@ class Endpoint:
     """The field without which an answer is none."""
     usage_keys: tuple[str, str]
     streams: bool = True
+    shaped: str = ""
+    """The field in which a shape for the answer is asked for; empty: there is none that is held here."""
     usage_option: bool = False
     """A stream's usage has to be asked for, with `stream_options`."""
     done: tuple[bytes, ...] = (b"data: [DONE]",)
@@ -65,7 +67,9 @@ class Endpoint:
             return None
         counts, (prompt_key, completion_key) = cast("Fields", usage), self.usage_keys
         prompt, completion = _count(counts.get(prompt_key)), _count(counts.get(completion_key))
-        return None if prompt is None and completion is None else Counts(prompt, completion)
+        if prompt is None and completion is None:
+            return None
+        return Counts(prompt, completion if self.max_tokens else 0)  # a vector has no tokens
 
     def is_answer(self, fields: Mapping[str, Any]) -> bool:
         """Whether a stream's event is one of this endpoint's."""
@@ -195,6 +199,7 @@ CHAT = Endpoint(
     answers="choices",
     usage_keys=("prompt_tokens", "completion_tokens"),
     usage_option=True,
+    shaped="response_format",
     max_tokens=("max_tokens", "max_completion_tokens"),
 )
 COMPLETIONS = Endpoint(
@@ -228,6 +233,7 @@ RESPONSES = Endpoint(
     usage_keys=("input_tokens", "output_tokens"),
     done=_marks(b"response.completed", b"response.incomplete", b"response.failed"),
     wrapped=("response",),
+    shaped="text",
     max_tokens=("max_output_tokens",),
 )
 MESSAGES = Endpoint(

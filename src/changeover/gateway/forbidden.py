@@ -26,8 +26,39 @@ ENGINE_LEVERS = frozenset(
 """Fields by which a request could reach past its own answer. A deployment sets them, nobody else."""
 OWN_TOOLS = frozenset({"function", "custom"})
 """Tools that the caller runs itself. Others (`mcp`, `web_search`, …) would make the engine call somebody."""
-_ADDRESSES = frozenset({"url", "image_url", "audio_url", "video_url", "file_url", "file_id", "server_url", "path"})
+_ADDRESSES = frozenset(
+    {
+        "url",
+        "image_url",
+        "audio_url",
+        "video_url",
+        "file_url",
+        "file_id",
+        "server_url",
+        "path",
+        "images",
+        "image",
+        "uri",
+    }
+)
+"""Names under which engines look for something to fetch."""
+_CALLERS_OWN = frozenset(
+    {
+        "annotations",  # of an earlier answer
+        "arguments",  # of a tool call: data for the caller's own tools
+        "function",
+        "functions",
+        "logit_bias",
+        "metadata",
+        "response_format",
+        "tool_calls",
+        "tool_choice",
+        "tools",  # schemas, in which anything may be a name; `_check_tools` looks at them
+    }
+)
+"""Members that no engine fetches anything for, whatever they hold."""
 _INLINE = "data:"
+_MOST_DEPTH = 64
 
 
 def refuse_forbidden(fields: Mapping[str, Any]) -> None:
@@ -42,12 +73,7 @@ def refuse_forbidden(fields: Mapping[str, Any]) -> None:
     tools = fields.get("tools")
     if tools is not None:
         _check_tools(tools)
-    for name in ("messages", "input", "system"):
-        turns = fields.get(name)
-        if isinstance(turns, list):
-            for place, turn in enumerate(cast("list[Any]", turns)):
-                if isinstance(turn, dict):
-                    _check_turn(cast("dict[str, Any]", turn), f"{name}[{place}]")
+    _look_through(fields, "", 0)
 
 
 def _check_tools(tools: Any) -> None:
@@ -59,29 +85,36 @@ def _check_tools(tools: Any) -> None:
             raise RequestError(f"`tools[{place}]`: only tools of type `function` that the caller runs itself.")
 
 
-def _check_turn(turn: Mapping[str, Any], where: str) -> None:
-    content = turn.get("content")
-    if isinstance(content, list):
-        for place, part in enumerate(cast("list[Any]", content)):
-            if isinstance(part, dict):
-                _check_part(cast("dict[str, Any]", part), f"{where}.content[{place}]")
-    elif content is None or isinstance(content, dict):
-        _check_part(turn, where)  # an input item of /v1/responses that is a part itself
+def _look_through(value: Mapping[str, Any], where: str, depth: int) -> None:
+    """Every member of an object, whatever kind of part it says it is: engines do not all read the kind either."""
+    if depth > _MOST_DEPTH:
+        raise RequestError("The body is nested too deeply.")
+    own_input = value.get("type") == "tool_use"
+    for name, member in value.items():
+        if isinstance(member, str):
+            if name in _ADDRESSES:
+                _check_address(member, name, where)
+        elif isinstance(member, dict):
+            if name not in _CALLERS_OWN and not (own_input and name == "input"):
+                _look_through(cast("dict[str, Any]", member), f"{where}{name}.", depth + 1)
+        elif isinstance(member, list) and name not in _CALLERS_OWN:
+            _look_through_list(cast("list[Any]", member), name, where, depth + 1)
 
 
-def _check_part(part: Mapping[str, Any], where: str) -> None:
-    kind = part.get("type")
-    if kind in ("text", "input_text", "output_text", "tool_use", "tool_call", "function_call", "function_call_output"):
+def _look_through_list(members: list[Any], name: str, where: str, depth: int) -> None:
+    if depth > _MOST_DEPTH:
+        raise RequestError("The body is nested too deeply.")
+    for place, member in enumerate(members):
+        if isinstance(member, dict):
+            _look_through(cast("dict[str, Any]", member), f"{where}{name}[{place}].", depth + 1)
+        elif isinstance(member, list):
+            _look_through_list(cast("list[Any]", member), f"{name}[{place}]", where, depth + 1)
+        elif isinstance(member, str) and name in _ADDRESSES:
+            _check_address(member, f"{name}[{place}]", where)
+
+
+def _check_address(value: str, name: str, where: str) -> None:
+    # Bytes in base 64 have no colon and are no address; they may begin with a slash.
+    if value[:5].lower() == _INLINE or (name.startswith("image") and ":" not in value and not value.startswith("//")):
         return
-    for name, value in part.items():
-        if isinstance(value, str):
-            if name in _ADDRESSES and not value[:5].lower() == _INLINE:
-                raise RequestError(
-                    f"`{where}.{name}`: nobody here fetches an address. Send the content itself, as a `data:` URL."
-                )
-        elif isinstance(value, dict):
-            _check_part(cast("dict[str, Any]", value), f"{where}.{name}")
-        elif isinstance(value, list):
-            for place, inner in enumerate(cast("list[Any]", value)):
-                if isinstance(inner, dict):
-                    _check_part(cast("dict[str, Any]", inner), f"{where}.{name}[{place}]")
+    raise RequestError(f"`{where}{name}`: nobody here fetches an address. Send the content itself, as a `data:` URL.")

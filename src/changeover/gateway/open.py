@@ -98,7 +98,7 @@ async def open_answer(asking: Asking) -> Opened:
     """
     call = asking.call
     expects = call.expects
-    if call.stream and (expects is None or asking.profile.structured not in NO_GRAMMAR):
+    if call.stream and (expects is None or call.endpoint is not CHAT or asking.profile.structured not in NO_GRAMMAR):
         return await _stream(asking, expects)
     fields, estimated = await _whole(asking, call.body)
     if expects is not None:

@@ -102,7 +102,7 @@ def resolve(
         # Who is asked matters only where two may answer.
         sticky="" if live.route.candidate is None else _sticky(fields, key, endpoint),
         internal=key.role == "operator" and pinned is not None,
-        expects=Expectation.of(fields) if "response_format" in fields or "text" in fields else None,
+        expects=Expectation.of(fields) if endpoint.shaped and endpoint.shaped in fields else None,
     )
 
 

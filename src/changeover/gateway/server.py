@@ -11,6 +11,8 @@ from changeover.gateway.connection import Connection, Door, State
 KEEPALIVE_S: Final = 75.0
 """An idle connection of a caller's is kept for so long."""
 LOOK_S: Final = 0.5
+LATE_S: Final = 1.0
+"""At the end: a connection that was taken just now may still bring its request within this time."""
 
 
 class Server:
@@ -42,7 +44,9 @@ class Server:
             self._state.draining = True
             server.close()
             for connection in list(self._state.connections):
-                connection.close_idle()
+                if not connection.arriving():
+                    connection.close_idle()
+            loop.call_later(LATE_S, self._close_idle)
             await self._drained()
             looking.cancel()
 
@@ -51,6 +55,10 @@ class Server:
         if self._stop.is_set():
             self._force.set()
         self._stop.set()
+
+    def _close_idle(self) -> None:
+        for connection in list(self._state.connections):
+            connection.close_idle()
 
     async def _drained(self) -> None:
         loop = asyncio.get_running_loop()

@@ -39,6 +39,13 @@ def test_a_reservation_is_a_bound_of_prompt_and_answer() -> None:
     assert wanted(ask(), 300, None).tokens == 300 // 3 + 32 + UNBOUNDED_ANSWER_TOKENS
 
 
+def test_a_reservation_covers_every_answer_that_is_asked_for_at_once() -> None:
+    assert wanted(ask(max_tokens=100, n=3), 300, None).tokens == 132 + 300
+    assert wanted(ask(max_tokens=100, max_completion_tokens=200), 300, None).tokens == 132 + 200
+    assert wanted(ask(max_tokens=100, prompt=["a", "b"]), 300, None).tokens == 132 + 200
+    assert wanted(ask(max_tokens=100, prompt=[1, 2, 3]), 300, None).tokens == 132 + 100
+
+
 def test_a_reservation_is_never_larger_than_a_limit_itself() -> None:
     key = replace(APPLICATION, limits=(Limit(unit="tokens", per="minute", amount=500),))
     assert wanted(ask(key), 300, None).tokens == 500

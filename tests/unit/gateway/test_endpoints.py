@@ -82,7 +82,7 @@ def test_a_prompt_goes_where_each_endpoint_has_a_place_for_it() -> None:
         (CHAT, {"usage": None}, None),
         (CHAT, {"usage": {"prompt_tokens": "3", "completion_tokens": True}}, None),
         (CHAT, {"usage": {"prompt_tokens": -1, "completion_tokens": 4}}, Counts(None, 4)),
-        (EMBEDDINGS, {"usage": {"prompt_tokens": 3, "total_tokens": 3}}, Counts(3, None)),
+        (EMBEDDINGS, {"usage": {"prompt_tokens": 3, "total_tokens": 3}}, Counts(3, 0)),
         (RESPONSES, {"response": {"usage": {"input_tokens": 3, "output_tokens": 4}}}, Counts(3, 4)),
         (MESSAGES, {"message": {"usage": {"input_tokens": 3, "output_tokens": 1}}}, Counts(3, 1)),
         (MESSAGES, {"usage": {"output_tokens": 9}}, Counts(None, 9)),

@@ -49,6 +49,44 @@ def test_what_a_request_carries_itself_passes(part: dict[str, Any]) -> None:
     refuse_forbidden(user(part))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "input": [
+                {"type": "function_call_output", "output": [{"type": "input_image", "image_url": "https://a.b/c"}]}
+            ]
+        },
+        {"input": "x", "instructions": [{"content": [{"type": "input_image", "image_url": "https://a.b/c"}]}]},
+        {"input": "x", "prompt": {"variables": {"p": {"type": "input_file", "file_url": "https://a.b/c"}}}},
+        {"messages": [{"role": "user", "content": [[{"type": "image_url", "image_url": {"url": "https://a.b/c"}}]]}]},
+        {"messages": [{"role": "user", "content": "x", "images": ["https://a.b/c"]}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "image_url": "https://a.b/c"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image", "image": "//a.b/c"}]}]},
+    ],
+)
+def test_an_address_is_found_wherever_it_hides(body: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="nobody here fetches"):
+        refuse_forbidden(body)
+
+
+def test_schemas_arguments_and_earlier_answers_may_name_addresses() -> None:
+    refuse_forbidden(
+        {
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"url": {}}}}}],
+            "response_format": {"json_schema": {"schema": {"properties": {"path": {"default": "/x"}}}}},
+            "messages": [
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"function": {"name": "f", "arguments": '{"url": "https://a.b"}'}}],
+                },
+                {"role": "assistant", "content": "x", "annotations": [{"url_citation": {"url": "https://a.b"}}]},
+                {"role": "user", "content": [{"type": "image", "image": "/9j/4AAQSkZJRg=="}]},
+            ],
+        }
+    )
+
+
 def test_an_input_item_that_is_a_picture_itself_is_looked_at_too() -> None:
     with pytest.raises(RequestError, match=r"input\[0\].image_url"):
         refuse_forbidden({"input": [{"type": "input_image", "image_url": "https://example.org/a.png"}]})
