@@ -1,6 +1,7 @@
 """What nobody may do at the door: every route with every role, and requests made to confuse whoever reads them."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -216,6 +217,38 @@ async def test_headers_without_end_are_refused(up: Running) -> None:
     many = b"".join(b"x-%d: %s\r\n" % (n, b"y" * 1000) for n in range(MOST_HEAD_BYTES // 1000 + 10))
     answer = await raw(up, b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + many)
     assert answer.startswith(b"HTTP/1.1 431"), answer[:200]
+
+
+async def test_of_two_requests_in_one_piece_the_first_is_answered_first(up: Running) -> None:
+    large = b"GET /one HTTP/1.1\r\nhost: x\r\nx: " + b"y" * (MOST_HEAD_BYTES + 1000) + b"\r\n\r\n"
+    answer = await raw(up, large + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", wait_s=3)
+    assert answer.startswith(b"HTTP/1.1 431"), answer[:200]
+    assert b"200 OK" not in answer
+
+
+async def test_trailers_without_end_are_not_kept(up: Running) -> None:
+    trailers = b"".join(b"x-%d: %s\r\n" % (n, b"y" * 1000) for n in range(2500))
+    answer = await raw(up, post(up, "transfer-encoding: chunked", body=b"2\r\n{}\r\n0\r\n" + trailers + b"\r\n"))
+    assert answer.startswith(b"HTTP/1.1 413"), answer[:200]
+
+
+async def test_a_caller_that_asks_and_never_reads_is_not_answered_for_ever(up: Running) -> None:
+    host, port = up.address.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    asked = f"GET /openapi.json HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {up.key}\r\n\r\n".encode()
+    sent = 0
+    try:
+        async with asyncio.timeout(3):
+            while sent < 500:
+                writer.write(asked * 1000)
+                await writer.drain()
+                sent += 1
+    except TimeoutError:
+        pass
+    assert sent < 500, "it is not read any more while its answers wait"
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: "])

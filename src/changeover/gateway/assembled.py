@@ -35,6 +35,7 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
+    index: int = 0
     delta: _Delta | None = None
     text: str | None = None
     """Of a completion."""
@@ -42,30 +43,50 @@ class _Choice(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
+    type: str | None = None
     choices: list[_Choice] | None = None
     delta: str | _Delta | None = None
     """Of a response, or of a message."""
 
 
+_NO_TEXT = ("response.function_call_arguments.delta", "response.incomplete")
 _decode_all = msgspec.json.Decoder(list[_Event]).decode
 
 
-def words_in(stream: bytes) -> tuple[str, bool]:
-    """All text of a stream's events, whatever the endpoint, and whether it is no whole text: cut off, or a tool call."""
+def words_in(stream: bytes) -> str:
+    """All that a model wrote in a stream, whatever the endpoint, reasoning and arguments included: for counting."""
     found: list[str] = []
-    partial = False
     for event in _read(stream):
-        choices = event.choices
-        if choices:
-            choice = choices[0]
-            delta = choice.delta
-            found.append((choice.text if delta is None else delta.content) or "")
-            partial = partial or choice.finish_reason == "length" or bool(delta and delta.tool_calls)
-        elif isinstance(event.delta, str):
+        found += [
+            (choice.text if choice.delta is None else _all_of(choice.delta)) or "" for choice in event.choices or ()
+        ]
+        if isinstance(event.delta, str):
             found.append(event.delta)
         elif event.delta is not None:
             found.append(event.delta.text or "")
-    return "".join(found), partial
+    return "".join(found)
+
+
+def texts_in(stream: bytes) -> list[str]:
+    """The texts of every choice of a chat's or a response's stream; tool calls and what was cut off are left out."""
+    texts: dict[int, list[str]] = {}
+    without: set[int] = set()
+    for event in _read(stream):
+        for choice in event.choices or ():
+            delta = choice.delta
+            texts.setdefault(choice.index, []).append((choice.text if delta is None else delta.content) or "")
+            if choice.finish_reason == "length" or (delta is not None and delta.tool_calls):
+                without.add(choice.index)
+        if event.type == "response.output_text.delta" and isinstance(event.delta, str):
+            texts.setdefault(0, []).append(event.delta)
+        elif event.type in _NO_TEXT:
+            without.add(0)
+    return ["".join(parts) for index, parts in texts.items() if index not in without]
+
+
+def _all_of(delta: _Delta) -> str:
+    called = [piece.function.arguments or "" for piece in delta.tool_calls or () if piece.function is not None]
+    return "".join([delta.reasoning_content or "", delta.content or "", *called])
 
 
 def message_in(stream: bytes) -> dict[str, Any]:

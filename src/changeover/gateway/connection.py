@@ -29,6 +29,7 @@ MOST_HEAD_BYTES = 64 << 10
 """Of a request's line and headers together."""
 MOST_EARLY = 16
 """Requests that a caller may send before it has the answer to the first; then its connection is not read any more."""
+LINGER_S = 1.0
 HIGH_WATER = 128 << 10
 """Bytes of answers that wait for a caller before it counts as slow."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
     """A caller's connection, and the reply to the request that is being answered on it."""
 
     __slots__ = (
+        "_arrived_bytes",
         "_begun",
         "_body",
         "_body_bytes",
@@ -103,6 +105,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._arrived_bytes = 0
+        """Of the body as it comes, framing and trailers included."""
         self._request: Request | None = None
         """The one whose body is arriving."""
         self._early: deque[tuple[Request, bytes, bool, bool, bool]] = deque()
@@ -146,6 +150,11 @@ class Connection(asyncio.Protocol):
             return
         if self._request is None:
             self._head_bytes += len(data)
+        else:
+            self._arrived_bytes += len(data)
+            if self._arrived_bytes > 2 * self._state.most_body_bytes + MOST_HEAD_BYTES:
+                self._too_large()  # chunks of a few bytes each, or trailers without end
+                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -155,7 +164,7 @@ class Connection(asyncio.Protocol):
             self.refuse(400, "This is no HTTP request. Check the client, or what stands between it and this gateway.")
         else:
             if self._request is None and self._head_bytes > MOST_HEAD_BYTES:
-                self.refuse(431, f"The request's headers are larger than {MOST_HEAD_BYTES >> 10} KiB.")
+                self._refuse_head()
 
     def pause_writing(self) -> None:
         if self._room is None:
@@ -163,6 +172,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._room_again()
+        if not self._transport.is_closing():
+            self._next()
 
     def _room_again(self) -> None:
         room, self._room = self._room, None
@@ -182,14 +193,21 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._request is not None:  # a trailer: nobody reads it
+            return
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self._head_bytes > MOST_HEAD_BYTES and sum(map(len, chain(*self._headers))) > MOST_HEAD_BYTES:
-            return  # `data_received` refuses it
+        if self._refusing:
+            return
+        if self._head_bytes > MOST_HEAD_BYTES:
+            size = len(self._url) + sum(map(len, chain(*self._headers)))
+            if size > MOST_HEAD_BYTES:
+                self._refuse_head()
+                return
         self._head_bytes = 0
         self._body = []
-        self._body_bytes = 0
+        self._body_bytes = self._arrived_bytes = 0
         path = httptools.parse_url(self._url).path.decode("ascii", "replace")
         head = Head(self._parser.get_method().decode("ascii"), unquote(path) if "%" in path else path, self._headers)
         self._request = self._state.door.begin(head)
@@ -220,12 +238,15 @@ class Connection(asyncio.Protocol):
         self._body = []
         keep, old = parser.should_keep_alive(), parser.get_http_version() == "1.0"
         head_only = parser.get_method() == b"HEAD"
-        if self.busy is None:
+        if self.busy is None and self._room is None and not self._early:
             self._answer(request, body, keep, old, head_only)
             return
         self._early.append((request, body, keep, old, head_only))
         if len(self._early) >= MOST_EARLY:
             self._transport.pause_reading()
+
+    def _refuse_head(self) -> None:
+        self.refuse(431, f"The request's headers are larger than {MOST_HEAD_BYTES >> 10} KiB.")
 
     def _too_large(self) -> None:
         most = self._state.most_body_bytes / (1 << 20)
@@ -260,8 +281,12 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self.waiting_since = asyncio.get_running_loop().time()
-        if self._early:
-            if len(self._early) == MOST_EARLY:
+        self._next()
+
+    def _next(self) -> None:
+        """Answer a request that came early, once the caller has read the answers before it."""
+        if self._early and self.busy is None and self._room is None:
+            if len(self._early) >= MOST_EARLY:
                 self._transport.resume_reading()
             self._answer(*self._early.popleft())
 
@@ -273,7 +298,7 @@ class Connection(asyncio.Protocol):
         if self.busy is None:
             error = RequestError(message)
             error.status = status
-            self._keep = False
+            self._keep = self._head_only = False
             id = new_id("req")
             send_json(self, status, envelope(error, id), [(b"x-changeover-request-id", id.encode())])
         if self._request is not None:
@@ -281,7 +306,13 @@ class Connection(asyncio.Protocol):
             self._request = None
         self._keep = False
         if self.busy is None:
-            self._transport.close()
+            self._linger()
+
+    def _linger(self) -> None:
+        """Close once the caller has had time to read why: to close with unread bytes would reset the connection."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
     def close_idle(self) -> None:
         """Close the connection if nothing is being answered on it."""
@@ -290,6 +321,11 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
+
+    @property
+    def stuck(self) -> bool:
+        """It has answers that its caller does not read."""
+        return self._room is not None or self._transport.is_closing()
 
     def arriving(self) -> bool:
         """A request is due, and not whole."""
@@ -325,7 +361,7 @@ class Connection(asyncio.Protocol):
 
     async def drain(self) -> None:
         if self._room is not None:
-            await self._room
+            await asyncio.shield(self._room)
 
     def _write(self, data: bytes) -> None:
         if data and not self._transport.is_closing():
@@ -333,6 +369,6 @@ class Connection(asyncio.Protocol):
 
     def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if not self._keep:
+        if not self._keep or self._state.draining:
             framing += b"connection: close\r\n"
         return (_STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status) + lines + framing + b"\r\n"

@@ -104,6 +104,8 @@ async def dispatch(
             rounds += 1
             _note_absent(turns, ready, trail)
         for place, turn in enumerate(ready):
+            if breakers.closed_in(turn[2]) > 0:
+                continue  # somebody else is trying it
             left = deadline - limits.clock.monotonic()
             try:
                 return await _ask(
@@ -165,7 +167,9 @@ async def _ask(
         if exc.code == UpstreamError.code:  # an answer of the wrong shape is no reason to leave an engine alone
             breakers.failed(upstream)
         raise
-    breakers.succeeded(upstream)
+    opened.upstream = upstream
+    if opened.rest is None:
+        breakers.succeeded(upstream)  # of a stream that is known at its end
     return opened
 
 
@@ -180,7 +184,7 @@ def _who_is_ready(turns: Sequence[tuple[Side | None, Variant]], fleet: Fleet, br
     ready: list[Turn] = []
     for side, variant in turns:
         upstream = fleet.upstream(variant.deployment)
-        if upstream is not None and breakers.closed_in(upstream) == 0:
+        if upstream is not None and breakers.left(upstream) == 0:
             ready.append((side, variant, upstream))
     return ready
 

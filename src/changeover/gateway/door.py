@@ -163,11 +163,13 @@ class Door:
             visit.opened = opened = await dispatch(call, _turns(call), parts.fleet, visit.trail, self._limits, headers)
             try:
                 await relay(call, opened, reply, self._headers(visit, call, opened), visit.delivery, self._clock)
+                if opened.rest is not None and call.pinned is None:
+                    parts.breakers.succeeded(opened.upstream)
             finally:
                 opened.close()
         except UpstreamError as error:
             if visit.opened is not None and call.pinned is None and error.code == UpstreamError.code:
-                self._note_broken(visit.opened)
+                parts.breakers.failed(visit.opened.upstream)
             raise
         finally:
             self._admission.leave(key.id)
@@ -200,11 +202,6 @@ class Door:
             price = _dearest(call.live, self._parts.prices)
             self._dearest[call.name] = (call.live, price)
         return price
-
-    def _note_broken(self, opened: Opened) -> None:
-        upstream = self._parts.fleet.upstream(opened.variant.deployment)
-        if upstream is not None:
-            self._parts.breakers.failed(upstream)
 
     def _headers(self, visit: Visit, call: Call, opened: Opened) -> Headers:
         """Who answered, for whoever wants to know."""

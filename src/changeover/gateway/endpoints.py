@@ -75,9 +75,16 @@ class Endpoint:
         """Whether a stream's event is one of this endpoint's."""
         return isinstance(fields.get("type" if self.wrapped else self.answers), str if self.wrapped else list)
 
+    def is_choice(self, choice: Mapping[str, Any]) -> bool:
+        """Whether an object among an answer's is what it should be."""
+        return self.name != "chat" or isinstance(choice.get("message"), dict)
+
     def ended(self, block: bytes) -> bool:
-        """Whether a stream's end mark is in a block of events."""
-        return any(mark in block for mark in self.done)
+        """Whether a stream's end mark is in a block of whole events, and not merely inside a text."""
+        if self.wrapped:  # inside a JSON string the quotes of these would be escaped
+            return any(mark in block for mark in self.done)
+        mark = self.done[0] + b"\n"  # a JSON string holds no raw line break
+        return block.startswith(mark) or b"\n" + mark in block
 
     def model(self, fields: Mapping[str, Any]) -> Any:
         """What the engine calls itself in an event."""

@@ -19,26 +19,20 @@ ENGINE_LEVERS = frozenset(
         "lora",
         "media_io_kwargs",
         "mcp_servers",  # names hosts
+        "n_predict",  # llama.cpp's own bound of an answer, above the one that is reserved for
         "mm_processor_kwargs",
         "priority",
     }
 )
 """Fields by which a request could reach past its own answer. A deployment sets them, nobody else."""
+TEMPLATE_LEVERS = frozenset({"chat_template", "tokenize", "add_generation_prompt", "continue_final_message"})
+"""What a template's own arguments may not be: some engines let them replace theirs."""
 OWN_TOOLS = frozenset({"function", "custom"})
 """Tools that the caller runs itself. Others (`mcp`, `web_search`, …) would make the engine call somebody."""
 _ADDRESSES = frozenset(
     {
-        "url",
-        "image_url",
-        "audio_url",
-        "video_url",
-        "file_url",
-        "file_id",
-        "server_url",
-        "path",
-        "images",
-        "image",
-        "uri",
+        *("url", "image_url", "audio_url", "video_url", "file_url", "server_url", "uri", "path", "file_id"),
+        *("image", "images", "audio", "video"),
     }
 )
 """Names under which engines look for something to fetch."""
@@ -70,6 +64,9 @@ def refuse_forbidden(fields: Mapping[str, Any]) -> None:
     if not ENGINE_LEVERS.isdisjoint(fields):
         found = ", ".join(f"`{name}`" for name in sorted(ENGINE_LEVERS.intersection(fields)))
         raise RequestError(f"{found}: set by the deployment and never by a request. Leave it out.")
+    template = fields.get("chat_template_kwargs")
+    if isinstance(template, dict) and not TEMPLATE_LEVERS.isdisjoint(cast("dict[str, Any]", template)):
+        raise RequestError("`chat_template_kwargs`: a template is set by the deployment and never by a request.")
     tools = fields.get("tools")
     if tools is not None:
         _check_tools(tools)
@@ -115,6 +112,8 @@ def _look_through_list(members: list[Any], name: str, where: str, depth: int) ->
 
 def _check_address(value: str, name: str, where: str) -> None:
     # Bytes in base 64 have no colon and are no address; they may begin with a slash.
-    if value[:5].lower() == _INLINE or (name.startswith("image") and ":" not in value and not value.startswith("//")):
+    if value[:5].lower() == _INLINE or (
+        name.startswith(("image", "audio", "video")) and ":" not in value and not value.startswith("//")
+    ):
         return
     raise RequestError(f"`{where}{name}`: nobody here fetches an address. Send the content itself, as a `data:` URL.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -11,7 +10,7 @@ import msgspec
 from changeover.core.errors import UpstreamError
 from changeover.gateway.compose import compose
 from changeover.gateway.contract import Reader, reader
-from changeover.gateway.contract.structured import Expectation, ask_again, text_of
+from changeover.gateway.contract.structured import Expectation, ask_again, texts_of
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.endpoints import CHAT, Counts, Endpoint
 from changeover.gateway.resolve import Call
@@ -71,6 +70,8 @@ class Opened(msgspec.Struct, kw_only=True):
     """What the engine calls itself: replaced by the task's name."""
     fields: dict[str, Any] | None = None
     """A whole answer, read, in the shape that the caller gets."""
+    upstream: Upstream | None = None
+    """Who answers."""
     first: bytes = b""
     """A stream's first whole events."""
     rest: AsyncIterator[bytes] | None = None
@@ -170,7 +171,7 @@ async def _in_shape(
     problem = await _problem(expects, fields)
     if problem is not None and asking.call.endpoint is CHAT:
         before = fields
-        body = ask_again(asking.call.body, text_of(fields) or "", problem)
+        body = ask_again(asking.call.body, next(iter(texts_of(fields)), ""), problem)
         fields, estimated_now = await _whole(asking, body)
         estimated = estimated or estimated_now
         problem = await _problem(expects, fields)
@@ -185,9 +186,11 @@ async def _in_shape(
 
 
 async def _problem(expects: Expectation, fields: Mapping[str, Any]) -> str | None:
-    text = text_of(fields)
-    # In a thread: a caller's schema may take its time, and nobody else shall wait for it.
-    return None if text is None else await asyncio.to_thread(expects.problem, text)
+    for text in texts_of(fields):
+        problem = await expects.problem_of(text)
+        if problem is not None:
+            return problem
+    return None
 
 
 def _sum_of(a: Any, b: Any) -> Any:
@@ -216,7 +219,8 @@ def _understood(body: bytes, endpoint: Endpoint) -> dict[str, Any]:
     given: Any = cast("dict[str, Any]", fields).get(endpoint.answers) if isinstance(fields, dict) else None
     if not isinstance(given, list) or (not given and endpoint.answers in ("choices", "data")):
         raise UpstreamError(f"The model's answer has no {endpoint.answers}.")
-    if any(not isinstance(each, dict) for each in cast("list[Any]", given)):
+    members = cast("list[Any]", given)
+    if any(not isinstance(each, dict) or not endpoint.is_choice(cast("dict[str, Any]", each)) for each in members):
         raise UpstreamError(f"The model's answer has {endpoint.answers} of an unknown shape.")
     return cast("dict[str, Any]", fields)
 

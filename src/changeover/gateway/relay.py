@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
-from changeover.gateway.assembled import words_in
+from changeover.gateway.assembled import texts_in, words_in
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.endpoints import Endpoint
 from changeover.gateway.envelope import error_event
@@ -20,6 +19,8 @@ from changeover.gateway.sse import events, looks_whole, payload
 
 MOST_KEPT_BYTES = 1 << 20
 """Of a stream's content, for the record and for counting what the engine did not count."""
+MOST_CHECKED_BYTES = 32 << 20
+"""Where the whole text must have a shape."""
 _NO_CACHE = (b"cache-control", b"no-cache")
 _encode = msgspec.json.Encoder().encode
 
@@ -49,13 +50,13 @@ async def relay(call: Call, opened: Opened, reply: Reply, headers: Headers, deli
         UpstreamError: It broke off; where `delivery.started`, the caller of this ends the stream with `break_off`.
     """
     delivery.first_at = clock.monotonic()
+    delivery.estimated = opened.estimated
     if opened.fields is None:
         await _Stream(call, opened, reply, delivery).run(headers)
         return
     counts = opened.counts
     if counts is not None:
         delivery.prompt_tokens, delivery.completion_tokens = counts.prompt, counts.completion
-    delivery.estimated = opened.estimated
     fields = opened.fields
     fields["model"] = call.name
     body = _encode(fields)
@@ -107,7 +108,8 @@ class _Stream:
             for form in self._named:
                 block = block.replace(form, self._task)
         delivery = self._delivery
-        if delivery.kept_bytes < MOST_KEPT_BYTES:
+        most = MOST_KEPT_BYTES if self._opened.expects is None else MOST_CHECKED_BYTES
+        if delivery.kept_bytes < most:
             delivery.kept.append(block)
             delivery.kept_bytes += len(block)
         if ended:
@@ -167,17 +169,15 @@ class _Stream:
             UpstreamError: It has not the shape that was asked for.
         """
         delivery, expects = self._delivery, self._opened.expects
-        text = None
-        if expects is not None or delivery.completion_tokens is None:
-            text, cut = words_in(b"".join(delivery.kept))
-            if expects is not None and not cut:
-                problem = await asyncio.to_thread(expects.problem, text)
+        if expects is not None:
+            for text in texts_in(b"".join(delivery.kept)):
+                problem = await expects.problem_of(text)
                 if problem is not None:
                     error = UpstreamError(f"The model did not answer in the shape that was asked for: {problem}.")
                     error.code = "structured_output_failed"
                     raise error
-        if delivery.completion_tokens is None and text is not None:
-            return self._with_estimate(block, text)
+        if delivery.completion_tokens is None:
+            return self._with_estimate(block, words_in(b"".join(delivery.kept)))
         return block
 
     def _with_estimate(self, block: bytes, text: str) -> bytes:
@@ -193,7 +193,7 @@ class _Stream:
             "choices": [],
             "usage": usage,
         }
-        place = block.rindex(endpoint.done[0])
+        place = block.rindex(b"\n" + endpoint.done[0]) + 1 if not block.startswith(endpoint.done[0]) else 0
         return block[:place] + b"data: " + _encode(said) + b"\n\n" + block[place:]
 
 

@@ -78,6 +78,7 @@ def resolve(
     name, pinned_id = task_and_pin(fields)
     live = _live(name, pinned_id, key, snapshot)
     endpoint.check(fields)
+    _check_counts(endpoint, fields)
     given = fields.get("stream")
     stream = False if given is None else given
     if not isinstance(stream, bool):
@@ -121,6 +122,14 @@ def task_and_pin(fields: Mapping[str, Any]) -> tuple[str, str | None]:
     return name, pinned
 
 
+def _check_counts(endpoint: Endpoint, fields: Mapping[str, Any]) -> None:
+    """What bounds an answer is reckoned with before it is asked for, so that it must be a number."""
+    for name in (*endpoint.max_tokens, "n", "best_of"):
+        value = fields.get(name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise RequestError(f"`{name}` must be a whole number of 1 or more.")
+
+
 def may_call(key: Key, task: str) -> bool:
     """Whether a key may name a task."""
     return key.tasks is None or task in key.tasks
@@ -142,7 +151,7 @@ def _live(name: str, pinned: str | None, key: Key, snapshot: Snapshot) -> LiveTa
         if direct is not None:
             return direct
     asked = name if pinned is None else f"{name}{PIN}{pinned}"
-    raise UnknownTaskError(f"No task named `{asked[:200]}`. {nearest(name, callable_tasks(key, snapshot))}")
+    raise UnknownTaskError(f"No task named `{asked[:200]}`. {nearest(name[:200], callable_tasks(key, snapshot))}")
 
 
 def _pinned(task: str, variant_id: str, live: LiveTask, find_variant: Callable[[str], Variant | None]) -> Variant:

@@ -79,7 +79,9 @@ class Server:
                 since = connection.waiting_since
                 if since is None:
                     continue
-                if connection.arriving() and now - since > self._arrival_s:
+                if connection.stuck and now - since > KEEPALIVE_S:
+                    connection.abort()
+                elif connection.arriving() and now - since > self._arrival_s:
                     connection.refuse(408, f"The request did not arrive within {self._arrival_s:g} s.")
                 elif now - since > KEEPALIVE_S:
                     connection.close_idle()

@@ -57,11 +57,16 @@ class Visit(msgspec.Struct, eq=False):
     def count_the_rest(self) -> None:
         """Estimate the tokens of an answer that broke off before its engine counted them: they were computed."""
         delivery, call = self.delivery, self.call
-        if delivery.completion_tokens is not None or not delivery.started or call is None:
+        if call is None or not delivery.started:
             return
-        text, _ = words_in(b"".join(delivery.kept))
-        usage = estimated_usage(call.body, text, call.endpoint.usage_keys)
-        delivery.prompt_tokens, delivery.completion_tokens = (usage[key] for key in call.endpoint.usage_keys)
+        # Anthropic's streams state a first count at their beginning.
+        whole = delivery.ended and not delivery.truncated
+        if delivery.completion_tokens is not None and (whole or not call.endpoint.wrapped):
+            return
+        usage = estimated_usage(call.body, words_in(b"".join(delivery.kept)), call.endpoint.usage_keys)
+        prompt, completion = (usage[key] for key in call.endpoint.usage_keys)
+        delivery.prompt_tokens = delivery.prompt_tokens or prompt
+        delivery.completion_tokens = max(delivery.completion_tokens or 0, completion)
         delivery.estimated = True
 
     def used(self, microusd: int | None) -> Wanted:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changeover.core.errors import UpstreamError
-from changeover.gateway.assembled import message_in, words_in
+from changeover.gateway.assembled import message_in, texts_in, words_in
 from changeover.gateway.sse import events, payload, whole_events
 
 STREAM = b'data: {"model":"m","choices":[{"delta":{"content":"h\xc3\xa9 \\n\\n"}}]}\n\n: ping\n\ndata: {"a":1}\n\ndata: [DONE]\n\n'
@@ -71,11 +71,12 @@ def test_a_stream_is_put_together_to_the_message_that_a_whole_answer_would_have_
         "reasoning_content": "I think",
         "tool_calls": [{"function": {"name": "find", "arguments": '{"a":1}'}, "id": "c1", "type": "function"}],
     }
-    assert words_in(stream) == ("Let me look.", True)
+    assert words_in(stream) == 'I thinkLet me look.{"a":1}'
+    assert texts_in(stream) == []
 
 
 def test_odd_events_among_the_others_cost_only_themselves() -> None:
     usual = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
     odd = b'data: {"choices":["x"]}\n\ndata: {"choices":[{"delta":{"content":7}}]}\n\n: ping\n\n'
-    assert words_in(usual + odd + usual) == ("aa", False)
+    assert texts_in(usual + odd + usual) == ["aa"]
     assert message_in(usual + b"data: {broken\n\n" + usual)["content"] == "a"

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from changeover.core.errors import RequestError
-from changeover.gateway.contract.structured import Expectation, ask_again, text_of
+from changeover.gateway.contract.structured import Expectation, ask_again, texts_of
 
 SCHEMA = {
     "type": "object",
@@ -57,7 +57,7 @@ def test_nothing_is_expected_where_nothing_was_asked_for(fields: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    "schema", [None, "x", {"type": "nonsense"}, {"type": "object", "properties": 3}, {"enum": ["x" * 300_000]}]
+    "schema", [None, "x", {"type": "nonsense"}, {"type": "object", "properties": 3}, {"enum": ["x" * 40_000]}]
 )
 def test_a_schema_that_is_none_is_the_callers_mistake(schema: Any) -> None:
     with pytest.raises(RequestError, match="response_format"):
@@ -97,7 +97,7 @@ def test_patterns_of_properties_hold() -> None:
 def test_tool_calls_and_answers_that_were_cut_off_have_no_shape_to_look_at(
     fields: dict[str, Any], text: str | None
 ) -> None:
-    assert text_of(fields) == text
+    assert texts_of(fields) == ([] if text is None else [text])
 
 
 def test_a_model_is_shown_its_answer_and_what_is_wrong_with_it() -> None:
@@ -107,3 +107,20 @@ def test_a_model_is_shown_its_answer_and_what_is_wrong_with_it() -> None:
     assert "it is not JSON" in again["messages"][2]["content"]
     assert again["max_tokens"] == 5
     assert len(body["messages"]) == 1
+
+
+def test_a_schema_that_doubles_its_work_with_every_level_is_given_up() -> None:
+    deep: dict[str, Any] = {"$defs": {"d0": {"type": "object"}}, "$ref": "#/$defs/d30"}
+    for level in range(1, 31):
+        below = {"$ref": f"#/$defs/d{level - 1}"}
+        deep["$defs"][f"d{level}"] = {"allOf": [below, below]}
+    problem = expects(deep).problem("{}")
+    assert problem is not None
+    assert "TimeoutError" in problem
+
+
+def test_every_choice_has_to_have_the_shape() -> None:
+    def choice(text: str) -> dict[str, Any]:
+        return {"message": {"content": text}, "finish_reason": "stop"}
+
+    assert texts_of({"choices": [choice("a"), choice("b")]}) == ["a", "b"]

@@ -6,8 +6,13 @@ missing. A caller never gets another shape than the one it asked for.
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -19,9 +24,11 @@ from referencing.exceptions import Unresolvable
 
 from changeover.core.errors import RequestError
 
-MOST_SCHEMA_BYTES = 256 << 10
+MOST_SCHEMA_BYTES = 32 << 10
 PATTERN_S = 0.2
 """Longest time for one pattern of a caller's schema: some take for ever."""
+MOST_S = 1.0
+"""Longest time for one look at an answer: some schemas double their work with every level."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -66,6 +73,7 @@ class Expectation:
             return f"it is not JSON ({exc})"
         if self.schema is None:
             return None if isinstance(value, dict) else "it is no JSON object"
+        _clock.until = time.monotonic() + MOST_S
         try:
             worst: ValidationError | None = _best(_Validator(self.schema, registry=_NOWHERE).iter_errors(value))
         except (Unresolvable, TimeoutError, regex.error, RecursionError) as exc:
@@ -74,6 +82,10 @@ class Expectation:
             return None
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in worst.absolute_path)
         return f"at `${place}`: {worst.message[:300]}"
+
+    async def problem_of(self, text: str) -> str | None:
+        """As `problem`, beside the event loop: a caller's schema may take its time, and nobody else shall wait for it."""
+        return await asyncio.get_running_loop().run_in_executor(_LOOKERS, self.problem, text)
 
 
 def ask_again(body: Mapping[str, Any], text: str, problem: str) -> dict[str, Any]:
@@ -85,15 +97,24 @@ def ask_again(body: Mapping[str, Any], text: str, problem: str) -> dict[str, Any
     return {**body, "messages": turns}
 
 
-def text_of(fields: Mapping[str, Any]) -> str | None:
-    """The text that must have the shape; None where there is none to look at: a tool call, or one that was cut off."""
+def texts_of(fields: Mapping[str, Any]) -> list[str]:
+    """The texts that must have the shape, of every choice, but for tool calls, refusals and what was cut off."""
     choices = fields.get("choices")
-    if isinstance(choices, list) and choices:
-        choice = cast("dict[str, Any]", choices[0])
-        message = cast("dict[str, Any]", choice.get("message") or {})
-        if choice.get("finish_reason") == "length" or message.get("tool_calls") or message.get("refusal"):
-            return None
-        return message.get("content") or ""
+    if isinstance(choices, list):
+        found = [_text_of_choice(choice) for choice in cast("list[dict[str, Any]]", choices)]
+        return [text for text in found if text is not None]
+    text = _text_of_response(fields)
+    return [] if text is None else [text]
+
+
+def _text_of_choice(choice: Mapping[str, Any]) -> str | None:
+    message = cast("dict[str, Any]", choice.get("message") or {})
+    if choice.get("finish_reason") == "length" or message.get("tool_calls") or message.get("refusal"):
+        return None
+    return message.get("content") or ""
+
+
+def _text_of_response(fields: Mapping[str, Any]) -> str | None:
     output = fields.get("output")
     if isinstance(output, list) and fields.get("status") != "incomplete":
         for item in cast("list[dict[str, Any]]", output):
@@ -104,13 +125,33 @@ def text_of(fields: Mapping[str, Any]) -> str | None:
 
 
 def _check_schema(schema: dict[str, Any], where: str) -> None:
-    if len(msgspec.json.encode(schema)) > MOST_SCHEMA_BYTES:
+    encoded = msgspec.json.encode(schema)
+    if len(encoded) > MOST_SCHEMA_BYTES:
         raise RequestError(f"`{where}`: the schema is larger than {MOST_SCHEMA_BYTES >> 10} KiB.")
+    problem = _wrong_with(encoded)
+    if problem is not None:
+        raise RequestError(f"`{where}`: the schema is no JSON schema: {problem}.")
+
+
+@lru_cache(maxsize=512)
+def _wrong_with(schema: bytes) -> str | None:
+    """What makes a schema none. An application sends the same few again and again."""
     try:
-        Draft202012Validator.check_schema(schema)
-    except (SchemaError, RecursionError) as exc:
-        said = exc.message if isinstance(exc, SchemaError) else "it is nested too deeply"
-        raise RequestError(f"`{where}`: the schema is no JSON schema: {said[:300]}.") from exc
+        Draft202012Validator.check_schema(msgspec.json.decode(schema))
+    except SchemaError as exc:
+        return exc.message[:300]
+    except RecursionError:
+        return "it is nested too deeply"
+    return None
+
+
+def _timed(check: Any) -> Any:
+    def run(validator: Any, value: Any, instance: Any, schema: Any) -> Generator[ValidationError]:
+        if time.monotonic() > _clock.until:
+            raise TimeoutError
+        yield from check(validator, value, instance, schema) or ()
+
+    return run
 
 
 def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Generator[ValidationError]:
@@ -129,6 +170,14 @@ def _pattern_properties(validator: Any, patterns: Any, value: Any, _schema: Any)
 
 _NOWHERE: Registry[Any] = Registry()
 """References lead inside the schema only: nothing is fetched."""
+_LOOKERS = ThreadPoolExecutor(2, thread_name_prefix="structured")
+"""Not the threads that follow routes and write records."""
+_clock = threading.local()
 _untyped: Any = validators
-_Validator: Any = _untyped.extend(Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties})
+_checks: dict[str, Any] = {
+    **cast("Any", Draft202012Validator).VALIDATORS,
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+}
+_Validator: Any = _untyped.extend(Draft202012Validator, {name: _timed(check) for name, check in _checks.items()})
 _best: Any = cast("Any", exceptions).best_match
