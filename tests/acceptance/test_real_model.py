@@ -107,7 +107,7 @@ def test_a_json_schema_binds_what_the_model_says(client: openai.OpenAI) -> None:
 
 
 def test_what_the_engine_refuses_is_the_callers_to_mend(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="context size") as refused:
+    with pytest.raises(openai.BadRequestError, match="tokens and `smollm2-135m-instruct` takes") as refused:
         client.chat.completions.create(model="code", messages=[{"role": "user", "content": "word " * 3000}])
     assert refused.value.response.headers["x-changeover-request-id"].startswith("req_")
 

@@ -110,8 +110,6 @@ def announce(installation: Installation, address: str, keys: FirstKeys, as_json:
     if keys.application is not None:
         out.print(f"first API key, shown once  [bold]{keys.application}[/]  for an application: it may call every task")
     if keys.admin is not None:
-        out.print(
-            f"admin key, shown once      [bold]{keys.admin}[/]  for you, from other machines: it may do everything"
-        )
+        out.print(f"admin key, shown once      [bold]{keys.admin}[/]  for you: it reads /metrics and names variants")
     out.print(f'try  changeover ask {tasks[0]} "…"   changeover status   Ctrl-C stops')
     out.file.flush()  # whoever reads a pipe waits for the key

@@ -18,7 +18,7 @@ from changeover.store.engine import Store
 from changeover.store.schema import keys, teams
 
 Role = Literal["application", "operator", "monitor"]
-"""An application calls tasks. An operator may do everything: name a variant, as evaluations do, read `/metrics` and the
+"""An application calls tasks. An operator may also name a variant, as evaluations do, and read `/metrics` and the
 state in `/healthz`. A monitor reads these two and calls nothing."""
 
 LONGEST_NAME = 80
