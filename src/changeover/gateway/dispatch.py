@@ -125,12 +125,7 @@ async def dispatch(
         if wait_s is not None and limits.clock.monotonic() - now > CRASH_SEEN_S:
             raise last or _left_alone(call, wait_s)
         await asyncio.sleep(READY_POLL_S)
-    if last is not None:
-        raise last
-    raise NotReadyError(
-        f"No model is ready to answer `{call.live.task.name}` yet. Try again shortly; `changeover status` shows why.",
-        retry_after_s=2,
-    )
+    raise last or _nobody_ready(call)
 
 
 async def _ask(
@@ -193,6 +188,13 @@ def _left_alone_for(turns: Sequence[tuple[Side | None, Variant]], fleet: Fleet, 
     """Seconds until an engine that runs and is left alone may be asked; None if none such runs."""
     running = [up for _, variant in turns if (up := fleet.upstream(variant.deployment)) is not None]
     return min((breakers.left(up) for up in running), default=None)
+
+
+def _nobody_ready(call: Call) -> NotReadyError:
+    return NotReadyError(
+        f"No model is ready to answer `{call.live.task.name}` yet. Try again shortly; `changeover status` shows why.",
+        retry_after_s=2,
+    )
 
 
 def _left_alone(call: Call, wait_s: float) -> NotReadyError:
