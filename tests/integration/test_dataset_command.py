@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.exchanges import exchange
 from tests.support.projects import open_written, write_project
 
 from changeover.cli.main import COMMANDS, run_command
@@ -164,31 +165,12 @@ NOW = datetime.now(UTC)
 def _exchange(id: str, messages: Sequence[dict[str, Any]], answer: str = "done", **changes: Any) -> Exchange:
     body = {"model": "echo", "messages": messages, **changes.pop("body", {})}
     values: dict[str, Any] = {
-        "id": id,
-        "task": "echo",
-        "revision": 1,
-        "variant": "v",
-        "deployment": "echo",
-        "side": "incumbent",
-        "key": "k",
-        "internal": False,
-        "stream": False,
-        "status": 200,
-        "error": None,
-        "error_source": None,
-        "truncated": False,
-        "abandoned": False,
-        "attempts": 1,
-        "failed_variants": (),
         "started_at": NOW - timedelta(hours=1),
-        "duration_ms": 1.0,
-        "first_chunk_ms": None,
-        "prompt_tokens": None,
-        "completion_tokens": None,
         "request": json.dumps(body),
         "response": json.dumps({"role": "assistant", "content": answer}),
+        **changes,
     }
-    return Exchange(**{**values, **changes})
+    return exchange(id, **values)
 
 
 def _asked(text: str) -> list[dict[str, Any]]:

@@ -4,19 +4,18 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from tests.support.exchanges import exchange
 from tests.support.projects import Running, open_written, running, write_project
 
 from changeover.app.deploy import declared_variant, deploy
 from changeover.core.clock import SystemClock
 from changeover.core.errors import StoreError
-from changeover.core.ids import new_id
 from changeover.gateway.record import MOST_CONTENT_BYTES, Draft, Recorder
 from changeover.gateway.usage import Usage
 from changeover.rollouts.actions import By, plan_of, promote, start
@@ -52,30 +51,7 @@ def store(tmp_path: Path) -> Store:
 
 def draft(content: bytes | None = None, response: bytes | None = None, *, stream: bool = False) -> Draft:
     """An exchange with an answer of a model, as the door hands it over."""
-    exchange = Exchange(
-        id=new_id("req"),
-        task="echo",
-        revision=1,
-        variant="v",
-        deployment="echo",
-        side="incumbent",
-        key="key",
-        internal=False,
-        stream=stream,
-        status=200,
-        error=None,
-        error_source=None,
-        truncated=False,
-        abandoned=False,
-        attempts=1,
-        failed_variants=(),
-        started_at=datetime.now(UTC),
-        duration_ms=1.0,
-        first_chunk_ms=1.0,
-        prompt_tokens=3,
-        completion_tokens=5,
-    )
-    return Draft(exchange=exchange, request=content, response=None if response is None else (response,))
+    return Draft(exchange=exchange(stream=stream), request=content, response=None if response is None else (response,))
 
 
 def rows(store: Store, task: str = "echo") -> dict[str, Exchange]:

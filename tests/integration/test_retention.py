@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import func, insert, select
+from tests.support.exchanges import exchange
 
 from changeover.app import retention as retention_module
 from changeover.app.retention import Retention
-from changeover.core.ids import new_id
 from changeover.core.settings import RecordSettings
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
@@ -54,30 +54,11 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention_module, "PAUSE_S", 0.0)
 
 
-def exchange(task: str, days: float, content: str | None = None) -> Exchange:
+def recorded(task: str, days: float, content: str | None = None) -> Exchange:
     """One that began so many days ago."""
-    return Exchange(
-        id=new_id("req"),
+    return exchange(
         task=task,
-        revision=1,
-        variant="v",
-        deployment="d",
-        side="incumbent",
-        key="key",
-        internal=False,
-        stream=False,
-        status=200,
-        error=None,
-        error_source=None,
-        truncated=False,
-        abandoned=False,
-        attempts=1,
-        failed_variants=(),
         started_at=NOW - timedelta(days=days),
-        duration_ms=1.0,
-        first_chunk_ms=None,
-        prompt_tokens=1,
-        completion_tokens=1,
         request=content,
         response=content,
         content="none" if content is None else "full",
@@ -116,7 +97,7 @@ def write(store: Store, *batch: Exchange) -> None:
 
 async def test_each_task_keeps_its_exchanges_as_long_as_it_says(store: Store) -> None:
     ages = (0, 0.4, 6.9, 7.1, 29.9, 30.1, 89, 400)
-    write(store, *(exchange(task, days) for task in ("short", "default", "long", "gone") for days in ages))
+    write(store, *(recorded(task, days) for task in ("short", "default", "long", "gone") for days in ages))
     loop = retention(store, declared(short=0.5, default=None, long=90))
     assert await loop.sweep() == 6 + 3 + 1 + 3
     # A task that is declared no more falls under the installation's own limit.
@@ -126,19 +107,19 @@ async def test_each_task_keeps_its_exchanges_as_long_as_it_says(store: Store) ->
 
 
 async def test_what_is_exactly_as_old_as_allowed_stays(store: Store) -> None:
-    write(store, exchange("t", 30), replace(exchange("t", 30), started_at=NOW - timedelta(days=30, milliseconds=1)))
+    write(store, recorded("t", 30), replace(recorded("t", 30), started_at=NOW - timedelta(days=30, milliseconds=1)))
     assert await retention(store, {}).sweep() == 1
     assert left(store) == {"t": 1}
 
 
 async def test_many_are_deleted_in_small_transactions_and_others_write_meanwhile(store: Store) -> None:
-    old = [exchange("t", 40 + number / 1000) for number in range(2 * LARGEST_BATCH + 7)]
+    old = [recorded("t", 40 + number / 1000) for number in range(2 * LARGEST_BATCH + 7)]
     write(store, *old)
     loop = retention(store, {})
     sweeping = asyncio.create_task(loop.sweep())
     written = 0
     while not sweeping.done():
-        await asyncio.to_thread(write, store, exchange("t", 1))
+        await asyncio.to_thread(write, store, recorded("t", 1))
         written += 1
     assert await sweeping == len(old)
     assert written > 0
@@ -146,7 +127,7 @@ async def test_many_are_deleted_in_small_transactions_and_others_write_meanwhile
 
 
 async def test_slow_transactions_get_smaller(store: Store) -> None:
-    write(store, *(exchange("t", 40) for _ in range(1000)))
+    write(store, *(recorded("t", 40) for _ in range(1000)))
     asked: list[int] = []
 
     class Watched(Retention):
@@ -160,14 +141,14 @@ async def test_slow_transactions_get_smaller(store: Store) -> None:
 
 
 def test_no_transaction_takes_more_than_its_bound(store: Store) -> None:
-    write(store, *(exchange("t", 40) for _ in range(LARGEST_BATCH + 5)))
+    write(store, *(recorded("t", 40) for _ in range(LARGEST_BATCH + 5)))
     with store.append() as connection:
         assert delete_exchanges_before(connection, "t", NOW, 10_000) == LARGEST_BATCH
     assert left(store) == {"t": 5}
 
 
 def test_the_oldest_go_first(store: Store) -> None:
-    batch = [exchange("t", days) for days in (31, 33, 32)]
+    batch = [recorded("t", days) for days in (31, 33, 32)]
     write(store, *batch)
     with store.append() as connection:
         assert delete_exchanges_before(connection, "t", NOW, 2) == 2
@@ -176,13 +157,13 @@ def test_the_oldest_go_first(store: Store) -> None:
 
 
 def test_tasks_are_those_that_have_exchanges(store: Store) -> None:
-    write(store, *(exchange(task, 1) for task in ("b", "a", "a", "c.d", "a")))
+    write(store, *(recorded(task, 1) for task in ("b", "a", "a", "c.d", "a")))
     with store.read() as connection:
         assert recorded_tasks(connection) == ["a", "b", "c.d"]
 
 
 async def test_usage_counters_stay(store: Store) -> None:
-    write(store, exchange("t", 400))
+    write(store, recorded("t", 400))
     row = {
         **dict.fromkeys(("requests", "failed", "prompt_tokens", "completion_tokens", "estimated", "cost_microusd"), 1),
         **{"writer": "w", "hour": NOW - timedelta(days=400), "team": "", "key": "k", "task": "t", "deployment": "d"},
@@ -196,7 +177,7 @@ async def test_usage_counters_stay(store: Store) -> None:
 
 
 async def test_what_is_deleted_is_counted_and_said(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    write(store, exchange("t", 40), exchange("t", 41), exchange("u", 1))
+    write(store, recorded("t", 40), recorded("t", 41), recorded("u", 1))
     with caplog.at_level(logging.INFO, "changeover.app.retention"):
         await retention(store, {}).sweep()
     assert caplog.messages == ["retention: deleted 2 exchanges of t older than 30 days"]
@@ -217,7 +198,7 @@ async def test_the_loop_outlives_a_store_that_is_gone(
         store.close()
         database.rmdir()
         migrate(store)
-        write(store, exchange("t", 40))
+        write(store, recorded("t", 40))
         async with asyncio.timeout(20):
             while await asyncio.to_thread(left, store):
                 await asyncio.sleep(0.02)
@@ -233,7 +214,7 @@ async def test_nothing_of_a_deleted_text_is_left_in_the_file(tmp_path: Path) -> 
     """Free pages of SQLite keep what was in them, unless it is overwritten."""
     store = Store.connect(f"sqlite:///{tmp_path / 'c.db'}")
     migrate(store)
-    write(store, exchange("t", 40, "a private matter " * 1000), exchange("t", 1, "of today " * 1000))
+    write(store, recorded("t", 40, "a private matter " * 1000), recorded("t", 1, "of today " * 1000))
     assert await retention(store, {}).sweep() == 1
     store.close()  # the last connection brings the write-ahead log home
     everything = b"".join(file.read_bytes() for file in tmp_path.glob("c.db*"))
@@ -249,7 +230,7 @@ async def test_a_file_that_was_made_for_it_shrinks(tmp_path: Path) -> None:
     connection.close()
     store = Store.connect(f"sqlite:///{database}")
     migrate(store)
-    write(store, *(exchange("t", 40, "x" * 20_000) for _ in range(300)))
+    write(store, *(recorded("t", 40, "x" * 20_000) for _ in range(300)))
     store.close()
     before = database.stat().st_size
     assert await retention(store, {}).sweep() == 300

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,17 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.exchanges import exchange
 
 from changeover.gateway import metrics as metrics_module
 from changeover.gateway.metrics import Levels, Metrics
 from changeover.tasks.exchanges import Exchange
 
-ANSWERED = Exchange(
-    id="req_1",
+ANSWERED = exchange(
     task="summarise",
-    revision=7,
-    variant="v1",
     deployment="qwen",
-    side="incumbent",
     key="key_secret_id",
-    internal=False,
     stream=True,
-    status=200,
-    error=None,
-    error_source=None,
-    truncated=False,
-    abandoned=False,
-    attempts=1,
-    failed_variants=(),
-    started_at=datetime(2026, 1, 1, tzinfo=UTC),
     duration_ms=300.0,
     first_chunk_ms=100.0,
     prompt_tokens=20,

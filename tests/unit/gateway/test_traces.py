@@ -15,32 +15,24 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.support.collector import collector as listening
+from tests.support.exchanges import exchange
 
 from changeover.core.errors import ConfigError
 from changeover.gateway import traces as traces_module
 from changeover.gateway.traces import Traces, child_traceparent, collector, parse_headers, parse_traceparent
-from changeover.tasks.exchanges import Exchange
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 CALLER = f"00-{TRACE}-{PARENT}-01".encode()
 SECRET = "canary-71b3-otlp-header"
 
-ANSWERED = Exchange(
-    id="req_1",
+ANSWERED = exchange(
+    "req_1",
     task="summarise",
     revision=7,
-    variant="v1",
     deployment="qwen",
     side="candidate",
-    key="key_1",
-    internal=False,
     stream=True,
-    status=200,
-    error=None,
-    error_source=None,
-    truncated=False,
-    abandoned=False,
     attempts=2,
     failed_variants=("v0",),
     started_at=datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC),

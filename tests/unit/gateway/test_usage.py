@@ -8,37 +8,22 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
+from tests.support.exchanges import exchange
 
 from changeover.core.errors import StoreError
 from changeover.gateway.usage import Usage
 from changeover.gateway.usage_queries import total_of, usage_lines
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
-from changeover.tasks.exchanges import Exchange
 
 NOW = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
-ONE = Exchange(
-    id="req_1",
+ONE = exchange(
     task="summarise",
-    revision=1,
-    variant="var_1",
     deployment="small",
-    side="incumbent",
     key="key_1",
-    internal=False,
-    stream=False,
-    status=200,
-    error=None,
-    error_source=None,
-    truncated=False,
-    abandoned=False,
-    attempts=1,
-    failed_variants=(),
     started_at=NOW,
-    duration_ms=10,
-    first_chunk_ms=5,
     prompt_tokens=100,
     completion_tokens=20,
     team="desk",
