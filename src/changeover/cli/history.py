@@ -9,10 +9,9 @@ from rich.table import Table
 
 from changeover.app.installation import Installation
 from changeover.cli.frame import Json, clock_time, odds, out, plain, points, print_json
-from changeover.cli.running import opened
+from changeover.cli.running import check_task, opened
 from changeover.evals.queries import find_comparison
 from changeover.serving.queries import load_variants
-from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import route_history
 
 app = typer.Typer(add_completion=False)
@@ -29,7 +28,7 @@ def history(
     Example: changeover history code
     """
     installation = opened()
-    find_task(installation.tasks, task)
+    check_task(installation, task)
     rows = revisions(installation, task, limit)
     print_json(rows) if as_json else out.print(history_table(rows))
 

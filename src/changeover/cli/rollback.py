@@ -8,13 +8,12 @@ import typer
 
 from changeover.app.local import running_address
 from changeover.cli.frame import Json, Reason
-from changeover.cli.running import ensure_running, opened
+from changeover.cli.running import check_task, ensure_running, opened
 from changeover.cli.steer import by_hand, print_route
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import roll_back
 from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import load_variants
-from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import current_route
 
 app = typer.Typer(add_completion=False)
@@ -33,7 +32,7 @@ def rollback(
     Example: changeover rollback code --reason "complaints from the desk"
     """
     installation = opened()
-    find_task(installation.tasks, task)
+    check_task(installation, task)
     with installation.store.read() as connection:
         route = current_route(connection, task)
         if route is None:

@@ -13,6 +13,8 @@ from changeover.cli.signature import later
 from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
 from changeover.serving.queries import all_deployments, find_deployment, want
+from changeover.tasks.applied import removed_tasks
+from changeover.tasks.declarations import find_task
 
 weights = later("changeover.cli.weights")
 """Progress bars and what fetches, for the few times when something has to be fetched."""
@@ -27,6 +29,19 @@ def opened() -> Installation:
     for problem in installation.problems:
         note(f"left out: {problem.message}")
     return installation
+
+
+def check_task(installation: Installation, name: str) -> None:
+    """Refuse a name that no task has. One that was removed counts: its route, its rollout and its history stay.
+
+    Raises:
+        UnknownTaskError: There is none.
+        ConfigError: Its file is broken.
+    """
+    with installation.store.read() as connection:
+        removed = removed_tasks(connection)
+    if name not in removed:
+        find_task(installation.tasks, name)
 
 
 def gateway_address(project: Project) -> str:

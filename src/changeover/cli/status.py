@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from changeover.cli.running import opened
 from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
+from changeover.tasks.applied import removed_tasks
 from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import current_routes, traffic
 from changeover.tasks.routes import Route
@@ -35,24 +36,25 @@ def status(
     Example: changeover status
     """
     installation = opened()
-    if task is not None:
+    with installation.store.read() as connection:
+        routes, gone = current_routes(connection), removed_tasks(connection)
+        deployments = all_deployments(connection)
+    if task is not None and task not in routes:
         find_task(installation.tasks, task)
     address = running_address(installation.project.state)
-    tasks = [_task(installation, route) for name, route in _routes(installation).items() if task in (None, name)]
-    with installation.store.read() as connection:
-        deployments = all_deployments(connection)
+    rows = [_task(installation, route) for name, route in routes.items() if task in (None, name)]
+    tasks = [row for row in rows if row["task"] not in gone]
+    removed = [row for row in rows if row["task"] in gone]
     if as_json:
-        print_json({"address": address, "tasks": tasks, "deployments": deployments})
+        print_json({"address": address, "tasks": tasks, "removed": removed, "deployments": deployments})
         return
     running = f"{address}/v1" if address else "[yellow]not running[/]  changeover up"
     out.print(f"[bold]{installation.project.settings.name}[/]  {running}")
-    out.print(_task_table(tasks))
+    if tasks or not removed:
+        out.print(_task_table(tasks))
+    for line in _removed_lines(removed, all_of_them=task is not None):
+        out.print(line)
     out.print(_deployment_table(deployments, running=address is not None))
-
-
-def _routes(installation: Installation) -> dict[str, Route]:
-    with installation.store.read() as connection:
-        return current_routes(connection)
 
 
 def _task(installation: Installation, route: Route) -> dict[str, Any]:
@@ -98,6 +100,24 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
         cells = (row["revision"], day["requests"], day["failed_requests"], day["truncated_streams"])
         table.add_row(row["task"], row["incumbent"], share, *map(str, cells), hint)
     return table
+
+
+def _removed_lines(rows: list[dict[str, Any]], *, all_of_them: bool) -> Iterable[str]:
+    """What is still going on with tasks that nobody can call any more; without `all_of_them` only where something is."""
+    for row in rows:
+        name, state = plain(row["task"]), row["rollout"] and row["rollout"]["state"]
+        if state == "canary":
+            rest = (
+                f"the canary of {row['candidate']} gets no more requests; it goes on if the task comes back, "
+                f"or ends: changeover abort {name}"
+            )
+        elif state == "baking":
+            rest = f"{row['incumbent']} was promoted; its bake time ends by itself"
+        elif all_of_them:
+            rest = f"requests for it get a 404; {row['incumbent']} answers if it comes back"
+        else:
+            continue
+        yield f"{name}  [yellow]removed[/]  {rest}"
 
 
 def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from changeover.app.installation import Installation
 from changeover.cli.frame import actor, out, plain, print_json, require
+from changeover.cli.running import check_task
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import load_variants
-from changeover.tasks.declarations import find_task
 from changeover.tasks.routes import Route
 
 
@@ -24,7 +24,7 @@ def canary_of(installation: Installation, task: str) -> Rollout:
     Raises:
         GateError: There is none.
     """
-    find_task(installation.tasks, task)
+    check_task(installation, task)
     with installation.store.read() as connection:
         rollout = latest_rollout(connection, task)
     if rollout is None or rollout.state != "canary":

@@ -14,6 +14,7 @@ from changeover.core.digest import sha256_value
 from changeover.core.errors import ConfigError
 from changeover.store.schema import applied
 from changeover.tasks.declarations import Task
+from changeover.tasks.queries import current_routes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,15 @@ def newest_applied(connection: Connection) -> Applied | None:
         changes=row.changes,
         created_at=row.created_at,
     )
+
+
+def removed_tasks(connection: Connection) -> frozenset[str]:
+    """Tasks with a route that the newest declarations do not hold: nobody is answered, until they come back."""
+    newest = newest_applied(connection)
+    tasks: Any = None if newest is None else newest.document.get("tasks")
+    if not isinstance(tasks, dict):
+        return frozenset()  # Nothing was applied yet, or by another version: then nothing is known to be gone.
+    return frozenset(current_routes(connection).keys() - tasks.keys())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
 
 
 def append_applied(
