@@ -107,12 +107,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(installation: Installation) -> AsyncGenerator[Running]:
-    """Run the whole system in this process, engines as child processes, until the end of the block."""
+async def running(installation: Installation, *, workers: int | None = None) -> AsyncGenerator[Running]:
+    """Run the whole system in this process, engines and workers as child processes, until the end of the block."""
     key = make_first_keys(installation)
     assert key is not None, "a fresh project has no key yet"
     listener = listen("127.0.0.1", 0)
-    system = System(installation)
+    system = System(installation, workers=workers)
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(system.serve(listener, listening.set_result))
     try:

@@ -1,7 +1,8 @@
 """A gateway in a process of its own: one of several that answer on the same address.
 
 Its parent tells it over standard input what it is, where engines are, and which of them shall be left; it says over
-standard output when it is ready, which engines it hears from, and when it has no request left at one that shall stop.
+standard output that it lives, when it is ready, which engines it hears from, and when it has no request left at one that
+shall stop.
 Everything else it reads from the store, as any gateway does. It ends when its parent does.
 """
 
@@ -30,7 +31,8 @@ from changeover.serving.upstream import Client, Upstream, make_client
 log = logging.getLogger(__name__)
 
 HEARD_S = 0.5
-"""How often the parent is told which engines are alive: more than once in any look of its watchdog."""
+"""How often the parent is told that this process is alive, and which engines are: more than once in any look of its
+watchdog."""
 MOST_ORDER_BYTES = 16 << 20
 
 
@@ -68,7 +70,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line that it says."""
+    """A line that it says. Whatever it says, it is alive; where there is nothing else, that is all it says."""
 
     ready: bool = False
     left: str | None = None
@@ -182,20 +184,24 @@ class Worker:
         told = Told(client)
         told.take(setup.engines)
         gateway = Gateway(installation, told, worker=setup.number)
-        try:
-            await gateway.load()
-            settle_in()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, gateway.stop)
-            loops = [*gateway.loops(), self._obey(told, gateway), self._report(told)]
-            async with background(loops, on_failure=gateway.stop):
-                serving = asyncio.create_task(gateway.serve(socket.socket(fileno=setup.listener)))
-                self._parent.say(Said(ready=True))
-                await serving
-        finally:
-            await gateway.close()
-            await client.close()
-            installation.store.close()
+        # From before the first look at the store until the last record is written: either may take its time.
+        async with background([self._report(told)], on_failure=gateway.stop):
+            try:
+                await self._serve(gateway, told)
+            finally:
+                await gateway.close()
+                await client.close()
+                installation.store.close()
+
+    async def _serve(self, gateway: Gateway, told: Told) -> None:
+        await gateway.load()
+        settle_in()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, gateway.stop)
+        async with background([*gateway.loops(), self._obey(told, gateway)], on_failure=gateway.stop):
+            serving = asyncio.create_task(gateway.serve(socket.socket(fileno=self._setup.listener)))
+            self._parent.say(Said(ready=True))
+            await serving
 
     async def _obey(self, told: Told, gateway: Gateway) -> None:
         async for order in self._parent.orders():
@@ -214,9 +220,8 @@ class Worker:
 
     async def _report(self, told: Told) -> None:
         while True:
+            self._parent.say(Said(heard=told.heard()))
             await asyncio.sleep(HEARD_S)
-            if fresh := told.heard():
-                self._parent.say(Said(heard=fresh))
 
 
 async def _run(answers: int) -> int:

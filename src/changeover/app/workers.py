@@ -1,4 +1,4 @@
-"""Several gateways on one address: started, told where engines are, started again when they die, stopped together.
+"""Several gateways on one address: started, told where engines are, started again when they die or hang, stopped together.
 
 All of them accept from one listening socket. So a worker that dies takes with it the connections that it had accepted,
 and no others: what waits in the socket's queue is taken by the rest.
@@ -41,6 +41,14 @@ STEADY_S = 10.0
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.2, 10.0
 LEAVE_S = 600.0
 """Longest wait for the requests at an engine that shall stop. By count, not by clock: this is only against a leak."""
+SILENT_S = 15.0
+"""A worker that has said nothing for so long hangs. It says something every half second; what delays that on a machine
+whose cores and disks are all busy is seconds. One that is killed wrongly breaks its callers' answers; one that hangs has
+accepted no new connection, so only those that it holds wait."""
+FIRST_WORD_S = READY_S
+"""The same for one that is starting: its libraries may have to come from a slow disk."""
+MOST_STEP_S = 1.0
+"""What lies between two looks and is longer, this process has slept through; only so much of it counts as silence."""
 KILL_AFTER_S = DRAIN_S + 5
 """A worker that has not ended by then, after it was asked to, does not hear."""
 MOST_LINE_BYTES = 1 << 20
@@ -87,6 +95,24 @@ class Addresses:
             upstream.heard += pieces
 
 
+@final
+class Silence:
+    """How long a worker has said nothing, by the time that this process was awake: while it slept it heard nobody."""
+
+    def __init__(self) -> None:
+        self._lasted_s = 0.0
+        self._bound_s = FIRST_WORD_S
+
+    def end(self) -> None:
+        """It has said something."""
+        self._lasted_s, self._bound_s = 0.0, SILENT_S
+
+    def too_long(self, since_last_look_s: float) -> bool:
+        """Whether it hangs; called at every look."""
+        self._lasted_s += min(since_last_look_s, MOST_STEP_S)
+        return self._lasted_s > self._bound_s
+
+
 @dataclass(eq=False)
 class _One:
     """One worker, whichever process it is at the moment."""
@@ -98,6 +124,7 @@ class _One:
     left: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     """By deployment that it was told to leave; set when nothing of it is in flight there."""
     ready: bool = False
+    silence: Silence = field(default_factory=Silence)
 
     def say(self, message: Setup | Order) -> None:
         stdin = None if self.process is None else self.process.stdin
@@ -229,7 +256,7 @@ class Workers:
             )
         except (OSError, ValueError) as exc:  # no more processes, or the listener was closed meanwhile
             return f"cannot be started: {exc}"
-        one.process = process
+        one.process, one.silence = process, Silence()
         try:
             one.told = self._engines()
             one.say(self._setup(one, listener))
@@ -258,6 +285,7 @@ class Workers:
         assert process.stdout is not None, "it is a pipe"
         while line := await process.stdout.readline():
             said = msgspec.json.decode(line, type=Said)
+            one.silence.end()
             if said.ready:
                 one.ready = True
                 self._changed.set()
@@ -267,10 +295,21 @@ class Workers:
                 self._addresses.hear(name, pieces)
 
     async def _look(self) -> None:
-        """Tell of engines that came or went without a word: one that died says nothing."""
+        """Tell of engines that came or went without a word, and end workers that hang: what died or hangs says nothing."""
+        loop = asyncio.get_running_loop()
+        looked = loop.time()
         while True:
             self.tell()
+            before, looked = looked, loop.time()
+            self._end_silent(looked - before)
             await asyncio.sleep(TELL_S)
+
+    def _end_silent(self, since_last_look_s: float) -> None:
+        for one in self._all:
+            if one.process is not None and one.silence.too_long(since_last_look_s):
+                log.warning("gateway worker %d hangs: no sign of life for too long; it is killed", one.number)
+                one.signal(signal.SIGKILL)
+                one.silence = Silence()  # the kernel may need a while; it is not said at every look
 
     def _engines(self) -> dict[str, Where]:
         return {name: self._addresses.where(upstream) for name, upstream in self._upstreams().items()}
