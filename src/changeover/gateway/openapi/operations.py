@@ -1,11 +1,13 @@
-"""What each route is for, what it takes and what it gives: one entry a path."""
+"""What each route is for, what it takes and what it gives: one entry a path, those of calls from the table of endpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from changeover.gateway.endpoints import ENDPOINTS, Endpoint
 from changeover.gateway.routes import MODEL_PREFIX
+from changeover.tasks.exchanges import Endpoint as EndpointName
 
 HEALTH_OF_LOOKERS = "an operator's or monitor's is shown more"
 CALLS_REFUSED = (404, 413, 422, 429, 502, 503, 504)
@@ -32,59 +34,70 @@ class Described:
     """Statuses besides those that any route may answer."""
 
 
-DESCRIBED: Mapping[str, Described] = {
-    "/v1/chat/completions": Described(
-        name="createChatCompletion",
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What only a person can say of an endpoint; the rest is in the table of endpoints."""
+
+    creates: str
+    summary: str
+    about: str
+    answers: str
+
+
+WORDS: Mapping[EndpointName, Words] = {
+    "chat": Words(
+        creates="ChatCompletion",
         summary="Answer a conversation",
         about="OpenAI's chat completions. The task's prompt becomes, or goes before, the first system message.",
-        answers="The answer, whole or as a stream.",
-        body="ChatRequest",
-        answer="ChatAnswer",
-        event="ChatEvent",
-        refusals=CALLS_REFUSED,
+        answers="The answer",
     ),
-    "/v1/completions": Described(
-        name="createCompletion",
+    "completions": Words(
+        creates="Completion",
         summary="Continue a text",
         about="OpenAI's legacy completions. The task's prompt goes before the text.",
-        answers="The continuation, whole or as a stream.",
-        body="CompletionRequest",
-        answer="CompletionAnswer",
-        event="CompletionEvent",
-        refusals=CALLS_REFUSED,
+        answers="The continuation",
     ),
-    "/v1/embeddings": Described(
-        name="createEmbedding",
+    "embeddings": Words(
+        creates="Embedding",
         summary="Turn texts into vectors",
         about="OpenAI's embeddings. Neither the task's prompt nor its parameters are put in.",
-        answers="One vector for each text, in their order.",
-        body="EmbeddingRequest",
-        answer="EmbeddingAnswer",
-        refusals=CALLS_REFUSED,
+        answers="One vector for each text, in their order",
     ),
-    "/v1/responses": Described(
-        name="createResponse",
+    "responses": Words(
+        creates="Response",
         summary="Answer, in OpenAI's newer form",
         about=(
             "OpenAI's responses, where the engine serves them; nothing is kept between calls, so the whole conversation "
             "is sent each time. The task's prompt goes before `instructions`."
         ),
-        answers="The response, whole or as a stream.",
-        body="ResponseRequest",
-        answer="ResponseAnswer",
-        event="ResponseEvent",
-        refusals=CALLS_REFUSED,
+        answers="The response",
     ),
-    "/v1/messages": Described(
-        name="createMessage",
+    "messages": Words(
+        creates="Message",
         summary="Answer, in Anthropic's form",
         about="Anthropic's messages, where the engine serves them. The task's prompt goes before `system`.",
-        answers="The message, whole or as a stream.",
-        body="MessageRequest",
-        answer="MessageAnswer",
-        event="MessageEvent",
-        refusals=CALLS_REFUSED,
+        answers="The message",
     ),
+}
+
+
+def _described(endpoint: Endpoint) -> Described:
+    """An endpoint's operation. Its schemas are named after it: `ChatRequest`, `ChatAnswer`, `ChatEvent`."""
+    words, schema = WORDS[endpoint.name], endpoint.name.removesuffix("s").title()
+    return Described(
+        name=f"create{words.creates}",
+        summary=words.summary,
+        about=words.about,
+        answers=f"{words.answers}, whole or as a stream." if endpoint.streams else f"{words.answers}.",
+        body=f"{schema}Request",
+        answer=f"{schema}Answer",
+        event=f"{schema}Event" if endpoint.streams else None,
+        refusals=CALLS_REFUSED,
+    )
+
+
+DESCRIBED: Mapping[str, Described] = {
+    **{path: _described(endpoint) for path, endpoint in ENDPOINTS.items()},
     "/v1/models": Described(
         name="listModels",
         summary="List the tasks that the key may call",
