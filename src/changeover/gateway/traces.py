@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from random import getrandbits
 
 from changeover.core.errors import ConfigError
+from changeover.gateway.http import Headers
 from changeover.tasks.exchanges import Exchange
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,13 @@ CLOSE_S = 5.0
 ADAPTER = "changeover.gateway.otlp"
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[^\r\n]{0,256})?")
+# Printable ASCII; a value holds neither comma nor equals sign and does not end in a space. Keys as level 2 allows them,
+# which takes all of level 1.
+_STATE_MEMBER = re.compile(rb"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]")
+MOST_STATE_BYTES = 512
+MOST_STATE_MEMBERS = 32
+LONG_STATE_MEMBER = 128
+"""Bytes; of what does not fit, longer members go first."""
 _NO_TRACE = b"0" * 32
 _NO_SPAN = b"0" * 16
 
@@ -48,10 +56,17 @@ class Trace:
     parent: str | None
     """The caller's span."""
     sampled: bool
+    state: str = ""
+    """The caller's `tracestate`, as it may be passed on; empty: there is none."""
 
     def header(self) -> bytes:
         """The `traceparent` for whoever is asked next."""
         return child_traceparent(self.id, self.span, sampled=self.sampled)
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """All that whoever is asked next is told of the trace."""
+        parent = ("traceparent", self.header().decode())
+        return (parent, ("tracestate", self.state)) if self.state else (parent,)
 
 
 Export = Callable[[Sequence[tuple[Exchange, Trace]]], str | None]
@@ -76,6 +91,26 @@ def parse_traceparent(header: bytes) -> tuple[str, str, bool] | None:
 def child_traceparent(trace: str, span: str, *, sampled: bool) -> bytes:
     """Write a `traceparent` header for a request that belongs to a span of ours."""
     return f"00-{trace}-{span}-0{int(sampled)}".encode()
+
+
+def parse_tracestate(values: Sequence[bytes]) -> str:
+    """Read W3C `tracestate` headers: one value with at most 512 bytes and whole members; empty where one is malformed.
+
+    Args:
+        values: Of all headers of that name, in their order.
+
+    Source: W3C Trace Context, level 1, section 3.3, with the keys of level 2.
+    """
+    members = [member for value in values for each in value.split(b",") if (member := each.strip(b" \t"))]
+    if len(members) > MOST_STATE_MEMBERS or not all(map(_STATE_MEMBER.fullmatch, members)):
+        return ""
+    kept = dict(enumerate(members))
+    # What does not fit goes as whole members: long ones first, and from the end, where the oldest are.
+    for place in sorted(kept, key=lambda place: (len(kept[place]) > LONG_STATE_MEMBER, place), reverse=True):
+        if len(b",".join(kept.values())) <= MOST_STATE_BYTES:
+            break
+        del kept[place]
+    return b",".join(kept.values()).decode()
 
 
 class Traces:
@@ -108,16 +143,18 @@ class Traces:
         """Spans not sent yet."""
         return len(self._waiting)
 
-    def begin(self, request: str, header: bytes | None) -> Trace | None:
+    def begin(self, request: str, header: bytes | None, others: Headers = ()) -> Trace | None:
         """Give a request its place, in its caller's trace if it came with one. None where there is nothing to trace.
 
         Args:
             request: Its id, which is also that of the exchange.
             header: The caller's `traceparent`; anything malformed counts as none.
+            others: All of the caller's headers, for any `tracestate`, which counts only beside a `traceparent`.
         """
         caller = None if header is None else parse_traceparent(header)
         if caller is not None:
-            trace = Trace(caller[0], _span_id(), caller[1], caller[2])
+            state = parse_tracestate([value for name, value in others if name == b"tracestate"])
+            trace = Trace(caller[0], _span_id(), caller[1], caller[2], state)
         elif self._export is not None:
             low = getrandbits(64)
             trace = Trace(f"{getrandbits(64):016x}{low or 1:016x}", _span_id(), None, low < self._threshold)

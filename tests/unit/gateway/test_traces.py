@@ -19,7 +19,14 @@ from tests.support.exchanges import exchange
 
 from changeover.core.errors import ConfigError
 from changeover.gateway import traces as traces_module
-from changeover.gateway.traces import Traces, child_traceparent, collector, parse_headers, parse_traceparent
+from changeover.gateway.traces import (
+    Traces,
+    child_traceparent,
+    collector,
+    parse_headers,
+    parse_traceparent,
+    parse_tracestate,
+)
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -101,6 +108,74 @@ def test_anything_else_is_no_traceparent(header: bytes) -> None:
 def test_no_header_is_a_surprise(header: bytes) -> None:
     found = parse_traceparent(header)
     assert found is None or parse_traceparent(child_traceparent(found[0], found[1], sampled=found[2])) == found
+
+
+STATES: list[tuple[list[bytes], str]] = [
+    ([b"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"], "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+    ([b"a=1", b"b=2,c=3"], "a=1,b=2,c=3"),
+    ([b" a=1 ,\t,b=2,,"], "a=1,b=2"),
+    ([b"fw529a3039@dt=FfkEBAAAAAA, 0level2=x y!~"], "fw529a3039@dt=FfkEBAAAAAA,0level2=x y!~"),
+    ([], ""),
+    ([b""], ""),
+    # Whatever is malformed takes all of it along.
+    ([b"a=1,b"], ""),
+    ([b"a=1", b"b"], ""),
+    ([b"A=1"], ""),
+    ([b"a =1"], ""),
+    ([b"a="], ""),
+    ([b"a=1=2"], ""),
+    ([b"a=1\r\nx-evil: 1"], ""),
+    ([b"a=\x00"], ""),
+    ([b"a=\x7f"], ""),
+    ([b"a=\xc3\xa9"], ""),
+    ([b"a" * 257 + b"=1"], ""),
+    ([b"a=" + b"1" * 257], ""),
+    # At most 32 members.
+    ([b",".join(b"k%d=v" % n for n in range(32))], ",".join(f"k{n}=v" for n in range(32))),
+    ([b",".join(b"k%d=v" % n for n in range(33))], ""),
+    # At most 512 bytes: whole members go, from the end.
+    ([b",".join(b"k%02d=" % n + b"v" * 96 for n in range(6))], ",".join(f"k{n:02}=" + "v" * 96 for n in range(5))),
+    ([b"a=" + b"1" * 252 + b",b=" + b"1" * 252], "a=" + "1" * 252 + ",b=" + "1" * 252),
+    ([b"a=" + b"1" * 252 + b",b=" + b"1" * 252 + b",c=1"], "a=" + "1" * 252 + ",c=1"),
+    # Members of more than 128 bytes go first, and no more of them than have to.
+    (
+        [b",".join([b"a=1", b"b=" + b"1" * 200, b"c=1", b"d=" + b"1" * 200, b"e=" + b"1" * 126])],
+        ",".join(["a=1", "b=" + "1" * 200, "c=1", "e=" + "1" * 126]),
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "state"), STATES)
+def test_a_tracestate_is_passed_on_whole_or_shortened_as_the_standard_says(values: list[bytes], state: str) -> None:
+    assert parse_tracestate(values) == state
+
+
+@given(st.lists(st.binary(max_size=700) | st.from_regex(rb"([a-c]{1,9}=[!-+.-;]{1,200},){1,9}", fullmatch=True)))
+def test_whatever_comes_what_is_passed_on_is_short_printable_and_well_formed(values: list[bytes]) -> None:
+    state = parse_tracestate(values)
+    assert len(state) <= 512
+    assert state.isascii()
+    assert not state or state.isprintable()
+    assert parse_tracestate([state.encode()]) == state
+
+
+def test_a_tracestate_belongs_to_a_traceparent_and_both_are_told_to_whoever_is_asked_next() -> None:
+    headers = [(b"traceparent", CALLER), (b"tracestate", b"a=1"), (b"x-else", b"c=3"), (b"tracestate", b"b=2")]
+    trace = Traces().begin("req_1", CALLER, headers)
+    assert trace is not None
+    assert trace.headers() == (("traceparent", trace.header().decode()), ("tracestate", "a=1,b=2"))
+
+
+def test_a_tracestate_without_a_traceparent_that_holds_is_dropped() -> None:
+    traces = Traces(lambda _: None)
+    for parent in (None, b"", CALLER + b"-more"):
+        trace = traces.begin("req_1", parent, [(b"tracestate", b"a=1")])
+        assert trace is not None, "one of our own begins"
+        assert [name for name, _ in trace.headers()] == ["traceparent"]
+    without = traces.begin("req_1", CALLER, [(b"tracestate", b"A=1")])
+    assert without is not None
+    assert (without.id, without.headers()) == (TRACE, (("traceparent", without.header().decode()),))
+    traces.close()
 
 
 def test_without_a_collector_a_callers_trace_is_passed_on_and_none_is_begun() -> None:
