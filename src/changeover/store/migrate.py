@@ -1,17 +1,15 @@
-"""Bringing a database to this code's schema, with Alembic."""
+"""Bringing a database to this code's schema."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
-
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
+import importlib
 
 from changeover.core.errors import StoreError
 from changeover.store.engine import Store
 from changeover.store.schema import REVISION
+
+STEPS = "changeover.store.upgrade"
+"""Loaded at a first start and after an upgrade: Alembic takes 11 MB, which a gateway would keep for as long as it runs."""
 
 
 def migrate(store: Store) -> bool:
@@ -27,14 +25,5 @@ def migrate(store: Store) -> bool:
         raise StoreError(
             f"The store has schema `{found}`, newer than this changeover's `{REVISION}`. Upgrade changeover."
         )
-    config = Config()
-    config.set_main_option("script_location", str(Path(str(files("changeover.store") / "migrations"))))
-    with store.write() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a large table takes the time it takes
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as exc:
-            raise StoreError(f"The store has schema `{found}`, which this changeover does not know: {exc}.") from exc
+    importlib.import_module(STEPS).upgrade(store, found)
     return True

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Boolean, Connection, Dialect, Integer, Row, and_, cast, func, insert, not_, or_, select
+from sqlalchemy.types import TypeEngine
 
-from changeover.store.schema import exchanges, routes
+from changeover.store.schema import UtcDateTime, exchanges, routes
 from changeover.tasks.exchanges import Exchange, Outcomes
 from changeover.tasks.routes import Route
 
+ROWS_IN_ONE = 32
+"""Exchanges that one statement writes, where there are so many."""
 ROWS_AT_ONCE = 500
 """With their content, when many are read."""
 
@@ -67,10 +71,14 @@ def route_history(connection: Connection, task: str, limit: int = 100) -> list[R
 
 def add_exchanges(connection: Connection, batch: Iterable[Exchange]) -> None:
     """Write exchanges. One that is there already (a batch tried twice) is left as it is."""
-    statement, columns = _exchange_insertion(connection.dialect)
-    rows = [columns(exchange) for exchange in batch]
-    if rows:
-        connection.exec_driver_sql(statement, rows)
+    insertion = _exchange_insertion(connection.dialect)
+    rows = [insertion.columns(exchange) for exchange in batch]
+    whole = len(rows) - len(rows) % ROWS_IN_ONE if insertion.many else 0
+    for place in range(0, whole, ROWS_IN_ONE):
+        values = tuple(chain.from_iterable(rows[place : place + ROWS_IN_ONE]))
+        connection.exec_driver_sql(insertion.many, values)
+    if rows[whole:]:
+        connection.exec_driver_sql(insertion.one, rows[whole:])
 
 
 def outcomes(connection: Connection, task: str, variant: str, since: datetime) -> Outcomes:
@@ -146,9 +154,21 @@ def _route(row: Row[Any]) -> Route:
     return Route(**{name: getattr(row, name) for name in _ROUTE_FIELDS})
 
 
+@dataclass(frozen=True, slots=True)
+class _Insertion:
+    """How exchanges are written, in a database's own words."""
+
+    one: str
+    """The statement for one row, run for many."""
+    many: str
+    """The statement for `ROWS_IN_ONE` rows; empty where that saves nothing."""
+    columns: Callable[[Exchange], Any]
+    """What makes a row's parameters of an exchange."""
+
+
 @lru_cache(maxsize=8)
-def _exchange_insertion(dialect: Dialect) -> tuple[str, Callable[[Exchange], Any]]:
-    """The statement in a database's own words, and what makes its parameters of an exchange.
+def _exchange_insertion(dialect: Dialect) -> _Insertion:
+    """The statements, and what makes their parameters of an exchange.
 
     Every request of every application becomes a row, so that the general way, which compiles and converts each batch
     anew, costs more than the database does.
@@ -157,10 +177,11 @@ def _exchange_insertion(dialect: Dialect) -> tuple[str, Callable[[Exchange], Any
     words = importlib.import_module(f"sqlalchemy.dialects.{dialect.name}")
     compiled = words.insert(exchanges).on_conflict_do_nothing().compile(dialect=dialect)
     names: Sequence[str] = compiled.positiontup or _EXCHANGE_FIELDS
-    types = [exchanges.c[name].type for name in names]
-    # Drivers take booleans as they are; the check that they are some is for callers without types.
-    processors = [None if isinstance(t, Boolean) else t.dialect_impl(dialect).bind_processor(dialect) for t in types]
-    converted = [(place, process) for place, process in enumerate(processors) if process is not None]
+    converted = [
+        (place, process)
+        for place, name in enumerate(names)
+        if (process := _processor(exchanges.c[name].type, dialect)) is not None
+    ]
     pick = attrgetter(*names)
     failed = names.index("failed_variants")
 
@@ -168,10 +189,31 @@ def _exchange_insertion(dialect: Dialect) -> tuple[str, Callable[[Exchange], Any
         values = list(pick(exchange))
         values[failed] = " ".join(values[failed])
         for place, process in converted:
-            values[place] = process(values[place])
+            if values[place] is not None:
+                values[place] = process(values[place])
         return tuple(values) if compiled.positional else dict(zip(names, values, strict=True))
 
-    return str(compiled), columns
+    # SQLite's driver takes and leaves the interpreter for each run of a statement, so that a thread which writes row by row
+    # disturbs the one that answers requests as often.
+    one, many = str(compiled), ""
+    if dialect.name == "sqlite":
+        row = f"({', '.join('?' * len(names))})"
+        many = one.replace(row, ", ".join([row] * ROWS_IN_ONE))
+    return _Insertion(one, many, columns)
+
+
+def _processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What makes a database's value of a column's; None where it is the same."""
+    if isinstance(kind, Boolean):
+        return None  # drivers take them as they are; the check that they are some is for callers without types
+    if isinstance(kind, UtcDateTime) and dialect.name == "sqlite":
+        return _sqlite_time
+    return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _sqlite_time(value: datetime) -> str:
+    """As SQLAlchemy writes it, at a quarter of the cost."""
+    return (value if value.tzinfo is UTC else value.astimezone(UTC)).isoformat(" ", "microseconds")[:-6]
 
 
 def _exchange(row: Row[Any]) -> Exchange:
