@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, final
 
 import aiohttp
@@ -56,6 +56,13 @@ class AioAnswer:
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamError(words.too_long(self._origin.name, MAX_ANSWER_BYTES))
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def pour(self, into: Callable[[bytes], bool]) -> bool:
+        """Hand on the body as it arrives. See `Answer.pour`."""
+        while data := await self.piece():
+            if not into(data):
+                return False
+        return True
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. See `Answer.chunks`."""

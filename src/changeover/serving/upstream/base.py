@@ -93,6 +93,22 @@ class Address(ABC):
     ) -> Answer:
         """Send a body and wait for the head of the answer. See `Upstream.open`."""
 
+    async def fetch(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        first_byte_s: float,
+        stall_s: float,
+        headers: Headers = (),
+    ) -> bytes:
+        """Send a body and read the whole answer. See `Upstream.fetch`."""
+        answer = await self.open(path, body, first_byte_s=first_byte_s, stall_s=stall_s, headers=headers, as_is=True)
+        try:
+            return await answer.read()
+        finally:
+            answer.close()
+
     def send(
         self,
         path: str,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Of an answer that is read whole. An engine that sends more has lost its way."""
@@ -42,6 +42,20 @@ class Answer(Protocol):
 
     async def piece(self) -> bytes:
         """What has arrived since, or the next that does; empty at the end.
+
+        Raises:
+            UpstreamError: It broke off or stalled.
+        """
+        ...
+
+    async def pour(self, into: Callable[[bytes], bool]) -> bool:
+        """Hand on the body as it arrives, each piece at the moment when it is here.
+
+        Args:
+            into: Is given all that has arrived since; gives False to be given no more for now. What it raises ends this.
+
+        Returns:
+            Whether that was all of the body. If not, pour again.
 
         Raises:
             UpstreamError: It broke off or stalled.
@@ -114,7 +128,7 @@ class Upstream(Protocol):
         """Ask the engine whether it can answer; None if so, else why not, to follow its name."""
         ...
 
-    async def open(
+    def open(
         self,
         path: str,
         body: bytes,
@@ -123,7 +137,7 @@ class Upstream(Protocol):
         stall_s: float,
         headers: Headers = (),
         as_is: bool = False,
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """Send a body and wait for the head of the answer. Whoever gets the answer must `close` it.
 
         Args:
@@ -140,6 +154,18 @@ class Upstream(Protocol):
             CapacityError: The engine has too much to do.
             UpstreamError: Everything else; also while the answer is read.
         """
+        ...
+
+    def fetch(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        first_byte_s: float,
+        stall_s: float,
+        headers: Headers = (),
+    ) -> Coroutine[Any, Any, bytes]:
+        """Send a body that names the model already, and read the whole answer. As `open` and `Answer.read` together."""
         ...
 
     def send(

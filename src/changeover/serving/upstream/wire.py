@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import final
 
 from yarl import URL
@@ -108,14 +108,43 @@ class WireUpstream(Address):
         """Send a body and wait for the head of the answer. See `Upstream.open`."""
         if not as_is and self.model is not None:
             body = with_model(body, self.model)
+        due = self._loop.time() + first_byte_s
+        connection = await self._sent(path, body, due, first_byte_s, headers)
+        return WireAnswer(self, connection, due, stall_s)
+
+    async def fetch(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        first_byte_s: float,
+        stall_s: float,
+        headers: Headers = (),
+    ) -> bytes:
+        """Send a body and read the whole answer. See `Upstream.fetch`."""
+        due = self._loop.time() + first_byte_s
+        connection = await self._sent(path, body, due, first_byte_s, headers)
+        if connection.done and connection.buffered <= MAX_ANSWER_BYTES:  # it came in one piece, as most do
+            self.heard += 1
+            self.landed()
+            data = connection.take()
+            connection.release()
+            return data
+        answer = WireAnswer(self, connection, due, stall_s)
+        try:
+            return await answer.read()
+        finally:
+            answer.close()
+
+    async def _sent(self, path: str, body: bytes, due: float, first_byte_s: float, headers: Headers) -> Connection:
+        """A connection on which the head of a good answer is here; one more request is in flight then."""
         head = self._heads.get(path) or self._head(path)
         if headers:
             lines = "".join([f"{name}: {value}\r\n" for name, value in checked(headers)])
             head = b"%bContent-Length: %d\r\n%b\r\n" % (head, len(body), lines.encode())
         else:
             head = b"%bContent-Length: %d\r\n\r\n" % (head, len(body))
-        now = self._loop.time()
-        due = now + first_byte_s
+        now = due - first_byte_s
         pool = self._pool
         connection: Connection | None = None
         self.in_flight += 1
@@ -125,7 +154,7 @@ class WireUpstream(Address):
                     connection = None
                 if connection is None:
                     connection = await self._dial(due, pool)
-                reused = connection.begin(head, body)
+                reused = connection.begin(head, body, alone=self.in_flight == 1)
                 while not connection.status and connection.fault is None:
                     await connection.wait(due)
                 status = connection.status
@@ -138,8 +167,7 @@ class WireUpstream(Address):
                 # The engine had closed a kept connection unannounced, as llama.cpp does after each stream. It did
                 # nothing, and is safely asked again; each time a kept connection goes, so this ends.
                 connection = None
-            fields = connection.fields
-            if not 200 <= status < 300 or b"content-encoding" in fields:
+            if not 200 <= status < 300 or b"content-encoding" in connection.fields:
                 refusal = await self._refusal(connection)
                 if refusal is not None:
                     connection = None
@@ -151,7 +179,7 @@ class WireUpstream(Address):
             if isinstance(exc, TimeoutError):
                 raise UpstreamError(words.nothing_within(self.name, first_byte_s)) from exc
             raise
-        return WireAnswer(self, connection, due, stall_s)
+        return connection
 
     async def _dial(self, due: float, pool: list[Connection]) -> Connection:
         if self._client.closed:
@@ -232,13 +260,6 @@ class WireAnswer:
 
     async def read(self) -> bytes:
         """The whole body. See `Answer.read`."""
-        connection = self._connection
-        if connection is not None and connection.done and connection.buffered <= MAX_ANSWER_BYTES:
-            self._origin.heard += 1
-            data = connection.take()
-            self._connection = None
-            connection.release()
-            return data
         parts: list[bytes] = []
         size = 0
         while part := await self.piece():
@@ -247,6 +268,30 @@ class WireAnswer:
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamError(words.too_long(self._origin.name, MAX_ANSWER_BYTES))
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def pour(self, into: Callable[[bytes], bool]) -> bool:
+        """Hand on the body as it arrives. See `Answer.pour`."""
+        if not self._began:
+            first = await self.piece()
+            if not first or not into(first):
+                return not first
+        while (connection := self._connection) is not None:
+            if connection.parts:
+                self._origin.heard += 1
+                if not into(connection.take()):
+                    return False
+            elif connection.done:
+                self._connection = None
+                connection.release()
+            elif connection.fault is not None:
+                self._fail(connection)
+            else:
+                await connection.flow(into, self._stall_s, self._origin)
+                if connection.dammed:
+                    return False
+        if self._error is not None:
+            raise UpstreamError(self._error)
+        return True
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. See `Answer.chunks`."""

@@ -7,14 +7,16 @@ once for all that arrived together.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import Final, cast, final
+from typing import Final, Protocol, cast, final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from changeover.serving.upstream import words
 from changeover.serving.upstream.interface import KEEPALIVE_S
+from changeover.serving.upstream.outbox import Outbox
 
 HIGH_WATER: Final = 256 << 10
 """Bytes of a body that may wait for their reader before the engine is no longer read from."""
@@ -37,15 +39,32 @@ class _Unusable(Exception):
     """Ends the parsing of what is no answer, or none of ours."""
 
 
+class Listener(Protocol):
+    """Who is told that an engine is alive."""
+
+    heard: int
+    """Pieces of answers that have arrived."""
+
+
+class _Nobody:
+    """Nobody is told."""
+
+    heard = 0
+
+
+_NOBODY: Final = _Nobody()
+
+
 @final
 class Watch:
     """The connections of a client, and the one timer that ends the silence on any of them."""
 
-    __slots__ = ("_handle", "_loop", "_none", "keepalive_s", "live", "next_at")
+    __slots__ = ("_handle", "_loop", "_none", "keepalive_s", "live", "next_at", "outbox")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, keepalive_s: float = KEEPALIVE_S) -> None:
         self._loop = loop
         self.keepalive_s = keepalive_s
+        self.outbox = Outbox(loop)
         self._handle: asyncio.TimerHandle | None = None
         self._none: asyncio.Event | None = None
         """Set when nothing is open; None while nobody waits for that."""
@@ -101,9 +120,9 @@ class Connection(asyncio.Protocol):
     """A connection to an engine, which carries one request at a time."""
 
     __slots__ = (
-        "_delimited", "_dry", "_fresh", "_head_size", "_keep", "_loop", "_parser", "_paused_reading", "_paused_writing",
-        "_rest", "_suspect", "_transport", "_usable", "_waiter", "_watch", "buffered", "done", "due", "fault", "fields",
-        "parts", "pool", "status", "touched",
+        "_delimited", "_dry", "_fresh", "_head_size", "_into", "_keep", "_listener", "_loop", "_parser", "_paused_reading",
+        "_paused_writing", "_rest", "_stall_s", "_suspect", "_transport", "_usable", "_waiter", "_watch", "buffered",
+        "dammed", "done", "due", "fault", "fields", "on_body", "parts", "pool", "status", "touched",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, watch: Watch, pool: list[Connection]) -> None:
@@ -117,10 +136,20 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._watch = watch
         self.pool = pool
+        self.parts: list[bytes] = []
+        """Pieces of the body that nobody has taken yet."""
+        self.on_body = self.parts.append
+        """What the parser tells of a body's piece; a method of our own would double the cost of a small one."""
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
         self._waiter: asyncio.Future[None] | None = None
+        self._into: Callable[[bytes], bool] | None = None
+        """Where the body goes as it arrives; None: it waits for `take`."""
+        self._stall_s = inf
+        self._listener: Listener = _NOBODY
+        self.dammed = False
+        """Whoever was given the body wants no more for now."""
         self._fresh = True
         self._usable = False
         self._paused_writing = False
@@ -134,10 +163,9 @@ class Connection(asyncio.Protocol):
         """Of the answer; 0 until its headers are here."""
         self.fields: dict[bytes, bytes] = {}
         """The few headers that matter, by lower-case name; the first of each."""
-        self.parts: list[bytes] = []
-        """Pieces of the body that nobody has taken yet."""
+        self.parts.clear()
         self.buffered = 0
-        """Their length, bytes."""
+        """Bytes that have come with these; framing included, so that it is rather too large."""
         self.done = False
         """The whole answer has arrived."""
         self.fault: str | None = None
@@ -152,6 +180,12 @@ class Connection(asyncio.Protocol):
         self._dry = 0
         self._rest: memoryview | None = None
 
+    def _begin_again(self) -> None:
+        """Forget the last answer, which was whole and is taken: `release` sees to that."""
+        self.status = self._head_size = self._dry = 0
+        self.fields = {}
+        self.done = self.touched = self._keep = self._delimited = False
+
     # What the client asks for.
 
     def enter(self) -> None:
@@ -162,11 +196,17 @@ class Connection(asyncio.Protocol):
         if self._usable:
             self._watch.live.add(self)
 
-    def begin(self, head: bytes, body: bytes) -> bool:
-        """Write a request; whether the connection had carried one before."""
+    def begin(self, head: bytes, body: bytes, *, alone: bool = True) -> bool:
+        """Write a request; whether the connection had carried one before.
+
+        Args:
+            head: Its line and headers.
+            body: Its body.
+            alone: No other request is under way to this engine.
+        """
         reused = not self._fresh
         if reused:
-            self._clear()
+            self._begin_again()
         self._fresh = False
         self.due = inf
         transport = self._transport
@@ -174,7 +214,7 @@ class Connection(asyncio.Protocol):
             if not self.status and self.fault is None:
                 self.fault = words.NOT_ANSWERED
         elif len(body) <= WRITE_AT_ONCE:
-            transport.write(head + body)
+            self._watch.outbox.send(transport, head + body, alone=alone)
         else:
             transport.write(head)
             self._rest = memoryview(body)
@@ -190,11 +230,41 @@ class Connection(asyncio.Protocol):
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
+    def flow(self, into: Callable[[bytes], bool], stall_s: float, listener: Listener) -> asyncio.Future[None]:
+        """What to await while each piece goes to `into` as it arrives: until the end, a fault, or `into` says no.
+
+        Args:
+            into: Gives False to be given no more; `dammed` is set then. What it raises, the future raises.
+            stall_s: Longest silence.
+            listener: Is told of each piece.
+        """
+        self.dammed = False
+        self._into, self._stall_s, self._listener = into, stall_s, listener
+        return self.wait(self._loop.time() + stall_s)
+
+    def _pour(self, into: Callable[[bytes], bool]) -> bool:
+        """Hand on what has arrived; True if nobody need be woken for it."""
+        if not self.parts:
+            return True
+        self.due = self._loop.time() + self._stall_s
+        self._suspect = False
+        self._listener.heard += 1
+        try:
+            if into(self.take()):
+                return True
+        except Exception as exc:
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(exc)
+        self._into = None
+        self.dammed = True
+        return False
+
     def take(self) -> bytes:
         """All of the body that has arrived and was not taken yet."""
         parts = self.parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.parts = []
+        parts.clear()
         self.buffered = 0
         if self._paused_reading:
             self._paused_reading = False
@@ -222,6 +292,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever is under way: an engine notices, and stops working on the request."""
+        self._into = None
         if self._usable and self._transport is not None:
             self._usable = False
             self._rest = None
@@ -263,7 +334,7 @@ class Connection(asyncio.Protocol):
         if self.fault is not None:
             return
         self.touched = True
-        held = self.buffered
+        held = len(self.parts)
         try:
             parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -271,8 +342,9 @@ class Connection(asyncio.Protocol):
                 self._fail(words.NO_HTTP)
                 return
             self._keep = False
-        if self.buffered > held:
+        if len(self.parts) > held:
             self._dry = 0
+            self.buffered += len(data)
             if (
                 self.buffered > HIGH_WATER
                 and not self.done
@@ -286,9 +358,11 @@ class Connection(asyncio.Protocol):
             if self._dry > MAX_HEAD_BYTES:
                 self._fail(words.NO_HTTP)
                 return
+        if self._into is not None and not self.done and self._pour(self._into):
+            return
         waiter = self._waiter
         if waiter is not None:
-            self._waiter = None
+            self._waiter = self._into = None
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -322,10 +396,9 @@ class Connection(asyncio.Protocol):
         self._head_size += len(name) + len(value)
         if self._head_size > MAX_HEAD_BYTES:
             raise _Unusable
-        if not self.status:
-            name = name.lower()
-            if name in _KEPT:
-                self.fields.setdefault(name, value)
+        name = name.lower()
+        if name in _KEPT and not self.status:
+            self.fields.setdefault(name, value)
 
     def on_headers_complete(self) -> None:
         parser = cast("HttpResponseParser", self._parser)
@@ -342,12 +415,6 @@ class Connection(asyncio.Protocol):
         self.status = status
         self._keep = parser.should_keep_alive()
         self._delimited = coding is not None or b"content-length" in fields or status in (204, 304)
-
-    def on_body(self, body: bytes) -> None:
-        if not self.status:
-            raise _Unusable  # an interim answer has no body
-        self.parts.append(body)
-        self.buffered += len(body)
 
     def on_message_complete(self) -> None:
         if self.status:
@@ -386,6 +453,6 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None:
-            self._waiter = None
+            self._waiter = self._into = None
             if not waiter.done():
                 waiter.set_result(None)
