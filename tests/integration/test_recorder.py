@@ -51,7 +51,12 @@ def store(tmp_path: Path) -> Store:
 
 def draft(content: bytes | None = None, response: bytes | None = None, *, stream: bool = False) -> Draft:
     """An exchange with an answer of a model, as the door hands it over."""
-    return Draft(exchange=exchange(stream=stream), request=content, response=None if response is None else (response,))
+    return Draft(
+        exchange=exchange(stream=stream),
+        request=content,
+        response=None if response is None else (response,),
+        content_bytes=len(content or b"") + len(response or b""),
+    )
 
 
 def rows(store: Store, task: str = "echo") -> dict[str, Exchange]:

@@ -77,7 +77,7 @@ def _is_known(installation: Installation, file: Path) -> bool:
     """Whether a file holds a key of this store: not so after the store was put back from a backup, or made anew."""
     keyring = Keyring()
     keyring.reload(installation.store)
-    return file.is_file() and keyring.find(file.read_text()) is not None
+    return file.is_file() and keyring.find(file.read_bytes()) is not None
 
 
 def _issue(installation: Installation, name: str, role: Role) -> str:

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from changeover.core.errors import CapacityError
 from changeover.gateway.endpoints import Endpoint
-from changeover.gateway.keys import Key
 from changeover.gateway.leases import Wanted
 from changeover.gateway.resolve import Call
 
@@ -66,38 +65,42 @@ def wanted(call: Call, body_bytes: int, microusd_per_token: tuple[float, float] 
         body_bytes: Length of its body.
         microusd_per_token: Price of a prompt token and of an answer's, None: no known price.
     """
+    body = call.body
     prompt = body_bytes // BYTES_PER_TOKEN + TEMPLATE_TOKENS
-    answer = _most_answer_tokens(call.endpoint, call.body, call.live.task.declared.max_output_tokens)
-    answer *= _answers(call.body)
-    cost = 0
-    if microusd_per_token is not None:
-        cost = round(prompt * microusd_per_token[0] + answer * microusd_per_token[1])
-    return _within_limits(call.key, prompt + answer, cost)
+    answer = _most_answer_tokens(call.endpoint, body, call.live.task.declared.max_output_tokens)
+    if "n" in body or "best_of" in body or "prompt" in body:
+        answer *= _answers(body)
+    tokens = prompt + answer
+    most_tokens, most_microusd = call.key.least_limits
+    if tokens > most_tokens:  # it would never be admitted; the limit's own amount is asked for then
+        tokens = most_tokens
+    if microusd_per_token is None:
+        return Wanted(1, tokens)
+    cost = round(prompt * microusd_per_token[0] + answer * microusd_per_token[1])
+    return Wanted(1, tokens, cost if cost < most_microusd else most_microusd)
 
 
 def _most_answer_tokens(endpoint: Endpoint, body: Mapping[str, Any], bound: int | None) -> int:
     """Of one answer; of two bounds that a caller gives, the larger one, for engines differ in which they take."""
-    given = [value for name in endpoint.max_tokens if isinstance(value := body.get(name), int) and value > 0]
-    if given:
-        return max(given) if bound is None else min(max(given), bound)
+    most = 0
+    for name in endpoint.max_tokens:
+        given = body.get(name)
+        if given is not None and given > most:  # a whole number, see `resolve`
+            most = given
+    if most:
+        return most if bound is None or most < bound else bound
     return (bound or UNBOUNDED_ANSWER_TOKENS) if endpoint.max_tokens else 0
 
 
 def _answers(body: Mapping[str, Any]) -> int:
     """How many are asked for at once."""
-    wanted = max([value for name in ("n", "best_of") if isinstance(value := body.get(name), int)] or [1])
+    wanted = 1
+    for name in ("n", "best_of"):
+        given = body.get(name)
+        if given is not None and given > wanted:
+            wanted = given
     prompts = body.get("prompt")
-    texts = (
-        [each for each in cast("list[Any]", prompts) if not isinstance(each, int)] if isinstance(prompts, list) else []
-    )
-    return max(wanted, 1) * max(len(texts), 1)
-
-
-def _within_limits(key: Key, tokens: int, microusd: int) -> Wanted:
-    """A bound that is larger than a limit itself would never be admitted; the limit's own amount is asked for then."""
-    for limit in (*key.limits, *key.team_limits):
-        if limit.unit == "tokens":
-            tokens = min(tokens, limit.amount)
-        elif limit.unit == "usd":
-            microusd = min(microusd, limit.amount)
-    return Wanted(tokens=tokens, microusd=microusd)
+    if isinstance(prompts, list):
+        texts = [each for each in cast("list[Any]", prompts) if not isinstance(each, int)]
+        return wanted * max(len(texts), 1)
+    return wanted

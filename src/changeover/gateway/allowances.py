@@ -79,6 +79,13 @@ _FREE = Reservation((), open=False)
 """Of a key without limits."""
 
 
+def _give_back(parts: Sequence[tuple[Bucket, Lease, int]]) -> None:
+    """Undo what was reserved of some limits, because another one has no room."""
+    for bucket, lease, amount in parts:
+        lease.reserved -= amount
+        bucket.taken -= amount
+
+
 class Allowances:
     """Every limit at this gateway. Used by one event loop; `run` must run beside it."""
 
@@ -109,8 +116,13 @@ class Allowances:
         self.gone = False
         """The store cannot be asked: limits hold by this gateway's own count."""
 
-    def reserve_now(self, key: Key, wanted: Wanted) -> Reservation | None:
+    def reserve_now(self, key: Key, wanted: Wanted, now: datetime | None = None) -> Reservation | None:
         """Reserve from what this gateway holds; None: the store must be asked, see `reserve`.
+
+        Args:
+            key: Whose limits.
+            wanted: What for.
+            now: Says which period it is, where somebody knows already.
 
         Raises:
             LimitError: There is no room, as the store said a moment ago.
@@ -121,7 +133,7 @@ class Allowances:
             plan = self._plan(key)
         if not plan.buckets:
             return _FREE
-        return self._take(plan, wanted, behind=True)
+        return self._take(plan, wanted, now or self._clock.now(), behind=True)
 
     async def reserve(self, key: Key, wanted: Wanted) -> Reservation:
         """Reserve, and ask the store where this gateway holds too little. Waits at most `patience_s`.
@@ -195,37 +207,40 @@ class Allowances:
         plan = self._plans[key.id] = _Plan(key, tuple(buckets))
         return plan
 
-    def _take(self, plan: _Plan, wanted: Wanted, *, behind: bool) -> Reservation | None:
+    def _take(self, plan: _Plan, wanted: Wanted, now: datetime, *, behind: bool) -> Reservation | None:
         """Reserve in every limit or in none; None: one has too little here.
 
         Args:
             plan: The limits.
             wanted: What for.
+            now: Says which period it is.
             behind: Let those who wait for the store go first.
         """
-        now = self._clock.now()
-        parts: list[tuple[Lease, int]] = []
-        for bucket in plan.buckets:
-            amount = wanted[bucket.place]
-            if amount <= 0:
-                continue
-            lease = bucket.lease
-            if lease is None or now >= lease.ends:
-                lease = self._book.lease(bucket, now)
-            short = lease.amount - lease.reserved - lease.used < amount or (bucket.waiting and behind)
-            if short and self._refuse(bucket, lease, amount, now):
-                return None
-            parts.append((lease, amount))
-        for lease, amount in parts:
-            lease.reserved += amount
-            bucket = lease.bucket
-            bucket.taken += amount
-            if amount > bucket.largest:
-                bucket.largest = amount
-            if lease.free < bucket.low:
-                bucket.low = 0
-                self._due.set()
-        return Reservation(tuple(parts))
+        parts: list[tuple[Bucket, Lease, int]] = []
+        try:
+            for bucket in plan.buckets:
+                amount = wanted[bucket.place]
+                if amount <= 0:
+                    continue
+                lease = bucket.lease
+                if lease is None or now >= lease.ends:
+                    lease = self._book.lease(bucket, now)
+                left = lease.amount - lease.reserved - lease.used - amount
+                if (left < 0 or (bucket.waiting and behind)) and self._refuse(bucket, lease, amount, now):
+                    _give_back(parts)
+                    return None
+                lease.reserved += amount
+                parts.append((bucket, lease, amount))
+                bucket.taken += amount
+                if amount > bucket.largest:
+                    bucket.largest = amount
+                if left < bucket.low:
+                    bucket.low = 0
+                    self._due.set()
+        except ChangeoverError:
+            _give_back(parts)
+            raise
+        return Reservation(parts)
 
     def _refuse(self, bucket: Bucket, lease: Lease, amount: int, now: datetime) -> bool:
         """What to do where a lease has too little: True: ask the store; False: go on by our own count.
@@ -266,7 +281,7 @@ class Allowances:
         if ask.answer.done():
             return
         try:
-            reservation = self._take(ask.plan, ask.wanted, behind=False)
+            reservation = self._take(ask.plan, ask.wanted, self._clock.now(), behind=False)
         except ChangeoverError as exc:
             ask.answer.set_exception(exc)
             return

@@ -30,7 +30,7 @@ def authenticate(headers: Headers, keyring: Keyring, now: datetime) -> Key:
         secret = given
     if secret is None:
         raise AuthenticationError("No API key. Send `Authorization: Bearer KEY`; `changeover key new NAME` makes one.")
-    key = keyring.find(secret.decode("latin-1")) if 0 < len(secret) <= MOST_SECRET_BYTES else None
+    key = keyring.find(secret) if 0 < len(secret) <= MOST_SECRET_BYTES else None
     if key is None:
         raise AuthenticationError(
             "This API key is not known here, or was revoked. Make one: `changeover key new NAME`."

@@ -33,10 +33,12 @@ class Breakers:
         self._open_s = open_s
         self._clock = clock
         self._states: WeakKeyDictionary[Any, _State] = WeakKeyDictionary()
+        self._calm = True
+        """Nothing has failed: as every request finds it, mostly."""
 
     def closed_in(self, engine: object) -> float:
         """Seconds until an engine may be asked; 0: now. Who is told 0 for an open breaker has to ask, and to tell."""
-        state = self._states.get(engine)
+        state = None if self._calm else self._states.get(engine)
         if state is None or state.failures < self._most:
             return 0.0
         left = state.open_until - self._clock.monotonic()
@@ -48,17 +50,19 @@ class Breakers:
 
     def left(self, engine: object) -> float:
         """Seconds for which an engine is still left alone; asks nothing and changes nothing."""
-        state = self._states.get(engine)
+        state = None if self._calm else self._states.get(engine)
         return 0.0 if state is None else max(state.open_until - self._clock.monotonic(), 0.0)
 
     def succeeded(self, engine: object) -> None:
-        if self._states:
+        if not self._calm:
             self._states.pop(engine, None)
+            self._calm = not self._states
 
     def failed(self, engine: object) -> None:
         state = self._states.get(engine)
         if state is None:
             state = self._states[engine] = _State()
+            self._calm = False
         state.failures += 1
         if state.failures >= self._most:
             state.open_until = self._clock.monotonic() + self._open_s

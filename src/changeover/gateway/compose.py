@@ -24,6 +24,7 @@ def compose(
     model: str,
     stream: bool,
     most_tokens: int | None = None,
+    plain: bool = False,
 ) -> bytes:
     """The body for one variant.
 
@@ -38,11 +39,13 @@ def compose(
         model: What the engine calls the model.
         stream: Whether the answer shall be a stream.
         most_tokens: Bound of the answer; a larger one of the caller's is lowered.
+        plain: The body is a plain one, see `plain`.
     """
-    sent: dict[str, Any] = {**_parameters(variant, endpoint), **body}
+    bundle = variant.bundle
+    sent: dict[str, Any] = {**_parameters(variant, endpoint), **body} if bundle.parameters else dict(body)
     sent["model"] = model
-    if variant.bundle.prompt:
-        endpoint.with_prompt(sent, variant.bundle.prompt)
+    if bundle.prompt:
+        endpoint.with_prompt(sent, bundle.prompt)
     if most_tokens is not None:
         _bound(sent, endpoint, most_tokens)
     if stream and endpoint.usage_option:
@@ -52,6 +55,9 @@ def compose(
         sent.pop("stream_options", None)
         if sent.get("stream"):
             sent["stream"] = False
+    # A parameter of the variant's may be one that the family has another word for.
+    if plain and not bundle.parameters and profile.takes_plain:
+        return _encode(sent)
     return _encode(prepare(profile, endpoint.name, sent))
 
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from itertools import chain
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -21,7 +20,8 @@ import httptools
 from changeover.core.errors import RequestError
 from changeover.core.ids import new_id
 from changeover.gateway.envelope import envelope
-from changeover.gateway.http import Head, Headers, send_json
+from changeover.gateway.http import READ, Head, Headers, header_lines, send_json
+from changeover.serving.upstream.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ MOST_HEAD_BYTES = 64 << 10
 """Of a request's line and headers together."""
 MOST_EARLY = 16
 """Requests that a caller may send before it has the answer to the first; then its connection is not read any more."""
+MOST_PATHS = 1_000
+LONGEST_PATH = 200
+"""Of addresses that are remembered: callers write what they like."""
 LINGER_S = 1.0
 HIGH_WATER = 128 << 10
 """Bytes of answers that wait for a caller before it counts as slow."""
@@ -41,7 +44,10 @@ class Request(Protocol):
 
     left: bool
     """The caller went away."""
-    task: asyncio.Task[None] | None
+    deadline: float
+    """Monotonic time at which answering it is given up."""
+    late: bool
+    """That time has come; whoever answers is cancelled for it once."""
 
 
 class Door(Protocol):
@@ -66,8 +72,30 @@ class State:
 
     door: Door
     most_body_bytes: int
+    loop: asyncio.AbstractEventLoop = field(init=False)
+    """Kept, for to ask for the running one costs a call of the system each time."""
+    outbox: Outbox = field(init=False)
+    answering: int = 0
+    """Requests that are being answered."""
     connections: set[Connection] = field(default_factory=set["Connection"])
     draining: bool = False
+    paths: dict[bytes, str] = field(default_factory=dict[bytes, str])
+    """Of addresses seen lately: the path without the query, percent-decoded."""
+
+    def run_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take connections in an event loop from now on."""
+        self.loop, self.outbox = loop, Outbox(loop)
+
+    def path_of(self, url: bytes) -> str:
+        path = self.paths.get(url)
+        if path is None:
+            text = httptools.parse_url(url).path.decode("ascii", "replace")
+            path = unquote(text) if "%" in text else text
+            if len(self.paths) >= MOST_PATHS:
+                self.paths.clear()
+            if len(url) <= LONGEST_PATH:
+                self.paths[url] = path
+        return path
 
 
 class Connection(asyncio.Protocol):
@@ -82,7 +110,9 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_head_only",
         "_headers",
+        "_heads_bytes",
         "_keep",
+        "_long",
         "_old",
         "_parser",
         "_refusing",
@@ -90,8 +120,10 @@ class Connection(asyncio.Protocol):
         "_room",
         "_started",
         "_state",
+        "_task",
         "_transport",
         "_url",
+        "_wanted",
         "busy",
         "waiting_since",
     )
@@ -103,6 +135,11 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
+        """Of the head as it comes, with what may have come behind it."""
+        self._heads_bytes = 0
+        """Of its names and values; counted only where so much came that they may be too many."""
+        self._long = False
+        """So much came."""
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._arrived_bytes = 0
@@ -110,12 +147,17 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         """The one whose body is arriving."""
         self._early: deque[tuple[Request, bytes, bool, bool, bool]] = deque()
+        """Requests that are whole and wait for their turn; the first of them for the task to wake."""
         self._keep = True
         self._old = False
         """HTTP/1.0: the end of a stream is the end of the connection."""
         self._head_only = False
         self._started = b""
         self._room: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        """Answers one request after the other: a task for each would cost as much as reading it."""
+        self._wanted: asyncio.Future[None] | None = None
+        """What the task waits for while there is nothing to answer."""
         self._refusing = False
         self._begun = True
         """A request is arriving, or the first one is due."""
@@ -130,18 +172,18 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         self._state.connections.add(self)
-        self.waiting_since = asyncio.get_running_loop().time()
+        self.waiting_since = self._state.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(self)
         self._room_again()
-        for request in (self.busy, *(each[0] for each in self._early)):
+        if self.busy is not None:
+            self.busy.left = True
+        if self._task is not None:
+            self._task.cancel()
+        for request in (self._request, *(each[0] for each in self._early)):
             if request is not None:
-                request.left = True
-                if request.task is not None:
-                    request.task.cancel()
-        if self._request is not None:
-            self._state.door.abandoned(self._request)
+                self._state.door.abandoned(request)
         self._early.clear()
         self._parser = self._request = None
 
@@ -150,6 +192,7 @@ class Connection(asyncio.Protocol):
             return
         if self._request is None:
             self._head_bytes += len(data)
+            self._long = self._head_bytes > MOST_HEAD_BYTES
         else:
             self._arrived_bytes += len(data)
             if self._arrived_bytes > 2 * self._state.most_body_bytes + MOST_HEAD_BYTES:
@@ -168,7 +211,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self._room is None:
-            self._room = asyncio.get_running_loop().create_future()
+            self._room = self._state.loop.create_future()
 
     def resume_writing(self) -> None:
         self._room_again()
@@ -185,41 +228,40 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = []
+        self._heads_bytes = 0
         self._begun = True
         if self.busy is None:
-            self.waiting_since = asyncio.get_running_loop().time()
+            self.waiting_since = self._state.loop.time()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._request is not None:  # a trailer: nobody reads it
-            return
-        self._headers.append((name.lower(), value))
+        if self._long:
+            self._heads_bytes += len(name) + len(value)
+        name = name.lower()
+        if name in READ:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._refusing:
             return
-        if self._head_bytes > MOST_HEAD_BYTES:
-            size = len(self._url) + sum(map(len, chain(*self._headers)))
-            if size > MOST_HEAD_BYTES:
-                self._refuse_head()
-                return
+        if self._heads_bytes + len(self._url) > MOST_HEAD_BYTES:
+            self._refuse_head()
+            return
         self._head_bytes = 0
         self._body = []
         self._body_bytes = self._arrived_bytes = 0
-        path = httptools.parse_url(self._url).path.decode("ascii", "replace")
-        head = Head(self._parser.get_method().decode("ascii"), unquote(path) if "%" in path else path, self._headers)
-        self._request = self._state.door.begin(head)
-        expected = False
-        for name, value in self._headers:
-            if name == b"content-length" and int(value) > self._state.most_body_bytes:
-                self._too_large()
-                return
-            if name == b"expect" and value.lower() == b"100-continue":
-                expected = True
-        if expected and self.busy is None:
-            self._transport.write(_CONTINUE)
+        headers, self._headers = self._headers, []  # what comes behind the body is nobody's
+        state = self._state
+        self._request = state.door.begin(Head(self._parser.get_method().decode(), state.path_of(self._url), headers))
+        for name, value in headers:
+            if name == b"content-length":
+                if int(value) > state.most_body_bytes:
+                    self._too_large()
+                    return
+            elif name == b"expect" and value.lower() == b"100-continue" and self.busy is None:
+                self._write(_CONTINUE)
 
     def on_body(self, part: bytes) -> None:
         self._body_bytes += len(part)
@@ -235,14 +277,11 @@ class Connection(asyncio.Protocol):
             return
         parser, parts = self._parser, self._body
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._body = []
-        keep, old = parser.should_keep_alive(), parser.get_http_version() == "1.0"
-        head_only = parser.get_method() == b"HEAD"
-        if self.busy is None and self._room is None and not self._early:
-            self._answer(request, body, keep, old, head_only)
-            return
-        self._early.append((request, body, keep, old, head_only))
-        if len(self._early) >= MOST_EARLY:
+        old, head_only = parser.get_http_version() == "1.0", parser.get_method() == b"HEAD"
+        self._early.append((request, body, parser.should_keep_alive(), old, head_only))
+        if self.busy is None and self._room is None:
+            self._next()
+        elif len(self._early) >= MOST_EARLY:
             self._transport.pause_reading()
 
     def _refuse_head(self) -> None:
@@ -254,41 +293,48 @@ class Connection(asyncio.Protocol):
 
     # Answering.
 
-    def _answer(self, request: Request, body: bytes, keep: bool, old: bool, head_only: bool) -> None:
-        self.busy = request
-        self.waiting_since = None
-        self._keep, self._old, self._head_only = keep and not self._state.draining, old, head_only
-        request.task = asyncio.get_running_loop().create_task(self._run(request, body))
-
-    async def _run(self, request: Request, body: bytes) -> None:
-        try:
-            await self._state.door.answer(request, body, self)
-        except asyncio.CancelledError:
-            if not request.left:
-                self._transport.abort()
-            raise
-        except Exception:  # a bug of ours: the connection must not stay open without an answer
-            log.exception("a request was not answered")
-            self._transport.abort()
-        finally:
-            self._done()
-
-    def _done(self) -> None:
-        self.busy = None
-        if self._transport.is_closing():
-            return
-        if not self._keep or self._state.draining:
-            self._transport.close()
-            return
-        self.waiting_since = asyncio.get_running_loop().time()
-        self._next()
-
     def _next(self) -> None:
-        """Answer a request that came early, once the caller has read the answers before it."""
-        if self._early and self.busy is None and self._room is None:
-            if len(self._early) >= MOST_EARLY:
+        """Take the next request that is whole, if none is being answered and the caller has read what was sent."""
+        if not self._early or self.busy is not None or self._room is not None:
+            return
+        self.busy = self._early[0][0]
+        self.waiting_since = None
+        if self._task is None:
+            self._task = self._state.loop.create_task(self._answer_all())
+        elif self._wanted is not None:
+            self._wanted.set_result(None)
+            self._wanted = None
+
+    async def _answer_all(self) -> None:
+        state, early = self._state, self._early
+        while True:
+            if self.busy is None:
+                self._wanted = state.loop.create_future()
+                await self._wanted
+            if len(early) == MOST_EARLY:
                 self._transport.resume_reading()
-            self._answer(*self._early.popleft())
+            request, body, keep, self._old, self._head_only = early.popleft()
+            self._keep = keep and not state.draining
+            state.answering += 1
+            try:
+                await state.door.answer(request, body, self)
+            except asyncio.CancelledError:
+                if not request.left:
+                    self._transport.abort()
+                raise
+            except Exception:  # a bug of ours: the connection must not stay open without an answer
+                log.exception("a request was not answered")
+                self._transport.abort()
+            finally:
+                self.busy = None
+                state.answering -= 1
+            if self._transport.is_closing():
+                return
+            if not self._keep or state.draining:
+                self._close()
+                return
+            self.waiting_since = state.loop.time()
+            self._next()
 
     def refuse(self, status: int, message: str) -> None:
         """Answer what cannot become a request, and close."""
@@ -310,14 +356,26 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Close once the caller has had time to read why: to close with unread bytes would reset the connection."""
+        self._state.outbox.flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+        self._state.loop.call_later(LINGER_S, self._transport.abort)
+
+    def _close(self) -> None:
+        self._state.outbox.flush()
+        self._transport.close()
+
+    def give_up_late(self, now: float) -> None:
+        """Cancel the answer whose deadline has passed. Once: what is said of it then takes no time."""
+        request = self.busy
+        if request is not None and now >= request.deadline and not request.late and self._task is not None:
+            request.late = True
+            self._task.cancel()
 
     def close_idle(self) -> None:
         """Close the connection if nothing is being answered on it."""
         if self.busy is None and not self._transport.is_closing():
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -333,11 +391,11 @@ class Connection(asyncio.Protocol):
 
     # The reply.
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def whole(self, status: int, headers: Headers | bytes, body: bytes) -> None:
         head = self._head(status, headers, b"content-length: %d\r\n" % len(body))
         self._write(head if self._head_only else head + body)
 
-    def start(self, headers: Headers) -> None:
+    def start(self, headers: Headers | bytes) -> None:
         framing = b"" if self._old else b"transfer-encoding: chunked\r\n"
         if self._old:
             self._keep = False
@@ -365,10 +423,11 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if data and not self._transport.is_closing():
-            self._transport.write(data)
+            state = self._state
+            state.outbox.send(self._transport, data, alone=state.answering < 2)
 
-    def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    def _head(self, status: int, headers: Headers | bytes, framing: bytes) -> bytes:
+        lines = headers if isinstance(headers, bytes) else header_lines(headers)
         if not self._keep or self._state.draining:
             framing += b"connection: close\r\n"
         return (_STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status) + lines + framing + b"\r\n"

@@ -24,10 +24,8 @@ from changeover.core.errors import (
 from changeover.gateway.breaker import NEVER_OPEN, Breakers
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.resolve import Call
-from changeover.serving.profiles import profile_of_bundle
+from changeover.gateway.ways import Turn
 from changeover.serving.upstream import Upstream
-from changeover.serving.variants import Variant
-from changeover.tasks.routes import Side
 
 READY_POLL_S = 0.05
 MOST_ROUNDS = 2
@@ -36,10 +34,6 @@ fails everywhere twice is not tried a third time, for it may be what kills them.
 SHORTEST_WAIT_S = 0.1
 CRASH_SEEN_S = 0.3
 """An engine whose process died is known to be gone after this at the latest; until then it looks like one that fails."""
-
-
-Turn = tuple[Side | None, Variant, Upstream]
-"""Somebody who can be asked now."""
 
 
 class Fleet(Protocol):
@@ -63,13 +57,17 @@ class Trail(msgspec.Struct):
     """What was tried for one request; kept for the record, whatever the end."""
 
     attempts: int = 0
-    failed: list[str] = msgspec.field(default_factory=list[str])
+    failed: tuple[str, ...] = ()
     """Variants that were asked, or should have been, and could not answer."""
+
+    def note(self, variant: str) -> None:
+        """One more could not."""
+        self.failed = (*self.failed, variant)
 
 
 async def dispatch(
     call: Call,
-    turns: Sequence[tuple[Side | None, Variant]],
+    turns: Sequence[Turn],
     fleet: Fleet,
     trail: Trail,
     limits: Limits,
@@ -99,18 +97,22 @@ async def dispatch(
     rounds = 0
     last: ChangeoverError | None = None
     while rounds < MOST_ROUNDS:
-        ready = _who_is_ready(turns, fleet, breakers)
+        ready = [
+            (turn, upstream)
+            for turn in turns
+            if (upstream := fleet.upstream(turn[1].variant.deployment)) is not None and not breakers.left(upstream)
+        ]
         if ready:
             rounds += 1
-            _note_absent(turns, ready, trail)
-        for place, turn in enumerate(ready):
-            if breakers.closed_in(turn[2]) > 0:
+            if ready[0][0] is not turns[0]:
+                _note_absent(turns[0], trail)
+        for place, (turn, upstream) in enumerate(ready):
+            if breakers.closed_in(upstream) > 0:
                 continue  # somebody else is trying it
-            left = deadline - limits.clock.monotonic()
+            left = deadline - (limits.clock.monotonic() if rounds > 1 or place else now)
+            first_byte_s = _first_byte_s(call, left, place == len(ready) - 1)
             try:
-                return await _ask(
-                    call, turn, headers, _first_byte_s(call, left, place == len(ready) - 1), breakers, trail
-                )
+                return await _ask(Asking(call, *turn, upstream, headers, first_byte_s), breakers, trail)
             except ContextOverflow as exc:
                 last = exc  # the next in turn may take longer ones
             except (UpstreamError, CapacityError) as exc:
@@ -128,42 +130,30 @@ async def dispatch(
     raise last or _nobody_ready(call)
 
 
-async def _ask(
-    call: Call, turn: Turn, headers: Sequence[tuple[str, str]], first_byte_s: float, breakers: Breakers, trail: Trail
-) -> Opened:
-    side, variant, upstream = turn
+async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
+    call, upstream, variant = asking.call, asking.upstream, asking.way.variant
     trail.attempts += 1
-    profile = profile_of_bundle(variant.bundle)
-    if profile.endpoints is not None and call.endpoint.name not in profile.endpoints:
+    served = asking.way.profile.endpoints
+    if served is not None and call.endpoint.name not in served:
         raise RequestError(
             f"`{call.live.task.name}` is answered by `{variant.deployment}`, which does not serve {call.endpoint.path}."
         )
-    asking = Asking(
-        call=call,
-        side=side,
-        variant=variant,
-        upstream=upstream,
-        profile=profile,
-        headers=headers,
-        first_byte_s=first_byte_s,
-    )
     try:
         opened = await open_answer(asking)
     except RequestError as exc:
         breakers.succeeded(upstream)  # it answers
         if isinstance(exc, ContextOverflow):
-            trail.failed.append(variant.id)
+            trail.note(variant.id)
         raise
     except CapacityError:
-        trail.failed.append(variant.id)
+        trail.note(variant.id)
         raise
     except UpstreamError as exc:
-        trail.failed.append(variant.id)
+        trail.note(variant.id)
         if exc.code == UpstreamError.code:  # an answer of the wrong shape is no reason to leave an engine alone
             breakers.failed(upstream)
         raise
-    opened.upstream = upstream
-    if opened.rest is None:
+    if opened.answer is None:
         breakers.succeeded(upstream)  # of a stream that is known at its end
     return opened
 
@@ -175,18 +165,9 @@ def too_late(call: Call) -> UpstreamError:
     return error
 
 
-def _who_is_ready(turns: Sequence[tuple[Side | None, Variant]], fleet: Fleet, breakers: Breakers) -> list[Turn]:
-    ready: list[Turn] = []
-    for side, variant in turns:
-        upstream = fleet.upstream(variant.deployment)
-        if upstream is not None and breakers.left(upstream) == 0:
-            ready.append((side, variant, upstream))
-    return ready
-
-
-def _left_alone_for(turns: Sequence[tuple[Side | None, Variant]], fleet: Fleet, breakers: Breakers) -> float | None:
+def _left_alone_for(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> float | None:
     """Seconds until an engine that runs and is left alone may be asked; None if none such runs."""
-    running = [up for _, variant in turns if (up := fleet.upstream(variant.deployment)) is not None]
+    running = [up for _, way in turns if (up := fleet.upstream(way.variant.deployment)) is not None]
     return min((breakers.left(up) for up in running), default=None)
 
 
@@ -212,8 +193,7 @@ def _first_byte_s(call: Call, left: float, is_last: bool) -> float:
     return max(share if own is None else min(own, share), SHORTEST_WAIT_S)
 
 
-def _note_absent(turns: Sequence[tuple[Side | None, Variant]], ready: Sequence[Turn], trail: Trail) -> None:
+def _note_absent(chosen: Turn, trail: Trail) -> None:
     """The side that was chosen but has no engine failed, as far as the guard is concerned."""
-    _, chosen = turns[0]
-    if chosen.id != ready[0][1].id and chosen.id not in trail.failed:
-        trail.failed.append(chosen.id)
+    if chosen[1].variant.id not in trail.failed:
+        trail.note(chosen[1].variant.id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
@@ -16,24 +17,23 @@ from changeover.gateway.admit import Admission, wanted
 from changeover.gateway.allowances import Allowances
 from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.breaker import Breakers
-from changeover.gateway.choose import choose, order
-from changeover.gateway.dispatch import Fleet, Limits, Opened, dispatch, too_late
-from changeover.gateway.endpoints import Endpoint
+from changeover.gateway.choose import choose
+from changeover.gateway.dispatch import Fleet, Limits, dispatch, too_late
+from changeover.gateway.endpoints import CHAT, Endpoint
 from changeover.gateway.envelope import refuse
 from changeover.gateway.forbidden import refuse_forbidden
 from changeover.gateway.http import ClientGone, Head, Headers, Reply
-from changeover.gateway.keys import Key, Keyring
+from changeover.gateway.keys import Keyring
 from changeover.gateway.pages import Pages
+from changeover.gateway.plain import is_plain_chat
 from changeover.gateway.record import Recorder
-from changeover.gateway.relay import break_off, relay
+from changeover.gateway.relay import break_off, relay_stream, relay_whole
 from changeover.gateway.resolve import Call, read_fields, resolve, task_and_pin
 from changeover.gateway.routes import WrongMethod, find_route
-from changeover.gateway.snapshot import LiveTask, Snapshot, Snapshots
+from changeover.gateway.snapshot import LiveTask, Snapshots
 from changeover.gateway.traces import Traces
 from changeover.gateway.visit import Visit
-from changeover.gateway.watch import Watch
-from changeover.serving.variants import Variant
-from changeover.tasks.routes import Side
+from changeover.gateway.ways import Turn, Way
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,7 @@ class Door:
         self._parts = parts
         self._clock = parts.clock
         self._admission = parts.admission
-        self._watch = Watch()
         self._limits = Limits(ready_wait_s=parts.settings.ready_wait_s, clock=parts.clock, breakers=parts.breakers)
-        self._names: dict[tuple[int, str], Headers] = {}
         self._dearest: dict[str, tuple[LiveTask, tuple[float, float] | None]] = {}
         """By the name that was called: the price that a reservation reckons with."""
 
@@ -107,7 +105,6 @@ class Door:
             refuse(reply, error, visit.id, [*more, *_id_header(visit)])
 
     async def _call(self, visit: Visit, body: bytes, reply: Reply, endpoint: Endpoint) -> None:
-        self._watch.begin(visit)
         try:
             await self._answer(visit, body, reply, endpoint)
         except ClientGone:
@@ -120,9 +117,10 @@ class Door:
         except asyncio.CancelledError:
             if visit.left:
                 raise ClientGone from None
-            if not visit.late or visit.task is None:
+            task = asyncio.current_task()
+            if not visit.late or task is None:
                 raise
-            visit.task.uncancel()
+            task.uncancel()
             self._end_late(visit, reply, endpoint)
         except Exception as exc:  # the edge of one request: it must not end as a cut connection
             log.exception("request %s", visit.id)
@@ -132,7 +130,6 @@ class Door:
                 raise visit.error from exc
             break_off(reply, visit.error, visit.id, endpoint, visit.delivery)
         finally:
-            self._watch.end(visit)
             self._write_down(visit)
 
     def _end_late(self, visit: Visit, reply: Reply, endpoint: Endpoint) -> None:
@@ -149,21 +146,37 @@ class Door:
         parts, key = self._parts, visit.key
         assert key is not None, "no route to a model is open to anybody"
         visit.body = body
-        visit.call = call = await self._resolve(visit, endpoint, key, parts.snapshots.current)
+        fields, plain = read_fields(body), endpoint is CHAT and is_plain_chat(body)
+        if not plain:
+            refuse_forbidden(fields)
+        if key.role == "operator":
+            await self._remember(fields)
+        snapshots = parts.snapshots
+        visit.call = call = resolve(
+            visit.id, endpoint, fields, key, snapshots.current, snapshots.remembered, plain=plain
+        )
         # `dispatch` keeps the deadline itself; this one is for an answer that has begun.
-        visit.deadline = asyncio.get_running_loop().time() + call.live.task.declared.timeout_s + GRACE_S
+        visit.deadline = visit.started + call.live.task.declared.timeout_s + GRACE_S
         self._admission.enter(key.id)
         try:
-            if key.limits or key.team_limits:
-                await self._reserve(visit, call)
-            trace = parts.traces.begin(visit.id, visit.head.header(b"traceparent"))
-            headers: tuple[tuple[str, str], ...] = ()
+            if (key.limits or key.team_limits) and not call.internal:
+                most = wanted(call, len(body), self._price(call))
+                held = parts.allowances.reserve_now(key, most, visit.started_at)
+                visit.reservation = held or await parts.allowances.reserve(key, most)
+            trace = parts.traces.begin(visit.id, visit.head.header(b"traceparent"), visit.head.headers)
+            headers: Sequence[tuple[str, str]] = ()
             if trace is not None:
-                visit.trace, headers = trace.id, (("traceparent", trace.header().decode()),)
+                visit.trace, headers = trace.id, trace.headers()
             visit.opened = opened = await dispatch(call, _turns(call), parts.fleet, visit.trail, self._limits, headers)
+            lines = b"x-changeover-request-id: %b\r\n%b" % (visit.id.encode(), opened.way.lines)
+            delivery = visit.delivery
+            delivery.first_at = self._clock.monotonic()
+            if opened.body is not None:
+                relay_whole(opened, opened.body, reply, lines, delivery)
+                return
             try:
-                await relay(call, opened, reply, self._headers(visit, call, opened), visit.delivery, self._clock)
-                if opened.rest is not None and call.pinned is None:
+                await relay_stream(call, opened, reply, lines, delivery)
+                if call.pinned is None:
                     parts.breakers.succeeded(opened.upstream)
             finally:
                 opened.close()
@@ -174,24 +187,11 @@ class Door:
         finally:
             self._admission.leave(key.id)
 
-    async def _resolve(self, visit: Visit, endpoint: Endpoint, key: Key, snapshot: Snapshot) -> Call:
-        fields = read_fields(visit.body)
-        refuse_forbidden(fields)
-        if key.role == "operator":
-            _, pinned = task_and_pin(fields)
-            if pinned is not None:
-                # A variant that no route names is read from the store once; a thread, so that nobody else waits.
-                await asyncio.to_thread(self._parts.snapshots.remember, pinned)
-        return resolve(visit.id, endpoint, fields, key, snapshot, self._parts.snapshots.remembered)
-
-    async def _reserve(self, visit: Visit, call: Call) -> None:
-        key = call.key
-        if call.internal:
-            return
-        most = wanted(call, len(visit.body), self._price(call))
-        visit.reservation = self._parts.allowances.reserve_now(key, most) or await self._parts.allowances.reserve(
-            key, most
-        )
+    async def _remember(self, fields: Mapping[str, Any]) -> None:
+        """Read a variant that no route names from the store, once; in a thread, so that nobody else waits."""
+        _, pinned = task_and_pin(fields)
+        if pinned is not None:
+            await asyncio.to_thread(self._parts.snapshots.remember, pinned)
 
     def _price(self, call: Call) -> tuple[float, float] | None:
         """The dearest of those who may answer, in millionths of a dollar a token: which is the price by the million."""
@@ -203,32 +203,18 @@ class Door:
             self._dearest[call.name] = (call.live, price)
         return price
 
-    def _headers(self, visit: Visit, call: Call, opened: Opened) -> Headers:
-        """Who answered, for whoever wants to know."""
-        name = (call.live.route.revision, opened.variant.id)
-        fixed = self._names.get(name)
-        if fixed is None:
-            if len(self._names) > 1000:
-                self._names.clear()
-            fixed = self._names[name] = [
-                (b"x-changeover-route", str(call.live.route.revision).encode()),
-                (b"x-changeover-deployment", opened.variant.deployment.encode()),
-                (b"x-changeover-bundle", opened.variant.bundle.digest[:12].encode()),
-            ]
-        return [(b"x-changeover-request-id", visit.id.encode()), *fixed]
-
     def _write_down(self, visit: Visit) -> None:
         call = visit.call
         if call is None:
             return
-        visit.count_the_rest()
+        if visit.delivery.completion_tokens is None or call.endpoint.wrapped:
+            visit.count_the_rest()
         microusd = visit.microusd(self._parts.prices)
         if visit.reservation is not None:
-            self._parts.allowances.settle(visit.reservation, visit.used(microusd))
+            visit.reservation.settle(visit.used(microusd))
         share = call.live.task.declared.record_share
-        draft = visit.draft(self._clock, microusd, share >= 1 or random.random() < share)
-        if draft is not None:
-            self._parts.recorder.record(draft)
+        sampled = share >= 1 or random.random() < share
+        self._parts.recorder.record(visit.draft(call, self._clock, microusd, sampled))
 
 
 def _dearest(live: LiveTask, prices: Mapping[str, Price]) -> tuple[float, float] | None:
@@ -240,12 +226,12 @@ def _dearest(live: LiveTask, prices: Mapping[str, Price]) -> tuple[float, float]
     )
 
 
-def _turns(call: Call) -> tuple[tuple[Side | None, Variant], ...]:
+def _turns(call: Call) -> tuple[Turn, ...]:
     """Stage 4, `choose`: whom to ask, in turn. Who named a variant gets that one or an error, never another."""
+    live = call.live
     if call.pinned is not None:
-        return ((None, call.pinned),)
-    route, variants = call.live.route, call.live.variants
-    return tuple((side, variants[id]) for side, id in order(route, choose(route, call.sticky)))
+        return ((None, live.ways.get(call.pinned.id) or Way.of(call.pinned, live.route.revision)),)
+    return live.only_turns or live.turns(choose(live.route, call.sticky))
 
 
 def _id_header(visit: Visit) -> Headers:

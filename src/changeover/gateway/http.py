@@ -9,6 +9,10 @@ import msgspec
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+READ = frozenset({
+    b"accept", b"authorization", b"content-length", b"expect", b"traceparent", b"tracestate", b"x-api-key",
+})  # fmt: skip
+"""Headers of a request that anybody reads, in lower case. All others end at the door."""
 JSON_TYPE = (b"content-type", b"application/json")
 EVENTS_TYPE = (b"content-type", b"text/event-stream; charset=utf-8")
 
@@ -26,7 +30,7 @@ class Head(msgspec.Struct):
     path: str
     """Without the query, percent-decoded; what it was routed by."""
     headers: Headers
-    """Names in lower case."""
+    """Those that anybody reads, see `READ`; names in lower case."""
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header; names are lower case."""
@@ -39,11 +43,11 @@ class Head(msgspec.Struct):
 class Reply(Protocol):
     """The way back to a caller. Nothing here fails because the caller has left."""
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer."""
+    def whole(self, status: int, headers: Headers | bytes, body: bytes) -> None:
+        """Send a complete answer. Headers that are sent often come as `header_lines` made them."""
         ...
 
-    def start(self, headers: Headers) -> None:
+    def start(self, headers: Headers | bytes) -> None:
         """Begin a stream, with status 200; it goes out with the first piece."""
         ...
 
@@ -63,6 +67,11 @@ class Reply(Protocol):
     async def drain(self) -> None:
         """Wait until the caller has read most of what was sent."""
         ...
+
+
+def header_lines(headers: Headers) -> bytes:
+    """Headers as they are sent, each with the end of its line."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def send_json(reply: Reply, status: int, value: Any, headers: Headers = ()) -> None:

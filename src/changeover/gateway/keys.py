@@ -6,6 +6,8 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from hashlib import sha256
 from typing import Any, Literal
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
@@ -13,7 +15,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from changeover.core.digest import sha256_text
 from changeover.core.errors import ConfigError, nearest
 from changeover.core.ids import new_id, new_secret
-from changeover.gateway.limits import Limit
+from changeover.gateway.limits import MOST, Limit
 from changeover.store.engine import Store
 from changeover.store.schema import keys, teams
 
@@ -47,6 +49,13 @@ class Key:
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
+
+    @cached_property
+    def least_limits(self) -> tuple[int, int]:
+        """The smallest limit in tokens and in millionths of a dollar, its own or its team's: none may ask for more."""
+        every = (*self.limits, *self.team_limits)
+        tokens, usd = ([limit.amount for limit in every if limit.unit == unit] for unit in ("tokens", "usd"))
+        return min(tokens, default=MOST), min(usd, default=MOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,9 +251,9 @@ class Keyring:
     def keys(self) -> Iterable[Key]:
         return self._known.values()
 
-    def find(self, secret: str) -> Key | None:
+    def find(self, secret: bytes) -> Key | None:
         """The key of a secret; None of one that is unknown or revoked. It may have expired: see `authenticate`."""
-        digest = sha256_text(secret)
+        digest = sha256(secret).hexdigest()
         # The first half finds the place, and whoever does not know a secret cannot choose it; the whole digest is
         # compared without a hint of where it differs.
         for known, key in self._places.get(digest[:PLACE], ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -27,10 +28,12 @@ class Wanted(NamedTuple):
     microusd: int = 0
     """Millionths of a US dollar."""
     concurrent: int = 1
+    zero: int = 0
 
 
 PLACE = {"requests": 0, "tokens": 1, "usd": 2, "concurrent": 3}
 """Where a unit stands in `Wanted`."""
+NEVER_USED = 4
 NOTHING = Wanted(requests=0)
 
 
@@ -131,10 +134,14 @@ class Bucket:
     quiet: int = 0
     """Ticks without a request."""
     refusal: Refusal | None = None
+    place: int = field(init=False)
+    """Of its unit in `Wanted`."""
+    counted: int = field(init=False)
+    """The same, for what was really used: of requests at once nothing is, they only come back."""
 
-    @property
-    def place(self) -> int:
-        return PLACE[self.limit.unit]
+    def __post_init__(self) -> None:
+        self.place = PLACE[self.limit.unit]
+        self.counted = NEVER_USED if self.limit.unit == "concurrent" else self.place
 
     def lease_at(self, now: datetime) -> tuple[Lease, bool]:
         """The lease of the period that `now` lies in, and whether it was begun just now."""
@@ -220,7 +227,8 @@ class Bucket:
 class Reservation:
     """What was promised to one request. Settle it once, whatever became of the request."""
 
-    parts: tuple[tuple[Lease, int], ...]
+    parts: Sequence[tuple[Bucket, Lease, int]]
+    """Of each limit."""
     open: bool = True
 
     def settle(self, used: Wanted) -> None:
@@ -228,11 +236,12 @@ class Reservation:
         if not self.open:
             return
         self.open = False
-        for lease, amount in self.parts:
+        for bucket, lease, amount in self.parts:
             lease.reserved -= amount
-            if lease.bucket.limit.unit != "concurrent":
+            really = used[bucket.counted]
+            if really > 0:
                 # Bounded: engines say how much was used, and say what they like.
-                lease.used += min(max(0, used[lease.bucket.place]), MOST)
+                lease.used += really if really < MOST else MOST
 
 
 def _amount(limit: Limit, amount: int) -> str:

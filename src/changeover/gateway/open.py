@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -13,11 +13,11 @@ from changeover.gateway.contract import Reader, reader
 from changeover.gateway.contract.structured import Expectation, ask_again, texts_of
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.endpoints import CHAT, Counts, Endpoint
+from changeover.gateway.plain import plain_answer
 from changeover.gateway.resolve import Call
-from changeover.gateway.sse import events, payload, whole_events
-from changeover.serving.profiles import Profile
+from changeover.gateway.sse import Cutter, events, payload
+from changeover.gateway.ways import Way
 from changeover.serving.upstream import Answer, Upstream
-from changeover.serving.variants import Variant
 from changeover.tasks.routes import Side
 
 NO_GRAMMAR = ("json_object", "none")
@@ -26,56 +26,71 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Asking(msgspec.Struct, frozen=True, kw_only=True):
+class Asking(msgspec.Struct, frozen=True):
     """One attempt: who is asked what."""
 
     call: Call
     side: Side | None
-    variant: Variant
+    way: Way
     upstream: Upstream
-    profile: Profile
     headers: Sequence[tuple[str, str]]
     first_byte_s: float
 
     def body(self, fields: Mapping[str, Any], *, stream: bool) -> bytes:
+        """A body as this variant takes it."""
+        call, way = self.call, self.way
         return compose(
             fields,
-            self.call.endpoint,
-            self.variant,
-            self.profile,
-            model=self.upstream.model or self.variant.deployment,
+            call.endpoint,
+            way.variant,
+            way.profile,
+            model=self.upstream.model or way.variant.deployment,
             stream=stream,
-            most_tokens=self.call.live.task.declared.max_output_tokens,
+            most_tokens=call.live.task.declared.max_output_tokens,
+            plain=call.plain and fields is call.body,
         )
 
-    async def send(self, body: bytes) -> Answer:
-        return await self.upstream.open(
-            self.call.endpoint.path,
-            body,
+    def fetch(self, fields: Mapping[str, Any]) -> Coroutine[Any, Any, bytes]:
+        """Ask for a whole answer, as it comes."""
+        call = self.call
+        return self.upstream.fetch(
+            call.endpoint.path,
+            self.body(fields, stream=False),
             first_byte_s=self.first_byte_s,
-            stall_s=self.call.live.task.declared.between_tokens_s,
+            stall_s=call.live.task.declared.between_tokens_s,
+            headers=self.headers,
+        )
+
+    def stream(self) -> Coroutine[Any, Any, Answer]:
+        """Ask for a stream."""
+        call = self.call
+        return self.upstream.open(
+            call.endpoint.path,
+            self.body(call.body, stream=True),
+            first_byte_s=self.first_byte_s,
+            stall_s=call.live.task.declared.between_tokens_s,
             headers=self.headers,
             as_is=True,
         )
 
 
 class Opened(msgspec.Struct, kw_only=True):
-    """An answer whose first bytes are here. Exactly one of `fields` and `rest` is not None."""
+    """An answer whose first bytes are here: a whole one has a `body`, a stream has not."""
 
     side: Side | None
-    variant: Variant
-    answer: Answer | None
-    """Closed by `close`; None if nothing is open any more."""
-    model: Any
-    """What the engine calls itself: replaced by the task's name."""
-    fields: dict[str, Any] | None = None
-    """A whole answer, read, in the shape that the caller gets."""
-    upstream: Upstream | None = None
+    way: Way
+    upstream: Upstream
     """Who answers."""
+    answer: Answer | None = None
+    """The rest of a stream. Closed by `close`; None if all is here."""
+    body: bytes | None = None
+    """A whole answer, as the caller gets it."""
+    model: Any = None
+    """What the engine of a stream calls itself: replaced by the task's name."""
     first: bytes = b""
     """A stream's first whole events."""
-    rest: AsyncIterator[bytes] | None = None
-    """The other events of a stream."""
+    cutter: Cutter | None = None
+    """Cuts the rest of a stream into events; it may hold the beginning of one."""
     reader: Reader | None = None
     """Turns a stream's events into the shape that the caller gets; None: they have it."""
     expects: Expectation | None = None
@@ -99,32 +114,44 @@ async def open_answer(asking: Asking) -> Opened:
     """
     call = asking.call
     expects = call.expects
-    if call.stream and (expects is None or call.endpoint is not CHAT or asking.profile.structured not in NO_GRAMMAR):
+    if call.stream and (
+        expects is None or call.endpoint is not CHAT or asking.way.profile.structured not in NO_GRAMMAR
+    ):
         return await _stream(asking, expects)
-    fields, estimated = await _whole(asking, call.body)
+    body = await asking.fetch(call.body)
+    shaper = _reader(asking)
+    if call.plain and shaper is None and not call.stream:
+        plain = plain_answer(body, call.name)
+        if plain is not None:
+            return Opened(
+                side=asking.side, way=asking.way, upstream=asking.upstream, body=plain.body, counts=plain.counts
+            )
+    fields, estimated = _in_words(asking, body, shaper)
     if expects is not None:
         fields, estimated = await _in_shape(asking, expects, fields, estimated)
     opened = Opened(
         side=asking.side,
-        variant=asking.variant,
-        answer=None,
+        way=asking.way,
+        upstream=asking.upstream,
         model=fields.get("model"),
         counts=call.endpoint.usage(fields),
         estimated=estimated,
     )
     if call.stream:
-        opened.first, opened.rest = as_events(fields), _nothing()
+        opened.first = as_events(fields)
     else:
-        opened.fields = fields
+        fields["model"] = call.name
+        opened.body = _encode(fields)
     return opened
 
 
 async def _stream(asking: Asking, expects: Expectation | None) -> Opened:
     call = asking.call
-    answer = await asking.send(asking.body(call.body, stream=True))
+    answer = await asking.stream()
     try:
-        rest = whole_events(answer.chunks())
-        async for block in rest:
+        cutter = Cutter()
+        while chunk := await answer.piece():
+            block = cutter.cut(chunk)
             for event in events(block):
                 fields = payload(event)
                 if fields is not None:
@@ -132,30 +159,26 @@ async def _stream(asking: Asking, expects: Expectation | None) -> Opened:
                         raise UpstreamError("The model's stream has events of an unknown shape.")
                     return Opened(
                         side=asking.side,
-                        variant=asking.variant,
+                        way=asking.way,
+                        upstream=asking.upstream,
                         answer=answer,
                         model=call.endpoint.model(fields),
                         first=block,
-                        rest=rest,
+                        cutter=cutter,
                         reader=_reader(asking),
                         expects=expects,
                     )
+        cutter.end()
         raise UpstreamError("The model ended its stream without a word.")
     except BaseException:
         answer.close()
         raise
 
 
-async def _whole(asking: Asking, fields: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+def _in_words(asking: Asking, body: bytes, shaper: Reader | None) -> tuple[dict[str, Any], bool]:
     """A whole answer in the caller's shape, and whether its tokens are an estimate."""
     endpoint = asking.call.endpoint
-    answer = await asking.send(asking.body(fields, stream=False))
-    try:
-        body = await answer.read()
-    finally:
-        answer.close()
     said = _understood(body, endpoint)
-    shaper = _reader(asking)
     if shaper is not None:
         said = shaper.whole(said)
     if endpoint.usage(said) is None:
@@ -172,13 +195,13 @@ async def _in_shape(
     if problem is not None and asking.call.endpoint is CHAT:
         before = fields
         body = ask_again(asking.call.body, next(iter(texts_of(fields)), ""), problem)
-        fields, estimated_now = await _whole(asking, body)
+        fields, estimated_now = _in_words(asking, await asking.fetch(body), _reader(asking))
         estimated = estimated or estimated_now
         problem = await _problem(expects, fields)
         fields["usage"] = _sum_of(before.get("usage"), fields.get("usage"))
     if problem is not None:
         error = UpstreamError(
-            f"`{asking.variant.deployment}` did not answer in the shape that was asked for: {problem}."
+            f"`{asking.way.variant.deployment}` did not answer in the shape that was asked for: {problem}."
         )
         error.code = "structured_output_failed"
         raise error
@@ -207,8 +230,9 @@ def _sum_of(a: Any, b: Any) -> Any:
 def _reader(asking: Asking) -> Reader | None:
     if asking.call.endpoint is not CHAT:
         return None
-    parameters = asking.variant.bundle.parameters
-    return reader(asking.profile, {**parameters, **asking.call.body} if parameters else asking.call.body)
+    way = asking.way
+    parameters = way.variant.bundle.parameters
+    return reader(way.profile, {**parameters, **asking.call.body} if parameters else asking.call.body)
 
 
 def _understood(body: bytes, endpoint: Endpoint) -> dict[str, Any]:
@@ -262,8 +286,3 @@ def as_events(fields: dict[str, Any]) -> bytes:
 def _numbered(message: Mapping[str, Any]) -> dict[str, Any]:
     calls = message.get("tool_calls")
     return {"tool_calls": [{"index": n, **call} for n, call in enumerate(calls)]} if calls else {}
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    for part in ():
-        yield part

@@ -10,11 +10,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Protocol
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from changeover.core.errors import StoreError
 from changeover.gateway.assembled import message_in
@@ -30,7 +31,7 @@ MOST_CONTENT_BYTES = 32 << 20
 """Content waiting to be written; more is dropped and counted."""
 MOST_WAITING = 200_000
 """Rows waiting to be written; more are counted and lost."""
-BATCH = 500
+BATCH = 128
 FLUSH_S = 0.1
 RETRY_S = 1.0
 LOUD_S = 30.0
@@ -50,13 +51,11 @@ class Draft(msgspec.Struct, frozen=True):
 
     exchange: Exchange
     request: bytes | None
-    response: tuple[bytes, ...] | None
+    response: Sequence[bytes] | None
+    content_bytes: int = 0
+    """Of both."""
     keeps_row: bool = True
     """False: it is counted, and leaves nothing behind."""
-
-    @property
-    def content_bytes(self) -> int:
-        return len(self.request or b"") + sum(map(len, self.response or ()))
 
 
 class Recorder:
@@ -71,6 +70,8 @@ class Recorder:
         self._content_bytes = 0
         self._due = asyncio.Event()
         self._writing = asyncio.Lock()
+        # One thread, and not any of a pool: what each keeps of the memory that it used adds up to tens of megabytes.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
         self._said_at = -LOUD_S
         self.dropped_content = 0
         """Rows whose content was left out under pressure."""
@@ -96,7 +97,7 @@ class Recorder:
         if len(self._waiting) >= MOST_WAITING:
             self.lost += 1
             return
-        size = draft.content_bytes if draft.request is not None else 0
+        size = draft.content_bytes
         if self._content_bytes + size > MOST_CONTENT_BYTES:
             self.dropped_content += 1
             draft = Draft(replace(draft.exchange, content="dropped"), None, None)
@@ -126,14 +127,18 @@ class Recorder:
         """
         async with self._writing:
             fresh, self._fresh = self._fresh, []
+            loop = asyncio.get_running_loop()
             if fresh and self._sinks:
-                await asyncio.to_thread(self._tell, fresh)
+                await loop.run_in_executor(self._thread, self._tell, fresh)
+            # Not what comes meanwhile: few large transactions cost less than many small ones.
+            left = len(self._waiting)
             while True:
-                batch = list(islice(self._waiting, BATCH))
-                await asyncio.to_thread(self._write, batch)
+                batch = list(islice(self._waiting, min(BATCH, left)))
+                await loop.run_in_executor(self._thread, self._write, batch)
                 for _ in batch:
                     self._content_bytes -= self._waiting.popleft().content_bytes
-                if not self._waiting:
+                left -= len(batch)
+                if left <= 0:
                     return
 
     def _tell(self, fresh: Sequence[Exchange]) -> None:
@@ -159,15 +164,21 @@ class Recorder:
 
 
 def _finish(draft: Draft) -> Exchange:
+    """The exchange with its content."""
     exchange = draft.exchange
     if draft.request is None:
         return exchange
     response = None if draft.response is None else _message(b"".join(draft.response), exchange)
     if exchange.content == "redacted":
         redactor = Redactor()
-        masked = None if response is None else redactor.json_bytes(response.encode())
-        return replace(exchange, request=redactor.json_bytes(draft.request), response=masked)
-    return replace(exchange, request=draft.request.decode("utf-8", "replace"), response=response)
+        request: str = redactor.json_bytes(draft.request)
+        response = None if response is None else redactor.json_bytes(response.encode())
+    else:
+        request = draft.request.decode("utf-8", "replace")
+    # Into the one that is there: whoever else holds it does not look at its content, and a copy costs as much as all this.
+    force_setattr(exchange, "request", request)
+    force_setattr(exchange, "response", response)
+    return exchange
 
 
 def _message(raw: bytes, exchange: Exchange) -> str | None:

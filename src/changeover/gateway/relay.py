@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
 from changeover.gateway.assembled import texts_in, words_in
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.endpoints import Endpoint
 from changeover.gateway.envelope import error_event
-from changeover.gateway.http import EVENTS_TYPE, JSON_TYPE, Headers, Reply
+from changeover.gateway.http import EVENTS_TYPE, JSON_TYPE, Reply, header_lines
 from changeover.gateway.open import Opened
 from changeover.gateway.resolve import Call
-from changeover.gateway.sse import events, looks_whole, payload
+from changeover.gateway.sse import Cutter, events, looks_whole, payload, telling_from
 
 MOST_KEPT_BYTES = 1 << 20
 """Of a stream's content, for the record and for counting what the engine did not count."""
 MOST_CHECKED_BYTES = 32 << 20
 """Where the whole text must have a shape."""
-_NO_CACHE = (b"cache-control", b"no-cache")
+JSON_LINE = header_lines((JSON_TYPE,))
+EVENTS_LINES = header_lines((EVENTS_TYPE, (b"cache-control", b"no-cache")))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,90 +39,129 @@ class Delivery(msgspec.Struct):
     estimated: bool = False
     """The tokens are ours, because the engine gave none."""
     truncated: bool = False
-    kept: list[bytes] = msgspec.field(default_factory=list[bytes])
+    kept: Sequence[bytes] = ()
     """Raw events or body."""
     kept_bytes: int = 0
 
 
-async def relay(call: Call, opened: Opened, reply: Reply, headers: Headers, delivery: Delivery, clock: Clock) -> None:
-    """Send what the model says.
+def relay_whole(opened: Opened, body: bytes, reply: Reply, lines: bytes, delivery: Delivery) -> None:
+    """Send a whole answer."""
+    delivery.estimated = opened.estimated
+    counts = opened.counts
+    if counts is not None:
+        delivery.prompt_tokens, delivery.completion_tokens = counts.prompt, counts.completion
+    delivery.kept = (body,)
+    delivery.kept_bytes = len(body)
+    delivery.started = delivery.ended = True
+    reply.whole(200, JSON_LINE + lines, body)
+
+
+async def relay_stream(call: Call, opened: Opened, reply: Reply, lines: bytes, delivery: Delivery) -> None:
+    """Send a stream as it comes.
 
     Raises:
         UpstreamError: It broke off; where `delivery.started`, the caller of this ends the stream with `break_off`.
     """
-    delivery.first_at = clock.monotonic()
     delivery.estimated = opened.estimated
-    if opened.fields is None:
-        await _Stream(call, opened, reply, delivery).run(headers)
-        return
-    counts = opened.counts
-    if counts is not None:
-        delivery.prompt_tokens, delivery.completion_tokens = counts.prompt, counts.completion
-    fields = opened.fields
-    fields["model"] = call.name
-    body = _encode(fields)
-    delivery.kept.append(body)
-    delivery.started = delivery.ended = True
-    reply.whole(200, [JSON_TYPE, *headers], body)
+    kept: list[bytes] = []
+    delivery.kept = kept
+    await _Stream(call, opened, reply, delivery, kept).run(EVENTS_LINES + lines)
 
 
 class _Stream:
     """One stream on its way from an engine to a caller."""
 
-    __slots__ = ("_call", "_delivery", "_named", "_opened", "_reply", "_task")
+    __slots__ = (
+        "_call",
+        "_cutter",
+        "_delivery",
+        "_finished",
+        "_held",
+        "_kept",
+        "_most_kept",
+        "_named",
+        "_opened",
+        "_reply",
+        "_task",
+    )
 
-    def __init__(self, call: Call, opened: Opened, reply: Reply, delivery: Delivery) -> None:
+    def __init__(self, call: Call, opened: Opened, reply: Reply, delivery: Delivery, kept: list[bytes]) -> None:
         self._call = call
+        self._kept = kept
         self._opened = opened
         self._reply = reply
         self._delivery = delivery
+        self._cutter = opened.cutter or Cutter()
+        self._most_kept = MOST_KEPT_BYTES if opened.expects is None else MOST_CHECKED_BYTES
+        self._finished = False
+        """The stream's end mark has come."""
+        self._held = b""
+        """The block with the end mark, until the answer is known to have its shape."""
         self._task = b'"model":' + _encode(call.name)
         # Engines write their name in one of two ways. Inside a JSON string the quotes would be escaped, so replacing
         # these bytes replaces the field and never content.
         name = _encode(opened.model)
         self._named = tuple(form for form in (b'"model":' + name, b'"model": ' + name) if form in opened.first)
 
-    async def run(self, headers: Headers) -> None:
-        opened, delivery = self._opened, self._delivery
-        assert opened.rest is not None
+    async def run(self, lines: bytes) -> None:
+        opened, delivery, reply = self._opened, self._delivery, self._reply
         delivery.started = True
-        reply = self._reply
-        reply.start([EVENTS_TYPE, _NO_CACHE, *headers])
-        finished = await self._pass_on(opened.first)
-        async for block in opened.rest:
-            finished = await self._pass_on(block) or finished
-            if reply.full:
-                await reply.drain()
-        if not finished:
+        reply.start(lines)
+        self._pass_on(opened.first)
+        await self._catch_up()
+        if opened.answer is not None:
+            while not await opened.answer.pour(self._arrived):
+                await self._catch_up()
+            await self._catch_up()
+        self._cutter.end()
+        if not self._finished:
             raise UpstreamError("The model's stream ended without its end mark.")
         delivery.ended = True
         reply.end()
 
-    async def _pass_on(self, block: bytes) -> bool:
-        """Send one block of whole events; True if the stream's end mark was in it."""
+    async def _catch_up(self) -> None:
+        """Do what could not be done while the engine's bytes came in."""
+        if self._held:
+            await self._check_shape()
+        if self._reply.full:
+            await self._reply.drain()
+
+    def _arrived(self, chunk: bytes) -> bool:
+        block = self._cutter.cut(chunk)
+        return self._pass_on(block) if block else True
+
+    def _pass_on(self, block: bytes) -> bool:
+        """Send one block of whole events; False if something is to be done before the next."""
         ended = self._call.endpoint.ended(block)
         if self._opened.reader is not None or not self._named:
             block = self._rewritten(block)
         else:
-            if ended or b'"usage"' in block or b'"error"' in block or not looks_whole(block):
+            if b'"usage"' in block or b'"error"' in block or not looks_whole(block):
                 block = self._read_aside(block)
             for form in self._named:
                 block = block.replace(form, self._task)
         delivery = self._delivery
-        most = MOST_KEPT_BYTES if self._opened.expects is None else MOST_CHECKED_BYTES
-        if delivery.kept_bytes < most:
-            delivery.kept.append(block)
+        if delivery.kept_bytes < self._most_kept:
+            self._kept.append(block)
             delivery.kept_bytes += len(block)
         if ended:
-            block = await self._last(block)
+            self._finished = True
+            if self._opened.expects is not None:
+                self._held = block
+                return False
+            block = self._counted_at_last(block)
+        reply = self._reply
         if block:
-            self._reply.write(block)
-        return ended
+            reply.write(block)
+        return not reply.full
 
     def _read_aside(self, block: bytes) -> bytes:
         """Take the usage from the events that carry it, and drop the event that the caller did not ask for."""
-        passed: list[bytes] = []
-        for event in events(block):
+        start = telling_from(block)
+        passed: list[bytes] = [block[:start]]
+        if b'"error"' in passed[0] or not looks_whole(passed[0]):
+            start, passed = 0, []
+        for event in events(block[start:]):
             fields = payload(event)
             if fields is None or self._counted(fields):
                 passed.append(event + b"\n\n")
@@ -162,22 +202,27 @@ class _Stream:
             delivery.completion_tokens = counts.completion
         return self._call.wants_usage or fields.get("choices") != []
 
-    async def _last(self, block: bytes) -> bytes:
-        """The block with the end mark: once the answer is known to have its shape, and its tokens are counted.
+    async def _check_shape(self) -> None:
+        """Send the block with the end mark, once the answer is known to have its shape.
 
         Raises:
             UpstreamError: It has not the shape that was asked for.
         """
-        delivery, expects = self._delivery, self._opened.expects
-        if expects is not None:
-            for text in texts_in(b"".join(delivery.kept)):
-                problem = await expects.problem_of(text)
-                if problem is not None:
-                    error = UpstreamError(f"The model did not answer in the shape that was asked for: {problem}.")
-                    error.code = "structured_output_failed"
-                    raise error
-        if delivery.completion_tokens is None:
-            return self._with_estimate(block, words_in(b"".join(delivery.kept)))
+        block, self._held = self._held, b""
+        expects = self._opened.expects
+        assert expects is not None, "nothing else is held back"
+        for text in texts_in(b"".join(self._kept)):
+            problem = await expects.problem_of(text)
+            if problem is not None:
+                error = UpstreamError(f"The model did not answer in the shape that was asked for: {problem}.")
+                error.code = "structured_output_failed"
+                raise error
+        self._reply.write(self._counted_at_last(block))
+
+    def _counted_at_last(self, block: bytes) -> bytes:
+        """The block with the end mark, with our count of tokens where the engine gave none."""
+        if self._delivery.completion_tokens is None:
+            return self._with_estimate(block, words_in(b"".join(self._kept)))
         return block
 
     def _with_estimate(self, block: bytes, text: str) -> bytes:

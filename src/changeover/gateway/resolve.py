@@ -41,6 +41,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Made by an evaluation: charged to nobody, never recorded with its content."""
     expects: Expectation | None = None
     """The shape that the caller asked the answer to have."""
+    plain: bool = False
+    """Nothing in the body is to be refused or changed, see `plain`."""
 
 
 def read_fields(body: bytes) -> dict[str, Any]:
@@ -67,8 +69,19 @@ def resolve(
     key: Key,
     snapshot: Snapshot,
     find_variant: Callable[[str], Variant | None],
+    *,
+    plain: bool = False,
 ) -> Call:
     """Turn a body into a call of a task.
+
+    Args:
+        id: The request's.
+        endpoint: Where it was sent.
+        fields: Its body.
+        key: Who calls.
+        snapshot: What there is to call.
+        find_variant: Where variants are found that no route names.
+        plain: The body is known to be a plain one, see `plain`: what it holds need not be looked at again.
 
     Raises:
         RequestError: The body is not what the endpoint asks for; says which field.
@@ -76,9 +89,12 @@ def resolve(
         PermissionError_: A variant was named that is none of the task's.
     """
     name, pinned_id = task_and_pin(fields)
-    live = _live(name, pinned_id, key, snapshot)
-    endpoint.check(fields)
-    _check_counts(endpoint, fields)
+    live = snapshot.tasks.get(name)
+    if live is None or pinned_id is not None or not (key.tasks is None or name in key.tasks):
+        live = _live(name, pinned_id, key, snapshot)
+    if not plain:
+        endpoint.check(fields)
+        _check_counts(endpoint, fields)
     given = fields.get("stream")
     stream = False if given is None else given
     if not isinstance(stream, bool):
@@ -104,6 +120,7 @@ def resolve(
         sticky="" if live.route.candidate is None else _sticky(fields, key, endpoint),
         internal=key.role == "operator" and pinned is not None,
         expects=Expectation.of(fields) if endpoint.shaped and endpoint.shaped in fields else None,
+        plain=plain,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from time import monotonic
 from typing import Final
 
 from changeover.gateway.connection import Connection, Door, State
 
 KEEPALIVE_S: Final = 75.0
 """An idle connection of a caller's is kept for so long."""
-LOOK_S: Final = 0.5
+LOOK_S: Final = 0.1
 LATE_S: Final = 1.0
 """At the end: a connection that was taken just now may still bring its request within this time."""
 
@@ -36,6 +37,7 @@ class Server:
     async def serve(self, listener: socket.socket) -> None:
         """Answer until `stop`; then nothing new is taken, and answers under way end."""
         loop = asyncio.get_running_loop()
+        self._state.run_in(loop)
         server = await loop.create_server(lambda: Connection(self._state), sock=listener, backlog=2048)
         looking = asyncio.create_task(self._look())
         try:
@@ -70,14 +72,18 @@ class Server:
         await asyncio.sleep(0)
 
     async def _look(self) -> None:
-        """Close connections whose request does not come, and those that nobody uses."""
-        loop = asyncio.get_running_loop()
+        """Give up answers whose time is over; close connections whose request does not come, or that nobody uses.
+
+        One look at all of them: a timer for each request would cost as much as a good part of answering it.
+        """
         while True:
             await asyncio.sleep(min(LOOK_S, self._arrival_s / 2))
-            now = loop.time()
+            # Event loops count in the same time, some with less precision.
+            now = monotonic()
             for connection in list(self._state.connections):
                 since = connection.waiting_since
                 if since is None:
+                    connection.give_up_late(now)
                     continue
                 if connection.stuck and now - since > KEEPALIVE_S:
                     connection.abort()

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from sqlalchemy import Connection
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
+from changeover.gateway.choose import order
 from changeover.gateway.queries import Seen, look
+from changeover.gateway.ways import Turn, Way
 from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
@@ -25,7 +28,7 @@ from changeover.store.engine import Store
 from changeover.tasks.applied import newest_applied, tasks_of
 from changeover.tasks.declarations import ScorerDeclaration, Task, TaskDeclaration
 from changeover.tasks.queries import current_routes
-from changeover.tasks.routes import Route
+from changeover.tasks.routes import Route, Side
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,20 @@ class LiveTask:
     task: Task
     route: Route
     variants: Mapping[str, Variant]
+
+    @cached_property
+    def ways(self) -> Mapping[str, Way]:
+        """The variants that may answer, by id, ready to be asked."""
+        return {id: Way.of(variant, self.route.revision) for id, variant in self.variants.items()}
+
+    @cached_property
+    def only_turns(self) -> tuple[Turn, ...] | None:
+        """Whom to ask, in turn, where that is the same for every caller; None where callers are on two sides."""
+        return None if self.route.candidate is not None else self.turns("incumbent")
+
+    def turns(self, chosen: Side) -> tuple[Turn, ...]:
+        """Whom to ask, in turn, where a caller is on a side."""
+        return tuple((side, self.ways[id]) for side, id in order(self.route, chosen))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
@@ -14,27 +14,41 @@ _OTHER_FIELDS = frozenset({b"", b"event", b"id", b"retry"})
 """Lines that an event may have besides its data; without a name, a comment."""
 
 
-async def whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Cut what arrives at the ends of events; what arrived together is handed on together.
+class Cutter:
+    """Cuts what arrives of a stream at the ends of events; what arrived together is handed on together."""
 
-    Raises:
-        UpstreamError: An event never ends.
-    """
-    rest = b""
-    async for chunk in chunks:
-        data = rest + chunk if rest else chunk
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+        """Of an event that is not whole."""
+
+    def cut(self, chunk: bytes) -> bytes:
+        """The whole events that are here now; empty if there is none.
+
+        Raises:
+            UpstreamError: An event never ends.
+        """
+        data = self._rest + chunk if self._rest else chunk
         if b"\r\n" in data:
             data = data.replace(b"\r\n", b"\n")
-        end = data.rfind(b"\n\n")
-        if end < 0:
-            rest = data
-        else:
-            rest = data[end + 2 :]
-            yield data[: end + 2]
-        if len(rest) > MOST_EVENT_BYTES:
+        if data.endswith(b"\n\n"):
+            self._rest = b""
+            return data
+        end = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+        self._rest = data[end:]
+        if len(self._rest) > MOST_EVENT_BYTES:
             raise UpstreamError("The model sent an event that does not end.")
-    if rest.strip():
-        raise UpstreamError("The model's stream broke off inside an event.")
+        return data[:end]
+
+    def end(self) -> None:
+        """Nothing more will arrive.
+
+        Raises:
+            UpstreamError: It ended inside an event.
+        """
+        if self._rest.strip():
+            raise UpstreamError("The model's stream broke off inside an event.")
 
 
 def events(block: bytes) -> Iterator[bytes]:
@@ -76,6 +90,19 @@ def _data(event: bytes) -> bytes:
         elif name not in _OTHER_FIELDS:
             raise UpstreamError("The model sent a line that is no part of a stream.")
     return b"".join(parts)
+
+
+def telling_from(block: bytes) -> int:
+    """Where the first event begins that may hold tokens; the length of the block if there is none.
+
+    Engines that are asked for their count write `"usage":null` into every event but one.
+    """
+    place = block.find(b'"usage"')
+    while place >= 0:
+        if block[place + 7 : place + 13].replace(b" ", b"")[:5] != b":null":
+            return block.rfind(b"\n\n", 0, place) + 2 if b"\n\n" in block[:place] else 0
+        place = block.find(b'"usage"', place + 7)
+    return len(block)
 
 
 def looks_whole(block: bytes) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -16,7 +15,7 @@ from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.dispatch import Trail
 from changeover.gateway.http import Head
 from changeover.gateway.keys import Key
-from changeover.gateway.leases import Reservation, Wanted
+from changeover.gateway.leases import NOTHING, Reservation, Wanted
 from changeover.gateway.open import Opened
 from changeover.gateway.record import Draft
 from changeover.gateway.relay import Delivery
@@ -42,8 +41,7 @@ class Visit(msgspec.Struct, eq=False):
     """The caller went away."""
     late: bool = False
     deadline: float = float("inf")
-    """Loop time."""
-    task: asyncio.Task[None] | None = None
+    """Monotonic, seconds."""
     call: Call | None = None
     body: bytes = b""
     reservation: Reservation | None = None
@@ -73,41 +71,37 @@ class Visit(msgspec.Struct, eq=False):
         """What it is charged: nothing where nobody answered."""
         delivery = self.delivery
         if not delivery.started:
-            return Wanted(requests=0)
-        tokens = (delivery.prompt_tokens or 0) + (delivery.completion_tokens or 0)
-        return Wanted(requests=1, tokens=tokens, microusd=microusd or 0)
+            return NOTHING
+        return Wanted(1, (delivery.prompt_tokens or 0) + (delivery.completion_tokens or 0), microusd or 0)
 
     def microusd(self, prices: Mapping[str, Price]) -> int | None:
         """What the answer cost, in millionths of a US dollar; None without a price, or an answer."""
-        if self.opened is None or not prices:
-            return None
-        price = prices.get(self.opened.variant.deployment)
+        price = None if self.opened is None else prices.get(self.opened.way.variant.deployment)
         if price is None:
             return None
         delivery = self.delivery
         return round(price.cost(delivery.prompt_tokens or 0, delivery.completion_tokens or 0) * MICRO)
 
-    def draft(self, clock: Clock, microusd: int | None, sampled: bool) -> Draft | None:
-        """What is written down of it; None for what was never understood."""
-        call = self.call
-        if call is None:
-            return None
+    def draft(self, call: Call, clock: Clock, microusd: int | None, sampled: bool) -> Draft:
+        """What is written down of it."""
         declared, route = call.live.task.declared, call.live.route
         content: Content = "none"
         if sampled and not call.internal:
             content = "full" if declared.record == "full" else "redacted" if declared.record == "redacted" else "none"
-        kept = self.delivery.kept
+        delivery = self.delivery
+        keeps = content != "none"
         return Draft(
             self._exchange(call, clock, microusd, content),
-            self.body if content != "none" else None,
-            tuple(kept) if content != "none" and kept else None,
+            self.body if keeps else None,
+            delivery.kept if keeps and delivery.kept else None,
+            len(self.body) + delivery.kept_bytes if keeps else 0,
             # A rollout is decided by rows, so they are kept while one is under way, whatever is declared.
-            keeps_row=declared.record != "off" or not (route.candidate is None and route.former is None),
+            declared.record != "off" or not (route.candidate is None and route.former is None),
         )
 
     def _exchange(self, call: Call, clock: Clock, microusd: int | None, content: Content) -> Exchange:
         opened, delivery, error = self.opened, self.delivery, self.error
-        variant = None if opened is None else opened.variant
+        variant = None if opened is None else opened.way.variant
         return Exchange(
             id=self.id,
             task=call.live.task.name,
@@ -124,7 +118,7 @@ class Visit(msgspec.Struct, eq=False):
             truncated=delivery.truncated,
             abandoned=self.left and not self.delivery.ended,
             attempts=self.trail.attempts,
-            failed_variants=tuple(self.trail.failed),
+            failed_variants=self.trail.failed,
             started_at=self.started_at,
             duration_ms=1000 * (clock.monotonic() - self.started),
             first_chunk_ms=None if delivery.first_at is None else 1000 * (delivery.first_at - self.started),

@@ -64,6 +64,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     usage: bool = True
     """Whether the engine counts tokens."""
 
+    @property
+    def takes_plain(self) -> bool:
+        """Texts of systems and users, with OpenAI's own sampling parameters, can be sent as they are."""
+        return self.system_role == "yes" and not self.dropped
+
     def document(self, backend: BackendName) -> dict[str, Json]:
         """What is not plain for this kind of engine, as JSON; `{}` if all is, so that such bundles stay what they were."""
         plain: dict[str, Json] = msgspec.to_builtins(PLAIN[backend])

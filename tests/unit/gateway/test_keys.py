@@ -64,9 +64,9 @@ def made(secret: str, **fields: object) -> dict[str, Key]:
 def test_a_key_is_found_by_its_whole_secret_only() -> None:
     secret = new_secret("co")
     ring = Keyring(made(secret))
-    assert ring.find(secret) is not None
+    assert ring.find(secret.encode()) is not None
     for wrong in (secret[:-1], secret + "x", secret.upper(), "", f" {secret}"):
-        assert ring.find(wrong) is None
+        assert ring.find(wrong.encode()) is None
 
 
 def test_a_digest_that_only_begins_like_a_known_one_is_refused() -> None:
@@ -74,9 +74,9 @@ def test_a_digest_that_only_begins_like_a_known_one_is_refused() -> None:
     digest = sha256_text(secret)
     near = digest[:PLACE] + "".join("1" if char == "0" else "0" for char in digest[PLACE:])
     ring = Keyring({near: Key(id="other", name="other", role="operator")})
-    assert ring.find(secret) is None
+    assert ring.find(secret.encode()) is None
     ring.hold({near: Key(id="other", name="other", role="operator"), **made(secret)})
-    found = ring.find(secret)
+    found = ring.find(secret.encode())
     assert found is not None
     assert found.id == "key_1"
 
@@ -102,10 +102,10 @@ def test_an_expired_key_is_refused_from_that_moment_on() -> None:
 
 def test_a_key_that_has_not_changed_stays_the_same_object() -> None:
     ring = Keyring(made("a") | made("b", id="key_2"))
-    first, second = ring.find("a"), ring.find("b")
+    first, second = ring.find(b"a"), ring.find(b"b")
     ring.hold(made("a") | made("b", id="key_2", tasks=frozenset({"echo"})))
-    assert ring.find("a") is first
-    assert ring.find("b") is not second
+    assert ring.find(b"a") is first
+    assert ring.find(b"b") is not second
 
 
 def test_what_a_key_may_do_comes_back_as_it_was_given(store: Store) -> None:
@@ -126,7 +126,7 @@ def test_what_a_key_may_do_comes_back_as_it_was_given(store: Store) -> None:
         )
     ring = Keyring()
     ring.reload(store)
-    found = ring.find(secret)
+    found = ring.find(secret.encode())
     assert found is not None
     assert found == Key(
         id=found.id,
@@ -148,7 +148,7 @@ def test_a_key_is_changed_without_a_new_secret(store: Store) -> None:
         change_keys(connection, "app", tasks=None, team="desk", limits=(parse_limit("concurrent=2"),))
     ring = Keyring()
     ring.reload(store)
-    found = ring.find(secret)
+    found = ring.find(secret.encode())
     assert found is not None
     assert (found.tasks, found.team, [str(limit) for limit in found.limits]) == (None, "desk", ["concurrent=2"])
 
@@ -194,7 +194,7 @@ def test_names_that_look_like_sql_are_names(store: Store, name: str) -> None:
         assert find_team(connection, name).keys == 1
     ring = Keyring()
     ring.reload(store)
-    found = ring.find(secret)
+    found = ring.find(secret.encode())
     assert found is not None
     assert (found.team, found.deployments, found.tasks) == (name, {name}, {name, "more"})
     with store.write() as connection:
@@ -273,7 +273,7 @@ def test_whatever_surrounds_a_secret_either_it_is_that_secret_or_nobody_gets_in(
 def test_one_wrong_character_anywhere_is_a_wrong_key(place: int, char: int) -> None:
     place %= len(SECRET)
     wrong = SECRET[:place] + chr(char) + SECRET[place + 1 :]
-    assert (RING.find(wrong) is None) == (wrong != SECRET)
+    assert (RING.find(wrong.encode()) is None) == (wrong != SECRET)
 
 
 def test_an_error_about_a_key_never_repeats_it() -> None:

@@ -1,7 +1,5 @@
-import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -9,32 +7,42 @@ from hypothesis import strategies as st
 
 from changeover.core.errors import UpstreamError
 from changeover.gateway.assembled import message_in, texts_in, words_in
-from changeover.gateway.sse import events, payload, whole_events
+from changeover.gateway.sse import Cutter, events, looks_whole, payload, telling_from
 
 STREAM = b'data: {"model":"m","choices":[{"delta":{"content":"h\xc3\xa9 \\n\\n"}}]}\n\n: ping\n\ndata: {"a":1}\n\ndata: [DONE]\n\n'
 
 
-async def collect(chunks: list[bytes]) -> list[bytes]:
-    async def arriving() -> AsyncIterator[bytes]:
-        for chunk in chunks:
-            yield chunk
-
-    return [block async for block in whole_events(arriving())]
+def collect(chunks: list[bytes]) -> list[bytes]:
+    cutter = Cutter()
+    blocks = [cutter.cut(chunk) for chunk in chunks]
+    cutter.end()
+    return [block for block in blocks if block]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_however_a_stream_is_cut_on_the_way_the_same_whole_events_come_out(cuts: list[int]) -> None:
     ends = [0, *sorted(cuts), len(STREAM)]
     chunks = [STREAM[start:end] for start, end in itertools.pairwise(ends)]
-    blocks = asyncio.run(collect(chunks))
+    blocks = collect(chunks)
     assert b"".join(blocks) == STREAM
     assert all(block.endswith(b"\n\n") for block in blocks)
 
 
 def test_carriage_returns_are_understood_and_a_torn_event_is_a_failure() -> None:
-    assert asyncio.run(collect([b"data: {}\r\n\r\n"])) == [b"data: {}\n\n"]
+    assert collect([b"data: {}\r\n\r\n"]) == [b"data: {}\n\n"]
+    assert collect([b"data: {}\r", b"\n\r", b"\ndata: 1\n\n"]) == [b"data: {}\n\ndata: 1\n\n"]
     with pytest.raises(UpstreamError, match="inside an event"):
-        asyncio.run(collect([b'data: {"a":1}\n\ndata: {"b"']))
+        collect([b'data: {"a":1}\n\ndata: {"b"'])
+
+
+def test_a_block_is_read_from_the_event_on_that_may_hold_tokens() -> None:
+    none, null = b'data: {"choices":[1]}\n\n', b'data: {"usage": null}\n\n'
+    told = b'data: {"usage":{"prompt_tokens":1}}\n\n'
+    assert telling_from(none + null) == len(none + null)
+    assert telling_from(none + null + told + none) == len(none + null)
+    assert telling_from(told) == 0
+    assert looks_whole(none + null)
+    assert not looks_whole(none + b"data: [DONE]\n\n")
 
 
 def test_payloads_are_objects_marks_or_errors() -> None:
