@@ -112,13 +112,13 @@ def test_a_key_is_made_listed_changed_and_revoked(project: Path, changeover: Com
     assert changeover("key", "set", "invoices", "--limit", "usd/day=2.5", "--all-tasks", "--no-team").status == 0
     ring = Keyring()
     ring.reload(store := opened(project))
-    found = ring.find(made["key"])
+    found = ring.find(made["key"].encode())
     assert found is not None
     assert (found.id, found.team, found.tasks) == (before["id"], None, None)
     assert [str(limit) for limit in found.limits] == ["requests/minute=600", "usd/day=2.50", "concurrent=8"]
     assert changeover("key", "revoke", before["id"]).status == 0
     ring.reload(store)
-    assert ring.find(made["key"]) is None
+    assert ring.find(made["key"].encode()) is None
     store.close()
 
 
@@ -170,7 +170,7 @@ def test_the_first_start_makes_an_admin_key_and_an_application_key_once(project:
     assert (first_keys(installation), first_admin_key(installation)) == (None, None)
     ring = Keyring()
     ring.reload(installation.store)
-    roles = [key.role for secret in (application, admin) if (key := ring.find(secret)) is not None]
+    roles = [key.role for secret in (application, admin) if (key := ring.find(secret.encode())) is not None]
     assert roles == ["application", "operator"]
     with installation.store.read() as connection:
         stored = str(connection.execute(select(keys)).all())

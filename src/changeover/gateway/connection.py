@@ -191,8 +191,10 @@ class Connection(asyncio.Protocol):
         if self._refusing:
             return
         if self._request is None:
+            if not self._long and self._head_bytes + len(data) > MOST_HEAD_BYTES:
+                self._long = True
+                self._heads_bytes = self._head_bytes
             self._head_bytes += len(data)
-            self._long = self._head_bytes > MOST_HEAD_BYTES
         else:
             self._arrived_bytes += len(data)
             if self._arrived_bytes > 2 * self._state.most_body_bytes + MOST_HEAD_BYTES:
@@ -201,8 +203,8 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # The request itself is answered as it is; what follows it would be another protocol.
-            self._keep = False
+            # The request itself is answered as it is; what follows it would be another protocol, and is not read.
+            self._refusing = True
         except httptools.HttpParserError:
             self.refuse(400, "This is no HTTP request. Check the client, or what stands between it and this gateway.")
         else:
@@ -228,7 +230,6 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = []
-        self._heads_bytes = 0
         self._begun = True
         if self.busy is None:
             self.waiting_since = self._state.loop.time()
@@ -252,6 +253,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._body = []
         self._body_bytes = self._arrived_bytes = 0
+        self._long, self._heads_bytes = False, 0
         headers, self._headers = self._headers, []  # what comes behind the body is nobody's
         state = self._state
         self._request = state.door.begin(Head(self._parser.get_method().decode(), state.path_of(self._url), headers))
@@ -278,7 +280,8 @@ class Connection(asyncio.Protocol):
         parser, parts = self._parser, self._body
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         old, head_only = parser.get_http_version() == "1.0", parser.get_method() == b"HEAD"
-        self._early.append((request, body, parser.should_keep_alive(), old, head_only))
+        keep = parser.should_keep_alive() and not parser.should_upgrade()
+        self._early.append((request, body, keep, old, head_only))
         if self.busy is None and self._room is None:
             self._next()
         elif len(self._early) >= MOST_EARLY:
@@ -314,7 +317,7 @@ class Connection(asyncio.Protocol):
             if len(early) == MOST_EARLY:
                 self._transport.resume_reading()
             request, body, keep, self._old, self._head_only = early.popleft()
-            self._keep = keep and not state.draining
+            self._keep = keep and not state.draining and not self._refusing
             state.answering += 1
             try:
                 await state.door.answer(request, body, self)
@@ -334,6 +337,8 @@ class Connection(asyncio.Protocol):
                 self._close()
                 return
             self.waiting_since = state.loop.time()
+            if early:
+                state.outbox.flush()  # so that a caller who does not read is known before the next answer
             self._next()
 
     def refuse(self, status: int, message: str) -> None:
@@ -352,6 +357,10 @@ class Connection(asyncio.Protocol):
             self._request = None
         self._keep = False
         if self.busy is None:
+            # Those before it that wait for the caller to read are not answered any more: the connection's end is sent.
+            for request, *_ in self._early:
+                self._state.door.abandoned(request)
+            self._early.clear()
             self._linger()
 
     def _linger(self) -> None:

@@ -109,7 +109,7 @@ async def dispatch(
         for place, (turn, upstream) in enumerate(ready):
             if breakers.closed_in(upstream) > 0:
                 continue  # somebody else is trying it
-            left = deadline - (limits.clock.monotonic() if rounds > 1 or place else now)
+            left = deadline - limits.clock.monotonic()
             first_byte_s = _first_byte_s(call, left, place == len(ready) - 1)
             try:
                 return await _ask(Asking(call, *turn, upstream, headers, first_byte_s), breakers, trail)

@@ -156,7 +156,7 @@ class Door:
             visit.id, endpoint, fields, key, snapshots.current, snapshots.remembered, plain=plain
         )
         # `dispatch` keeps the deadline itself; this one is for an answer that has begun.
-        visit.deadline = visit.started + call.live.task.declared.timeout_s + GRACE_S
+        visit.deadline = self._clock.monotonic() + call.live.task.declared.timeout_s + GRACE_S
         self._admission.enter(key.id)
         try:
             if (key.limits or key.team_limits) and not call.internal:

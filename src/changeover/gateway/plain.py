@@ -100,11 +100,10 @@ def plain_answer(body: bytes, name: str) -> PlainAnswer | None:
     for choice in said.choices:
         if bytes(choice.message)[:1] != b"{":
             return None
-    model, own = _encode(said.model), _encode(name)
-    for key in (b'"model":', b'"model": '):
-        if key + model in body:
-            usage = said.usage
-            return PlainAnswer(
-                body.replace(key + model, b'"model":' + own), Counts(usage.prompt_tokens, usage.completion_tokens)
-            )
-    return None
+    model, own = _encode(said.model), b'"model":' + _encode(name)
+    forms = [form for form in (b'"model":' + model, b'"model": ' + model) if form in body]
+    if not forms:
+        return None
+    for form in forms:
+        body = body.replace(form, own)
+    return PlainAnswer(body, Counts(said.usage.prompt_tokens, said.usage.completion_tokens))

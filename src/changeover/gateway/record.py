@@ -149,10 +149,13 @@ class Recorder:
                 log.exception("record: a sink failed")
 
     def _write(self, batch: list[Draft]) -> None:
-        finished = [_finish(draft) for draft in batch]
-        with self._store.append() as connection:
-            add_exchanges(connection, finished)
-            written = self._usage.write(connection)
+        try:
+            with self._store.append() as connection:
+                add_exchanges(connection, [_finish(draft) for draft in batch])
+                written = self._usage.write(connection)
+        finally:
+            for draft in batch:
+                _let_go(draft.exchange)
         self._usage.written(written)
 
     def _complain(self, exc: StoreError) -> None:
@@ -175,10 +178,17 @@ def _finish(draft: Draft) -> Exchange:
         response = None if response is None else redactor.json_bytes(response.encode())
     else:
         request = draft.request.decode("utf-8", "replace")
-    # Into the one that is there: whoever else holds it does not look at its content, and a copy costs as much as all this.
+    # Into the one that is there, until it is written: a copy of thirty fields costs as much as all the rest of this.
     force_setattr(exchange, "request", request)
     force_setattr(exchange, "response", response)
     return exchange
+
+
+def _let_go(exchange: Exchange) -> None:
+    """Forget the content: spans that wait for their collector hold exchanges for longer than the record does."""
+    if exchange.request is not None:
+        force_setattr(exchange, "request", None)
+        force_setattr(exchange, "response", None)
 
 
 def _message(raw: bytes, exchange: Exchange) -> str | None:

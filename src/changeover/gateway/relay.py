@@ -159,7 +159,7 @@ class _Stream:
         """Take the usage from the events that carry it, and drop the event that the caller did not ask for."""
         start = telling_from(block)
         passed: list[bytes] = [block[:start]]
-        if b'"error"' in passed[0] or not looks_whole(passed[0]):
+        if b'"error"' in passed[0] or b"error:" in passed[0] or not looks_whole(passed[0]):
             start, passed = 0, []
         for event in events(block[start:]):
             fields = payload(event)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import dataclass
+from functools import cached_property
 
 from changeover.serving.profiles import Profile, profile_of_bundle
 from changeover.serving.variants import Variant
 from changeover.tasks.routes import Side
 
 
-class Way(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+@dataclass(frozen=True, eq=False)
+class Way:
     """One variant under one route revision."""
 
     variant: Variant
-    profile: Profile
     lines: bytes
     """Header lines that tell a caller who answered, ready to be sent."""
 
@@ -24,7 +25,16 @@ class Way(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             f"x-changeover-deployment: {variant.deployment}\r\n"
             f"x-changeover-bundle: {variant.bundle.digest[:12]}\r\n"
         )
-        return cls(variant=variant, profile=profile_of_bundle(variant.bundle), lines=lines.encode())
+        return cls(variant, lines.encode())
+
+    @cached_property
+    def profile(self) -> Profile:
+        """How its model and engine speak.
+
+        Raises:
+            ConfigError: Another version of Changeover wrote its bundle. Whoever else answers the task still does.
+        """
+        return profile_of_bundle(self.variant.bundle)
 
 
 Turn = tuple[Side | None, Way]

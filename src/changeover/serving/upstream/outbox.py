@@ -8,7 +8,10 @@ event loop it costs little, and the other side wakes once.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import final
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -38,8 +41,12 @@ class Outbox:
             self._waiting.append((transport, data))
 
     def flush(self) -> None:
-        """Send all that waits."""
+        """Send all that waits. A connection that takes nothing any more is closed, and costs the others nothing."""
         waiting, self._waiting = self._waiting, []
         for transport, data in waiting:
-            if not transport.is_closing():
-                transport.write(data)
+            try:
+                if not transport.is_closing():
+                    transport.write(data)
+            except (OSError, RuntimeError) as exc:
+                log.warning("a connection could not be written to: %s", exc)
+                transport.abort()
