@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from changeover.core.errors import CapacityError
-from changeover.gateway.endpoints import Endpoint
 from changeover.gateway.leases import Wanted
 from changeover.gateway.resolve import Call
 
@@ -65,11 +64,21 @@ def wanted(call: Call, body_bytes: int, microusd_per_token: tuple[float, float] 
         body_bytes: Length of its body.
         microusd_per_token: Price of a prompt token and of an answer's, None: no known price.
     """
-    body = call.body
-    prompt = body_bytes // BYTES_PER_TOKEN + TEMPLATE_TOKENS
-    answer = _most_answer_tokens(call.endpoint, body, call.live.task.declared.max_output_tokens)
+    body, endpoint, bound = call.body, call.endpoint, call.live.task.declared.max_output_tokens
+    answer = 0
+    for (
+        name
+    ) in endpoint.max_tokens:  # of two bounds that a caller gives, the larger one: engines differ in which they take
+        given = body.get(name)
+        if given is not None and given > answer:  # a whole number, see `resolve`
+            answer = given
+    if not answer and endpoint.max_tokens:
+        answer = bound or UNBOUNDED_ANSWER_TOKENS
+    elif bound is not None and answer > bound:
+        answer = bound
     if "n" in body or "best_of" in body or "prompt" in body:
         answer *= _answers(body)
+    prompt = body_bytes // BYTES_PER_TOKEN + TEMPLATE_TOKENS
     tokens = prompt + answer
     most_tokens, most_microusd = call.key.least_limits
     if tokens > most_tokens:  # it would never be admitted; the limit's own amount is asked for then
@@ -78,18 +87,6 @@ def wanted(call: Call, body_bytes: int, microusd_per_token: tuple[float, float] 
         return Wanted(1, tokens)
     cost = round(prompt * microusd_per_token[0] + answer * microusd_per_token[1])
     return Wanted(1, tokens, cost if cost < most_microusd else most_microusd)
-
-
-def _most_answer_tokens(endpoint: Endpoint, body: Mapping[str, Any], bound: int | None) -> int:
-    """Of one answer; of two bounds that a caller gives, the larger one, for engines differ in which they take."""
-    most = 0
-    for name in endpoint.max_tokens:
-        given = body.get(name)
-        if given is not None and given > most:  # a whole number, see `resolve`
-            most = given
-    if most:
-        return most if bound is None or most < bound else bound
-    return (bound or UNBOUNDED_ANSWER_TOKENS) if endpoint.max_tokens else 0
 
 
 def _answers(body: Mapping[str, Any]) -> int:

@@ -75,15 +75,16 @@ class _Plan:
     buckets: tuple[Bucket, ...]
 
 
-_FREE = Reservation((), open=False)
+_FREE = Reservation((), NOTHING, open=False)
 """Of a key without limits."""
 
 
-def _give_back(parts: Sequence[tuple[Bucket, Lease, int]]) -> None:
+def _give_back(leases: Sequence[Lease], wanted: Wanted) -> None:
     """Undo what was reserved of some limits, because another one has no room."""
-    for bucket, lease, amount in parts:
+    for lease in leases:
+        amount = wanted[lease.bucket.place]
         lease.reserved -= amount
-        bucket.taken -= amount
+        lease.bucket.taken -= amount
 
 
 class Allowances:
@@ -216,31 +217,62 @@ class Allowances:
             now: Says which period it is.
             behind: Let those who wait for the store go first.
         """
-        parts: list[tuple[Bucket, Lease, int]] = []
+        leases: list[Lease] = []
+        for bucket in plan.buckets:
+            amount = wanted[bucket.place]
+            if amount <= 0:
+                continue
+            lease = bucket.lease
+            if lease is None or now >= lease.ends:
+                lease = self._book.lease(bucket, now)
+            reserved = lease.reserved + amount
+            left = lease.amount - lease.used - reserved
+            scarce = left < bucket.low or left < 0 or bucket.waiting
+            if scarce and not self._has_room(bucket, lease, amount, now, behind=behind, undo=(leases, wanted)):
+                return None
+            lease.reserved = reserved
+            leases.append(lease)
+            bucket.taken += amount
+            if amount > bucket.largest:
+                bucket.largest = amount
+        return Reservation(leases, wanted)
+
+    def _has_room(
+        self,
+        bucket: Bucket,
+        lease: Lease,
+        amount: int,
+        now: datetime,
+        *,
+        behind: bool,
+        undo: tuple[Sequence[Lease], Wanted],
+    ) -> bool:
+        """Whether a lease that has little left, or for which others wait, serves a request nevertheless.
+
+        Args:
+            bucket: The limit.
+            lease: Of it.
+            amount: That is asked for.
+            now: Says which period it is.
+            behind: Let those who wait for the store go first.
+            undo: What was reserved of other limits, and is given back where this one has no room.
+
+        Raises:
+            LimitError, RequestError: See `_refuse`.
+        """
+        left = lease.free - amount
         try:
-            for bucket in plan.buckets:
-                amount = wanted[bucket.place]
-                if amount <= 0:
-                    continue
-                lease = bucket.lease
-                if lease is None or now >= lease.ends:
-                    lease = self._book.lease(bucket, now)
-                left = lease.amount - lease.reserved - lease.used - amount
-                if (left < 0 or (bucket.waiting and behind)) and self._refuse(bucket, lease, amount, now):
-                    _give_back(parts)
-                    return None
-                lease.reserved += amount
-                parts.append((bucket, lease, amount))
-                bucket.taken += amount
-                if amount > bucket.largest:
-                    bucket.largest = amount
-                if left < bucket.low:
-                    bucket.low = 0
-                    self._due.set()
+            refused = (left < 0 or (bucket.waiting and behind)) and self._refuse(bucket, lease, amount, now)
         except ChangeoverError:
-            _give_back(parts)
+            _give_back(*undo)
             raise
-        return Reservation(parts)
+        if refused:
+            _give_back(*undo)
+            return False
+        if left < bucket.low:
+            bucket.low = 0
+            self._due.set()
+        return True
 
     def _refuse(self, bucket: Bucket, lease: Lease, amount: int, now: datetime) -> bool:
         """What to do where a lease has too little: True: ask the store; False: go on by our own count.

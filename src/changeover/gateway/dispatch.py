@@ -97,11 +97,11 @@ async def dispatch(
     rounds = 0
     last: ChangeoverError | None = None
     while rounds < MOST_ROUNDS:
-        ready = [
-            (turn, upstream)
-            for turn in turns
-            if (upstream := fleet.upstream(turn[1].variant.deployment)) is not None and not breakers.left(upstream)
-        ]
+        ready: list[tuple[Turn, Upstream]] = []
+        for turn in turns:
+            upstream = fleet.upstream(turn[1].variant.deployment)
+            if upstream is not None and not breakers.left(upstream):
+                ready.append((turn, upstream))
         if ready:
             rounds += 1
             if ready[0][0] is not turns[0]:

@@ -227,8 +227,10 @@ class Bucket:
 class Reservation:
     """What was promised to one request. Settle it once, whatever became of the request."""
 
-    parts: Sequence[tuple[Bucket, Lease, int]]
-    """Of each limit."""
+    leases: Sequence[Lease]
+    """Of each limit, one."""
+    wanted: Wanted
+    """What was promised of each."""
     open: bool = True
 
     def settle(self, used: Wanted) -> None:
@@ -236,8 +238,10 @@ class Reservation:
         if not self.open:
             return
         self.open = False
-        for bucket, lease, amount in self.parts:
-            lease.reserved -= amount
+        wanted = self.wanted
+        for lease in self.leases:
+            bucket = lease.bucket
+            lease.reserved -= wanted[bucket.place]
             really = used[bucket.counted]
             if really > 0:
                 # Bounded: engines say how much was used, and say what they like.

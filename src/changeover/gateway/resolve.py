@@ -34,7 +34,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any]
     stream: bool
     wants_usage: bool
-    """The caller of a stream asked for the usage chunk."""
+    """The caller of a stream asked for the usage chunk; of another answer it is always part."""
     sticky: str
     """Requests with the same value are answered by the same side."""
     internal: bool
@@ -102,10 +102,10 @@ def resolve(
     if stream and not endpoint.streams:
         raise RequestError(f"`stream`: {endpoint.path} gives its answer whole.")
     pinned = None if pinned_id is None else _pinned(name, pinned_id, live, find_variant)
-    options = fields.get("stream_options")
-    wants = not endpoint.usage_option or (
-        isinstance(options, dict) and cast("dict[str, Any]", options).get("include_usage") is True
-    )
+    wants = True
+    if stream and endpoint.usage_option:
+        options = fields.get("stream_options")
+        wants = isinstance(options, dict) and cast("dict[str, Any]", options).get("include_usage") is True
     return Call(
         id=id,
         key=key,

@@ -95,15 +95,15 @@ class Usage:
         totals = self._totals.get(place)
         if totals is None:
             totals = self._totals[place] = [0] * 7
-        prompt, completion = exchange.prompt_tokens or 0, exchange.completion_tokens or 0
+        prompt, completion, cost = exchange.prompt_tokens or 0, exchange.completion_tokens or 0, exchange.cost_microusd
         if exchange.status >= 400 or exchange.truncated:
             totals[1] += 1
         totals[2] += prompt
         totals[3] += completion
         if exchange.usage_estimated:
             totals[4] += 1
-        if exchange.cost_microusd is not None:
-            totals[5] += exchange.cost_microusd
+        if cost is not None:
+            totals[5] += cost
         elif prompt or completion:
             totals[6] += 1
         # Last: a row that is read in a thread meanwhile looks unwritten until all of this request is in it.

@@ -52,7 +52,12 @@ class ModelText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return value.replace("\x00", "\ufffd") if value is not None and "\x00" in value else value
+        return None if value is None else self.storable(value)
+
+    @staticmethod
+    def storable(value: str) -> str:
+        """The text as every database takes it."""
+        return value.replace("\x00", "\ufffd") if "\x00" in value else value
 
 
 metadata = MetaData()

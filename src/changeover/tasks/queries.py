@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Boolean, Connection, Dialect, Integer, Row, and_, cast, func, insert, not_, or_, select
 from sqlalchemy.types import TypeEngine
 
-from changeover.store.schema import UtcDateTime, exchanges, routes
+from changeover.store.schema import ModelText, UtcDateTime, exchanges, routes
 from changeover.tasks.exchanges import Exchange, Outcomes
 from changeover.tasks.routes import Route
 
@@ -208,6 +208,8 @@ def _processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] 
         return None  # drivers take them as they are; the check that they are some is for callers without types
     if isinstance(kind, UtcDateTime) and dialect.name == "sqlite":
         return _sqlite_time
+    if isinstance(kind, ModelText):
+        return ModelText.storable
     return kind.dialect_impl(dialect).bind_processor(dialect)
 
 

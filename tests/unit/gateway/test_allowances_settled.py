@@ -66,7 +66,7 @@ class Gateways:
             lease.reserved += amount
             lease.bucket.taken += amount
             lease.bucket.largest = max(lease.bucket.largest, amount)
-            self.open.append((Reservation(((lease.bucket, lease, amount),)), amount))
+            self.open.append((Reservation((lease,), Wanted(amount, amount, amount, amount)), amount))
 
     def settle(self, place: int, share: float) -> None:
         if self.open:
