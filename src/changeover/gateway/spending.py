@@ -79,9 +79,10 @@ def settled(claim: Claim, spent: int, leased: int, lease: int | None) -> Holding
     others = leased - (lease or 0)
     concurrent = claim.row.unit == "concurrent"
     if lease is None and claim.known:
-        # It ran out: places were freed, other units counted as spent. What was used beyond that comes on top.
-        spent += 0 if concurrent else max(0, claim.used - claim.amount)
-        held = claim.reserved if concurrent else 0
+        # It ran out: places were freed, other units counted as spent. What requests under way were promised becomes a
+        # lease again, so that they are not counted a second time at their end; what was used beyond the lease comes on top.
+        held = claim.reserved if concurrent else min(claim.reserved, max(0, claim.amount - claim.used))
+        spent += 0 if concurrent else max(0, claim.used - claim.amount) - held
     else:
         spent += claim.used
         held = max(0, claim.amount - claim.used - claim.back)

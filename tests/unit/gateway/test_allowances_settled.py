@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from changeover.gateway.leases import AHEAD, NOTHING, Bucket, Lease, Reservation, Wanted
@@ -41,6 +41,11 @@ def test_what_was_used_beyond_the_lease_is_spent_all_the_same() -> None:
 def test_a_lease_that_ran_out_was_spent_and_is_not_counted_twice() -> None:
     assert settled(claim(amount=10, known=True, used=4), spent=10, leased=0, lease=None).spent == 10
     assert settled(claim(amount=10, known=True, used=14), spent=10, leased=0, lease=None).spent == 14
+
+
+def test_what_is_promised_of_a_lease_that_ran_out_is_counted_once_when_it_is_used() -> None:
+    got = settled(claim(amount=10, known=True, used=4, reserved=3), spent=10, leased=0, lease=None)
+    assert (got.amount, got.spent, got.leased) == (3, 7, 3)
 
 
 def test_places_that_ran_out_while_their_requests_went_on_are_taken_again() -> None:
@@ -104,6 +109,7 @@ OPS = st.one_of(
 
 
 @settings(max_examples=300, deadline=None)
+@example(limit=2, ops=[("talk", 2, [2]), ("run out", 2, None), ("talk", 2, []), ("settle", 0, 0.5), ("talk", 2, [])])
 @given(limit=st.integers(1, 120), ops=st.lists(OPS, max_size=60))
 def test_no_order_of_events_lets_more_through_than_the_limit(limit: int, ops: list[tuple[str, int, object]]) -> None:
     all_ = Gateways(limit, 3, "tokens")
