@@ -1,7 +1,7 @@
 """What a gateway costs: ours with everything on and its peers, on one core with the same bodies, in one run.
 
 `python -m benchmarks.gateway [--quick] [--peers nginx,envoy,vllm_router,tensorzero,litellm] [--json FILE]`
-`python -m benchmarks.gateway --soak MINUTES` · `python -m benchmarks.gateway --profile [SECONDS]`
+`python -m benchmarks.gateway --soak MINUTES` · `--profile [SECONDS]` · `--against CHECKOUT`
 
 A gateway has a core to itself; a load generator and an upstream in C share another. Requests are 2.4 KB, answers
 1.75 KB, streams 64 chunks with usage; every answer is checked. Ours authenticates, limits, records everything into
@@ -31,10 +31,11 @@ from benchmarks.gateway.measure import FULL, QUICK, measure
 from benchmarks.gateway.native import compiled
 from benchmarks.gateway.ours import Ours
 from benchmarks.gateway.peers import PEERS, SLOW_TO_START
-from benchmarks.gateway.process import Cores
+from benchmarks.gateway.process import Cores, NotStartedError
 from benchmarks.gateway.profiling import profile
 from benchmarks.gateway.report import lines, summarise, table
 from benchmarks.gateway.soak import soak
+from benchmarks.gateway.turns import take_turns
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         status = 130
-    except UnavailableError as exc:
+    except (UnavailableError, NotStartedError) as exc:
         print(f"the benchmark cannot run here: {exc}", file=sys.stderr)
         status = 1
     sys.exit(status)
@@ -63,6 +64,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="instead: is our memory flat under mixed load")
     parser.add_argument(
         "--profile", type=float, nargs="?", const=8.0, metavar="SECONDS", help="instead: where our processor time goes"
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="CHECKOUT",
+        help="instead: processor time of another checkout of ours beside this one's",
     )
     arguments = parser.parse_args()
     for name in _names(arguments):
@@ -84,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.rounds is not None:
         plan = type(plan)(**{**vars(plan), "rounds": arguments.rounds})
     absent: dict[str, str] = {}
-    alone = arguments.soak is not None or arguments.profile is not None
+    alone = arguments.soak is not None or arguments.profile is not None or arguments.against is not None
     peers = [] if alone else _installed(_names(arguments), absent, now=not arguments.quick)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
@@ -98,6 +105,8 @@ def _run(arguments: argparse.Namespace) -> int:
             if alone:
                 home = directory / "ours"
                 home.mkdir()
+                if arguments.against is not None:
+                    return _say(take_turns(arguments.against.resolve(), place(home), loader), arguments.json)
                 with ours.running(place(home)) as running:
                     if arguments.profile:
                         found = profile(running.target, loader, arguments.profile)

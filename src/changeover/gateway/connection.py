@@ -331,6 +331,7 @@ class Connection(asyncio.Protocol):
             finally:
                 self.busy = None
                 state.answering -= 1
+            del request, body  # what was asked and answered is not kept until somebody asks again
             if self._transport.is_closing():
                 return
             if not self._keep or state.draining:

@@ -97,11 +97,7 @@ async def dispatch(
     rounds = 0
     last: ChangeoverError | None = None
     while rounds < MOST_ROUNDS:
-        ready: list[tuple[Turn, Upstream]] = []
-        for turn in turns:
-            upstream = fleet.upstream(turn[1].variant.deployment)
-            if upstream is not None and not breakers.left(upstream):
-                ready.append((turn, upstream))
+        ready = _who_is_ready(turns, fleet, breakers)
         if ready:
             rounds += 1
             if ready[0][0] is not turns[0]:
@@ -163,6 +159,15 @@ def too_late(call: Call) -> UpstreamError:
     error = UpstreamError(f"The model did not finish within the task's {call.live.task.declared.timeout_s:g} s.")
     error.status = 504
     return error
+
+
+def _who_is_ready(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> list[tuple[Turn, Upstream]]:
+    ready: list[tuple[Turn, Upstream]] = []
+    for turn in turns:
+        upstream = fleet.upstream(turn[1].variant.deployment)
+        if upstream is not None and not breakers.left(upstream):
+            ready.append((turn, upstream))
+    return ready
 
 
 def _left_alone_for(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> float | None:

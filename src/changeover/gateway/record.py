@@ -31,7 +31,7 @@ MOST_CONTENT_BYTES = 32 << 20
 """Content waiting to be written; more is dropped and counted."""
 MOST_WAITING = 200_000
 """Rows waiting to be written; more are counted and lost."""
-BATCH = 256
+BATCH = 128
 FLUSH_S = 0.1
 RETRY_S = 1.0
 LOUD_S = 30.0

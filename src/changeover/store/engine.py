@@ -21,7 +21,7 @@ begins another: with these it is written once and not in three pieces."""
 CHECKPOINT_PAGES = 2_000
 """SQLite's log grows to 32 MiB before it is copied into the file: pages that are written again and again, as those of
 indices are, are then copied once. A third off the cost of a recorded exchange, measured with rows of 4 KiB."""
-CACHE_KIB = 4_000
+CACHE_KIB = 2_000
 """Of pages that a connection to SQLite holds: what a batch of exchanges fills is written at its end and not before."""
 BUSY_TIMEOUT_MS = 5_000
 """How long a writer of SQLite waits for another one."""
