@@ -33,6 +33,8 @@ MOST_WAITING = 200_000
 """Rows waiting to be written; more are counted and lost."""
 BATCH = 128
 FLUSH_S = 0.1
+PRESSING = 4 * BATCH
+"""So many waiting rows are written without a pause."""
 RETRY_S = 1.0
 LOUD_S = 30.0
 """Between two lines of the log about a store that is gone."""
@@ -109,7 +111,8 @@ class Recorder:
         """Write until cancelled; `flush` afterwards writes the rest."""
         while True:
             await self._due.wait()
-            await asyncio.sleep(FLUSH_S)
+            if len(self._waiting) < PRESSING:
+                await asyncio.sleep(FLUSH_S)
             self._due.clear()
             try:
                 await self.flush()
