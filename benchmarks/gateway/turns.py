@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.gateway.gateways import Place, first_answer
 from benchmarks.gateway.load import Demand, Loader, Target
-from benchmarks.gateway.ours import KEY_NAME, TASK
+from benchmarks.gateway.ours import TASK
 from benchmarks.gateway.process import NotStartedError, Tree, environment, free_port, said, started
 
 TURNS = 10
@@ -99,7 +99,7 @@ def _running(name: str, root: Path, place: Place) -> Generator[Side]:
         check=False,
     )
     if made.returncode:
-        raise NotStartedError(f"`{root}` cannot make a project with the key `{KEY_NAME}`: {made.stderr.strip()[-300:]}")
+        raise NotStartedError(f"`{root}` cannot make a project: {made.stderr.strip()[-300:]}")
     port, began = free_port(), time.monotonic()
     argv = (sys.executable, "-c", SERVE, "up", "--json", "--until-stdin-closes", "--port", str(port))
     with started(argv, core=place.cores.gateway, directory=project, extra=code, pipe=True) as process:

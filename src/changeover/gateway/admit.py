@@ -66,9 +66,8 @@ def wanted(call: Call, body_bytes: int, microusd_per_token: tuple[float, float] 
     """
     body, endpoint, bound = call.body, call.endpoint, call.live.task.declared.max_output_tokens
     answer = 0
-    for (
-        name
-    ) in endpoint.max_tokens:  # of two bounds that a caller gives, the larger one: engines differ in which they take
+    # Of two bounds that a caller gives, the larger one: engines differ in which they take.
+    for name in endpoint.max_tokens:
         given = body.get(name)
         if given is not None and given > answer:  # a whole number, see `resolve`
             answer = given

@@ -29,6 +29,7 @@ class Wanted(NamedTuple):
     """Millionths of a US dollar."""
     concurrent: int = 1
     zero: int = 0
+    """Always: what is really used up of requests at once."""
 
 
 PLACE = {"requests": 0, "tokens": 1, "usd": 2, "concurrent": 3}

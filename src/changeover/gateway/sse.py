@@ -35,7 +35,7 @@ class Cutter:
         if data.endswith(b"\n\n"):
             self._rest = b""
             return data
-        end = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+        end = _after_last_event(data, len(data))
         self._rest = data[end:]
         if len(self._rest) > MOST_EVENT_BYTES:
             raise UpstreamError("The model sent an event that does not end.")
@@ -100,9 +100,15 @@ def telling_from(block: bytes) -> int:
     place = block.find(b'"usage"')
     while place >= 0:
         if block[place + 7 : place + 13].replace(b" ", b"")[:5] != b":null":
-            return block.rfind(b"\n\n", 0, place) + 2 if b"\n\n" in block[:place] else 0
+            return _after_last_event(block, place)
         place = block.find(b'"usage"', place + 7)
     return len(block)
+
+
+def _after_last_event(data: bytes, place: int) -> int:
+    """Where the last event that ends before a place is over; 0 if none does."""
+    end = data.rfind(b"\n\n", 0, place)
+    return end + 2 if end >= 0 else 0
 
 
 def looks_whole(block: bytes) -> bool:

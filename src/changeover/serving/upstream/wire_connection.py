@@ -155,15 +155,10 @@ class Connection(asyncio.Protocol):
         self._paused_writing = False
         self.due = inf
         """Loop time at which silence becomes a failure, or at which an idle connection is closed."""
-        self._clear()
-
-    def _clear(self) -> None:
-        """Forget the last answer."""
         self.status = 0
         """Of the answer; 0 until its headers are here."""
         self.fields: dict[bytes, bytes] = {}
         """The few headers that matter, by lower-case name; the first of each."""
-        self.parts.clear()
         self.buffered = 0
         """Bytes that have come with these; framing included, so that it is rather too large."""
         self.done = False
