@@ -7,7 +7,7 @@ import time
 from changeover.app.installation import Installation
 from changeover.cli.frame import clock_time, err, out, plain, require
 from changeover.cli.running import gateway_address
-from changeover.rollouts.decide import Rollout, decide
+from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, decide
 from changeover.rollouts.loop import Controller
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
 from changeover.serving.queries import load_variants
@@ -27,7 +27,7 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
                 if not quiet:
                     out.print(event_line(event, now))
             shown = len(events)
-            if now.state != "canary":
+            if now.state not in BEFORE_PROMOTION:
                 break
             status.update(_waiting(installation, now))
             # Without the running system nobody brings it on; the rows keep where it stands.
@@ -43,10 +43,17 @@ def event_line(event: Event, rollout: Rollout) -> str:
     revision = "" if event.revision is None else f"  revision {event.revision}"
     action = event.action
     if action == "start":
-        action = f"canary {100 * rollout.plan.steps[0].canary:g} %"
+        action = _step_name(rollout, 0)
     return (
         f"  {MARKS.get(event.action, '·')} {action:<12} {plain(event.reason)}{revision}  [dim]{clock_time(event.at)}[/]"
     )
+
+
+def _step_name(rollout: Rollout, step: int) -> str:
+    if rollout.state == "evaluation" or step >= len(rollout.plan.steps):
+        return "evaluation"
+    entered = rollout.plan.steps[step]
+    return f"{entered.kind} {100 * entered.share:g} %"
 
 
 def _look(installation: Installation, id: int) -> tuple[Rollout, list[Event]]:
@@ -60,8 +67,7 @@ def _waiting(installation: Installation, rollout: Rollout) -> str:
     controller = Controller(installation.store, lambda _: True, installation.clock)
     evidence = controller.evidence(rollout)
     decision = decide(rollout, evidence, installation.clock.now())
-    weight = rollout.plan.steps[rollout.step].canary
-    return f"canary {100 * weight:g} %  {decision.reason} · guard {evidence.guard:.1f} : 1"
+    return f"{_step_name(rollout, rollout.step)}  {decision.reason} · guard {evidence.guard:.1f} : 1"
 
 
 def _traffic_line(installation: Installation, rollout: Rollout) -> str:

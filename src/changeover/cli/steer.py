@@ -7,7 +7,7 @@ from changeover.cli.frame import actor, out, plain, print_json, require
 from changeover.cli.running import check_task
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import By
-from changeover.rollouts.decide import Rollout
+from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout
 from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import load_variants
 from changeover.tasks.routes import Route
@@ -27,8 +27,8 @@ def canary_of(installation: Installation, task: str) -> Rollout:
     check_task(installation, task)
     with installation.store.read() as connection:
         rollout = latest_rollout(connection, task)
-    if rollout is None or rollout.state != "canary":
-        raise GateError(f"`{task}` has no canary under way. `changeover history {task}` shows what happened.")
+    if rollout is None or rollout.state not in BEFORE_PROMOTION:
+        raise GateError(f"`{task}` has no rollout under way. `changeover history {task}` shows what happened.")
     return rollout
 
 

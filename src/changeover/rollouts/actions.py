@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 
 from changeover.core.errors import GateError
 from changeover.core.ids import new_id
-from changeover.rollouts.decide import ACTIVE, Evidence, Plan, Rollout, State, Step
+from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Evidence, Hold, Plan, Rollout, State, Step
 from changeover.rollouts.queries import (
+    Approval,
     Event,
+    Gate,
+    Override,
+    add_approval,
     add_event,
+    add_override,
     add_rollout,
+    approvals_of,
     find_rollout,
     latest_rollout,
     lock_rollout,
     move,
+    note_comparison,
+    note_override,
+    put_hold,
 )
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import TaskDeclaration
@@ -37,11 +47,24 @@ class By:
 
 def plan_of(declared: TaskDeclaration) -> Plan:
     """Freeze what a task declares, for one rollout."""
+    guard, approval = declared.guard, declared.approval
     return Plan(
-        steps=tuple(Step(canary=s.canary, requests=s.requests, hold_s=s.hold_s) for s in declared.steps),
-        tolerated_failures=declared.guard.tolerated_failures,
-        alpha=declared.guard.alpha,
+        steps=tuple(
+            Step(canary=s.canary, shadow=s.shadow, requests=s.requests, hold_s=s.hold_s) for s in declared.steps
+        ),
+        tolerated_failures=guard.tolerated_failures,
+        tolerated_violations=guard.tolerated_violations,
+        tolerated_slow=guard.tolerated_slow,
+        slowdown=guard.slowdown,
+        tolerated_dislikes=guard.tolerated_dislikes,
+        shadow_margin=declared.shadow.margin,
+        alpha=guard.alpha,
+        drift_requests=guard.drift_requests,
         bake_s=declared.bake_s,
+        tier=declared.tier,
+        approvals=approval.required,
+        approvers=approval.by,
+        approve_before=approval.before,
     )
 
 
@@ -53,8 +76,9 @@ def start(
     by: By,
     *,
     measured_against: str | None = None,
+    trial: int | None = None,
 ) -> Rollout:
-    """Begin a rollout with its first canary step.
+    """Begin a rollout with its first step.
 
     Args:
         connection: In a transaction.
@@ -63,55 +87,83 @@ def start(
         comparison: What allows it; None only where nobody measured.
         by: Who begins it.
         measured_against: The incumbent that the comparison was about; somebody may have switched since.
+        trial: The trial that it comes from.
 
     Raises:
         GateError: Another rollout of the task is under way, the candidate is the incumbent already, or the incumbent
             is no longer the one that the comparison was about.
     """
+    route = _free_route(connection, candidate, by)
+    if measured_against not in (None, route.incumbent):
+        raise GateError(f"The incumbent of `{candidate.task}` has changed since the comparison. Compare again.")
+    rollout = _add(connection, route, candidate, plan, by, comparison=comparison, trial=trial)
+    first = plan.steps[0] if plan.steps else None
+    needs_approval = plan.approvals and first is not None and first.kind == "canary" and plan.approve_before == "canary"
+    if first is None or needs_approval:
+        # What may come next is decided where everything else is: the evaluation is over, and something is asked for.
+        add_event(connection, _event(rollout, "start", by, {}, None))
+        return rollout
+    return enter(connection, rollout, 0, {}, by, action="start")
+
+
+def propose(connection: Connection, candidate: Variant, plan: Plan, by: By, *, trial: int | None = None) -> Rollout:
+    """Begin a rollout whose evaluation has still to be made. No request is touched.
+
+    Raises:
+        GateError: Another rollout of the task is under way, or the candidate is the incumbent already.
+    """
+    route = _free_route(connection, candidate, by)
+    rollout = _add(connection, route, candidate, plan, by, comparison=None, trial=trial)
+    add_event(connection, _event(rollout, "start", by, {}, None))
+    return rollout
+
+
+def _free_route(connection: Connection, candidate: Variant, by: By) -> Route:
+    """The task's route, once nothing is in the way of another rollout."""
     task = candidate.task
     route = _route(connection, task)
     _end_latest(connection, task, by)
-    if measured_against not in (None, route.incumbent):
-        raise GateError(f"The incumbent of `{task}` has changed since the comparison. Compare again.")
     if route.incumbent == candidate.id:
         raise GateError(f"`{candidate.deployment}` already answers `{task}` with this prompt and these parameters.")
-    rollout = add_rollout(
+    return route
+
+
+def _add(
+    connection: Connection,
+    route: Route,
+    candidate: Variant,
+    plan: Plan,
+    by: By,
+    *,
+    comparison: str | None,
+    trial: int | None,
+) -> Rollout:
+    return add_rollout(
         connection,
         Rollout(
             id=0,
-            task=task,
+            task=route.task,
             incumbent=route.incumbent,
             candidate=candidate.id,
             comparison=comparison,
             plan=plan,
-            state="canary",
+            state="evaluation",
             step=0,
             step_started_at=by.now,
+            trial=trial,
             actor=by.actor,
             reason=by.reason,
             created_at=by.now,
         ),
     )
-    revised = _append(
-        connection,
-        route,
-        rollout,
-        "canary",
-        by,
-        candidate=candidate.id,
-        candidate_weight=plan.steps[0].canary,
-        salt=new_id("salt"),
-    )
-    add_event(connection, _event(rollout, "start", by, {"canary": plan.steps[0].canary}, revised.revision))
-    return rollout
 
 
 def _end_latest(connection: Connection, task: str, by: By) -> None:
-    """Make room for another rollout: one in its canary is in the way, one that still bakes gives way."""
+    """Make room for another rollout: one before its promotion is in the way, one that still bakes gives way."""
     latest = latest_rollout(connection, task)
     if latest is None or latest.state not in ACTIVE:
         return
-    if latest.state == "canary":
+    if latest.state in BEFORE_PROMOTION:
         raise GateError(
             f"Rollout {latest.id} of `{task}` is under way. "
             f"End it with `changeover abort {task}`, or wait: `changeover status {task}`."
@@ -121,22 +173,154 @@ def _end_latest(connection: Connection, task: str, by: By) -> None:
     add_event(connection, _event(latest, "finish", replace(by, reason="the next rollout began"), {}, None))
 
 
-def advance(connection: Connection, rollout: Rollout, step: int, evidence: Evidence, by: By) -> Route:
-    """Give the candidate the share of a later step."""
-    rollout = _still(connection, rollout, "canary")
-    weight = rollout.plan.steps[step].canary
-    revised = _append(connection, _route(connection, rollout.task), rollout, "canary", by, candidate_weight=weight)
-    move(connection, rollout, state="canary", step=step, now=by.now)
-    add_event(connection, _event(rollout, "advance", by, asdict(evidence), revised.revision))
-    return revised
+def enter(
+    connection: Connection, rollout: Rollout, step: int, evidence: Mapping[str, Any], by: By, *, action: str = "advance"
+) -> Rollout:
+    """Go on to a step: copies of requests, or a share of them, go to the candidate from this route revision on."""
+    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    route = _route(connection, rollout.task)
+    if route.incumbent != rollout.incumbent:
+        raise GateError(f"The incumbent of `{rollout.task}` has changed since rollout {rollout.id} began.")
+    entered = rollout.plan.steps[step]
+    revised = _append(
+        connection,
+        route,
+        rollout,
+        entered.kind,
+        by,
+        candidate=rollout.candidate,
+        candidate_weight=entered.canary or 0.0,
+        shadow_share=entered.shadow or 0.0,
+        # Fixed over the steps of one rollout, so that a higher weight only moves callers towards the candidate.
+        salt=route.salt if route.rollout == rollout.id and route.candidate is not None else new_id("salt"),
+    )
+    move(connection, rollout, state=entered.kind, step=step, now=by.now)
+    add_event(connection, _event(rollout, action, by, evidence, revised.revision))
+    return replace(rollout, state=entered.kind, step=step, step_started_at=by.now, hold=None)
+
+
+def advance(connection: Connection, rollout: Rollout, step: int, evidence: Evidence, by: By) -> Rollout:
+    """Go on to a later step, on evidence."""
+    return enter(connection, rollout, step, document_of(evidence), by)
+
+
+def evaluated(connection: Connection, rollout: Rollout, comparison: str, verdict: str, by: By) -> None:
+    """Write down what the evaluation of a proposed rollout found; what follows from it is decided elsewhere."""
+    rollout = _still(connection, rollout, "evaluation")
+    note_comparison(connection, rollout, comparison)
+    add_event(connection, _event(rollout, "evaluate", by, {"comparison": comparison, "verdict": verdict}, None))
+
+
+def refuse(connection: Connection, rollout: Rollout, evidence: Evidence, by: By) -> None:
+    """End a rollout whose evaluation failed. No request was touched."""
+    rollout = _still(connection, rollout, "evaluation")
+    move(connection, rollout, state="refused", step=rollout.step, now=by.now)
+    add_event(connection, _event(rollout, "refuse", by, document_of(evidence), None))
+
+
+def put_on_hold(connection: Connection, rollout: Rollout, kind: Literal["paused", "held"], by: By) -> Rollout:
+    """Have a rollout stay where it is until somebody says `resume`. Its guards stay on.
+
+    Raises:
+        GateError: It waits already, or is past its promotion.
+    """
+    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    if rollout.hold is not None:
+        raise GateError(
+            f"Rollout {rollout.id} of `{rollout.task}` is {rollout.hold.kind} already: {rollout.hold.reason}."
+        )
+    hold = Hold(kind=kind, actor=by.actor, reason=by.reason, since=by.now)
+    put_hold(connection, rollout, hold)
+    add_event(connection, _event(rollout, "pause" if kind == "paused" else "hold", by, {}, None))
+    return replace(rollout, hold=hold)
+
+
+def resume(connection: Connection, rollout: Rollout, by: By) -> Rollout:
+    """Let a rollout go on. One whose evaluation decided nothing is evaluated anew.
+
+    Raises:
+        GateError: It does not wait for anybody.
+    """
+    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    if rollout.hold is None:
+        raise GateError(f"Rollout {rollout.id} of `{rollout.task}` is not on hold: it goes on by itself.")
+    put_hold(connection, rollout, None)
+    add_event(connection, _event(rollout, "resume", by, {}, None))
+    return replace(rollout, hold=None)
+
+
+def approve(connection: Connection, rollout: Rollout, by: By) -> None:
+    """Agree to a rollout's next stages.
+
+    Raises:
+        GateError: Who agrees started it, is not among those who may, or has agreed already.
+    """
+    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    plan = rollout.plan
+    if by.actor == rollout.actor:
+        raise GateError(f"Rollout {rollout.id} was started by `{by.actor}`: somebody else has to approve it.")
+    if plan.approvers and by.actor not in plan.approvers:
+        raise GateError(
+            f"`{by.actor}` is not among those who may approve `{rollout.task}`: {', '.join(plan.approvers)}."
+        )
+    if by.actor in (each.actor for each in approvals_of(connection, rollout.id)):
+        raise GateError(f"`{by.actor}` has approved rollout {rollout.id} already.")
+    add_approval(connection, Approval(rollout=rollout.id, actor=by.actor, reason=by.reason, at=by.now))
+    add_event(connection, _event(rollout, "approve", by, {}, None))
+
+
+def override(
+    connection: Connection, rollout: Rollout, gate: Gate, approver: str, expires_at: datetime, by: By
+) -> Override:
+    """Let a rollout pass a gate without what the gate asks for.
+
+    Raises:
+        GateError: No reason, who approves it started the rollout, or the end does not lie ahead.
+    """
+    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    plan = rollout.plan
+    if not by.reason:
+        raise GateError("An override needs a reason: `--reason`.")
+    if expires_at <= by.now:
+        raise GateError(f"An override must end later than now; `{expires_at:%Y-%m-%d %H:%M}` is over.")
+    if plan.tier == "high" and approver == rollout.actor:
+        raise GateError(
+            f"`{rollout.task}` is of tier high: somebody other than `{approver}` has to approve an override."
+        )
+    if plan.approvers and approver not in plan.approvers:
+        raise GateError(
+            f"`{approver}` is not among those who may approve `{rollout.task}`: {', '.join(plan.approvers)}."
+        )
+    made = add_override(
+        connection,
+        Override(
+            id=0,
+            task=rollout.task,
+            rollout=rollout.id,
+            gate=gate,
+            approver=approver,
+            actor=by.actor,
+            reason=by.reason,
+            created_at=by.now,
+            expires_at=expires_at,
+        ),
+    )
+    note_override(connection, rollout, made.id)
+    put_hold(connection, rollout, None)
+    said = {"gate": gate, "approver": approver, "expires_at": expires_at.isoformat()}
+    add_event(connection, _event(rollout, "override", by, said, None))
+    return made
 
 
 def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None, by: By) -> Route:
     """Make the candidate the incumbent; the incumbent stays ready as the former one."""
-    rollout = _still(connection, rollout, "canary")
+    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    route = _route(connection, rollout.task)
+    if route.incumbent != rollout.incumbent:
+        raise GateError(f"The incumbent of `{rollout.task}` has changed since rollout {rollout.id} began.")
     revised = _append(
         connection,
-        _route(connection, rollout.task),
+        route,
         rollout,
         "promote",
         by,
@@ -144,10 +328,11 @@ def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None,
         former=rollout.incumbent,
         candidate=None,
         candidate_weight=0.0,
+        shadow_share=0.0,
     )
     move(connection, rollout, state="baking", step=rollout.step, now=by.now)
     add_event(
-        connection, _event(rollout, "promote", by, {} if evidence is None else asdict(evidence), revised.revision)
+        connection, _event(rollout, "promote", by, {} if evidence is None else document_of(evidence), revised.revision)
     )
     return revised
 
@@ -156,7 +341,7 @@ def finish(connection: Connection, rollout: Rollout, evidence: Evidence, by: By)
     """End the bake time. The former incumbent can still be brought back by `roll_back`."""
     rollout = _still(connection, rollout, "baking")
     move(connection, rollout, state="done", step=rollout.step, now=by.now)
-    add_event(connection, _event(rollout, "finish", by, asdict(evidence), None))
+    add_event(connection, _event(rollout, "finish", by, document_of(evidence), None))
 
 
 def abort(connection: Connection, rollout: Rollout, by: By, evidence: Evidence | None = None) -> Route:
@@ -172,7 +357,7 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
     """
     route = _route(connection, task)
     rollout = latest_rollout(connection, task)
-    if rollout is not None and rollout.state == "canary":
+    if rollout is not None and rollout.state in BEFORE_PROMOTION:
         return _take_out(connection, rollout, "rollback", "rolled_back", by, evidence)
     # A later attempt may have been given up since: what is undone is the promotion that made the present incumbent.
     promotion = last_promotion(connection, task)
@@ -194,7 +379,7 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
     )
     move(connection, undone, state="rolled_back", step=undone.step, now=by.now)
     add_event(
-        connection, _event(undone, "rollback", by, {} if evidence is None else asdict(evidence), revised.revision)
+        connection, _event(undone, "rollback", by, {} if evidence is None else document_of(evidence), revised.revision)
     )
     return revised
 
@@ -202,19 +387,26 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
 def _take_out(
     connection: Connection, rollout: Rollout, action: Action, state: State, by: By, evidence: Evidence | None
 ) -> Route:
-    rollout = _still(connection, rollout, "canary")
-    revised = _append(
-        connection, _route(connection, rollout.task), rollout, action, by, candidate=None, candidate_weight=0.0
-    )
+    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    route = _route(connection, rollout.task)
+    revision = None
+    if route.candidate == rollout.candidate:
+        route = _append(connection, route, rollout, action, by, candidate=None, candidate_weight=0.0, shadow_share=0.0)
+        revision = route.revision
     move(connection, rollout, state=state, step=rollout.step, now=by.now)
-    add_event(connection, _event(rollout, action, by, {} if evidence is None else asdict(evidence), revised.revision))
-    return revised
+    add_event(connection, _event(rollout, action, by, {} if evidence is None else document_of(evidence), revision))
+    return route
 
 
-def _still(connection: Connection, rollout: Rollout, state: State) -> Rollout:
+def document_of(evidence: Evidence) -> dict[str, Any]:
+    """Evidence as it is kept with a decision."""
+    return asdict(evidence)
+
+
+def _still(connection: Connection, rollout: Rollout, *states: State) -> Rollout:
     """The rollout as it is now, locked, if it is still where the decision was made."""
     found = lock_rollout(connection, rollout.id)
-    if found is None or found.state != state or found.step != rollout.step:
+    if found is None or found.state not in states or (found.state, found.step) != (rollout.state, rollout.step):
         now = "gone" if found is None else f"{found.state}, step {found.step + 1}"
         what = "is over" if found is not None and found.state not in ACTIVE else "has moved on"
         raise GateError(f"Rollout {rollout.id} {what} ({now}); nothing was changed.")
@@ -244,7 +436,7 @@ def _append(connection: Connection, route: Route, rollout: Rollout, action: Acti
     )
 
 
-def _event(rollout: Rollout, action: str, by: By, evidence: dict[str, Any], revision: int | None) -> Event:
+def _event(rollout: Rollout, action: str, by: By, evidence: Mapping[str, Any], revision: int | None) -> Event:
     return Event(
         rollout=rollout.id,
         at=by.now,

@@ -9,8 +9,20 @@ from collections.abc import Callable
 from changeover.core.clock import Clock
 from changeover.core.errors import GateError, StoreError
 from changeover.evals.sequential import bad_event_evidence
-from changeover.rollouts.actions import By, advance, finish, promote, roll_back
-from changeover.rollouts.decide import Advance, Decision, Evidence, Finish, Promote, RollBack, Rollout, Wait, decide
+from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back
+from changeover.rollouts.decide import (
+    Advance,
+    Decision,
+    Evidence,
+    Finish,
+    Promote,
+    PutOnHold,
+    Refuse,
+    RollBack,
+    Rollout,
+    Wait,
+    decide,
+)
 from changeover.rollouts.queries import active_rollouts
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
@@ -72,6 +84,10 @@ class Controller:
         by = By(actor=ACTOR, reason=decision.reason, now=self._clock.now())
         with self._store.write() as connection:
             match decision:
+                case PutOnHold():
+                    put_on_hold(connection, rollout, "held", by)
+                case Refuse():
+                    refuse(connection, rollout, evidence, by)
                 case Advance(step=step):
                     advance(connection, rollout, step, evidence, by)
                 case Promote():

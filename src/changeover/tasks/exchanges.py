@@ -57,6 +57,11 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of the content: all, masked, nothing as declared, or nothing because there was too much at once."""
     trace: str | None = None
     """W3C trace id, 32 hex digits."""
+    violation: str | None = None
+    """What was wrong with the answer by the task's contract checks, such as `empty` or `language`; None: nothing, or
+    nothing was checked."""
+    shadow_of: str | None = None
+    """Id of the exchange whose request this copies: nobody got this answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
