@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.local import announced
@@ -21,6 +22,7 @@ from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.rollouts.loop import Controller
 from changeover.serving.fleet import Fleet
 from changeover.serving.supervisor import DeploymentStatus, Supervisor
+from changeover.store.lead import Lead
 from changeover.tasks.declarations import Task
 
 FOLLOW_S = 1.0
@@ -57,7 +59,9 @@ class System:
             clock,
             leave=self._workers and self._workers.leave,
         )
-        self._controller = Controller(store, self.fleet.is_ready, clock)
+        self._lead = Lead(store, "rollouts")
+        self._controller = Controller(store, self.fleet.is_ready, clock, self._lead)
+        self._evaluator = Evaluator(installation, self._lead)
         self._gateway = None if self._workers else Gateway(installation, self.fleet)
         self._snapshots = self._gateway.snapshots if self._gateway else Snapshots(store, clock)
         self._retention = Retention(store, clock, project.settings.records, self._tasks)
@@ -102,6 +106,7 @@ class System:
             if self._gateway is not None:
                 await self._gateway.close()
             await self._supervisor.close()
+            self._lead.release()
 
     async def _load(self) -> None:
         if self._gateway is None:
@@ -113,6 +118,7 @@ class System:
         return [
             self.fleet.run(),
             self._controller.run(),
+            self._evaluator.run(),
             self._retention.run(),
             *([self._follow()] if self._gateway is None else self._gateway.loops()),
             *([watch(self.installation)] if self._watching else []),

@@ -36,7 +36,7 @@ from changeover.tasks.queries import append_route, current_route, last_promotion
 from changeover.tasks.routes import Action, Route
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class By:
     """Who does something, why, and when."""
 
@@ -195,7 +195,7 @@ def enter(
         salt=route.salt if route.rollout == rollout.id and route.candidate is not None else new_id("salt"),
     )
     move(connection, rollout, state=entered.kind, step=step, now=by.now)
-    add_event(connection, _event(rollout, action, by, evidence, revised.revision))
+    add_event(connection, _event(rollout, action, by, {**evidence, "entered": step}, revised.revision))
     return replace(rollout, state=entered.kind, step=step, step_started_at=by.now, hold=None)
 
 
@@ -245,6 +245,8 @@ def resume(connection: Connection, rollout: Rollout, by: By) -> Rollout:
     if rollout.hold is None:
         raise GateError(f"Rollout {rollout.id} of `{rollout.task}` is not on hold: it goes on by itself.")
     put_hold(connection, rollout, None)
+    if rollout.state == "evaluation" and rollout.comparison is not None:
+        note_comparison(connection, rollout, None)
     add_event(connection, _event(rollout, "resume", by, {}, None))
     return replace(rollout, hold=None)
 

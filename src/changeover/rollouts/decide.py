@@ -14,7 +14,7 @@ from changeover.tasks.exchanges import Outcomes
 
 State = Literal["evaluation", "shadow", "canary", "baking", "done", "rolled_back", "aborted", "refused"]
 Stage = Literal["canary", "promotion"]
-GuardName = Literal["errors", "violations", "latency", "feedback", "shadow scores"]
+GuardName = Literal["errors", "violations", "latency", "feedback"]
 
 ACTIVE: tuple[State, ...] = ("evaluation", "shadow", "canary", "baking")
 BEFORE_PROMOTION: tuple[State, ...] = ("evaluation", "shadow", "canary")
@@ -38,6 +38,11 @@ class Step:
     @property
     def share(self) -> float:
         return (self.shadow or 0.0) if self.canary is None else self.canary
+
+    @property
+    def name(self) -> str:
+        """As people read it, such as `canary 5 %`."""
+        return f"{self.kind} {100 * self.share:g} %"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +107,11 @@ class Rollout:
     created_at: datetime
     ended_at: datetime | None = None
 
+    @property
+    def stage(self) -> str:
+        """Where it is, as people read it, such as `canary 5 %`."""
+        return self.plan.steps[self.step].name if self.state in ("shadow", "canary") else self.state.replace("_", " ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
@@ -136,6 +146,8 @@ class Evidence:
     """Who has agreed."""
     overridden: tuple[str, ...] = ()
     """Gates that an override which has not ended lets it pass: `evaluation`, `approval`."""
+    scored: str | None = None
+    """What the scores of copied requests show: `pass`, `fail`, `inconclusive`; None: nothing is scored."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +215,8 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
         return RollBack(_alarm(evidence, limit))
     if rollout.state == "baking":
         return _baking(rollout, now)
+    if evidence.scored == "fail" and rollout.state == "shadow":
+        return RollBack("its answers to copied requests score worse than the incumbent's by more than is accepted")
     if rollout.hold is not None:
         return Wait(f"{rollout.hold.kind} by {rollout.hold.actor}: {rollout.hold.reason}")
     if rollout.state == "evaluation":
@@ -221,7 +235,6 @@ def _alarm(evidence: Evidence, limit: float) -> str:
         "violations": "answers broke the contract",
         "latency": "answers were too slow",
         "feedback": "ratings by users were bad",
-        "shadow scores": "copied requests were answered worse",
     }[worst.name]
     note = f" ({worst.note})" if worst.note else ""
     return f"{worst.bad} of {worst.events} {what}{note}: {odds}"
