@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
 from changeover.gateway.choose import order
 from changeover.gateway.queries import Seen, look
+from changeover.gateway.violations import Checks
 from changeover.gateway.ways import Turn, Way
 from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.queries import Deployment, all_deployments, load_variants
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """A change is followed within this time and a few short queries."""
+BAKES_LATE = timedelta(minutes=5)
+"""Answers are looked at for so long after the bake time should be over."""
 DIRECT = "@"
 """Before a deployment's name: the task under which it is called, and recorded, where a key may name it."""
 
@@ -55,6 +58,22 @@ class LiveTask:
     def only_turns(self) -> tuple[Turn, ...] | None:
         """Whom to ask, in turn, where that is the same for every caller; None where callers are on two sides."""
         return None if self.route.candidate is not None else self.turns("incumbent")
+
+    @cached_property
+    def checks(self) -> Checks:
+        """What its answers are looked at for, while somebody watches them."""
+        return Checks(self.task.declared.guard.checks)
+
+    def watched(self, at: datetime) -> bool:
+        """Whether a rollout, or the bake time after one, may need to know how answers were at a moment."""
+        route = self.route
+        if route.candidate is not None:
+            return True
+        return route.former is not None and at < self._baked_at
+
+    @cached_property
+    def _baked_at(self) -> datetime:
+        return self.route.created_at + timedelta(seconds=self.task.declared.bake_s) + BAKES_LATE
 
     def turns(self, chosen: Side) -> tuple[Turn, ...]:
         """Whom to ask, in turn, where a caller is on a side."""
