@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from changeover.core.clock import Clock
 from changeover.core.errors import GateError, StoreError
-from changeover.evals.sequential import bad_event_evidence
+from changeover.evals.canary import bad_event_evidence
 from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back
 from changeover.rollouts.decide import (
     Advance,
