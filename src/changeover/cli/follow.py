@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from changeover.app import steering
 from changeover.app.installation import Installation
 from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
@@ -74,8 +76,8 @@ def _steer(installation: Installation, rollout: Rollout, key: str) -> None:
 def event_line(event: Event, rollout: Rollout) -> str:
     """One thing that happened, on one line."""
     revision = "" if event.revision is None else f"  revision {event.revision}"
-    entered = event.evidence.get("entered")
-    name = event.action if entered is None else rollout.plan.steps[entered].name
+    entered: Any = event.evidence.get("entered")
+    name = event.action if entered is None else rollout.plan.steps[int(entered)].name
     return (
         f"  {MARKS.get(event.action, '·')} {name:<12} {plain(event.reason)}{revision}  [dim]{clock_time(event.at)}[/]"
     )

@@ -120,9 +120,8 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
 
 def _candidate(row: Mapping[str, Any]) -> str:
     """Who may take over, and how far that has come."""
-    rollout = row["rollout"]
-    under_way = rollout is not None and rollout["state"] in BEFORE_PROMOTION
-    if under_way:
+    rollout: Mapping[str, Any] | None = row["rollout"]
+    if rollout is not None and rollout["state"] in BEFORE_PROMOTION:
         return f"{row['rollout_candidate']} {rollout['stage']}"
     return f"{row['candidate']} {100 * row['candidate_weight']:g} %" if row["candidate"] else "–"
 

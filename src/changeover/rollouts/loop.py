@@ -38,7 +38,8 @@ TICK_S = 0.25
 class Controller:
     """Brings every rollout on by itself, in the one process that leads."""
 
-    def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock, lead: Lead) -> None:
+    def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock, lead: Lead | None = None) -> None:
+        """Nothing is looked at yet; without a `lead` nobody else brings rollouts on."""
         self._store = store
         self._clock = clock
         self._lead = lead
@@ -55,7 +56,7 @@ class Controller:
 
     def tick(self) -> None:
         """Look at every rollout once, if this process leads."""
-        if not self._lead.held():
+        if self._lead is not None and not self._lead.held():
             return
         with self._store.read() as connection:
             rollouts = active_rollouts(connection)

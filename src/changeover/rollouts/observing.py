@@ -18,11 +18,10 @@ from changeover.rollouts.shadow_queries import shadow_differences
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
 from changeover.tasks.exchanges import Outcomes
-from changeover.tasks.feedback import Feedback, feedback_since
+from changeover.tasks.feedback import Feedback, feedback_of, feedback_since, newest_feedback
 from changeover.tasks.observed import MOST_AT_ONCE, OVERLAP, Observed, newest_seq, observed_of, observed_since
 from changeover.tasks.queries import recent_durations
 
-KNOWN_DURATIONS = 500
 KNOWN_FOR = timedelta(days=7)
 """How far back it is looked for what the incumbent used to take."""
 SHADOW_ALPHA = 0.01
@@ -72,7 +71,7 @@ class Observer:
             if self._seq is None or newest_seq(connection) < self._seq:  # nobody was watched, or rows were renumbered
                 self._watched.clear()
                 self._counted.clear()
-                self._feedback = 0
+                self._feedback = newest_feedback(connection)
                 self._seq = newest_seq(connection)
             else:
                 self._read_on(connection, self._seq)
@@ -134,23 +133,24 @@ class Observer:
 
     def _from_the_beginning(self, connection: Connection, rollout: Rollout) -> Watched:
         """All that is known of a rollout: it began just now, or this process did."""
-        before = recent_durations(
-            connection,
-            rollout.task,
-            rollout.incumbent,
-            since=rollout.created_at - KNOWN_FOR,
-            until=rollout.created_at,
-            limit=KNOWN_DURATIONS,
+        watched = Watched(rollout)
+        watched.begin(
+            recent_durations(
+                connection,
+                rollout.task,
+                rollout.incumbent,
+                since=rollout.created_at - KNOWN_FOR,
+                until=rollout.created_at,
+                limit=watched.guards.history,
+            )
         )
-        watched = Watched(rollout, before)
         assert self._seq is not None, "it is set before"
         for seen in observed_of(connection, rollout.task, rollout.created_at, self._seq):
             if self._overlap and seen.seq > self._seq - self._overlap:
                 self._counted[seen.id] = seen.seq
             watched.take(seen)
-        for given in feedback_since(connection, 0):
-            if given.id <= self._feedback:
-                watched.rate(given)
+        for given in feedback_of(connection, rollout.task, rollout.created_at, self._feedback):
+            watched.rate(given)
         return watched
 
     def _read_feedback(self, connection: Connection) -> None:
@@ -196,13 +196,7 @@ class _Count:
 class Watched:
     """One rollout: its guards, and how many requests its candidate was asked."""
 
-    def __init__(self, rollout: Rollout, durations_before: Iterable[float]) -> None:
-        """Nothing seen yet.
-
-        Args:
-            rollout: As it is now.
-            durations_before: What the incumbent's answers took before it began, milliseconds, oldest first.
-        """
+    def __init__(self, rollout: Rollout) -> None:
         self.rollout = rollout
         self.guards = Guards(rollout.plan)
         self.whole = _Count()
@@ -213,6 +207,9 @@ class Watched:
         self._rated: set[tuple[str, str]] = set()
         self._scores = 0
         self._test = PairedTest(TestPlan(margin=rollout.plan.shadow_margin, alpha=SHADOW_ALPHA, beta=SHADOW_ALPHA))
+
+    def begin(self, durations_before: Iterable[float]) -> None:
+        """Know what the incumbent's answers took before the rollout began: milliseconds, oldest first."""
         for duration_ms in durations_before:
             self.guards.incumbent(duration_ms)
 

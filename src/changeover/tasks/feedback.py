@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from changeover.store.schema import exchanges, feedback
 
@@ -69,6 +69,17 @@ def feedback_since(connection: Connection, id: int, limit: int = MOST_AT_ONCE) -
     """
     rows = connection.execute(select(feedback).where(feedback.c.id > id).order_by(feedback.c.id).limit(limit))
     return [_feedback(row) for row in rows]
+
+
+def feedback_of(connection: Connection, task: str, since: datetime, until_id: int) -> list[Feedback]:
+    """What was said of a task's answers at a moment or later, up to a number, in order."""
+    query = select(feedback).where(feedback.c.task == task, feedback.c.at >= since, feedback.c.id <= until_id)
+    return [_feedback(row) for row in connection.execute(query.order_by(feedback.c.id))]
+
+
+def newest_feedback(connection: Connection) -> int:
+    """The largest number that is visible now; 0 before the first word."""
+    return int(connection.execute(select(func.coalesce(func.max(feedback.c.id), 0))).scalar_one())
 
 
 def _feedback(row: Row[Any]) -> Feedback:
