@@ -19,6 +19,7 @@ from changeover.gateway.allowances import Allowances
 from changeover.gateway.breaker import Breakers
 from changeover.gateway.dispatch import Fleet
 from changeover.gateway.door import Door, Parts
+from changeover.gateway.feedback import Ratings
 from changeover.gateway.keys import Keyring
 from changeover.gateway.metrics import Levels, Metrics
 from changeover.gateway.pages import Pages
@@ -61,6 +62,7 @@ class Gateway:
         self.recorder = Recorder(store, self._usage, [self._metrics, self._traces])
         self._allowances = Allowances(store, clock, writer, spool=project.state)
         self._breakers = Breakers(failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
+        self._ratings = Ratings(store, self.snapshots, clock)
         self.admission = Admission(settings.max_in_flight)
         self.door = Door(
             Parts(
@@ -75,6 +77,7 @@ class Gateway:
                 recorder=self.recorder,
                 traces=self._traces,
                 pages=Pages(snapshots=self.snapshots, metrics=self._metrics, state=self.state),
+                ratings=self._ratings,
                 clock=clock,
             )
         )
@@ -149,6 +152,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Write what is not written yet."""
+        self._ratings.close()
         with contextlib.suppress(StoreError):
             await self.recorder.flush()
         if self._usage.waiting:

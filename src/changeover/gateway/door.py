@@ -21,6 +21,7 @@ from changeover.gateway.choose import choose
 from changeover.gateway.dispatch import Fleet, Limits, dispatch, too_late
 from changeover.gateway.endpoints import CHAT, Endpoint
 from changeover.gateway.envelope import refuse
+from changeover.gateway.feedback import Ratings
 from changeover.gateway.forbidden import refuse_forbidden
 from changeover.gateway.http import ClientGone, Head, Headers, Reply
 from changeover.gateway.keys import Keyring
@@ -55,6 +56,7 @@ class Parts:
     recorder: Recorder
     traces: Traces
     pages: Pages
+    ratings: Ratings
     clock: Clock
 
 
@@ -93,7 +95,10 @@ class Door:
         try:
             if route is None:
                 raise visit.error or ChangeoverError("The request was refused.")
-            if route.endpoint is None:
+            if route.page == "feedback":
+                assert visit.key is not None, "no feedback without a key"
+                await self._parts.ratings.take(visit.key, body, reply, _id_header(visit))
+            elif route.endpoint is None:
                 self._parts.pages.answer(route.page, visit.head, reply, visit.key, _id_header(visit))
             else:
                 await self._call(visit, body, reply, route.endpoint)

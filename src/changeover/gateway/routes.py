@@ -17,7 +17,7 @@ EVERY_ROLE: frozenset[Role] = frozenset({"application", "operator", "monitor"})
 LOOKERS: frozenset[Role] = frozenset({"operator", "monitor"})
 MODEL_PREFIX = "/v1/models/"
 
-Page = Literal["call", "models", "model", "health", "metrics", "openapi"]
+Page = Literal["call", "models", "model", "health", "metrics", "openapi", "feedback"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Route:
 
 ROUTES: tuple[Route, ...] = (
     *(Route(path, ("POST",), "call", CALLERS, endpoint) for path, endpoint in ENDPOINTS.items()),
+    Route("/v1/feedback", ("POST",), "feedback", CALLERS),
     Route("/v1/models", ("GET",), "models", EVERY_ROLE),
     Route(MODEL_PREFIX, ("GET",), "model", EVERY_ROLE),
     Route("/openapi.json", ("GET",), "openapi", EVERY_ROLE),

@@ -98,6 +98,18 @@ def _described(endpoint: Endpoint) -> Described:
 
 DESCRIBED: Mapping[str, Described] = {
     **{path: _described(endpoint) for path, endpoint in ENDPOINTS.items()},
+    "/v1/feedback": Described(
+        name="createFeedback",
+        summary="Say whether an answer was good",
+        about=(
+            "For answers to requests of the same key or team; an operator's key may rate any. What a key says last of a "
+            "request counts. A comment is kept as the task keeps content: masked, or not at all, where it says so."
+        ),
+        answers="It is written, with as much of the comment as is kept.",
+        body="FeedbackRequest",
+        answer="Feedback",
+        refusals=(404, 413, 429, 503),
+    ),
     "/v1/models": Described(
         name="listModels",
         summary="List the tasks that the key may call",
