@@ -9,6 +9,7 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from changeover.app.admin import Admin
 from changeover.app.installation import Installation
 from changeover.core.errors import ConfigError, StoreError
 from changeover.core.ids import new_id
@@ -78,6 +79,7 @@ class Gateway:
                 traces=self._traces,
                 pages=Pages(snapshots=self.snapshots, metrics=self._metrics, state=self.state),
                 ratings=self._ratings,
+                admin=Admin(store, clock, project.root),
                 clock=clock,
             )
         )

@@ -13,6 +13,7 @@ from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
 from changeover.core.ids import new_id
 from changeover.core.settings import GatewaySettings, Price
+from changeover.gateway.admin import Answer, asked_for
 from changeover.gateway.admit import Admission, wanted
 from changeover.gateway.allowances import Allowances
 from changeover.gateway.authenticate import allow, authenticate
@@ -23,14 +24,14 @@ from changeover.gateway.endpoints import CHAT, Endpoint
 from changeover.gateway.envelope import refuse
 from changeover.gateway.feedback import Ratings
 from changeover.gateway.forbidden import refuse_forbidden
-from changeover.gateway.http import ClientGone, Head, Headers, Reply
+from changeover.gateway.http import ClientGone, Head, Headers, Reply, send_json
 from changeover.gateway.keys import Keyring
 from changeover.gateway.pages import Pages
 from changeover.gateway.plain import is_plain_chat
 from changeover.gateway.record import Recorder
 from changeover.gateway.relay import break_off, relay_stream, relay_whole
 from changeover.gateway.resolve import Call, read_fields, resolve, task_and_pin
-from changeover.gateway.routes import WrongMethod, find_route
+from changeover.gateway.routes import Route, WrongMethod, find_route
 from changeover.gateway.snapshot import LiveTask, Snapshots
 from changeover.gateway.traces import Traces
 from changeover.gateway.visit import Visit
@@ -57,6 +58,7 @@ class Parts:
     traces: Traces
     pages: Pages
     ratings: Ratings
+    admin: Answer
     clock: Clock
 
 
@@ -98,6 +100,8 @@ class Door:
             if route.page == "feedback":
                 assert visit.key is not None, "no feedback without a key"
                 await self._parts.ratings.take(visit.key, body, reply, _id_header(visit))
+            elif route.page == "admin":
+                await self._steer(visit, route, body, reply)
             elif route.endpoint is None:
                 self._parts.pages.answer(route.page, visit.head, reply, visit.key, _id_header(visit))
             else:
@@ -108,6 +112,19 @@ class Door:
             self._parts.pages.refused(error)
             more = [(b"allow", ", ".join(error.allowed).encode())] if isinstance(error, WrongMethod) else []
             refuse(reply, error, visit.id, [*more, *_id_header(visit)])
+
+    async def _steer(self, visit: Visit, route: Route, body: bytes, reply: Reply) -> None:
+        """Answer one of the admin API; it uses the store, so in a thread."""
+        assert visit.key is not None, "no route of the admin API is open to anybody"
+        asked = asked_for(route, visit.head, visit.key, body)
+        try:
+            said = await asyncio.to_thread(self._parts.admin, asked)
+        except ChangeoverError:
+            raise
+        except Exception as exc:  # the edge of one request: it must not end as a cut connection
+            log.exception("request %s", visit.id)
+            raise ChangeoverError(f"The gateway itself failed. Its log says why, under `{visit.id}`.") from exc
+        send_json(reply, 200, said, _id_header(visit))
 
     async def _call(self, visit: Visit, body: bytes, reply: Reply, endpoint: Endpoint) -> None:
         try:

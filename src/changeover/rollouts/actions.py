@@ -30,6 +30,7 @@ from changeover.rollouts.queries import (
     note_override,
     put_hold,
 )
+from changeover.serving.queries import load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import TaskDeclaration
 from changeover.tasks.queries import append_route, current_route, last_promotion
@@ -116,6 +117,36 @@ def propose(connection: Connection, candidate: Variant, plan: Plan, by: By, *, t
     rollout = _add(connection, route, candidate, plan, by, comparison=None, trial=trial)
     add_event(connection, _event(rollout, "start", by, {}, None))
     return rollout
+
+
+def recheck(connection: Connection, task: str, measured: str, plan: Plan, by: By) -> Rollout:
+    """Begin a rollout about who answers already, because its engine is not the one any more that was measured.
+
+    It is held: on `resume` it is measured against the answers that are kept of the former bundle. There is nobody to go
+    back to step by step, so that it has no steps; a pass confirms the route.
+
+    Args:
+        connection: In a transaction.
+        task: Whose route has followed the engine.
+        measured: Id of the variant that answered before.
+        plan: Of the task; its steps are left out.
+        by: Who noticed, and what.
+
+    Raises:
+        GateError: Another rollout of the task is under way.
+    """
+    route = _route(connection, task)
+    _end_latest(connection, task, by)
+    against = replace(route, incumbent=measured)
+    candidate = load_variants(connection, [route.incumbent])[route.incumbent]
+    rollout = _add(connection, against, candidate, replace(plan, steps=()), by, comparison=None, trial=None)
+    add_event(connection, _event(rollout, "start", by, {}, None))
+    return put_on_hold(connection, rollout, "held", by)
+
+
+def is_recheck(rollout: Rollout, route: Route) -> bool:
+    """Whether a rollout that is under way is about who answers already."""
+    return rollout.state in BEFORE_PROMOTION and rollout.candidate == route.incumbent
 
 
 def _free_route(connection: Connection, candidate: Variant, by: By) -> Route:
@@ -315,9 +346,18 @@ def override(
 
 
 def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None, by: By) -> Route:
-    """Make the candidate the incumbent; the incumbent stays ready as the former one."""
+    """Make the candidate the incumbent; the incumbent stays ready as the former one.
+
+    What was rechecked answers already: the next revision says on what evidence, and nothing has to bake.
+    """
     rollout = _still(connection, rollout, *BEFORE_PROMOTION)
     route = _route(connection, rollout.task)
+    said = {} if evidence is None else document_of(evidence)
+    if is_recheck(rollout, route):
+        confirmed = _append(connection, route, rollout, "engine", by)
+        move(connection, rollout, state="done", step=rollout.step, now=by.now)
+        add_event(connection, _event(rollout, "confirm", by, said, confirmed.revision))
+        return confirmed
     if route.incumbent != rollout.incumbent:
         raise GateError(f"The incumbent of `{rollout.task}` has changed since rollout {rollout.id} began.")
     revised = _append(
@@ -333,9 +373,7 @@ def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None,
         shadow_share=0.0,
     )
     move(connection, rollout, state="baking", step=rollout.step, now=by.now)
-    add_event(
-        connection, _event(rollout, "promote", by, {} if evidence is None else document_of(evidence), revised.revision)
-    )
+    add_event(connection, _event(rollout, "promote", by, said, revised.revision))
     return revised
 
 
@@ -360,7 +398,10 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
     route = _route(connection, task)
     rollout = latest_rollout(connection, task)
     if rollout is not None and rollout.state in BEFORE_PROMOTION:
-        return _take_out(connection, rollout, "rollback", "rolled_back", by, evidence)
+        taken_out = _take_out(connection, rollout, "rollback", "rolled_back", by, evidence)
+        if not is_recheck(rollout, route) or route.former is None:
+            return taken_out
+        # Who is rechecked answers: to take it out is to bring back who answered before.
     # A later attempt may have been given up since: what is undone is the promotion that made the present incumbent.
     promotion = last_promotion(connection, task)
     undone = None if promotion is None or promotion.rollout is None else find_rollout(connection, promotion.rollout)

@@ -181,6 +181,17 @@ def load_variants(connection: Connection, ids: Iterable[str]) -> dict[str, Varia
     }
 
 
+def find_bundles(connection: Connection, prefix: str) -> list[Variant]:
+    """The newest variant of each bundle whose digest begins so, by digest."""
+    ids = connection.execute(
+        select(variants.c.id)
+        .where(variants.c.bundle.startswith(prefix, autoescape=True))
+        .order_by(variants.c.bundle, variants.c.created_at)
+    ).scalars()
+    found = {each.bundle.digest: each for each in load_variants(connection, ids.all()).values()}
+    return [found[digest] for digest in sorted(found)]
+
+
 def bundle_names(connection: Connection, digests: Iterable[str]) -> dict[str, str]:
     """Deployment under which each bundle ran, the newest one."""
     rows = connection.execute(

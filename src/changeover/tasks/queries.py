@@ -41,6 +41,12 @@ def current_route(connection: Connection, task: str) -> Route | None:
     return None if row is None else _route(row)
 
 
+def route_at(connection: Connection, task: str, revision: int) -> Route | None:
+    """One revision of a task's route."""
+    row = connection.execute(select(routes).where(routes.c.task == task, routes.c.revision == revision)).first()
+    return None if row is None else _route(row)
+
+
 def last_promotion(connection: Connection, task: str) -> Route | None:
     """The newest revision of a task that a promotion wrote."""
     row = connection.execute(

@@ -46,6 +46,7 @@ REFUSALS: dict[int, str] = {
     404: "No such task for this key; the message lists those that it may call. `unknown_task`. Of feedback, no "
     "such request of this key. `unknown_request`",
     408: "The request did not arrive in time. `request_timeout`",
+    409: "The evidence, or the state of the rollout, does not allow it. `not_allowed`",
     413: "The body is larger than the gateway takes. `invalid_request`",
     422: "The engine refused the request; `source` is `model`. `invalid_request`",
     429: "Too much at once, or a limit or budget is used up. `over_capacity`, `rate_limited`, `budget_exhausted`",
