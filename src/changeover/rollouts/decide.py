@@ -64,6 +64,8 @@ class Plan:
     approve_before: Stage = "canary"
     exchange: bool = False
     """Memory does not hold both: the engines are exchanged at the promotion, and there is no shadow and no canary."""
+    exchange_s: float = 600.0
+    """Longest time from there until the candidate's engine can answer; then the former one comes back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,15 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exchanging:
+    """How an exchange of engines stands, from the promotion until it is written down that the candidate can answer."""
+
+    state: Literal["under way", "ready", "failed"]
+    seen: str
+    """Of the candidate's engine, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What is known of the candidate since the rollout began."""
 
@@ -136,6 +147,8 @@ class Evidence:
     """Who has agreed."""
     overridden: tuple[str, ...] = ()
     """Gates that an override which has not ended lets it pass: `evaluation`, `approval`."""
+    exchange: Exchanging | None = None
+    """None where engines are not exchanged, or have been."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +201,14 @@ class Finish:
     reason: str
 
 
-Decision = Wait | PutOnHold | Refuse | Advance | Promote | RollBack | Finish
+@dataclass(frozen=True)
+class Settle:
+    """Engines have been exchanged: the bake time begins."""
+
+    reason: str
+
+
+Decision = Wait | PutOnHold | Refuse | Advance | Promote | RollBack | Finish | Settle
 
 
 def alarm_at(rollout: Rollout) -> float:
@@ -202,7 +222,7 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     if evidence.guard >= limit:
         return RollBack(_alarm(evidence, limit))
     if rollout.state == "baking":
-        return _baking(rollout, now)
+        return _baking(rollout, now) if evidence.exchange is None else _exchanging(evidence.exchange)
     if rollout.hold is not None:
         return Wait(f"{rollout.hold.kind} by {rollout.hold.actor}: {rollout.hold.reason}")
     if rollout.state == "evaluation":
@@ -225,6 +245,12 @@ def _alarm(evidence: Evidence, limit: float) -> str:
     }[worst.name]
     note = f" ({worst.note})" if worst.note else ""
     return f"{worst.bad} of {worst.events} {what}{note}: {odds}"
+
+
+def _exchanging(exchange: Exchanging) -> Decision:
+    if exchange.state == "failed":
+        return RollBack(exchange.seen)
+    return Settle(exchange.seen) if exchange.state == "ready" else Wait(exchange.seen)
 
 
 def _baking(rollout: Rollout, now: datetime) -> Decision:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from changeover.core.clock import Clock
 from changeover.core.errors import GateError, StoreError
 from changeover.evals.sequential import bad_event_evidence
-from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back
+from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back, settle
 from changeover.rollouts.decide import (
     Advance,
     Decision,
@@ -20,9 +20,11 @@ from changeover.rollouts.decide import (
     Refuse,
     RollBack,
     Rollout,
+    Settle,
     Wait,
     decide,
 )
+from changeover.rollouts.exchange import Exchanges
 from changeover.rollouts.queries import active_rollouts
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
@@ -41,6 +43,7 @@ class Controller:
     def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock) -> None:
         self._store = store
         self._is_ready = is_ready
+        self._exchanges = Exchanges(is_ready, clock)
         self._clock = clock
 
     async def run(self) -> None:
@@ -71,11 +74,13 @@ class Controller:
             whole = outcomes(connection, rollout.task, rollout.candidate, rollout.created_at)
             step = outcomes(connection, rollout.task, rollout.candidate, rollout.step_started_at)
             variants = load_variants(connection, [rollout.candidate])
+            exchange = self._exchanges.look(connection, rollout)
         return Evidence(
             whole=whole,
             step=step,
             guard=bad_event_evidence(rollout.plan.tolerated_failures, events=whole.asked, bad_events=whole.failed),
             candidate_ready=self._is_ready(variants[rollout.candidate].deployment),
+            exchange=exchange,
         )
 
     def _perform(self, rollout: Rollout, evidence: Evidence, decision: Decision) -> None:
@@ -94,6 +99,8 @@ class Controller:
                     promote(connection, rollout, evidence, by)
                 case RollBack():
                     roll_back(connection, rollout.task, by, evidence)
+                case Settle():
+                    settle(connection, rollout, evidence, by)
                 case Finish():
                     finish(connection, rollout, evidence, by)
         log.info("rollout %d of %s: %s: %s", rollout.id, rollout.task, type(decision).__name__.lower(), decision.reason)
