@@ -13,6 +13,7 @@ from changeover.cli.steer import by_hand, print_route
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import roll_back
 from changeover.rollouts.decide import BEFORE_PROMOTION
+from changeover.rollouts.exchange import was_exchanged
 from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import load_variants
 from changeover.tasks.queries import current_route
@@ -40,9 +41,11 @@ def rollback(
             raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
         former = load_variants(connection, [] if route.former is None else [route.former])
         rollout = latest_rollout(connection, task)
+        exchanged = was_exchanged(connection, task)
     in_canary = rollout is not None and rollout.state in BEFORE_PROMOTION
-    if not in_canary and running_address(installation.project.state) is not None:
-        # In a canary the incumbent answers already; after a promotion the former one may have been stopped.
+    if not in_canary and not exchanged and running_address(installation.project.state) is not None:
+        # In a canary the incumbent answers already; after a promotion the former one may have been stopped. Where engines
+        # were exchanged it is started by the rollback itself, in place of the present one.
         for variant in former.values():
             ensure_running(installation, variant.deployment)
     with installation.store.write() as connection:

@@ -15,10 +15,10 @@ from sqlalchemy import Connection
 from changeover.core.clock import Clock
 from changeover.core.errors import GateError
 from changeover.rollouts.decide import Exchanging, Plan, Rollout
-from changeover.rollouts.queries import Event, rollout_history
-from changeover.serving.queries import exchange, find_deployment, load_variants
+from changeover.rollouts.queries import Event, find_rollout, rollout_history
+from changeover.serving.queries import exchange, find_deployment, load_variants, want
 from changeover.tasks.applied import removed_tasks
-from changeover.tasks.queries import current_routes
+from changeover.tasks.queries import current_routes, last_promotion
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,9 @@ def exchange_back(connection: Connection, rollout: Rollout, now: datetime) -> No
     others = tasks_on(connection, new, beside=rollout.task)
     if others:
         log.warning("%s is brought back while %s goes on for %s: memory may be short", old, new, ", ".join(others))
-    exchange(connection, stop=new if not others else old, start=old, now=now)
+        want(connection, old, "running", now)
+    else:
+        exchange(connection, stop=new, start=old, now=now)
 
 
 def tasks_on(connection: Connection, deployment: str, *, beside: str) -> Sequence[str]:
@@ -73,6 +75,13 @@ def tasks_on(connection: Connection, deployment: str, *, beside: str) -> Sequenc
         for task, route in routes.items()
         if deployment in [variants[id].deployment for id in (route.incumbent, route.candidate) if id is not None]
     )
+
+
+def was_exchanged(connection: Connection, task: str) -> bool:
+    """Whether the promotion that a rollback of a task would undo exchanged engines."""
+    promotion = last_promotion(connection, task)
+    undone = None if promotion is None or promotion.rollout is None else find_rollout(connection, promotion.rollout)
+    return undone is not None and undone.plan.exchange
 
 
 def is_settled(events: Sequence[Event]) -> bool:

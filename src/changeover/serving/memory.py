@@ -98,7 +98,9 @@ def _context_bytes(header: GgufHeader, options: LocalOptions) -> int:
     heads = _count(header, "attention.head_count", 1)
     shared_heads = _count(header, "attention.head_count_kv", heads)
     head = _count(header, "embedding_length", 0) // max(heads, 1)
-    of_token = shared_heads * (_count(header, "attention.key_length", head) + _count(header, "attention.value_length", head))
+    of_token = shared_heads * (
+        _count(header, "attention.key_length", head) + _count(header, "attention.value_length", head)
+    )
     tokens = min(options.context_tokens, header.context_length or options.context_tokens) * options.slots
     return layers * of_token * tokens * CACHE_ELEMENT_BYTES
 

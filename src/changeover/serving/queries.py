@@ -108,7 +108,7 @@ def want(connection: Connection, name: str, desired: str, now: datetime) -> None
 
 
 def exchange(connection: Connection, *, stop: str, start: str, now: datetime) -> None:
-    """Ask for one deployment in place of another: where memory does not hold both, it starts once the other is gone."""
+    """Ask for one deployment in place of another. Where memory does not hold both, it starts once the other is gone."""
     want(connection, stop, "stopped", now)
     want(connection, start, "running", now)
     # What an earlier life of it came to must not be taken for this one's.
