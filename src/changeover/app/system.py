@@ -21,7 +21,8 @@ from changeover.core.errors import ConfigError, StoreError
 from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.rollouts.loop import Controller
 from changeover.serving.fleet import Fleet
-from changeover.serving.supervisor import DeploymentStatus, Supervisor
+from changeover.serving.memory import budget_bytes
+from changeover.serving.supervisor import DeploymentStatus, Supervisor, Timing
 from changeover.store.lead import Lead
 from changeover.tasks.declarations import Task
 
@@ -48,7 +49,11 @@ class System:
         kind, count = project.settings.gateway.client, workers or project.settings.gateway.workers
         addresses = Addresses(kind) if count > 1 else None
         self._supervisor = Supervisor(
-            clock=clock, log_dir=project.state / "logs", on_change=self._tell, client=addresses or kind
+            clock=clock,
+            log_dir=project.state / "logs",
+            on_change=self._tell,
+            timing=Timing(ready_base_s=project.settings.engines.ready_s),
+            client=addresses or kind,
         )
         self._workers = addresses and Workers(project, count, addresses, self._supervisor.upstreams)
         self.fleet = Fleet(
@@ -58,6 +63,7 @@ class System:
             self._supervisor,
             clock,
             leave=self._workers and self._workers.leave,
+            memory_bytes=budget_bytes(project.settings.engines.memory_gib),
         )
         self._lead = Lead(store, "rollouts")
         self._controller = Controller(store, self.fleet.is_ready, clock, self._lead)

@@ -165,7 +165,7 @@ def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
     for row in deployments:
         state = row.state if running else "stopped"
         colour = STATE_COLOUR.get(state, "dim")
-        memory = f"{row.memory_bytes / (1 << 20):.0f} MiB" if running and row.memory_bytes else "–"
+        memory = f"{row.memory_bytes / (1 << 20):.0f} MiB" if running and row.pid and row.memory_bytes else "–"
         detail = "" if state == "ready" else row.detail
         table.add_row(
             row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{plain(detail)}[/]"

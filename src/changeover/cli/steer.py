@@ -13,6 +13,7 @@ from changeover.cli.running import check_task, ensure_running, opened
 from changeover.core.errors import ConfigError, GateError
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout
+from changeover.rollouts.exchange import was_exchanged
 from changeover.rollouts.queries import Gate, latest_rollout, open_overrides
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
@@ -73,9 +74,11 @@ def rollback(task: str, reason: str, as_json: bool) -> None:
             raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
         former = load_variants(connection, [] if route.former is None else [route.former])
         rollout = latest_rollout(connection, task)
+        exchanged = was_exchanged(connection, task)
     before = rollout is not None and rollout.state in BEFORE_PROMOTION
-    if not before and running_address(installation.project.state) is not None:
-        # Before a promotion the incumbent answers already; after one the former one may have been stopped.
+    if not before and not exchanged and running_address(installation.project.state) is not None:
+        # Before a promotion the incumbent answers already; after one the former one may have been stopped. Where
+        # engines were exchanged the rollback itself starts it, in place of the present one.
         for variant in former.values():
             ensure_running(installation, variant.deployment)
     _route(steering.rollback, installation, task, reason or "rolled back by hand", as_json)

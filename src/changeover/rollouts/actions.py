@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from changeover.core.errors import GateError
 from changeover.core.ids import new_id
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Evidence, Hold, Plan, Rollout, State, Step
+from changeover.rollouts.exchange import SETTLED, exchange_back, exchange_engines
 from changeover.rollouts.queries import (
     Approval,
     Event,
@@ -346,9 +347,12 @@ def override(
 
 
 def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None, by: By) -> Route:
-    """Make the candidate the incumbent; the incumbent stays ready as the former one.
+    """Make the candidate the incumbent; the incumbent stays ready as the former one, unless engines are exchanged.
 
     What was rechecked answers already: the next revision says on what evidence, and nothing has to bake.
+
+    Raises:
+        GateError: It is over, the incumbent has changed, or engines cannot be exchanged: another task needs the incumbent's.
     """
     rollout = _still(connection, rollout, *BEFORE_PROMOTION)
     route = _route(connection, rollout.task)
@@ -372,9 +376,18 @@ def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None,
         candidate_weight=0.0,
         shadow_share=0.0,
     )
+    if rollout.plan.exchange:
+        exchange_engines(connection, rollout, by.now)
     move(connection, rollout, state="baking", step=rollout.step, now=by.now)
     add_event(connection, _event(rollout, "promote", by, said, revised.revision))
     return revised
+
+
+def settle(connection: Connection, rollout: Rollout, evidence: Evidence, by: By) -> None:
+    """Write down that engines have been exchanged. The bake time begins."""
+    rollout = _still(connection, rollout, "baking")
+    move(connection, rollout, state="baking", step=rollout.step, now=by.now)
+    add_event(connection, _event(rollout, SETTLED, by, document_of(evidence), None))
 
 
 def finish(connection: Connection, rollout: Rollout, evidence: Evidence, by: By) -> None:
@@ -420,6 +433,8 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
         candidate=None,
         candidate_weight=0.0,
     )
+    if undone.plan.exchange:
+        exchange_back(connection, undone, by.now)
     move(connection, undone, state="rolled_back", step=undone.step, now=by.now)
     add_event(
         connection, _event(undone, "rollback", by, {} if evidence is None else document_of(evidence), revised.revision)

@@ -69,6 +69,8 @@ class Plan:
     approve_before: Stage = "canary"
     exchange: bool = False
     """Memory does not hold both: the engines are exchanged at the promotion, and there is no shadow and no canary."""
+    exchange_s: float = 600.0
+    """Longest time from there until the candidate's engine can answer; then the former one comes back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,15 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exchanging:
+    """How an exchange of engines stands, from the promotion until it is written down that the candidate can answer."""
+
+    state: Literal["under way", "ready", "failed"]
+    seen: str
+    """Of the candidate's engine, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What is known of the candidate since the rollout began."""
 
@@ -148,6 +159,8 @@ class Evidence:
     """Gates that an override which has not ended lets it pass: `evaluation`, `approval`."""
     scored: str | None = None
     """What the scores of copied requests show: `pass`, `fail`, `inconclusive`; None: nothing is scored."""
+    exchange: Exchanging | None = None
+    """None where engines are not exchanged, or have been."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +213,14 @@ class Finish:
     reason: str
 
 
-Decision = Wait | PutOnHold | Refuse | Advance | Promote | RollBack | Finish
+@dataclass(frozen=True)
+class Settle:
+    """Engines have been exchanged: the bake time begins."""
+
+    reason: str
+
+
+Decision = Wait | PutOnHold | Refuse | Advance | Promote | RollBack | Finish | Settle
 
 
 def alarm_at(rollout: Rollout) -> float:
@@ -214,7 +234,7 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     if evidence.guard >= limit:
         return RollBack(_alarm(evidence, limit))
     if rollout.state == "baking":
-        return _baking(rollout, now)
+        return _baking(rollout, now) if evidence.exchange is None else _exchanging(evidence.exchange)
     if evidence.scored == "fail" and rollout.state == "shadow":
         return RollBack("its answers to copied requests score worse than the incumbent's by more than is accepted")
     if rollout.hold is not None:
@@ -238,6 +258,12 @@ def _alarm(evidence: Evidence, limit: float) -> str:
     }[worst.name]
     note = f" ({worst.note})" if worst.note else ""
     return f"{worst.bad} of {worst.events} {what}{note}: {odds}"
+
+
+def _exchanging(exchange: Exchanging) -> Decision:
+    if exchange.state == "failed":
+        return RollBack(exchange.seen)
+    return Settle(exchange.seen) if exchange.state == "ready" else Wait(exchange.seen)
 
 
 def _baking(rollout: Rollout, now: datetime) -> Decision:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from changeover.core.clock import Clock
 from changeover.core.errors import GateError, StoreError
-from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back
+from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back, settle
 from changeover.rollouts.decide import (
     Advance,
     Decision,
@@ -19,6 +19,7 @@ from changeover.rollouts.decide import (
     Refuse,
     RollBack,
     Rollout,
+    Settle,
     Wait,
     decide,
 )
@@ -87,6 +88,8 @@ class Controller:
                     promote(connection, rollout, evidence, by)
                 case RollBack():
                     roll_back(connection, rollout.task, by, evidence)
+                case Settle():
+                    settle(connection, rollout, evidence, by)
                 case Finish():
                     finish(connection, rollout, evidence, by)
         log.info("rollout %d of %s: %s: %s", rollout.id, rollout.task, type(decision).__name__.lower(), decision.reason)

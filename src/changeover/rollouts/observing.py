@@ -12,6 +12,7 @@ from changeover.core.clock import Clock
 from changeover.evals.queries import find_comparison
 from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.rollouts.decide import Evidence, Rollout
+from changeover.rollouts.exchange import Exchanges
 from changeover.rollouts.guards import Guards
 from changeover.rollouts.queries import approvals_of, overrides_of
 from changeover.rollouts.shadow_queries import shadow_differences
@@ -41,6 +42,7 @@ class Observer:
         """
         self._store = store
         self._is_ready = is_ready
+        self._exchanges = Exchanges(is_ready, clock)
         self._clock = clock
         self._seq: int | None = None
         """The newest exchange that was read; None while nobody is watched."""
@@ -89,6 +91,7 @@ class Observer:
             verdict = _verdict(connection, rollout)
             approved = [each.actor for each in approvals_of(connection, rollout.id)] if rollout.plan.approvals else []
             overridden = self._overridden(connection, rollout)
+            exchange = self._exchanges.look(connection, rollout)
             if rollout.state == "shadow":
                 watched.score(shadow_differences(connection, rollout.id))
         return Evidence(
@@ -101,6 +104,7 @@ class Observer:
             approved=tuple(approved),
             overridden=tuple(overridden),
             scored=watched.scored,
+            exchange=exchange,
         )
 
     def _read_on(self, connection: Connection, seq: int) -> None:
