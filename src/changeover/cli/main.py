@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset": ("changeover.cli.dataset", "Import, check, compare and draw the cases of a task."),
     "labels": ("changeover.cli.labels", "Let people judge: a blind sheet out, their labels in."),
     "compare": ("changeover.cli.compare", "Measure a candidate against the incumbent until the evidence is enough."),
+    "candidates": ("changeover.cli.candidates", "List what could replace an incumbent: newer versions first."),
+    "trial": ("changeover.cli.trial", "Measure a candidate on every task, in one table."),
     "switch": ("changeover.cli.switch", "Bring a candidate in: evidence, canary, promotion."),
     "pause": ("changeover.cli.pause", "Have a rollout stay where it is; its guards stay on."),
     "resume": ("changeover.cli.resume", "Let a rollout that waits go on."),

@@ -84,6 +84,12 @@ def find_rollout(connection: Connection, id: int) -> Rollout | None:
     return _first(connection, select(rollouts).where(rollouts.c.id == id))
 
 
+def rollouts_of_trial(connection: Connection, trial: int) -> list[Rollout]:
+    """Rollouts that came from a trial, oldest first."""
+    rows = connection.execute(select(rollouts).where(rollouts.c.trial == trial).order_by(rollouts.c.id))
+    return [_rollout(row) for row in rows]
+
+
 def latest_rollout(connection: Connection, task: str) -> Rollout | None:
     """The newest rollout of a task, under way or not."""
     return _first(connection, select(rollouts).where(rollouts.c.task == task).order_by(rollouts.c.id.desc()).limit(1))
