@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from changeover.app import steering
+from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
 from changeover.cli.follow import follow, header_line
@@ -19,12 +20,12 @@ from changeover.cli.frame import (
 )
 from changeover.cli.measure import measure
 from changeover.cli.reporting import report_of, write_page
-from changeover.cli.running import ensure_running, opened
+from changeover.cli.running import ensure_running, fetched, opened
 from changeover.cli.verdict import verdict_lines
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison, find_comparison
 from changeover.rollouts.actions import By, plan_of, start
-from changeover.rollouts.decide import Rollout
+from changeover.rollouts.decide import Plan, Rollout
 from changeover.rollouts.gate import check_gate
 
 
@@ -32,17 +33,45 @@ def switch(task: str, to: str, reason: str, detach: bool, as_json: bool) -> int:
     """Compare unless that is done, then begin the rollout and follow it. Returns the exit status."""
     installation = opened()
     ready = prepared(installation, task)  # before a candidate is fetched for nothing
+    fetched(installation, to)
+    if needs_exchange(installation, task, to):
+        return _exchange(installation, ready, to, reason, detach, as_json)
     ensure_running(installation, to)
     match = match_of(installation, ready, to, actor())
     if detach and known_verdict(installation, match) is None:
         return _propose(installation, match, reason, as_json)
     comparison = _evidence(installation, ready, match, as_json)
+    return _begin(installation, match, comparison, plan_of(match.task.declared), reason, detach, as_json)
+
+
+def _exchange(installation: Installation, ready: Prepared, to: str, reason: str, detach: bool, as_json: bool) -> int:
+    """Where memory does not hold both: on evidence that is there already, in the incumbent's place."""
+    keep_candidate(installation, to, actor())
+    match = match_of(installation, ready, to, actor())
+    comparison = known_evidence(installation, match)
+    if not as_json:
+        note(f"memory does not hold `{to}` beside `{match.incumbent.deployment}`: the engines are exchanged")
+    plan = exchange_plan_of(installation, match.task.name, to)
+    return _begin(installation, match, comparison, plan, reason, detach, as_json)
+
+
+def _begin(
+    installation: Installation,
+    match: Match,
+    comparison: Comparison,
+    plan: Plan,
+    reason: str,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    """Begin the rollout, if the evidence allows it, and follow it."""
+    task = match.task.name
     if comparison.verdict != "pass":
         if as_json:
             print_json({"task": task, "comparison": comparison.id, "verdict": comparison.verdict, "state": "refused"})
         return EXIT_OF_VERDICT[str(comparison.verdict)]
-    check_gate(comparison, task=task, candidate=to)
-    rollout = begin_rollout(installation, match, comparison, reason)
+    check_gate(comparison, task=task, candidate=match.candidate.deployment)
+    rollout = begin_rollout(installation, match, comparison, reason, plan)
     if detach:
         print_json({"rollout": rollout.id}) if as_json else out.print(f"rollout {rollout.id} began")
         return EXIT_PASS
@@ -86,15 +115,17 @@ def _evidence(installation: Installation, ready: Prepared, match: Match, as_json
         return find_comparison(connection, id)
 
 
-def begin_rollout(installation: Installation, match: Match, comparison: Comparison, reason: str) -> Rollout:
-    """Begin the canary that a comparison allows."""
+def begin_rollout(
+    installation: Installation, match: Match, comparison: Comparison, reason: str, plan: Plan | None = None
+) -> Rollout:
+    """Begin the rollout that a comparison allows, by the task's steps unless another plan is given."""
     why = reason or f"{match.candidate.deployment} passed {comparison.id}"
     by = By(actor=actor(), reason=why, now=installation.clock.now())
     with installation.store.write() as connection:
         return start(
             connection,
             match.candidate,
-            plan_of(match.task.declared),
+            plan or plan_of(match.task.declared),
             comparison.id,
             by,
             measured_against=match.incumbent.id,
