@@ -109,7 +109,7 @@ def test_a_switch_that_cannot_be_evaluated_begins_nothing(up: Up) -> None:
     file = up.project / "tasks" / "broken.toml"
     file.write_text(file.read_text().replace("echo.jsonl", "gone.jsonl"))
     dataset.write_text('{"id": "s1"}\n')
-    assert "s1" in up.call("switch", "broken", "--to", "twin", "--detach").refused(2)
+    assert "gone.jsonl:1: `input`: missing" in up.call("switch", "broken", "--to", "twin", "--detach").refused(2)
     assert state(up, "broken") is None
 
 
