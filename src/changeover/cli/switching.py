@@ -37,7 +37,7 @@ def switch(task: str, to: str, reason: str, detach: bool, as_json: bool) -> int:
         if as_json:
             print_json({"task": task, "comparison": comparison.id, "verdict": comparison.verdict, "state": "refused"})
         return EXIT_OF_VERDICT[str(comparison.verdict)]
-    check_gate(comparison, task=task, candidate=to)
+    check_gate(comparison, task=task, candidate=to, gate=match.task.declared.gate)
     rollout = begin_rollout(installation, match, comparison, reason)
     if detach:
         print_json({"rollout": rollout.id}) if as_json else out.print(f"rollout {rollout.id} began")
