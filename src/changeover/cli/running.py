@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from changeover.app.deploy import deploy, first_plan
+from changeover.app.deploy import deploy, first_plan, run_again
 from changeover.app.installation import ECHO, Installation, open_installation
 from changeover.app.local import running_address
 from changeover.cli.frame import NOT_RUNNING, actor, err, here, note, plain
 from changeover.cli.signature import later
 from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
-from changeover.serving.queries import all_deployments, find_deployment, want
+from changeover.serving.queries import all_deployments, find_deployment
 from changeover.tasks.applied import removed_tasks
 from changeover.tasks.declarations import find_task
 
@@ -61,7 +61,7 @@ def ensure_running(installation: Installation, name: str) -> None:
 
     Raises:
         UnknownModelError: Neither a deployment nor a card has that name.
-        EngineError: It did not come up.
+        EngineError: It did not come up, or memory does not hold it beside what runs.
     """
     gateway_address(installation.project)
     with installation.store.read() as connection:
@@ -74,8 +74,7 @@ def ensure_running(installation: Installation, name: str) -> None:
             weights().fetch([installation.catalogue.card(name)], installation.project.cache)
         deploy(installation, first_plan(installation, name), actor())
     else:
-        with installation.store.write() as connection:
-            want(connection, name, "running", installation.clock.now())
+        run_again(installation, name)
     wait_ready(installation, [name])
 
 

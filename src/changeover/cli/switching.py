@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from changeover.app import steering
 from changeover.app.installation import Installation
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
-from changeover.cli.follow import follow
+from changeover.cli.follow import follow, header_line
 from changeover.cli.frame import (
     EXIT_FAIL,
+    EXIT_INCONCLUSIVE,
     EXIT_OF_VERDICT,
     EXIT_PASS,
     actor,
@@ -32,6 +34,8 @@ def switch(task: str, to: str, reason: str, detach: bool, as_json: bool) -> int:
     ready = prepared(installation, task)  # before a candidate is fetched for nothing
     ensure_running(installation, to)
     match = match_of(installation, ready, to, actor())
+    if detach and known_verdict(installation, match) is None:
+        return _propose(installation, match, reason, as_json)
     comparison = _evidence(installation, ready, match, as_json)
     if comparison.verdict != "pass":
         if as_json:
@@ -42,10 +46,30 @@ def switch(task: str, to: str, reason: str, detach: bool, as_json: bool) -> int:
     if detach:
         print_json({"rollout": rollout.id}) if as_json else out.print(f"rollout {rollout.id} began")
         return EXIT_PASS
+    if not as_json:
+        out.print(header_line(installation, rollout))
     ended = follow(installation, rollout, quiet=as_json)
     if as_json:
         print_json({"task": task, "comparison": comparison.id, "rollout": ended})
-    return EXIT_PASS if ended.state in ("baking", "done") else EXIT_FAIL
+    return _exit_status(ended)
+
+
+def _propose(installation: Installation, match: Match, reason: str, as_json: bool) -> int:
+    """Leave it all to the running system, the evaluation too."""
+    why = reason or f"{match.candidate.deployment} is to be measured"
+    by = By(actor(), why, installation.clock.now())
+    rollout = steering.propose(installation.store, match.candidate, plan_of(match.task.declared), by)
+    if as_json:
+        print_json({"rollout": rollout.id})
+    else:
+        out.print(f"rollout {rollout.id} began with its evaluation: changeover status {rollout.task}")
+    return EXIT_PASS
+
+
+def _exit_status(rollout: Rollout) -> int:
+    if rollout.hold is not None:
+        return EXIT_INCONCLUSIVE
+    return EXIT_PASS if rollout.state in ("baking", "done") else EXIT_FAIL
 
 
 def _evidence(installation: Installation, ready: Prepared, match: Match, as_json: bool) -> Comparison:
