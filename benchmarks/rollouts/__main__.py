@@ -38,10 +38,8 @@ class Amounts:
     long_runs: int
 
 
-QUICK = Amounts(same=200, evaluations=400, faults=40, drifts=40, single=400, short_runs=100, long_runs=0)
-FULL = Amounts(
-    same=4_000, evaluations=10_000, faults=1_000, drifts=1_000, single=4_000, short_runs=1_000, long_runs=100
-)
+QUICK = Amounts(same=150, evaluations=400, faults=40, drifts=40, single=400, short_runs=100, long_runs=0)
+FULL = Amounts(same=2_000, evaluations=10_000, faults=500, drifts=500, single=4_000, short_runs=500, long_runs=50)
 
 
 @dataclass(frozen=True)

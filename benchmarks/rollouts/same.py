@@ -51,8 +51,8 @@ SCENARIOS = (
     Scenario("low tier, machine drifts by 3 and back", LOW, World(machine="drifts", times=3.0)),
     Scenario("low tier, machine slows by 2.5 at once", LOW, World(machine="jumps", times=2.5)),
     Scenario("low tier, machine slows by 10 at once", LOW, World(machine="jumps", times=10.0), promised=False),
-    Scenario("high tier, all shares as tolerated", HIGH, World(candidate=at_the_limit(HIGH)), weight=0.2),
-    Scenario("5,000 in the canary, as tolerated, slowdown 1", LONG, World(candidate=at_the_limit(LONG)), weight=0.2),
+    Scenario("high tier, all shares as tolerated", HIGH, World(candidate=at_the_limit(HIGH)), weight=0.4),
+    Scenario("5,000 in the canary, as tolerated, slowdown 1", LONG, World(candidate=at_the_limit(LONG)), weight=0.4),
 )
 
 
