@@ -330,7 +330,8 @@ def start_rollouts(installation: Installation, table: Table, only: str | None, b
 def _start(installation: Installation, table: Table, task: str, by: By) -> Rollout:
     match = match_of(installation, prepared(installation, task), table.candidate, by.actor)
     # Not the trial's own comparison by its number, but the verdict on what would be switched now.
-    comparison = check_gate(known_verdict(installation, match), task=task, candidate=table.candidate)
+    gate = match.task.declared.gate
+    comparison = check_gate(known_verdict(installation, match), task=task, candidate=table.candidate, gate=gate)
     with installation.store.write() as connection:
         return start(
             connection,

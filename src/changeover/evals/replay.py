@@ -38,7 +38,13 @@ def plan_of(comparison: Comparison) -> TestPlan:
     """The plan that a comparison was made with."""
     kept = comparison.plan
     most = kept.get("max_observations", kept.get("max_samples"))
-    return TestPlan(margin=kept["margin"], alpha=kept["alpha"], beta=kept["beta"], max_samples=most)
+    return TestPlan(
+        margin=kept["margin"],
+        alpha=kept["alpha"],
+        beta=kept["beta"],
+        max_samples=most,
+        min_samples=kept.get("min_observations", 1),  # comparisons of before it existed have none
+    )
 
 
 def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:

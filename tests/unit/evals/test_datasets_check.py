@@ -132,10 +132,20 @@ def test_a_cluster_counts_as_one_sample_and_the_gates_limit_holds() -> None:
     assert "20 samples pass" in _found("power", *limited, plan=TestPlan(margin=0.3, max_samples=20))[0].message
 
 
-def test_the_power_is_that_of_the_test_that_decides() -> None:
+def test_fewer_samples_than_the_gate_asks_for_are_told() -> None:
+    samples = [_sample(str(n)) for n in range(40)]
+    [finding] = _found("power", *samples, plan=TestPlan(margin=0.3, min_samples=50))
+    assert finding.severity == "warning"
+    assert "no verdict before 50: `min_samples`" in finding.message
+    clustered = [_sample(str(n), cluster=f"c{n % 20}") for n in range(60)]
+    assert "20 samples pass" in _found("power", *clustered, plan=TestPlan(margin=0.3, min_samples=50))[0].message
+
+
+@pytest.mark.parametrize("least", [1, 60])
+def test_the_power_is_that_of_the_test_that_decides(least: int) -> None:
     source = np.random.default_rng(3)
     differences = source.choice([1.0, 0.0, -1.0, 0.25], p=[0.08, 0.8, 0.08, 0.04], size=(400, 30))
-    plan = TestPlan(margin=0.1)
+    plan = TestPlan(margin=0.1, min_samples=least)
     for place, (verdict, after) in enumerate(verdicts(plan, differences)):
         test = PairedTest(plan)
         for difference in differences[:, place].tolist():

@@ -74,12 +74,16 @@ def verdicts(plan: TestPlan, differences: Floats) -> list[tuple[Verdict, int]]:
     side = np.array([1.0, -1.0]).reshape(2, 1, 1)
     weights = np.array(WEIGHTS).reshape(1, 3, 1)
     logs, squares = np.zeros((2, len(GAPS), replications)), np.zeros(replications)
+    peaks = np.ones((2, replications))
     for seen in range(samples):
         drawn = differences[seen, left]
         discordance = (PRIOR_SAMPLES * PRIOR_DISCORDANCE + squares) / (PRIOR_SAMPLES + seen)
         logs += np.log1p(_bets(tie, plan.margin, discordance) * (tie + side * drawn))
         squares += drawn * drawn
-        no_worse, futility = (weights * np.exp(logs)).sum(axis=1)
+        peaks = np.maximum(peaks, (weights * np.exp(logs)).sum(axis=1))
+        if seen + 1 < plan.min_samples:
+            continue
+        no_worse, futility = peaks
         passes = no_worse >= 1.0 / plan.alpha
         fails = ~passes & (futility >= 1.0 / plan.beta)
         going = ~(passes | fails)
@@ -88,7 +92,7 @@ def verdicts(plan: TestPlan, differences: Floats) -> list[tuple[Verdict, int]]:
         for place in np.flatnonzero(~going):
             found[left[place]] = ("pass" if passes[place] else "fail", seen + 1)
         left = [left[place] for place in np.flatnonzero(going)]
-        logs, squares = logs[:, :, going], squares[going]
+        logs, squares, peaks = logs[:, :, going], squares[going], peaks[:, going]
         if not left:
             break
     return found
