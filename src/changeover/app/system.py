@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from changeover.app.alias_checks import AliasChecks
 from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
@@ -70,6 +71,7 @@ class System:
         self._evaluator = Evaluator(installation, self._lead)
         self._gateway = None if self._workers else Gateway(installation, self.fleet)
         self._snapshots = self._gateway.snapshots if self._gateway else Snapshots(store, clock)
+        self._alias_checks = AliasChecks(installation)
         self._retention = Retention(store, clock, project.settings.records, self._tasks)
 
     @property
@@ -126,6 +128,7 @@ class System:
             self._controller.run(),
             self._evaluator.run(),
             self._retention.run(),
+            self._alias_checks.run(),
             *([self._follow()] if self._gateway is None else self._gateway.loops()),
             *([watch(self.installation)] if self._watching else []),
         ]
