@@ -26,6 +26,8 @@ class Replay:
     verdict: Verdict
     recorded: str | None
     """The verdict in the record; None: the comparison was interrupted and has none."""
+    ended: Mapping[str, float]
+    """What was known at the end: e-values, interval, and the mean difference."""
     disagreement: str | None
     """The first thing that the record says otherwise; None where everything agrees."""
 
@@ -55,6 +57,7 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         disagreement = disagreement or _difference(row, weighing)
     summary = comparison.summary
     weighing.finish(stopped=summary is None or summary.get("stopped") is not None)
+    differences = weighing.differences
     said = [judgement for row in rows if row.usable for judgement in judgements_in(_why(row, 0), _why(row, 1))]
     verdict = checked_verdict(
         weighing.evidence.verdict,
@@ -70,6 +73,7 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         samples=sum(row.usable for row in rows),
         verdict=verdict,
         recorded=comparison.verdict,
+        ended={**weighing.document(), "difference": sum(differences) / len(differences) if differences else 0.0},
         disagreement=disagreement,
     )
 
