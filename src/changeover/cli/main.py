@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("changeover.cli.rollback", "Bring back who answered before the last switch."),
     "status": ("changeover.cli.status", "Show who answers each task, and what runs."),
     "history": ("changeover.cli.history", "Show every route revision of a task: who, why, on what evidence."),
+    "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
     "models": ("changeover.cli.models", "List the library's models, or show one."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),

@@ -179,9 +179,11 @@ def _check_decisions(files: Files, lived: Sequence[Moment], verdict: str | None)
         agreed = {each.actor for each in files.approvals if each.at <= moment.event.at}
         if strangers := sorted(set(moment.evidence.approved) - agreed):
             differs.append(f"{moment.told}: {', '.join(strangers)} had not approved")
-        for gate in moment.evidence.overridden:
-            if not _open(files, gate, moment.event.at):
-                differs.append(f"{moment.told}: no override of the {gate} was open")
+        differs += [
+            f"{moment.told}: no override of the {gate} was open"
+            for gate in moment.evidence.overridden
+            if not _open(files, gate, moment.event.at)
+        ]
     hands = sum(m.evidence is None and m.event.action in ("promote", "abort", "rollback") for m in lived)
     by_hand = f"; {hands} made by hand" if hands else ""
     return found("decisions", differs, f"{number} follow from their evidence{by_hand}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,15 @@ def to_html(files: Files) -> str:
         verdict_says=_verdict_says(deciding),
         revisions=_revisions([route.revision for route in routes]),
         roles=list(_roles(bundles.bundles, bundles.incumbent, bundles.candidate)),
-        named=lambda id: "–" if id is None else by_id[id].deployment if id in by_id else id,
+        named=partial(_named, by_id),
         known=_known,
         w=words,
     )
+
+
+def _named(bundles: Mapping[str, BundleRecord], id: str | None) -> str:
+    """A variant's deployment, where the pack has it."""
+    return "–" if id is None else bundles[id].deployment if id in bundles else id
 
 
 def _reason(events: Sequence[Event], actor: str, reason: str) -> str:
