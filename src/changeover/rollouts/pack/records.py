@@ -50,9 +50,9 @@ LISTED = (
 )
 """Every file that the manifest lists: all but the manifest and its signature."""
 
-FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*\.[a-z]+$")]
+FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*\.[a-z]+\Z")]
 """Flat, so that no name leads out of the directory."""
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,13 @@ from changeover.rollouts.pack.records import SampleRecord
 def check_comparison(comparison: Comparison, samples: Sequence[SampleRecord]) -> list[Check]:
     """Replay one comparison: every e-value in order, then the verdict."""
     rows = [sample.compared for sample in samples]
+    odd = [row for row in rows if not (0 <= row.incumbent_score <= 1 and 0 <= row.candidate_score <= 1)]
+    if odd:
+        return [found("e-values", [f"sample `{row.sample_id}` has a score outside 0 to 1" for row in odd], "")]
     replayed = replay(comparison, rows)
     differs = [] if replayed.disagreement is None else [replayed.disagreement]
     bare = [row.sample_id for row in rows if not set(PROCESSES) <= row.evidence.keys()]
     differs += [f"sample `{id}` has not all e-values" for id in bare]
-    odd = [row for row in rows if not (0 <= row.incumbent_score <= 1 and 0 <= row.candidate_score <= 1)]
-    differs += [f"sample `{row.sample_id}` has a score outside 0 to 1" for row in odd]
     if comparison.verdict is None:
         ended = unknown("verdict", f"{comparison.id} was interrupted and has none")
     else:

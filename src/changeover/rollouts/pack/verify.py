@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from jinja2 import TemplateError
 
 from changeover import __version__
 from changeover.core.digest import BLOCK_BYTES, canonical_json
@@ -37,6 +38,7 @@ MOST_MANIFEST = 1 << 20
 _WRONG = (
     ChangeoverError,
     msgspec.MsgspecError,
+    TemplateError,
     OSError,
     LookupError,
     ValueError,
@@ -108,7 +110,7 @@ def _broken(name: str, exc: Exception) -> Check:
     if isinstance(exc, FileNotFoundError):
         return Check(name=name, holds=False, says=f"`{Path(str(exc.filename)).name}` is not there")
     said = str(exc.args[0]) if isinstance(exc, KeyError) and exc.args else str(exc)
-    return Check(name=name, holds=False, says=f"cannot be read: {type(exc).__name__}: {said[:200]}")
+    return Check(name=name, holds=False, says=f"cannot be used: {type(exc).__name__}: {said[:200]}")
 
 
 def _manifest(text: bytes) -> Manifest:
