@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select, update
 from tests.support.packs import NEW, OLD, PLAN, Scene, sign_again, sign_manifest
 
 from changeover.core.errors import ConfigError
@@ -24,6 +25,7 @@ from changeover.rollouts.decide import Evidence, Rollout
 from changeover.rollouts.pack import records
 from changeover.rollouts.pack.sign import KEY_FILE, public_hex, signing_key, trusted_key
 from changeover.rollouts.pack.verify import Verification, verify
+from changeover.store.schema import rollout_events, rollouts
 from changeover.tasks.exchanges import Outcomes
 
 APPROVED = replace(PLAN, approvals=1, approvers=("ben",), approve_before="promotion")
@@ -172,6 +174,25 @@ def test_a_promotion_that_was_taken_back_by_hand_is_told_to_its_end(scene: Scene
     assert wrong(found) == {}
     assert says(found, "events").endswith("lead to `rolled_back`")
     assert says(found, "routes").startswith("5 revisions")
+
+
+def test_a_rollout_of_an_older_version_is_verified_by_what_it_kept(scene: Scene) -> None:
+    """Before there were shadows, approvals and several guards, plans and evidence held less."""
+    rollout = scene.do(start, NEW, PLAN, scene.measured().id, scene.by())
+    for _ in range(2):
+        scene.asked(4)
+        scene.look()
+    assert scene.now(rollout).state == "baking"
+    with scene.store.write() as connection:
+        steps = [{"canary": step.canary, "requests": step.requests, "hold_s": step.hold_s} for step in PLAN.steps]
+        plan = {"steps": steps, "tolerated_failures": 0.03, "alpha": 0.01, "bake_s": 60}
+        connection.execute(update(rollouts).values(plan=plan))
+        for row in connection.execute(select(rollout_events)).all():
+            kept = {name: row.evidence[name] for name in ("whole", "step", "guard", "candidate_ready") if row.evidence}
+            connection.execute(update(rollout_events).where(rollout_events.c.id == row.id).values(evidence=kept))
+    found = verify(scene.pack(rollout))
+    assert wrong(found) == {}
+    assert says(found, "decisions") == "2 follow from their evidence"
 
 
 def test_exchanges_that_are_kept_no_longer_are_said_to_be_gone(scene: Scene) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from changeover.app.installation import Installation
 from changeover.app.local import make_private
 from changeover.cli.frame import EXIT_FAIL, EXIT_PASS, here, out, plain, print_json
 from changeover.cli.running import check_task, opened
 from changeover.core.errors import GateError
+from changeover.core.settings import Project
+from changeover.evals.report.words import visible
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.pack import records
 from changeover.rollouts.pack.checks import Check
@@ -30,7 +34,7 @@ def write(named: str, directory: Path, content: bool, as_json: bool) -> None:
     check_free(directory)
     installation = opened()
     rollout = _found(installation, named)
-    key = signing_key(installation.project.state)
+    key = _key(installation.project)
     asking = Asking(
         project=installation.project.settings.name,
         catalogue=installation.catalogue,
@@ -67,9 +71,7 @@ def verify_pack(directory: Path, trusted: str | None, as_json: bool) -> int:
 
 def print_key(as_json: bool) -> None:
     """Print the public key."""
-    state = here().state
-    make_private(state)
-    public = signing_key(state).public_key()
+    public = _key(here()).public_key()
     if as_json:
         said = {
             "public_key": public_hex(public),
@@ -81,8 +83,13 @@ def print_key(as_json: bool) -> None:
         out.print(public_hex(public))
 
 
+def _key(project: Project) -> Ed25519PrivateKey:
+    make_private(project.state)
+    return signing_key(project.state)
+
+
 def _line(check: Check, width: int) -> str:
-    return f"{_MARKS[check.holds]} {check.name:<{width}}  {plain(check.says)}"
+    return f"{_MARKS[check.holds]} {check.name:<{width}}  {plain(visible(check.says))}"
 
 
 def _summary(checks: Sequence[Check]) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from changeover.evals.replay import TOLERANCE
 from changeover.evals.sequential import bad_event_evidence
 from changeover.rollouts.decide import Evidence, Plan
-from changeover.rollouts.pack.records import Asked, GuardTotals
+from changeover.rollouts.pack.records import CLOCKS_APART, Asked, GuardTotals
 from changeover.tasks.exchanges import Outcomes
 
 
@@ -145,7 +145,7 @@ def _written(decided: Decided, stream: Sequence[_Counted]) -> str | None:
 def _numbered(decided: Decided, stream: Sequence[_Counted]) -> str | None:
     """What speaks against a decision that saw some of the exchanges which had begun by then."""
     whole = decided.evidence.whole
-    begun = _outcomes([each for each in stream if each.at <= decided.at])
+    begun = _outcomes([each for each in stream if each.at <= decided.at + CLOCKS_APART])
     enough = whole.asked <= begun.asked and whole.failed <= begun.failed
     return None if enough else f"{begun.failed} of {begun.asked} that had begun did"
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, literal_column, or_, select
 
 from changeover.rollouts.decide import Rollout
-from changeover.rollouts.pack.records import Rating, ShadowScore
+from changeover.rollouts.pack.records import CLOCKS_APART, Rating, ShadowScore
 from changeover.store.schema import ARRIVAL, exchanges, feedback, shadow_scores
 from changeover.tasks.exchanges import Exchange
 
@@ -22,7 +22,7 @@ _WITHOUT_CONTENT = [
 def asked_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Exchange]:
     """Exchanges that a rollout's candidate answered or failed, copies included, in order of arrival and without content.
 
-    Of a rollout that is over, those that began before its end.
+    Of a rollout that is over, those that began before its end, or so little later that clocks may disagree.
     """
     stepped_in = exchanges.c.failed_variants.contains(rollout.candidate)
     query = (
@@ -80,4 +80,7 @@ def ratings_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[R
 
 
 def _end(rollout: Rollout) -> datetime:
-    return rollout.ended_at or datetime.max.replace(tzinfo=rollout.created_at.tzinfo)
+    """The last moment that is asked for; of a rollout that is under way, none lies behind it."""
+    if rollout.ended_at is not None:
+        return rollout.ended_at + CLOCKS_APART
+    return datetime.max.replace(tzinfo=rollout.created_at.tzinfo)

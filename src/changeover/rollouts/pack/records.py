@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -13,6 +13,9 @@ from changeover.evals.queries import ComparedSample, Comparison
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.queries import Approval, Event, Override
 from changeover.tasks.routes import Route
+
+CLOCKS_APART = timedelta(minutes=1)
+"""How far the clocks of several gateways may lie apart: exchanges bear the time of who answered, events that of who led."""
 
 FORMAT = 1
 """Rises when an older `verify` would misread a pack."""

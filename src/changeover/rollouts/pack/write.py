@@ -45,6 +45,7 @@ def write_pack(
         ConfigError: Something is there already.
         GateError: The comparison that the rollout names is gone.
     """
+    directory = directory.absolute()
     check_free(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     draft = directory.with_name(f".{directory.name}.{os.getpid()}")
