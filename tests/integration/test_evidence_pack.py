@@ -78,7 +78,7 @@ def test_a_promotion_is_verified_whole(scene: Scene) -> None:
     assert "`smollm2-135m-instruct` Apache-2.0, `a-model-without-a-card` unknown" in says(found, "licences")
     assert [check.name for check in found.checks if check.holds is None] == ["licences"]
     page = (pack / records.REPORT).read_text()
-    assert "new has taken over on code, in place of old" in page
+    assert "new has taken over code from old" in page
     assert "<script" not in page
 
 

@@ -21,16 +21,17 @@ from changeover.rollouts.queries import Event
 MOST_ROWS = 1500
 """Samples in the table; all are in the JSON."""
 
-_BECAME: dict[State, str] = {
-    "evaluation": "is being measured",
-    "shadow": "gets copies of requests",
-    "canary": "answers a share of the requests",
-    "baking": "has taken over, and is watched",
-    "done": "has taken over",
-    "rolled_back": "was taken back",
-    "aborted": "was given up",
-    "refused": "was refused",
+_HEADLINES: dict[State, str] = {
+    "evaluation": "{new} is being measured for {task}, which {old} answers",
+    "shadow": "{new} gets copies of {task}, which {old} answers",
+    "canary": "{new} answers a share of {task}, {old} the rest",
+    "baking": "{new} has taken over {task} from {old}, and is watched",
+    "done": "{new} has taken over {task} from {old}",
+    "rolled_back": "{new} was taken back from {task}; {old} answers again",
+    "aborted": "{new} was given up for {task}; {old} stays",
+    "refused": "{new} was refused for {task}; {old} stays",
 }
+"""What became of it, by the rollout's state."""
 _LOOKS: dict[State, str] = {"baking": "pass", "done": "pass", "rolled_back": "fail", "refused": "fail"}
 
 
@@ -63,7 +64,7 @@ def to_html(files: Files) -> str:
         approvals=files.approvals,
         overrides=files.overrides,
         evaluations=evaluations,
-        headline=f"{new.deployment} {_BECAME[rollout.state]} on {rollout.task}, in place of {old.deployment}",
+        headline=_HEADLINES[rollout.state].format(new=new.deployment, old=old.deployment, task=rollout.task),
         reason=_reason(file.events, rollout.actor, rollout.reason),
         look=_LOOKS.get(rollout.state, "inconclusive"),
         verdict=None if deciding is None else deciding.comparison.verdict,
