@@ -184,6 +184,8 @@ def command_of(line: str) -> tuple[Any, list[str]]:
     arguments = words[1:]
     while arguments and arguments[0] in getattr(command, "commands", {}):
         command = command.commands[arguments.pop(0)]
+    if arguments and hasattr(command, "default"):
+        command = command.commands[command.default]
     return command, arguments
 
 

@@ -26,6 +26,7 @@ from changeover.evals.queries import StoredAnswer, add_answers
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import all_deployments, load_variants
 from changeover.serving.variants import Variant
+from changeover.store.lead import Lead
 from changeover.tasks.declarations import Task
 from changeover.tasks.queries import current_routes
 
@@ -71,8 +72,10 @@ class _Answers:
 class AliasChecks:
     """Makes the checks. One process of an installation runs it."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, lead: Lead | None = None) -> None:
+        """Check nothing yet; without a `lead` nobody else does."""
         self._installation = installation
+        self._lead = lead
         self._store, self._clock = installation.store, installation.clock
         self._settings = installation.project.settings.alias_checks
         self._prices = installation.project.settings.prices
@@ -84,12 +87,15 @@ class AliasChecks:
             return
         while True:
             try:
-                due = await asyncio.to_thread(self.due)
+                due = await asyncio.to_thread(self.due) if await self._leads() else []
                 if due and running_address(self._installation.project.state) is not None:
                     await self.check(due)
             except ChangeoverError as exc:
                 log.warning("alias checks: %s", exc)
             await asyncio.sleep(min(LOOK_S, every_s))
+
+    async def _leads(self) -> bool:
+        return self._lead is None or await asyncio.to_thread(self._lead.held)
 
     def aliases(self) -> list[Alias]:
         """Those that answer tasks now and whose engine should run.

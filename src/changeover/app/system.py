@@ -71,7 +71,7 @@ class System:
         self._evaluator = Evaluator(installation, self._lead)
         self._gateway = None if self._workers else Gateway(installation, self.fleet)
         self._snapshots = self._gateway.snapshots if self._gateway else Snapshots(store, clock)
-        self._alias_checks = AliasChecks(installation)
+        self._alias_checks = AliasChecks(installation, self._lead)
         self._retention = Retention(store, clock, project.settings.records, self._tasks)
 
     @property

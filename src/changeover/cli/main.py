@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("changeover.cli.history", "Show every route revision of a task: who, why, on what evidence."),
     "diff": ("changeover.cli.diff", "Say in words what differs between two bundles."),
     "alias-checks": ("changeover.cli.alias_checks", "Show, or ask, whether models that others run answer as they did."),
+    "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
     "models": ("changeover.cli.models", "List the library's models, or show one."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
