@@ -16,6 +16,7 @@ from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.local import announced
 from changeover.app.loops import background
 from changeover.app.retention import Retention
+from changeover.app.shadow_scoring import ShadowScoring
 from changeover.app.watch import watch
 from changeover.app.workers import Addresses, Workers
 from changeover.core.errors import ConfigError, StoreError
@@ -98,7 +99,7 @@ class System:
         address = address_of(listener)
         await self._load()
         try:
-            async with background(self._loops(), on_failure=self.stop):
+            async with background(self._loops(address), on_failure=self.stop):
                 _on_signals(self.stop)
                 serving = asyncio.create_task((self._workers or self.gateway).serve(listener))
                 try:
@@ -122,13 +123,14 @@ class System:
         else:
             await self._gateway.load()
 
-    def _loops(self) -> list[Coroutine[Any, Any, None]]:
+    def _loops(self, address: str) -> list[Coroutine[Any, Any, None]]:
         return [
             self.fleet.run(),
             self._controller.run(),
             self._evaluator.run(),
             self._retention.run(),
             self._alias_checks.run(),
+            ShadowScoring(self.installation, address, self._lead).run(),
             *([self._follow()] if self._gateway is None else self._gateway.loops()),
             *([watch(self.installation)] if self._watching else []),
         ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from changeover.evals.canary import bad_event_evidence
 from changeover.evals.replay import TOLERANCE
-from changeover.evals.sequential import bad_event_evidence
 from changeover.rollouts.decide import Evidence, Plan
 from changeover.rollouts.pack.records import CLOCKS_APART, Asked, GuardTotals
 from changeover.tasks.exchanges import Outcomes
