@@ -1,0 +1,94 @@
+"""Columns that fit on a terminal: long names are shortened first, then columns are left out. Nothing is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+GAP = "  "
+UNKNOWN = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """How a table's columns give way to each other."""
+
+    names: tuple[str, ...]
+    right: tuple[str, ...] = ()
+    """Set to the right."""
+    least: Mapping[str, int] = field(default_factory=dict[str, int])
+    """To so many characters a column is shortened before one is left out, in this order."""
+    left_out: tuple[str, ...] = ()
+    """In the order in which a narrow terminal does without them."""
+    texts: tuple[str, ...] = ()
+    """Hold sentences, which lose their end; names lose their middle."""
+
+    def fitted(self, widths: Mapping[str, int], width: int) -> dict[str, int]:
+        """Widths with which the columns fit beside each other."""
+        kept = {name: widths[name] for name in self.names}
+        gone = [name for name in self.left_out if name in kept]
+        while (over := total(kept) - width) > 0:
+            give = {name: kept[name] - least for name, least in self.least.items() if kept.get(name, 0) > least}
+            if sum(give.values()) >= over or not gone:
+                for name, most in give.items():
+                    kept[name] -= min(most, over)
+                    over -= min(most, over)
+                break
+            del kept[gone.pop(0)]
+        last = self.names[-1]
+        return {**kept, last: max(8, kept[last] - max(0, total(kept) - width))}
+
+    def line(self, cells: Mapping[str, Cell], widths: Mapping[str, int]) -> Text:
+        """One line of the columns that are left."""
+        line = Text(no_wrap=True)
+        for place, (name, size) in enumerate(widths.items()):
+            cell = cells[name]
+            text = clipped(cell.text, size) if name in self.texts else shortened(cell.text, size)
+            pad = " " * (size - cell_len(text))
+            last = place == len(widths) - 1
+            line.append(GAP if place else "")
+            line.append(f"{pad}{text}" if name in self.right else text if last else f"{text}{pad}", cell.style)
+        return line
+
+
+def total(widths: Mapping[str, int]) -> int:
+    """How wide columns are beside each other."""
+    return sum(widths.values()) + len(GAP) * (len(widths) - 1)
+
+
+def widest(name: str, heading: str, rows: Sequence[Mapping[str, Cell]]) -> int:
+    """The width that a column needs for everything in it."""
+    return max([cell_len(heading), *(cell_len(row[name].text) for row in rows)])
+
+
+def apart(left: Text, right: Text, width: int) -> list[Text]:
+    """Two texts on one line, or below each other where there is no room."""
+    if not right:
+        return [left]
+    if left.cell_len + 3 + right.cell_len > width:
+        return [left, right]
+    return [Text.assemble(left, "   ", right)]
+
+
+def shortened(text: str, width: int) -> str:
+    """A name without its middle where it is too long: names of models differ at both ends."""
+    if cell_len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{set_cell_size(text, width - 1 - tail).rstrip()}…{text[len(text) - tail :]}"
+
+
+def clipped(text: str, width: int) -> str:
+    """A sentence without its end where it is too long."""
+    return text if cell_len(text) <= width else f"{set_cell_size(text, max(0, width - 1)).rstrip()}…"

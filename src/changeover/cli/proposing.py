@@ -1,0 +1,112 @@
+"""The work of `changeover candidates`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from changeover.app.candidates import Candidate, Candidates, Cost, Memory
+from changeover.cli.columns import UNKNOWN, Cell, Columns, widest
+from changeover.cli.frame import out, print_json
+from changeover.cli.running import opened
+from changeover.core.clock import span
+
+COLUMNS = Columns(
+    names=("candidate", "for", "released", "memory", "licence", "runs here", "a trial would cost"),
+    least={"for": 14, "licence": 10, "candidate": 20, "a trial would cost": 24},
+    left_out=("released", "runs here", "memory", "licence", "for"),
+    texts=("for", "licence", "a trial would cost"),
+)
+TITLES = {
+    "successor": "newer versions of what answers now",
+    "other": "other models that could be tried",
+}
+SHOWN_TASKS = 2
+GIB = 1 << 30
+
+
+def list_candidates(task: str | None, as_json: bool) -> None:
+    """Print what could be tried, successors first."""
+    looking = Candidates(opened(), task)
+    found = looking.find()
+    if as_json:
+        print_json({"tasks": looking.tasks, "candidates": found})
+        return
+    for line in candidate_lines(found, out.width, all_tasks=len(looking.tasks)):
+        out.print(line)
+
+
+def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -> list[Text]:
+    """Two tables with the same columns, and the next command."""
+    cells = [_cells(each, all_tasks) for each in found]
+    headings = {name: Cell(name, "dim") for name in COLUMNS.names}
+    widths = COLUMNS.fitted({name: widest(name, name, cells) for name in COLUMNS.names}, width)
+    lines: list[Text] = []
+    for relation, title in TITLES.items():
+        rows = [row for each, row in zip(found, cells, strict=True) if each.relation == relation]
+        if not rows and relation == "successor":
+            lines.append(Text("no card of the library is a newer version of what answers now", "dim"))
+        if rows:
+            lines += [Text(title, "bold"), COLUMNS.line(headings, widths), *(COLUMNS.line(row, widths) for row in rows)]
+        if relation == "successor":
+            lines.append(Text(""))
+    lines += [Text(f"{task}: {why}", "dim") for task, why in _uncosted(found).items()]
+    if found:
+        lines.append(
+            Text.assemble(
+                ("calls: on average, at most · ≥: its weights alone   ", "dim"), f"changeover trial {found[0].name}"
+            )
+        )
+    else:
+        lines.append(Text("nothing could be tried: add cards below library/, or deploy a server's model"))
+    return lines
+
+
+def _uncosted(found: Sequence[Candidate]) -> dict[str, str]:
+    return {task: why for each in found for task, why in each.uncosted.items()}
+
+
+def _cells(candidate: Candidate, all_tasks: int) -> dict[str, Cell]:
+    return {
+        "candidate": Cell(candidate.name, "bold" if candidate.relation == "successor" else ""),
+        "for": Cell(_tasks(candidate, all_tasks)),
+        "released": Cell(candidate.released or UNKNOWN, "" if candidate.released else "dim"),
+        "memory": Cell(_memory(candidate.memory)),
+        "licence": Cell(candidate.licence or "unknown", "" if candidate.licence else "dim"),
+        "runs here": Cell(candidate.runs),
+        "a trial would cost": Cell(_cost(candidate.cost)),
+    }
+
+
+def _tasks(candidate: Candidate, all_tasks: int) -> str:
+    """Tasks whose incumbent it follows, and how many more."""
+    if not candidate.tasks:
+        return f"none of {len(candidate.cannot)}"
+    if not candidate.succeeds and len(candidate.tasks) == all_tasks > SHOWN_TASKS:
+        return f"all {all_tasks} tasks"
+    named = [task for task in candidate.tasks if task in candidate.succeeds] or list(candidate.tasks)
+    shown = named[:SHOWN_TASKS]
+    more = len(candidate.tasks) - len(shown)
+    return ", ".join(shown) + (f" +{more}" if more else "")
+
+
+def _memory(memory: Memory) -> str:
+    if memory.needs is None:
+        return "unknown"
+    return f"{'' if memory.measured else '≥ '}{_gib(memory.needs)} of {_gib(memory.budget)} GiB"
+
+
+def _gib(amount: int) -> str:
+    gib = amount / GIB
+    return f"{gib:.0f}" if gib >= 10 else f"{gib:.1f}" if gib >= 0.95 else f"{gib:.2f}"
+
+
+def _cost(cost: Cost | None) -> str:
+    if cost is None:
+        return UNKNOWN
+    calls = f"{cost.calls:,} calls, {cost.most_calls:,}" if cost.calls < cost.most_calls else f"{cost.calls:,} calls"
+    judged = " + judge" if cost.judged else ""
+    time = UNKNOWN if cost.seconds is None else f"~{span(cost.seconds)}"
+    usd = UNKNOWN if cost.usd is None else f"${cost.usd:.2f}"
+    return f"{calls}{judged} · {time} · {usd}"
