@@ -10,6 +10,8 @@ from rich.text import Text
 
 GAP = "  "
 UNKNOWN = "–"
+NARROWEST = 8
+"""Characters of any column."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,6 @@ class Columns:
     """To so many characters a column is shortened before one is left out, in this order."""
     left_out: tuple[str, ...] = ()
     """In the order in which a narrow terminal does without them."""
-    texts: tuple[str, ...] = ()
-    """Hold sentences, which lose their end; names lose their middle."""
 
     def fitted(self, widths: Mapping[str, int], width: int) -> dict[str, int]:
         """Widths with which the columns fit beside each other."""
@@ -46,15 +46,16 @@ class Columns:
                     over -= min(most, over)
                 break
             del kept[gone.pop(0)]
-        last = self.names[-1]
-        return {**kept, last: max(8, kept[last] - max(0, total(kept) - width))}
+        for name in (self.names[0], self.names[-1]):  # as a last resort
+            kept[name] -= min(max(0, total(kept) - width), max(0, kept[name] - NARROWEST))
+        return kept
 
     def line(self, cells: Mapping[str, Cell], widths: Mapping[str, int]) -> Text:
         """One line of the columns that are left."""
         line = Text(no_wrap=True)
         for place, (name, size) in enumerate(widths.items()):
             cell = cells[name]
-            text = clipped(cell.text, size) if name in self.texts else shortened(cell.text, size)
+            text = clipped(cell.text, size)
             pad = " " * (size - cell_len(text))
             last = place == len(widths) - 1
             line.append(GAP if place else "")
@@ -81,14 +82,6 @@ def apart(left: Text, right: Text, width: int) -> list[Text]:
     return [Text.assemble(left, "   ", right)]
 
 
-def shortened(text: str, width: int) -> str:
-    """A name without its middle where it is too long: names of models differ at both ends."""
-    if cell_len(text) <= width:
-        return text
-    tail = (width - 1) // 2
-    return f"{set_cell_size(text, width - 1 - tail).rstrip()}…{text[len(text) - tail :]}"
-
-
 def clipped(text: str, width: int) -> str:
-    """A sentence without its end where it is too long."""
+    """A text without its end where it is too long; a model's name begins with what tells it from others."""
     return text if cell_len(text) <= width else f"{set_cell_size(text, max(0, width - 1)).rstrip()}…"

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from changeover.app.candidates import Candidate, Candidates, Cost, Memory
-from changeover.cli.columns import UNKNOWN, Cell, Columns, widest
+from changeover.cli.columns import UNKNOWN, Cell, Columns, apart, widest
 from changeover.cli.frame import out, print_json
 from changeover.cli.running import opened
 from changeover.core.clock import span
 
 COLUMNS = Columns(
-    names=("candidate", "for", "released", "memory", "licence", "runs here", "a trial would cost"),
-    least={"for": 14, "licence": 10, "candidate": 20, "a trial would cost": 24},
-    left_out=("released", "runs here", "memory", "licence", "for"),
-    texts=("for", "licence", "a trial would cost"),
+    names=("candidate", "for", "released", "memory", "licence", "runs here", "calls", "at most", "time", "cost"),
+    right=("calls", "at most", "time", "cost"),
+    least={"for": 16, "licence": 10},
+    left_out=("released", "at most", "licence", "memory", "cost", "time", "for"),
 )
 TITLES = {
     "successor": "newer versions of what answers now",
     "other": "other models that could be tried",
 }
+NOT_HERE = ("no source", "by a server only")
+"""Ways to run that need a person first."""
 SHOWN_TASKS = 2
 GIB = 1 << 30
 
@@ -52,13 +54,18 @@ def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -
         if relation == "successor":
             lines.append(Text(""))
     lines += [Text(f"{task}: {why}", "dim") for task, why in _uncosted(found).items()]
-    if found:
-        lines.append(
-            Text.assemble(
-                ("calls: on average, at most · ≥: its weights alone   ", "dim"), f"changeover trial {found[0].name}"
-            )
-        )
-    else:
+    lines += [
+        Text(f"{each.name} cannot serve {task}: {why}", "dim")
+        for each in found
+        if each.succeeds
+        for task, why in each.cannot.items()
+    ]
+    judged = " · +: and a judge's" if any(each.cost is not None and each.cost.judged for each in found) else ""
+    first = next((each.name for each in found if each.tasks and each.runs not in NOT_HERE), None)
+    if first is not None:
+        legend = f"calls of a trial, if it is as good{judged} · ≥: its weights alone"
+        lines += apart(Text(legend, "dim"), Text(f"changeover trial {first}", "bold"), width)
+    elif not found:
         lines.append(Text("nothing could be tried: add cards below library/, or deploy a server's model"))
     return lines
 
@@ -75,7 +82,7 @@ def _cells(candidate: Candidate, all_tasks: int) -> dict[str, Cell]:
         "memory": Cell(_memory(candidate.memory)),
         "licence": Cell(candidate.licence or "unknown", "" if candidate.licence else "dim"),
         "runs here": Cell(candidate.runs),
-        "a trial would cost": Cell(_cost(candidate.cost)),
+        **{name: Cell(text) for name, text in _cost(candidate.cost).items()},
     }
 
 
@@ -102,11 +109,13 @@ def _gib(amount: int) -> str:
     return f"{gib:.0f}" if gib >= 10 else f"{gib:.1f}" if gib >= 0.95 else f"{gib:.2f}"
 
 
-def _cost(cost: Cost | None) -> str:
+def _cost(cost: Cost | None) -> dict[str, str]:
+    """What a trial would cost, in its four columns."""
     if cost is None:
-        return UNKNOWN
-    calls = f"{cost.calls:,} calls, {cost.most_calls:,}" if cost.calls < cost.most_calls else f"{cost.calls:,} calls"
-    judged = " + judge" if cost.judged else ""
-    time = UNKNOWN if cost.seconds is None else f"~{span(cost.seconds)}"
-    usd = UNKNOWN if cost.usd is None else f"${cost.usd:.2f}"
-    return f"{calls}{judged} · {time} · {usd}"
+        return dict.fromkeys(("calls", "at most", "time", "cost"), UNKNOWN)
+    return {
+        "calls": f"{cost.calls:,}{'+' if cost.judged else ''}",
+        "at most": f"{cost.most_calls:,}{'+' if cost.judged else ''}",
+        "time": UNKNOWN if cost.seconds is None else f"~ {span(max(cost.seconds, 1))}",
+        "cost": UNKNOWN if cost.usd is None else f"${cost.usd:.2f}",
+    }

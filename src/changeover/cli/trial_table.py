@@ -18,9 +18,8 @@ from changeover.rollouts.duration import Course, course_line
 COLUMNS = Columns(
     names=("task", "incumbent", "verdict", "difference", "p95", "cost", "licence", "recommendation"),
     right=("p95", "cost"),
-    least={"incumbent": 12, "task": 14, "licence": 8, "recommendation": 26},
+    least={"incumbent": 18, "task": 16, "licence": 10, "recommendation": 26},
     left_out=("licence", "cost", "p95", "incumbent", "difference"),
-    texts=("licence", "recommendation"),
 )
 STYLE_OF_VERDICT = {
     "better": "green",
