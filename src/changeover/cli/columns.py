@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -29,25 +29,21 @@ class Columns:
     names: tuple[str, ...]
     right: tuple[str, ...] = ()
     """Set to the right."""
-    least: Mapping[str, int] = field(default_factory=dict[str, int])
-    """To so many characters a column is shortened before one is left out, in this order."""
-    left_out: tuple[str, ...] = ()
-    """In the order in which a narrow terminal does without them."""
+    concessions: tuple[tuple[str, int], ...] = ()
+    """What a narrow terminal takes away, in this order: a column is shortened to so many characters, or left out at 0."""
 
     def fitted(self, widths: Mapping[str, int], width: int) -> dict[str, int]:
         """Widths with which the columns fit beside each other."""
         kept = {name: widths[name] for name in self.names}
-        gone = [name for name in self.left_out if name in kept]
-        while (over := total(kept) - width) > 0:
-            give = {name: kept[name] - least for name, least in self.least.items() if kept.get(name, 0) > least}
-            if sum(give.values()) >= over or not gone:
-                for name, most in give.items():
-                    kept[name] -= min(most, over)
-                    over -= min(most, over)
+        last_resort = ((self.names[0], NARROWEST), (self.names[-1], NARROWEST))
+        for name, least in (*self.concessions, *last_resort):
+            over = total(kept) - width
+            if over <= 0:
                 break
-            del kept[gone.pop(0)]
-        for name in (self.names[0], self.names[-1]):  # as a last resort
-            kept[name] -= min(max(0, total(kept) - width), max(0, kept[name] - NARROWEST))
+            if least == 0:
+                kept.pop(name, None)
+            elif name in kept:
+                kept[name] -= min(over, max(0, kept[name] - least))
         return kept
 
     def line(self, cells: Mapping[str, Cell], widths: Mapping[str, int]) -> Text:

@@ -15,8 +15,18 @@ from changeover.core.clock import span
 COLUMNS = Columns(
     names=("candidate", "for", "released", "memory", "licence", "runs here", "calls", "at most", "time", "cost"),
     right=("calls", "at most", "time", "cost"),
-    least={"for": 16, "licence": 10},
-    left_out=("released", "at most", "licence", "memory", "cost", "time", "for"),
+    concessions=(
+        ("for", 16),
+        ("released", 0),
+        ("at most", 0),
+        ("licence", 10),
+        ("memory", 0),
+        ("cost", 0),
+        ("licence", 0),
+        ("time", 0),
+        ("for", 0),
+        ("runs here", 0),
+    ),
 )
 TITLES = {
     "successor": "newer versions of what answers now",

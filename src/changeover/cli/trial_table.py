@@ -18,8 +18,16 @@ from changeover.rollouts.duration import Course, course_line
 COLUMNS = Columns(
     names=("task", "incumbent", "verdict", "difference", "p95", "cost", "licence", "recommendation"),
     right=("p95", "cost"),
-    least={"incumbent": 18, "task": 16, "licence": 10, "recommendation": 26},
-    left_out=("licence", "cost", "p95", "incumbent", "difference"),
+    concessions=(
+        ("incumbent", 18),
+        ("task", 16),
+        ("licence", 0),
+        ("recommendation", 26),
+        ("cost", 0),
+        ("p95", 0),
+        ("incumbent", 0),
+        ("difference", 0),
+    ),
 )
 STYLE_OF_VERDICT = {
     "better": "green",
@@ -46,7 +54,7 @@ def table_lines(table: Table, width: int, courses: Mapping[str, Course] | None =
     if all(row.outcome.cost_by != "price" for row in table.tried):
         headings["cost"] = Cell("tokens", "dim")
     widths = COLUMNS.fitted(_widths(rows, headings), width)
-    lines = [*_header(table, width), COLUMNS.line(headings, widths)]
+    lines = [*_header(table, width, licence="licence" not in widths), COLUMNS.line(headings, widths)]
     notes: list[Text] = []
     for row, cells in zip(table.tried, rows, strict=True):
         line, cut = _row_line(row, cells, widths, width)
@@ -85,9 +93,12 @@ def document(table: Table, courses: Mapping[str, Course]) -> dict[str, Any]:
     }
 
 
-def _header(table: Table, width: int) -> list[Text]:
+def _header(table: Table, width: int, *, licence: bool) -> list[Text]:
+    """What is tried and what it took; the licence too where it has no column."""
     count = len(table.tried)
-    what = Text.assemble("trial ", (table.candidate, "bold"), f" against {count} task{'s' * (count != 1)}")
+    of_licence = f" ({table.licence or 'licence unknown'})" if licence else ""
+    against = f"{of_licence} against {count} task{'s' * (count != 1)}"
+    what = Text.assemble("trial ", (table.candidate, "bold"), against)
     kept = f" + {table.calls_kept:,} kept" if table.calls_kept else ""
     fixed = "" if table.calls_fixed_n is None else f" (fixed N: {table.calls_fixed_n:,})"
     facts = f"{span(table.seconds)} · {table.calls_new:,} calls{kept}{fixed} · false switches held at {100 * table.rate:g} %"
