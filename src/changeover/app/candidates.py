@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-from sqlalchemy import Connection
 
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation
 from changeover.app.matching import Prepared, prepared
-from changeover.app.trials import Engine, cannot_serve, engine_of
+from changeover.app.trials import Engine, cannot_serve, engine_of, figures_on
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Price
 from changeover.evals.comparison import SEED
 from changeover.evals.datasets import Sample
 from changeover.evals.datasets.power import expected_samples
 from changeover.evals.known import whole
-from changeover.evals.queries import find_answers
 from changeover.evals.sequential import TestPlan
-from changeover.evals.trial_queries import Figures, figures_of
+from changeover.evals.trial_queries import Figures
 from changeover.library.cards import Card, FileSource
 from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
@@ -109,8 +107,7 @@ class Asked:
     ready: Prepared
     incumbent: Variant
     figures: Figures
-    kept: frozenset[tuple[str, int]]
-    """What the incumbent was asked and has answered, with the repeat."""
+    """Of the incumbent's kept answers."""
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -179,15 +176,15 @@ class Candidates:
             return None
         cannot: dict[str, str] = {}
         tasks: list[str] = []
-        with self._installation.store.read() as connection:
-            for task, incumbent in self._incumbents.items():
-                if self._answers(engine, incumbent):
-                    continue
-                reason = cannot_serve(connection, engine, incumbent)
-                if reason is None:
-                    tasks.append(task)
-                else:
-                    cannot[task] = reason
+        for task, incumbent in self._incumbents.items():
+            if self._answers(engine, incumbent):
+                continue
+            asked = self._task(task)
+            reason = None if isinstance(asked, str) else cannot_serve(engine, asked.figures)
+            if reason is None:
+                tasks.append(task)
+            else:
+                cannot[task] = reason
         if not tasks and not cannot:
             return None
         ordered = sorted(tasks, key=lambda task: task not in succeeds)
@@ -256,8 +253,8 @@ class Candidates:
             else frozenset[tuple[str, int]]()
         )
         repeats = task.declared.repeats
-        mine, other = _new(asked.expected, repeats, asked.kept), _new(asked.expected, repeats, theirs)
-        most = _new(asked.samples, repeats, asked.kept) + _new(asked.samples, repeats, theirs)
+        mine, other = _new(asked.expected, repeats, asked.figures.kept), _new(asked.expected, repeats, theirs)
+        most = _new(asked.samples, repeats, asked.figures.kept) + _new(asked.samples, repeats, theirs)
         settings = self._installation.project.settings
         took = asked.figures.duration_ms
         # Both sides are asked at once, so that the longer one counts.
@@ -285,13 +282,11 @@ class Candidates:
     def _read(self, task: str) -> Asked:
         ready, incumbent = prepared(self._installation, task), self._incumbents[task]
         with self._installation.store.read() as connection:
-            figures = figures_of(connection, incumbent.bundle.digest)
-            kept = _answered(connection, incumbent, ready)
-        return Asked(ready, incumbent, figures, kept)
+            return Asked(ready, incumbent, figures_on(connection, incumbent, ready))
 
     def _kept(self, variant: Variant, asked: Asked) -> frozenset[tuple[str, int]]:
         with self._installation.store.read() as connection:
-            return _answered(connection, variant, asked.ready)
+            return figures_on(connection, variant, asked.ready).kept
 
 
 def memory_budget() -> int:
@@ -307,11 +302,6 @@ def memory_budget() -> int:
 def _model(incumbent: Variant) -> Model:
     engine = incumbent.bundle.engine
     return Model(name=engine.model, weights=engine.weights_digest)
-
-
-def _answered(connection: Connection, variant: Variant, ready: Prepared) -> frozenset[tuple[str, int]]:
-    found = find_answers(connection, [variant.bundle.digest], (sample.asked for sample in ready.dataset.samples))
-    return frozenset((answer.sample, answer.repeat) for answer in found)
 
 
 def _new(samples: Sequence[Sample], repeats: int, kept: frozenset[tuple[str, int]]) -> int:
