@@ -120,7 +120,7 @@ class Asked:
         """So many as a comparison with an equal candidate takes on average."""
         gate = self.ready.task.declared.gate
         plan = TestPlan(margin=gate.margin, alpha=gate.alpha, beta=gate.beta, max_samples=len(self.samples))
-        return self.samples[: expected_samples(plan, len(self.samples))]
+        return self.samples[: max(expected_samples(plan, len(self.samples)), gate.min_samples)]
 
     @property
     def _most(self) -> int:

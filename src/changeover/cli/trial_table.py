@@ -40,13 +40,16 @@ STYLE_OF_VERDICT = {
 STYLE_OF_ADVICE = {"switch": "bold green", "switch if wanted": "green", "undecided": "yellow", "none": "dim"}
 
 
-def table_lines(table: Table, width: int, courses: Mapping[str, Course] | None = None) -> list[Text]:
+def table_lines(
+    table: Table, width: int, courses: Mapping[str, Course] | None = None, *, running: bool = False
+) -> list[Text]:
     """The whole of it: a header, a line for each task, what was left out, counts and the next command.
 
     Args:
         table: The trial.
         width: Columns that there are.
         courses: What became of its switches, by task.
+        running: Whether it is under way, so that nothing is to be done next.
     """
     parts = zip(table.tried, _aligned(table.tried), _costs(table.tried), strict=True)
     rows = [_cells(row, difference, cost, table.licence) for row, difference, cost in parts]
@@ -62,7 +65,7 @@ def table_lines(table: Table, width: int, courses: Mapping[str, Course] | None =
         if cut:
             notes += _note(row.task, cut)
     notes += [_outcome_line(task, course) for task, course in (courses or {}).items()]
-    return [*lines, *notes, *_footer(table, width, courses or {})]
+    return [*lines, *notes, *_footer(table, width, courses or {}, running=running)]
 
 
 def progress_line(row: Row) -> str:
@@ -105,12 +108,13 @@ def _header(table: Table, width: int, *, licence: bool) -> list[Text]:
     return apart(what, Text(facts, "dim"), width)
 
 
-def _footer(table: Table, width: int, courses: Mapping[str, Course]) -> list[Text]:
+def _footer(table: Table, width: int, courses: Mapping[str, Course], *, running: bool) -> list[Text]:
     counts = {
         "could switch today": table.count("switch", "switch if wanted"),
         "keep": table.count("keep"),
-        "undecided": table.count("undecided"),
+        "undecided": table.count("undecided") - table.to_go,
         "not tried": table.count("none"),
+        "to go": table.to_go,
     }
     said = " · ".join(f"{number} {name}" for name, number in counts.items() if number) or "nothing to try"
     left = [Text(f"answers already: {', '.join(table.left_out)}", "dim")] if table.left_out else []
@@ -118,7 +122,7 @@ def _footer(table: Table, width: int, courses: Mapping[str, Course]) -> list[Tex
     following = [f"changeover switch --from-trial {table.trial}"] if waiting else []
     if table.ended_at is None:
         following.append(f"changeover trial {table.candidate} goes on")
-    return [*left, *apart(Text(said), Text(" · ".join(following), "bold"), width)]
+    return [*left, *apart(Text(said), Text("" if running else " · ".join(following), "bold"), width)]
 
 
 def _cells(row: Row, difference: str, cost: str, licence: str | None) -> dict[str, Cell]:

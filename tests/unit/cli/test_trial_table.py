@@ -109,7 +109,8 @@ def test_an_unfinished_trial_says_how_it_goes_on() -> None:
     seen = table(measured("a", "worse"), unmeasured("b", "waiting"), ended=False)
     lines = plain_lines(seen, 120)
     assert lines[3].split() == ["b", "gemma-3-12b", "waiting", "–", "–", "–", "Apache-2.0"]
-    assert lines[-1] == "1 keep · 1 undecided   changeover trial qwen3-8b goes on"
+    assert lines[-1] == "1 keep · 1 to go   changeover trial qwen3-8b goes on"
+    assert table_lines(seen, 120, running=True)[-1].plain == "1 keep · 1 to go"
 
 
 def test_a_task_that_runs_shows_how_far_it_is() -> None:
