@@ -187,12 +187,9 @@ class Scene:
         batch = [exchange(started_at=self.time.now(), **{**defaults, **changes}) for _ in range(number)]
         self.do(add_exchanges, batch)
 
-    def controller(self) -> Controller:
-        return Controller(self.store, lambda _: True, self.time)
-
     def look(self) -> None:
-        """Have the real controller look once."""
-        self.controller().tick()
+        """Have the real controller look once, as one that was started just now."""
+        Controller(self.store, lambda _: True, self.time).tick()
 
     def pack(self, rollout: Rollout, *, content: bool = False) -> Path:
         """Write the pack of a rollout as it is now."""

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from changeover.app.admin import Admin
 from changeover.app.installation import Installation
 from changeover.core.errors import ConfigError, StoreError
 from changeover.core.ids import new_id
@@ -19,6 +20,7 @@ from changeover.gateway.allowances import Allowances
 from changeover.gateway.breaker import Breakers
 from changeover.gateway.dispatch import Fleet
 from changeover.gateway.door import Door, Parts
+from changeover.gateway.feedback import Ratings
 from changeover.gateway.keys import Keyring
 from changeover.gateway.metrics import Levels, Metrics
 from changeover.gateway.pages import Pages
@@ -61,6 +63,7 @@ class Gateway:
         self.recorder = Recorder(store, self._usage, [self._metrics, self._traces])
         self._allowances = Allowances(store, clock, writer, spool=project.state)
         self._breakers = Breakers(failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
+        self._ratings = Ratings(store, self.snapshots, clock)
         self.admission = Admission(settings.max_in_flight)
         self.door = Door(
             Parts(
@@ -75,6 +78,8 @@ class Gateway:
                 recorder=self.recorder,
                 traces=self._traces,
                 pages=Pages(snapshots=self.snapshots, metrics=self._metrics, state=self.state),
+                ratings=self._ratings,
+                admin=Admin(store, clock, project.root),
                 clock=clock,
             )
         )
@@ -149,6 +154,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Write what is not written yet."""
+        self._ratings.close()
         with contextlib.suppress(StoreError):
             await self.recorder.flush()
         if self._usage.waiting:

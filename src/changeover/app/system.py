@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.local import announced
@@ -20,7 +21,9 @@ from changeover.core.errors import ConfigError, StoreError
 from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.rollouts.loop import Controller
 from changeover.serving.fleet import Fleet
-from changeover.serving.supervisor import DeploymentStatus, Supervisor
+from changeover.serving.memory import budget_bytes
+from changeover.serving.supervisor import DeploymentStatus, Supervisor, Timing
+from changeover.store.lead import Lead
 from changeover.tasks.declarations import Task
 
 FOLLOW_S = 1.0
@@ -46,7 +49,11 @@ class System:
         kind, count = project.settings.gateway.client, workers or project.settings.gateway.workers
         addresses = Addresses(kind) if count > 1 else None
         self._supervisor = Supervisor(
-            clock=clock, log_dir=project.state / "logs", on_change=self._tell, client=addresses or kind
+            clock=clock,
+            log_dir=project.state / "logs",
+            on_change=self._tell,
+            timing=Timing(ready_base_s=project.settings.engines.ready_s),
+            client=addresses or kind,
         )
         self._workers = addresses and Workers(project, count, addresses, self._supervisor.upstreams)
         self.fleet = Fleet(
@@ -56,8 +63,11 @@ class System:
             self._supervisor,
             clock,
             leave=self._workers and self._workers.leave,
+            memory_bytes=budget_bytes(project.settings.engines.memory_gib),
         )
-        self._controller = Controller(store, self.fleet.is_ready, clock)
+        self._lead = Lead(store, "rollouts")
+        self._controller = Controller(store, self.fleet.is_ready, clock, self._lead)
+        self._evaluator = Evaluator(installation, self._lead)
         self._gateway = None if self._workers else Gateway(installation, self.fleet)
         self._snapshots = self._gateway.snapshots if self._gateway else Snapshots(store, clock)
         self._retention = Retention(store, clock, project.settings.records, self._tasks)
@@ -102,6 +112,7 @@ class System:
             if self._gateway is not None:
                 await self._gateway.close()
             await self._supervisor.close()
+            self._lead.release()
 
     async def _load(self) -> None:
         if self._gateway is None:
@@ -113,6 +124,7 @@ class System:
         return [
             self.fleet.run(),
             self._controller.run(),
+            self._evaluator.run(),
             self._retention.run(),
             *([self._follow()] if self._gateway is None else self._gateway.loops()),
             *([watch(self.installation)] if self._watching else []),

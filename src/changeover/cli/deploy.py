@@ -35,6 +35,10 @@ def deploy(
     option: Annotated[
         list[str] | None, typer.Option(help="Any other option of the engine, as NAME=VALUE; may be repeated.")
     ] = None,
+    instead_of: Annotated[
+        str | None,
+        typer.Option(help="A deployment to stop for it, where memory does not hold both. Its tasks wait meanwhile."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a model where needed, start it, and wait until it is ready. It gets no traffic by that.
@@ -50,7 +54,7 @@ def deploy(
         plan = _other(engine, model, name, url, key_env, options)
     else:
         raise ConfigError(f"No engine named `{engine}`. Known: echo, local, openai.")
-    fresh = ask_for(installation, plan, actor())
+    fresh = ask_for(installation, plan, actor(), instead_of=instead_of)
     if not fresh:
         note(f"{plan.deployment} is there already; it keeps the options it has")
     if running_address(installation.project.state) is not None:

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
-from changeover.cli.frame import Json, out, plain, print_json
+from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
-from changeover.rollouts.queries import latest_rollout
+from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout
+from changeover.rollouts.queries import latest_rollout, open_overrides
 from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.applied import removed_tasks
@@ -59,9 +60,11 @@ def status(
 
 def _task(installation: Installation, route: Route) -> dict[str, Any]:
     with installation.store.read() as connection:
-        variants = load_variants(connection, route.variants())
         rollout = latest_rollout(connection, route.task)
+        named = (*route.variants(), *([] if rollout is None else [rollout.candidate]))
+        variants = load_variants(connection, named)
         day = traffic(connection, route.task, installation.clock.now() - timedelta(days=1))
+        overrides = [each for each in open_overrides(connection) if each.task == route.task]
     return {
         "task": route.task,
         "revision": route.revision,
@@ -69,9 +72,24 @@ def _task(installation: Installation, route: Route) -> dict[str, Any]:
         "candidate": _deployment_of(variants, route.candidate),
         "candidate_weight": route.candidate_weight,
         "former": _deployment_of(variants, route.former),
-        "rollout": None if rollout is None else {"id": rollout.id, "state": rollout.state, "step": rollout.step},
+        "shadow_share": route.shadow_share,
+        "rollout": None if rollout is None else _rollout(rollout),
+        "rollout_candidate": None if rollout is None else _deployment_of(variants, rollout.candidate),
+        "overrides": overrides,
         "prompt_edited": _prompt_edited(installation, route, variants),
         "last_day": day,
+    }
+
+
+def _rollout(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "id": rollout.id,
+        "state": rollout.state,
+        "step": rollout.step,
+        "stage": rollout.stage,
+        "tier": rollout.plan.tier,
+        "hold": rollout.hold,
+        "comparison": rollout.comparison,
     }
 
 
@@ -94,21 +112,40 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
         right = column in ("rev", "requests 24 h", "failed", "cut")
         table.add_column(column, justify="right" if right else "left", no_wrap=column != "", overflow="fold")
     for row in tasks:
-        share = f"{row['candidate']} {100 * row['candidate_weight']:g} %" if row["candidate"] else "–"
         day = row["last_day"]
-        hint = f"prompt edited: changeover switch {row['task']} --to {row['incumbent']}" if row["prompt_edited"] else ""
         cells = (row["revision"], day["requests"], day["failed_requests"], day["truncated_streams"])
-        table.add_row(row["task"], row["incumbent"], share, *map(str, cells), hint)
+        table.add_row(row["task"], row["incumbent"], _candidate(row), *map(str, cells), "\n".join(_hints(row)))
     return table
+
+
+def _candidate(row: Mapping[str, Any]) -> str:
+    """Who may take over, and how far that has come."""
+    rollout: Mapping[str, Any] | None = row["rollout"]
+    if rollout is not None and rollout["state"] in BEFORE_PROMOTION:
+        return f"{row['rollout_candidate']} {rollout['stage']}"
+    return f"{row['candidate']} {100 * row['candidate_weight']:g} %" if row["candidate"] else "–"
+
+
+def _hints(row: Mapping[str, Any]) -> Iterable[str]:
+    """What needs a person."""
+    rollout, name = row["rollout"], row["task"]
+    if rollout is not None and rollout["hold"] is not None:
+        hold: Hold = rollout["hold"]
+        yield f"[yellow]{hold.kind}[/]: {plain(hold.reason)} · changeover resume {name}"
+    for override in row["overrides"]:
+        until = f"until {clock_time(override.expires_at)}"
+        yield f"[yellow]{override.gate} overridden[/] {until} by {plain(override.approver)}: {plain(override.reason)}"
+    if row["prompt_edited"]:
+        yield f"prompt edited: changeover switch {name} --to {row['incumbent']}"
 
 
 def _removed_lines(rows: list[dict[str, Any]], *, all_of_them: bool) -> Iterable[str]:
     """What is still going on with tasks that nobody can call any more; without `all_of_them` only where something is."""
     for row in rows:
         name, state = plain(row["task"]), row["rollout"] and row["rollout"]["state"]
-        if state == "canary":
+        if state in BEFORE_PROMOTION:
             rest = (
-                f"the canary of {row['candidate']} gets no more requests; it goes on if the task comes back, "
+                f"the {state} of {row['rollout_candidate']} gets no more requests; it goes on if the task comes back, "
                 f"or ends: changeover abort {name}"
             )
         elif state == "baking":
@@ -128,7 +165,7 @@ def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
     for row in deployments:
         state = row.state if running else "stopped"
         colour = STATE_COLOUR.get(state, "dim")
-        memory = f"{row.memory_bytes / (1 << 20):.0f} MiB" if running and row.memory_bytes else "–"
+        memory = f"{row.memory_bytes / (1 << 20):.0f} MiB" if running and row.pid and row.memory_bytes else "–"
         detail = "" if state == "ready" else row.detail
         table.add_row(
             row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{plain(detail)}[/]"

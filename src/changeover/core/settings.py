@@ -30,6 +30,8 @@ class GatewaySettings(toml.Declared):
     """Requests answered or waiting at once, in each worker; one more gets a 429."""
     ready_wait_s: float = Field(default=20.0, ge=0)
     """How long a request waits for an engine that is coming up before it gets a 503."""
+    max_waiting: int = Field(default=128, ge=1)
+    """Requests that wait at once for an engine, in each worker; one more gets a 503."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that answer; 1 answers in the process of `changeover up` itself."""
     client: Literal["aiohttp", "wire"] = "wire"
@@ -78,6 +80,10 @@ class EngineSettings(toml.Declared):
     """Requests an engine answers at once."""
     context_tokens: int = Field(default=4096, ge=256)
     """For each slot."""
+    memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Memory for all engines on this machine together; None: four fifths of what this process may use."""
+    ready_s: float = Field(default=30.0, gt=0, le=3600)
+    """How long an engine may take to become ready, and 20 s more for each GiB of its weights."""
 
 
 class EvalSettings(toml.Declared):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,14 +50,15 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         comparison: The record.
         rows: Its samples in drawn order.
     """
-    weighing = Weighing.from_documents(plan_of(comparison), comparison.pool)
-    disagreement: str | None = None
-    for row in rows:
-        weighing.add(row.candidate_score - row.incumbent_score if row.usable else None, row.cluster)
-        disagreement = disagreement or _difference(row, weighing)
-    summary = comparison.summary
-    weighing.finish(stopped=summary is None or summary.get("stopped") is not None)
+    disagreements: list[str] = []
+
+    def check(row: ComparedSample, weighing: Weighing) -> None:
+        found = None if disagreements else _difference(row, weighing)
+        disagreements.extend([] if found is None else [found])
+
+    weighing = weighed(comparison, rows, check)
     differences = weighing.differences
+    disagreement = disagreements[0] if disagreements else None
     said = [judgement for row in rows if row.usable for judgement in judgements_in(_why(row, 0), _why(row, 1))]
     verdict = checked_verdict(
         weighing.evidence.verdict,
@@ -76,6 +77,22 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         ended={**weighing.document(), "difference": sum(differences) / len(differences) if differences else 0.0},
         disagreement=disagreement,
     )
+
+
+def weighed(
+    comparison: Comparison,
+    rows: Sequence[ComparedSample],
+    on_sample: Callable[[ComparedSample, Weighing], None] | None = None,
+) -> Weighing:
+    """The test and the interval of a comparison after its stored scores, in their order."""
+    weighing = Weighing.from_documents(plan_of(comparison), comparison.pool)
+    for row in rows:
+        weighing.add(row.candidate_score - row.incumbent_score if row.usable else None, row.cluster)
+        if on_sample is not None:
+            on_sample(row, weighing)
+    summary = comparison.summary
+    weighing.finish(stopped=summary is None or summary.get("stopped") is not None)
+    return weighing
 
 
 def _why(row: ComparedSample, side: int) -> Mapping[str, Any]:

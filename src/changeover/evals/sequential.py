@@ -3,7 +3,7 @@
 Each test is an e-process, the capital of a gambler who bets against a null hypothesis and cannot expect to win while
 it is true. By Ville's inequality the capital ever reaches 1/a with probability at most a under the null, whenever one
 looks or stops. The comparison feeds paired differences to `PairedTest`, or to `CovariateTest` (`evals/covariates.py`)
-where scores are known beforehand; the canary feeds bad events to `BadEventGuard`.
+where scores are known beforehand; what a canary feeds to its guards stands in `evals/canary.py`.
 
 Samples must come in random order and be counted in that order, not in order of completion. Plain arithmetic without
 numpy: a test costs some microseconds a sample, and whoever needs only the types starts fast.
@@ -312,62 +312,3 @@ def detectable_loss(variance: float, samples: int, alpha: float = 0.05, beta: fl
 def _z_sum(alpha: float, beta: float) -> float:
     normal = NormalDist()
     return normal.inv_cdf(1.0 - alpha) + normal.inv_cdf(1.0 - beta)
-
-
-_GUARD_STEPS = (0.5, 0.8, 1.2, 1.8, 2.6, 3.6)
-_GUARD_WEIGHTS = (0.25, 0.25, 0.20, 0.12, 0.10, 0.08)
-"""The mixture: log-odds of its bad-event rates above the tolerated one, and their shares. At 3 % tolerated the rates
-run from 5 to 53 %; half of real faults at 6, 10, 20 and 50 % are found within 384, 93, 24 and 6 events."""
-
-
-def bad_event_evidence(tolerated_rate: float, *, events: int, bad_events: int) -> float:
-    """E-value against "bad events are no more frequent than tolerated", from the counts alone.
-
-    A mixture of likelihood ratios over six higher rates. While the true rate is at most the tolerated one, even
-    if it varies, the chance that this ever reaches 1/alpha over a whole stream is at most alpha, whenever one looks.
-
-    Raises:
-        ValueError: The rate is not above 0 and below 1, or the counts cannot be.
-    """
-    if not 0.0 < tolerated_rate < 1.0:
-        raise ValueError(f"`tolerated_rate` is `{tolerated_rate}`; it must lie above 0 and below 1.")
-    if not 0 <= bad_events <= events:
-        raise ValueError(f"`{bad_events}` bad events of `{events}` events cannot be.")
-    log_odds = math.log(tolerated_rate / (1.0 - tolerated_rate))
-    total = 0.0
-    for step, weight in zip(_GUARD_STEPS, _GUARD_WEIGHTS, strict=True):
-        rate = 1.0 / (1.0 + math.exp(-log_odds - step))
-        if_bad = math.log(rate / tolerated_rate)
-        if_good = math.log((1.0 - rate) / (1.0 - tolerated_rate))
-        total += weight * math.exp(min(bad_events * if_bad + (events - bad_events) * if_good, LOG_MAX))
-    return total
-
-
-class BadEventGuard:
-    """Watch a canary's stream of requests for more bad events than are tolerated.
-
-    One error rate for the whole watch: P(ever an alarm) <= alpha while bad events are no more frequent than tolerated.
-    """
-
-    def __init__(self, tolerated_rate: float, alpha: float = 0.01) -> None:
-        if not 0.0 < alpha < 1.0:
-            raise ValueError(f"`alpha` is `{alpha}`; it must lie above 0 and below 1.")
-        self.tolerated_rate = tolerated_rate
-        self.alpha = alpha
-        self.events = 0
-        self.bad_events = 0
-        self.e_value = bad_event_evidence(tolerated_rate, events=0, bad_events=0)
-        self.peak = self.e_value
-
-    @property
-    def alarm(self) -> bool:
-        """Whether the e-value has ever reached 1/alpha. It stays on."""
-        return self.peak >= 1.0 / self.alpha
-
-    def update(self, bad: bool) -> float:
-        """Add one event, in the order the requests were sent, and return the e-value."""
-        self.events += 1
-        self.bad_events += bad
-        self.e_value = bad_event_evidence(self.tolerated_rate, events=self.events, bad_events=self.bad_events)
-        self.peak = max(self.peak, self.e_value)
-        return self.e_value

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from sqlalchemy import Connection
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
 from changeover.gateway.choose import order
-from changeover.gateway.queries import Seen, look
+from changeover.gateway.queries import Seen, exchange_rollouts, look
+from changeover.gateway.violations import Checks
 from changeover.gateway.ways import Turn, Way
 from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.queries import Deployment, all_deployments, load_variants
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """A change is followed within this time and a few short queries."""
+BAKES_LATE = timedelta(minutes=5)
+"""Answers are looked at for so long after the bake time should be over."""
 DIRECT = "@"
 """Before a deployment's name: the task under which it is called, and recorded, where a key may name it."""
 
@@ -45,6 +48,8 @@ class LiveTask:
     task: Task
     route: Route
     variants: Mapping[str, Variant]
+    exchange: bool = False
+    """The route was written by a rollout that exchanges engines: memory does not hold the incumbent's and the former's."""
 
     @cached_property
     def ways(self) -> Mapping[str, Way]:
@@ -55,6 +60,22 @@ class LiveTask:
     def only_turns(self) -> tuple[Turn, ...] | None:
         """Whom to ask, in turn, where that is the same for every caller; None where callers are on two sides."""
         return None if self.route.candidate is not None else self.turns("incumbent")
+
+    @cached_property
+    def checks(self) -> Checks:
+        """What its answers are looked at for, while somebody watches them."""
+        return Checks(self.task.declared.guard.checks)
+
+    def watched(self, at: datetime) -> bool:
+        """Whether a rollout, or the bake time after one, may need to know how answers were at a moment."""
+        route = self.route
+        if route.candidate is not None:
+            return True
+        return route.former is not None and at < self._baked_at
+
+    @cached_property
+    def _baked_at(self) -> datetime:
+        return self.route.created_at + timedelta(seconds=self.task.declared.bake_s) + BAKES_LATE
 
     def turns(self, chosen: Side) -> tuple[Turn, ...]:
         """Whom to ask, in turn, where a caller is on a side."""
@@ -72,6 +93,8 @@ class Snapshot:
     """Every deployment that shall run, by its name: for keys that may name one. No prompt, no parameters."""
     applied: int = 0
     """Revision of the declarations."""
+    states: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of every deployment that shall run: what was last seen of it."""
 
 
 class Snapshots:
@@ -100,11 +123,13 @@ class Snapshots:
                 return False
             if seen.applied != self._seen.applied:
                 self._read_declarations(connection)
+            running = [row for row in all_deployments(connection) if row.desired == "running"]
             self.current = Snapshot(
                 revision=seen.routes,
                 tasks=_live_tasks(connection, self._tasks),
-                deployments=_direct(all_deployments(connection)),
+                deployments={row.name: _called_by_name(row) for row in running},
                 applied=seen.applied,
+                states={row.name: row.state for row in running},
             )
         self._seen = seen
         return True
@@ -150,14 +175,11 @@ def _live_tasks(connection: Connection, tasks: Mapping[str, Task]) -> dict[str, 
     """Tasks that are declared and have a route. The route of a task that was taken out stays, and answers nobody."""
     routes = {name: route for name, route in current_routes(connection).items() if name in tasks}
     variants = load_variants(connection, {id for route in routes.values() for id in route.variants()})
+    exchanges = exchange_rollouts(connection, {route.rollout for route in routes.values() if route.rollout is not None})
     return {
-        name: LiveTask(tasks[name], route, {id: variants[id] for id in route.variants()})
+        name: LiveTask(tasks[name], route, {id: variants[id] for id in route.variants()}, route.rollout in exchanges)
         for name, route in routes.items()
     }
-
-
-def _direct(deployments: list[Deployment]) -> dict[str, LiveTask]:
-    return {row.name: _called_by_name(row) for row in deployments if row.desired == "running"}
 
 
 def _called_by_name(row: Deployment) -> LiveTask:

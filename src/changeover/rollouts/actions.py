@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from changeover.core.errors import GateError
 from changeover.core.ids import new_id
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Evidence, Hold, Plan, Rollout, State, Step
+from changeover.rollouts.exchange import SETTLED, exchange_back, exchange_engines
 from changeover.rollouts.queries import (
     Approval,
     Event,
@@ -30,13 +31,14 @@ from changeover.rollouts.queries import (
     note_override,
     put_hold,
 )
+from changeover.serving.queries import load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import TaskDeclaration
 from changeover.tasks.queries import append_route, current_route, last_promotion
 from changeover.tasks.routes import Action, Route
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class By:
     """Who does something, why, and when."""
 
@@ -118,6 +120,36 @@ def propose(connection: Connection, candidate: Variant, plan: Plan, by: By, *, t
     return rollout
 
 
+def recheck(connection: Connection, task: str, measured: str, plan: Plan, by: By) -> Rollout:
+    """Begin a rollout about who answers already, because its engine is not the one any more that was measured.
+
+    It is held: on `resume` it is measured against the answers that are kept of the former bundle. There is nobody to go
+    back to step by step, so that it has no steps; a pass confirms the route.
+
+    Args:
+        connection: In a transaction.
+        task: Whose route has followed the engine.
+        measured: Id of the variant that answered before.
+        plan: Of the task; its steps are left out.
+        by: Who noticed, and what.
+
+    Raises:
+        GateError: Another rollout of the task is under way.
+    """
+    route = _route(connection, task)
+    _end_latest(connection, task, by)
+    against = replace(route, incumbent=measured)
+    candidate = load_variants(connection, [route.incumbent])[route.incumbent]
+    rollout = _add(connection, against, candidate, replace(plan, steps=()), by, comparison=None, trial=None)
+    add_event(connection, _event(rollout, "start", by, {}, None))
+    return put_on_hold(connection, rollout, "held", by)
+
+
+def is_recheck(rollout: Rollout, route: Route) -> bool:
+    """Whether a rollout that is under way is about who answers already."""
+    return rollout.state in BEFORE_PROMOTION and rollout.candidate == route.incumbent
+
+
 def _free_route(connection: Connection, candidate: Variant, by: By) -> Route:
     """The task's route, once nothing is in the way of another rollout."""
     task = candidate.task
@@ -195,7 +227,7 @@ def enter(
         salt=route.salt if route.rollout == rollout.id and route.candidate is not None else new_id("salt"),
     )
     move(connection, rollout, state=entered.kind, step=step, now=by.now)
-    add_event(connection, _event(rollout, action, by, evidence, revised.revision))
+    add_event(connection, _event(rollout, action, by, {**evidence, "entered": step}, revised.revision))
     return replace(rollout, state=entered.kind, step=step, step_started_at=by.now, hold=None)
 
 
@@ -245,6 +277,8 @@ def resume(connection: Connection, rollout: Rollout, by: By) -> Rollout:
     if rollout.hold is None:
         raise GateError(f"Rollout {rollout.id} of `{rollout.task}` is not on hold: it goes on by itself.")
     put_hold(connection, rollout, None)
+    if rollout.state == "evaluation" and rollout.comparison is not None:
+        note_comparison(connection, rollout, None)
     add_event(connection, _event(rollout, "resume", by, {}, None))
     return replace(rollout, hold=None)
 
@@ -313,9 +347,21 @@ def override(
 
 
 def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None, by: By) -> Route:
-    """Make the candidate the incumbent; the incumbent stays ready as the former one."""
+    """Make the candidate the incumbent; the incumbent stays ready as the former one, unless engines are exchanged.
+
+    What was rechecked answers already: the next revision says on what evidence, and nothing has to bake.
+
+    Raises:
+        GateError: It is over, the incumbent has changed, or engines cannot be exchanged: another task needs the incumbent's.
+    """
     rollout = _still(connection, rollout, *BEFORE_PROMOTION)
     route = _route(connection, rollout.task)
+    said = {} if evidence is None else document_of(evidence)
+    if is_recheck(rollout, route):
+        confirmed = _append(connection, route, rollout, "engine", by)
+        move(connection, rollout, state="done", step=rollout.step, now=by.now)
+        add_event(connection, _event(rollout, "confirm", by, said, confirmed.revision))
+        return confirmed
     if route.incumbent != rollout.incumbent:
         raise GateError(f"The incumbent of `{rollout.task}` has changed since rollout {rollout.id} began.")
     revised = _append(
@@ -330,11 +376,18 @@ def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None,
         candidate_weight=0.0,
         shadow_share=0.0,
     )
+    if rollout.plan.exchange:
+        exchange_engines(connection, rollout, by.now)
     move(connection, rollout, state="baking", step=rollout.step, now=by.now)
-    add_event(
-        connection, _event(rollout, "promote", by, {} if evidence is None else document_of(evidence), revised.revision)
-    )
+    add_event(connection, _event(rollout, "promote", by, said, revised.revision))
     return revised
+
+
+def settle(connection: Connection, rollout: Rollout, evidence: Evidence, by: By) -> None:
+    """Write down that engines have been exchanged. The bake time begins."""
+    rollout = _still(connection, rollout, "baking")
+    move(connection, rollout, state="baking", step=rollout.step, now=by.now)
+    add_event(connection, _event(rollout, SETTLED, by, document_of(evidence), None))
 
 
 def finish(connection: Connection, rollout: Rollout, evidence: Evidence, by: By) -> None:
@@ -358,7 +411,10 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
     route = _route(connection, task)
     rollout = latest_rollout(connection, task)
     if rollout is not None and rollout.state in BEFORE_PROMOTION:
-        return _take_out(connection, rollout, "rollback", "rolled_back", by, evidence)
+        taken_out = _take_out(connection, rollout, "rollback", "rolled_back", by, evidence)
+        if not is_recheck(rollout, route) or route.former is None:
+            return taken_out
+        # Who is rechecked answers: to take it out is to bring back who answered before.
     # A later attempt may have been given up since: what is undone is the promotion that made the present incumbent.
     promotion = last_promotion(connection, task)
     undone = None if promotion is None or promotion.rollout is None else find_rollout(connection, promotion.rollout)
@@ -377,6 +433,8 @@ def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | No
         candidate=None,
         candidate_weight=0.0,
     )
+    if undone.plan.exchange:
+        exchange_back(connection, undone, by.now)
     move(connection, undone, state="rolled_back", step=undone.step, now=by.now)
     add_event(
         connection, _event(undone, "rollback", by, {} if evidence is None else document_of(evidence), revised.revision)

@@ -14,7 +14,7 @@ from changeover.tasks.exchanges import Outcomes
 
 State = Literal["evaluation", "shadow", "canary", "baking", "done", "rolled_back", "aborted", "refused"]
 Stage = Literal["canary", "promotion"]
-GuardName = Literal["errors", "violations", "latency", "feedback", "shadow scores"]
+GuardName = Literal["errors", "violations", "latency", "feedback"]
 
 ACTIVE: tuple[State, ...] = ("evaluation", "shadow", "canary", "baking")
 BEFORE_PROMOTION: tuple[State, ...] = ("evaluation", "shadow", "canary")
@@ -38,6 +38,11 @@ class Step:
     @property
     def share(self) -> float:
         return (self.shadow or 0.0) if self.canary is None else self.canary
+
+    @property
+    def name(self) -> str:
+        """As people read it, such as `canary 5 %`."""
+        return f"{self.kind} {100 * self.share:g} %"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,8 @@ class Plan:
     approve_before: Stage = "canary"
     exchange: bool = False
     """Memory does not hold both: the engines are exchanged at the promotion, and there is no shadow and no canary."""
+    exchange_s: float = 600.0
+    """Longest time from there until the candidate's engine can answer; then the former one comes back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +109,11 @@ class Rollout:
     created_at: datetime
     ended_at: datetime | None = None
 
+    @property
+    def stage(self) -> str:
+        """Where it is, as people read it, such as `canary 5 %`."""
+        return self.plan.steps[self.step].name if self.state in ("shadow", "canary") else self.state.replace("_", " ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
@@ -116,6 +128,15 @@ class Reading:
     """E-value against "no more are bad than tolerated"; after the promotion that of the drift detector."""
     note: str = ""
     """Such as what counts as slow, or why it cannot tell yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchanging:
+    """How an exchange of engines stands, from the promotion until it is written down that the candidate can answer."""
+
+    state: Literal["under way", "ready", "failed"]
+    seen: str
+    """Of the candidate's engine, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +157,10 @@ class Evidence:
     """Who has agreed."""
     overridden: tuple[str, ...] = ()
     """Gates that an override which has not ended lets it pass: `evaluation`, `approval`."""
+    scored: str | None = None
+    """What the scores of copied requests show: `pass`, `fail`, `inconclusive`; None: nothing is scored."""
+    exchange: Exchanging | None = None
+    """None where engines are not exchanged, or have been."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +213,14 @@ class Finish:
     reason: str
 
 
-Decision = Wait | PutOnHold | Refuse | Advance | Promote | RollBack | Finish
+@dataclass(frozen=True)
+class Settle:
+    """Engines have been exchanged: the bake time begins."""
+
+    reason: str
+
+
+Decision = Wait | PutOnHold | Refuse | Advance | Promote | RollBack | Finish | Settle
 
 
 def alarm_at(rollout: Rollout) -> float:
@@ -202,7 +234,9 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     if evidence.guard >= limit:
         return RollBack(_alarm(evidence, limit))
     if rollout.state == "baking":
-        return _baking(rollout, now)
+        return _baking(rollout, now) if evidence.exchange is None else _exchanging(evidence.exchange)
+    if evidence.scored == "fail" and rollout.state == "shadow":
+        return RollBack("its answers to copied requests score worse than the incumbent's by more than is accepted")
     if rollout.hold is not None:
         return Wait(f"{rollout.hold.kind} by {rollout.hold.actor}: {rollout.hold.reason}")
     if rollout.state == "evaluation":
@@ -221,10 +255,15 @@ def _alarm(evidence: Evidence, limit: float) -> str:
         "violations": "answers broke the contract",
         "latency": "answers were too slow",
         "feedback": "ratings by users were bad",
-        "shadow scores": "copied requests were answered worse",
     }[worst.name]
     note = f" ({worst.note})" if worst.note else ""
     return f"{worst.bad} of {worst.events} {what}{note}: {odds}"
+
+
+def _exchanging(exchange: Exchanging) -> Decision:
+    if exchange.state == "failed":
+        return RollBack(exchange.seen)
+    return Settle(exchange.seen) if exchange.state == "ready" else Wait(exchange.seen)
 
 
 def _baking(rollout: Rollout, now: datetime) -> Decision:

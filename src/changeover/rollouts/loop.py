@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 from changeover.core.clock import Clock
 from changeover.core.errors import GateError, StoreError
-from changeover.evals.sequential import bad_event_evidence
-from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back
+from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back, settle
 from changeover.rollouts.decide import (
     Advance,
     Decision,
@@ -20,13 +19,15 @@ from changeover.rollouts.decide import (
     Refuse,
     RollBack,
     Rollout,
+    Settle,
     Wait,
     decide,
 )
+from changeover.rollouts.observing import Observer
+from changeover.rollouts.overrides import end_overrides
 from changeover.rollouts.queries import active_rollouts
-from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
-from changeover.tasks.queries import outcomes
+from changeover.store.lead import Lead
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ TICK_S = 0.25
 
 
 class Controller:
-    """Brings every rollout on by itself."""
+    """Brings every rollout on by itself, in the one process that leads."""
 
-    def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock) -> None:
+    def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock, lead: Lead | None = None) -> None:
+        """Nothing is looked at yet; without a `lead` nobody else brings rollouts on."""
         self._store = store
-        self._is_ready = is_ready
         self._clock = clock
+        self._lead = lead
+        self._observer = Observer(store, is_ready, clock)
 
     async def run(self) -> None:
         """Tick for ever. A store that is gone is tried again; the rows know where everything stood."""
@@ -53,30 +56,21 @@ class Controller:
             await asyncio.sleep(TICK_S)
 
     def tick(self) -> None:
-        """Look at every rollout once."""
+        """Look at every rollout once, if this process leads."""
+        if self._lead is not None and not self._lead.held():
+            return
         with self._store.read() as connection:
             rollouts = active_rollouts(connection)
+        self._observer.look(rollouts)
         for rollout in rollouts:
-            evidence = self.evidence(rollout)
+            evidence = self._observer.evidence(rollout)
             decision = decide(rollout, evidence, self._clock.now())
             try:
                 self._perform(rollout, evidence, decision)
             except GateError as exc:
                 # Somebody else changed it between the look and the deed; the next tick sees what is true then.
                 log.info("rollout %d: %s", rollout.id, exc)
-
-    def evidence(self, rollout: Rollout) -> Evidence:
-        """What the exchanges say of a rollout's candidate."""
-        with self._store.read() as connection:
-            whole = outcomes(connection, rollout.task, rollout.candidate, rollout.created_at)
-            step = outcomes(connection, rollout.task, rollout.candidate, rollout.step_started_at)
-            variants = load_variants(connection, [rollout.candidate])
-        return Evidence(
-            whole=whole,
-            step=step,
-            guard=bad_event_evidence(rollout.plan.tolerated_failures, events=whole.asked, bad_events=whole.failed),
-            candidate_ready=self._is_ready(variants[rollout.candidate].deployment),
-        )
+        end_overrides(self._store, By(ACTOR, "", self._clock.now()))
 
     def _perform(self, rollout: Rollout, evidence: Evidence, decision: Decision) -> None:
         if isinstance(decision, Wait):
@@ -94,6 +88,8 @@ class Controller:
                     promote(connection, rollout, evidence, by)
                 case RollBack():
                     roll_back(connection, rollout.task, by, evidence)
+                case Settle():
+                    settle(connection, rollout, evidence, by)
                 case Finish():
                     finish(connection, rollout, evidence, by)
         log.info("rollout %d of %s: %s: %s", rollout.id, rollout.task, type(decision).__name__.lower(), decision.reason)

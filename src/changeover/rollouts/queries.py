@@ -84,6 +84,12 @@ def find_rollout(connection: Connection, id: int) -> Rollout | None:
     return _first(connection, select(rollouts).where(rollouts.c.id == id))
 
 
+def rollouts_of_trial(connection: Connection, trial: int) -> list[Rollout]:
+    """Rollouts that came from a trial, oldest first."""
+    rows = connection.execute(select(rollouts).where(rollouts.c.trial == trial).order_by(rollouts.c.id))
+    return [_rollout(row) for row in rows]
+
+
 def latest_rollout(connection: Connection, task: str) -> Rollout | None:
     """The newest rollout of a task, under way or not."""
     return _first(connection, select(rollouts).where(rollouts.c.task == task).order_by(rollouts.c.id.desc()).limit(1))
@@ -104,8 +110,8 @@ def put_hold(connection: Connection, rollout: Rollout, hold: Hold | None) -> Non
     connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(hold=_hold_document(hold)))
 
 
-def note_comparison(connection: Connection, rollout: Rollout, comparison: str) -> None:
-    """Write down what a rollout's evaluation found."""
+def note_comparison(connection: Connection, rollout: Rollout, comparison: str | None) -> None:
+    """Write down what a rollout's evaluation found; None: that it is to be made anew."""
     connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(comparison=comparison))
 
 
@@ -158,8 +164,24 @@ def rollout_history(connection: Connection, rollout: int) -> list[Event]:
     rows = connection.execute(
         select(rollout_events).where(rollout_events.c.rollout == rollout).order_by(rollout_events.c.id)
     )
-    names = [field.name for field in fields(Event)]
-    return [Event(**{name: getattr(row, name) for name in names}) for row in rows]
+    return [_event(row) for row in rows]
+
+
+def events_of_task(connection: Connection, task: str, since: datetime | None = None) -> list[Event]:
+    """What happened to all rollouts of a task, oldest first."""
+    query = (
+        select(rollout_events)
+        .join(rollouts, rollouts.c.id == rollout_events.c.rollout)
+        .where(rollouts.c.task == task)
+        .order_by(rollout_events.c.id)
+    )
+    if since is not None:
+        query = query.where(rollout_events.c.at >= since)
+    return [_event(row) for row in connection.execute(query)]
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(**{field.name: getattr(row, field.name) for field in fields(Event)})
 
 
 def _override(row: Row[Any]) -> Override:

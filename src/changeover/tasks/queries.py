@@ -41,6 +41,12 @@ def current_route(connection: Connection, task: str) -> Route | None:
     return None if row is None else _route(row)
 
 
+def route_at(connection: Connection, task: str, revision: int) -> Route | None:
+    """One revision of a task's route."""
+    row = connection.execute(select(routes).where(routes.c.task == task, routes.c.revision == revision)).first()
+    return None if row is None else _route(row)
+
+
 def last_promotion(connection: Connection, task: str) -> Route | None:
     """The newest revision of a task that a promotion wrote."""
     row = connection.execute(
@@ -112,6 +118,28 @@ def traffic(connection: Connection, task: str, since: datetime) -> dict[str, int
         )
     ).one()
     return {"requests": int(row[0]), "failed_requests": int(row[1]), "truncated_streams": int(row[2])}
+
+
+def recent_durations(
+    connection: Connection, task: str, variant: str, *, since: datetime, until: datetime, limit: int
+) -> list[float]:
+    """What the newest whole answers of a variant to applications took within a time, milliseconds, oldest first."""
+    rows = connection.execute(
+        select(exchanges.c.duration_ms)
+        .where(
+            exchanges.c.task == task,
+            exchanges.c.started_at >= since,
+            exchanges.c.started_at < until,
+            exchanges.c.variant == variant,
+            exchanges.c.internal.is_(False),
+            exchanges.c.status < 300,
+            exchanges.c.truncated.is_(False),
+            exchanges.c.abandoned.is_(False),
+        )
+        .order_by(exchanges.c.started_at.desc())
+        .limit(limit)
+    ).scalars()
+    return [float(duration_ms) for duration_ms in rows][::-1]
 
 
 def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequence[Exchange]:

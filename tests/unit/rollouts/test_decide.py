@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeover.evals.sequential import bad_event_evidence
+from changeover.evals.canary import bad_event_evidence
 from changeover.rollouts.decide import (
     Advance,
     Evidence,

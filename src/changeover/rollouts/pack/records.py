@@ -247,6 +247,8 @@ class Rating:
 
     exchange: str
     good: bool
+    first: bool
+    """Whether it is this caller's first word on that answer: a guard counts no other."""
     at: datetime
 
 
