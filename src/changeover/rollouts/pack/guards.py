@@ -18,6 +18,9 @@ from changeover.rollouts.pack.files import Files
 from changeover.rollouts.pack.records import CLOCKS_APART, Asked, GuardTotals
 from changeover.tasks.exchanges import Outcomes
 
+MOST_IN_FLIGHT = 500
+"""Requests that may have been under way at a promotion."""
+
 
 def counts(asked: Asked, candidate: str) -> bool:
     """Whether an exchange says something of the candidate: not if its caller gave it up or asked wrongly."""
@@ -211,7 +214,7 @@ def _check_reading(
         found.evidence.append(f"{where} says {reading.evidence:g}, its counts say {now:g}")
     events = _events(reading, stream, ratings)
     if events is None:
-        found.unknown.append("which answers were slow")
+        found.unknown += ["which answers were slow"] if reading.events else []
     elif ordered or reading.name == "feedback":
         bad = sum(events[: reading.events])
         if len(events) < reading.events or bad != reading.bad:
@@ -233,7 +236,7 @@ def _check_drift(reading: Reading, decided: Decided, stream: Sequence[_Counted],
         found.unknown.append(f"the guard on {reading.name} after the promotion")
         return
     tolerated = _tolerated(decided.before.plan, reading)
-    for start in range(begins, -1, -1):
+    for start in range(begins, max(begins - MOST_IN_FLIGHT, 0) - 1, -1):
         events = (_events(reading, stream[start:], ()) or [])[: reading.events]
         detector = DriftDetector(tolerated)
         for bad in events:
