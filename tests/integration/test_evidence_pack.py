@@ -20,6 +20,9 @@ from sqlalchemy import select, update
 from tests.support.packs import NEW, OLD, PLAN, Scene, sign_again, sign_manifest
 
 from changeover.core.errors import ConfigError
+from changeover.evals.queries import Comparison, end_comparison
+from changeover.evals.trial_queries import Trial, TrialTask, add_trial, put_trial_task
+from changeover.evals.trials import Outcome
 from changeover.rollouts.actions import (
     abort,
     approve,
@@ -234,6 +237,36 @@ def test_engines_that_were_exchanged_are_told_with_when_the_new_one_could_answer
     assert wrong(found) == {}
     assert says(found, "decisions") == "3 follow from their evidence"
     assert says(found, "events").startswith("4 events")
+
+
+@pytest.mark.parametrize(("others", "among"), [(0, True), (9, False)])
+def test_a_switch_from_a_trial_is_told_with_the_whole_trial(scene: Scene, others: int, among: bool) -> None:
+    comparison = scene.measured()
+    scene.do(end_comparison, comparison.id, verdict="pass", summary=full_summary(comparison), now=scene.time.now())
+    trial = Trial(id=0, candidate="new", plan={"rate": 0.1}, actor="ana", started_at=scene.time.at, ended_at=None)
+    trial = scene.do(add_trial, trial)
+    for position in range(others + 1):
+        measured = position == 0
+        row = TrialTask(
+            trial=trial.id,
+            task="code" if measured else f"task{position}",
+            position=position,
+            comparison=comparison.id if measured else None,
+            outcome=Outcome(kind="measured" if measured else "failed"),
+            at=scene.time.now(),
+        )
+        scene.do(put_trial_task, row)
+    rollout = scene.do(start, NEW, PLAN, comparison.id, scene.by(), trial=trial.id)
+    found = verify(scene.pack(rollout))
+    assert wrong(found) == {}
+    assert next(check.holds for check in found.checks if check.name == "trial") is (True if among else None)
+    assert says(found, "trial").startswith(f"{int(among)} of {others + 1} tasks hold together at 10 %")
+
+
+def full_summary(comparison: Comparison) -> dict[str, Any]:
+    """What a trial's table reads of a summary, beside what replays check."""
+    beside = {"shown": "no worse", "max_samples": 40, "calls_fixed_n": None, "unusable": 0, "failed": 0, "doubt": None}
+    return {**beside, **(comparison.summary or {})}
 
 
 def test_a_rollout_that_nobody_measured_says_so(scene: Scene) -> None:

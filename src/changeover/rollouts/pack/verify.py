@@ -31,7 +31,7 @@ from changeover.rollouts.pack.identities import (
 from changeover.rollouts.pack.records import Listed, Manifest
 from changeover.rollouts.pack.report import to_html
 from changeover.rollouts.pack.sign import fingerprint, is_signed_by, read_public
-from changeover.rollouts.pack.verdicts import check_comparison
+from changeover.rollouts.pack.verdicts import check_comparison, check_trial
 
 MOST_MANIFEST = 1 << 20
 
@@ -91,6 +91,7 @@ def verify(directory: Path, trusted: Ed25519PublicKey | None = None) -> Verifica
         *_guarded("dataset", lambda: check_datasets(files)),
         *_guarded("texts", lambda: [check for check in [check_texts(files)] if check is not None]),
         *_guarded("comparisons", lambda: _check_comparisons(files)),
+        *_guarded("trial", lambda: [check for check in [check_trial(files)] if check is not None]),
         *_guarded("course", lambda: check_course(files, _verdict(files))),
         *_guarded("report", lambda: [_check_report(manifest, files)]),
     ]
