@@ -44,6 +44,7 @@ from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
+from changeover.tasks.feedback import Feedback, add_feedback
 from changeover.tasks.queries import add_exchanges
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -184,14 +185,22 @@ class Scene:
     def asked(self, number: int, **changes: Any) -> None:
         """Record so many exchanges that the candidate answered."""
         defaults = {"task": TASK, "variant": NEW.id, "side": "candidate"}
-        batch = [exchange(started_at=self.time.now(), **{**defaults, **changes}) for _ in range(number)]
+        batch = [exchange(**{**defaults, "started_at": self.time.now(), **changes}) for _ in range(number)]
         self.do(add_exchanges, batch)
+
+    def rated(self, good: bool, key: str = "key_1") -> None:
+        """Have a caller rate an answer of the candidate's."""
+        id = f"req_{self.time.monotonic()}"
+        given = Feedback(
+            id=0, exchange=id, task=TASK, variant=NEW.id, good=good, comment=None, key=key, at=self.time.now()
+        )
+        self.do(add_feedback, given)
 
     def controller(self) -> Controller:
         return Controller(self.store, lambda _: True, self.time)
 
     def look(self) -> None:
-        """Have the real controller look once."""
+        """Have the real controller look once, as one that was started just now."""
         self.controller().tick()
 
     def pack(self, rollout: Rollout, *, content: bool = False) -> Path:
