@@ -55,10 +55,16 @@ PLANS = {
     "exchange": exchange_plan(Plan(steps=CANARIES, **GUARD), 90),
 }
 PEOPLE = ("ana", "ben")
+BY_HAND = ("pause", "resume", "resume", "approve", "approve", "override", "promote", "abort", "rollback")
+DISTURBANCES = (
+    *("ready", "restarting", "failed"),
+    *("another engine", "clock forward", "clock back", "other declarations", "store opened again", "store gone"),
+)
 HURRIED = 8
 """Requests that fail in a row; fewer raise the alarm of every plan."""
 
 some_task = st.sampled_from((*TASKS[:1] * 4, *TASKS[1:]))
+some_plan = st.sampled_from(sorted(PLANS))
 somebody = st.sampled_from(PEOPLE)
 some_outcome = st.sampled_from((*["good"] * 4, *OUTCOMES))
 
@@ -76,6 +82,7 @@ class Machine(RuleBasedStateMachine):
         self.controllers = [self._controller(), self._controller()]
         self.watcher = self._observer()
         self.before = self.world.facts()
+        self.gone = False
         self.back = False
         """The clock has gone back: what was slow before and after it cannot be told apart any more."""
 
@@ -83,21 +90,25 @@ class Machine(RuleBasedStateMachine):
         self.world.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def somebody_is(self, *states: str) -> bool:
+        return any(row.state in states for row in self.before.rollouts)
+
     # What people do.
 
-    @rule(task=some_task, to=st.sampled_from(DEPLOYMENTS), plan=st.sampled_from(sorted(PLANS)), who=somebody)
-    def start(self, task: str, to: str, plan: str, who: str) -> None:
-        if PLANS[plan].exchange:
+    @initialize(to=st.sampled_from(DEPLOYMENTS[1:]), plan=some_plan, measured=st.booleans())
+    def begin(self, to: str, plan: str, measured: bool) -> None:
+        self.start(TASKS[0], to, plan, PEOPLE[0], measured)
+
+    @rule(task=some_task, to=st.sampled_from(DEPLOYMENTS), plan=some_plan, who=somebody, measured=st.booleans())
+    def start(self, task: str, to: str, plan: str, who: str, measured: bool) -> None:
+        candidate, by = self.world.present(task, to), self.world.by(who)
+        if not measured or PLANS[plan].exchange:
+            with self._allowed():
+                steering.propose(self.world.store, candidate, PLANS[plan], by)
             return
-        candidate = self.world.present(task, to)
         comparison = self.world.compared(task, self.world.route(task).incumbent, candidate.id, "pass")
         with self._allowed(), self.world.store.write() as connection:
-            actions.start(connection, candidate, PLANS[plan], comparison, self.world.by(who))
-
-    @rule(task=some_task, to=st.sampled_from(DEPLOYMENTS), plan=st.sampled_from(sorted(PLANS)), who=somebody)
-    def propose(self, task: str, to: str, plan: str, who: str) -> None:
-        with self._allowed():
-            steering.propose(self.world.store, self.world.present(task, to), PLANS[plan], self.world.by(who))
+            actions.start(connection, candidate, PLANS[plan], comparison, by)
 
     @rule(task=some_task, verdict=st.sampled_from(("pass", "pass", "fail", "inconclusive")))
     def evaluate(self, task: str, verdict: str) -> None:
@@ -108,31 +119,18 @@ class Machine(RuleBasedStateMachine):
         with self._allowed(), self.world.store.write() as connection:
             actions.evaluated(connection, rollout, comparison, verdict, self.world.by(ACTOR))
 
-    @rule(task=some_task, who=somebody, act=st.sampled_from(("pause", "resume", "resume", "approve", "approve")))
-    def steer(self, task: str, who: str, act: str) -> None:
+    @rule(task=some_task, who=somebody, act=st.sampled_from(BY_HAND), gate=st.sampled_from(("evaluation", "approval")))
+    def steer(self, task: str, who: str, act: str, gate: Any) -> None:
+        by = self.world.by(who)
         with self._allowed():
-            getattr(steering, act)(self.world.store, task, self.world.by(who))
-
-    @rule(task=some_task, who=somebody, act=st.sampled_from(("promote", "promote", "abort", "rollback")))
-    def decide_by_hand(self, task: str, who: str, act: str) -> None:
-        with self._allowed():
-            getattr(steering, act)(self.world.store, task, self.world.by(who))
-
-    @rule(task=some_task, who=somebody, approver=somebody, gate=st.sampled_from(("evaluation", "approval")))
-    def override(self, task: str, who: str, approver: str, gate: Any) -> None:
-        with self._allowed():
-            by = self.world.by(who)
-            steering.override(self.world.store, task, gate, approver, by.now + timedelta(minutes=5), by)
-
-    @rule(gone=st.sets(st.sampled_from(TASKS)))
-    def apply(self, gone: set[str]) -> None:
-        """Other declarations: tasks are edited, taken out and put back."""
-        document = {"tasks": {task: {} for task in TASKS if task not in gone}}
-        with self.world.store.write() as connection:
-            append_applied(connection, document, actor="ana", changes=(), now=self.world.clock.now())
+            if act == "override":
+                steering.override(self.world.store, task, gate, "ben", by.now + timedelta(minutes=5), by)
+            else:
+                getattr(steering, act)(self.world.store, task, by)
 
     # What comes in.
 
+    @precondition(lambda self: self.somebody_is("canary"))
     @rule(task=some_task, outcomes=st.lists(some_outcome, min_size=1, max_size=4), late=st.sampled_from((0, 0, 0, 1)))
     def candidate_is_asked(self, task: str, outcomes: list[str], late: int) -> None:
         route = self.world.route(task, late)
@@ -146,6 +144,7 @@ class Machine(RuleBasedStateMachine):
         for outcome in outcomes:
             self.world.asked(route, outcome, candidate=False)
 
+    @precondition(lambda self: self.somebody_is("shadow"))
     @rule(task=some_task, outcomes=st.lists(some_outcome, min_size=1, max_size=4))
     def copies_are_put_to_the_candidate(self, task: str, outcomes: list[str]) -> None:
         route = self.world.route(task)
@@ -181,19 +180,28 @@ class Machine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.world.clock.passes(seconds)
 
-    @rule(days=st.sampled_from((-1, 1)))
-    def clock_jumps(self, days: int) -> None:
-        self.world.clock.jumps(timedelta(days=days))
-        self.back = self.back or days < 0
+    @rule(name=st.sampled_from(DEPLOYMENTS), what=st.sampled_from(DISTURBANCES))
+    def something_happens(self, name: str, what: str) -> None:
+        if what in ("ready", "restarting", "failed"):
+            (self.world.down.discard if what == "ready" else self.world.down.add)(name)
+            with self.world.store.write() as connection:
+                note_state(connection, name, state=what, detail=what, now=self.world.clock.now())
+        elif what == "another engine":
+            self._another_engine(name)
+        elif what in ("clock forward", "clock back"):
+            self.world.clock.jumps(timedelta(days=1 if what == "clock forward" else -1))
+            self.back = self.back or what == "clock back"
+        elif what == "other declarations":
+            self._apply()
+        elif what == "store opened again":
+            self.world.store.close()
+            self.world.store = InterruptedStore.connect(self.world.url)
+            self.controllers = [self._controller() for _ in self.controllers]
+            self.watcher = self._observer()
+        elif self.world.url.startswith("sqlite"):
+            self._store_is_gone_for_a_while()
 
-    @rule(name=st.sampled_from(DEPLOYMENTS), state=st.sampled_from(("ready", "ready", "restarting", "failed")))
-    def engine_comes_or_goes(self, name: str, state: str) -> None:
-        (self.world.down.discard if state == "ready" else self.world.down.add)(name)
-        with self.world.store.write() as connection:
-            note_state(connection, name, state=state, detail=state, now=self.world.clock.now())
-
-    @rule(name=st.sampled_from(DEPLOYMENTS))
-    def engine_is_another_one(self, name: str) -> None:
+    def _another_engine(self, name: str) -> None:
         self.world.versions[name] += 1
         now = self.world.clock.now()
         with self.world.store.write() as connection:
@@ -201,23 +209,22 @@ class Machine(RuleBasedStateMachine):
             replaced = {old.id: new[old.task] for old in find_variants(connection, name)}
             follow_engine(connection, replaced, {"code": PLANS["canaries"]}, self.world.by(ACTOR, "upgrade"))
 
-    @rule()
-    def store_is_closed_and_opened(self) -> None:
-        self.world.store.close()
-        self.world.store = InterruptedStore.connect(self.world.url)
-        self.controllers = [self._controller() for _ in self.controllers]
-        self.watcher = self._observer()
-
-    @precondition(lambda self: self.world.url.startswith("sqlite"))
-    @rule(which=st.sampled_from((0, 1)))
-    def store_is_gone_while_a_controller_looks(self, which: int) -> None:
+    def _store_is_gone_for_a_while(self) -> None:
         self.world.store.close()
         aside = self.world.file.with_suffix(".aside")
         self.world.file.rename(aside)
-        with pytest.raises(StoreError):
-            self.controllers[which].tick()
+        for controller in self.controllers:
+            with pytest.raises(StoreError):
+                controller.tick()
         self.world.store.close()
         aside.rename(self.world.file)
+
+    def _apply(self) -> None:
+        """Other declarations: a task is taken out, or put back."""
+        self.gone = not self.gone
+        document = {"tasks": {task: {} for task in TASKS if not self.gone or task != TASKS[0]}}
+        with self.world.store.write() as connection:
+            append_applied(connection, document, actor="ana", changes=(), now=self.world.clock.now())
 
     # What controllers do.
 
@@ -247,7 +254,7 @@ class Machine(RuleBasedStateMachine):
     )
     def somebody_is_faster(self, which: int, task: str, first: str, to: str) -> None:
         """Between a controller's look and its deed the other one does it, or somebody ends this and begins another."""
-        active = {each.id for name in TASKS if (each := self.world.active(name)) is not None}
+        known = len(self.world.facts().rollouts)
 
         def meanwhile() -> None:
             if first == "controller":
@@ -263,24 +270,31 @@ class Machine(RuleBasedStateMachine):
         self.world.store.before = meanwhile
         self.controllers[which].tick()
         self.world.store.before = None
-        for name in TASKS:
-            begun = self.world.latest(name)
-            if begun is not None and begun.actor == "ben" and begun.id not in active:
-                assert begun.state in ACTIVE, f"what nobody looked at yet was ended: {begun}"
+        for begun in self.world.facts().rollouts[known:]:
+            assert begun.state in ACTIVE, f"what nobody looked at yet was ended: {begun}"
 
-    @rule(task=some_task)
-    def all_goes_well_for_a_while(self, task: str) -> None:
+    @precondition(lambda self: self.somebody_is(*BEFORE_PROMOTION))
+    @rule(outcome=st.sampled_from(("good", "good", "good", "cut", "left")))
+    def all_goes_well_for_a_while(self, outcome: str) -> None:
         """What leads deep into a rollout, which otherwise few stories reach."""
-        route, rollout = self.world.route(task), self.world.active(task)
+        task = TASKS[0]
+        rollout = self.world.active(task)
         self.world.down.clear()
         if rollout is not None and rollout.state == "evaluation" and rollout.hold is None and not rollout.comparison:
             self.evaluate(task, "pass")
-        for _ in range(3):
+        route = self.world.route(task)
+        for each in ("good", "good", "good", outcome):
             if route.candidate is not None:
-                self.world.asked(route, "good", candidate=True, copy=route.shadow_share > 0)
+                self.world.asked(route, each, candidate=True, copy=route.shadow_share > 0)
         self.world.clock.passes(61)
         self.controller_looks(0)
 
+    @precondition(lambda self: self.somebody_is(*BEFORE_PROMOTION))
+    @rule(outcome=st.sampled_from(("good", "wrong")))
+    def all_goes_well_again(self, outcome: str) -> None:
+        self.all_goes_well_for_a_while(outcome)
+
+    @precondition(lambda self: self.somebody_is("canary", "baking"))
     @rule(task=some_task, outcome=st.sampled_from(BAD))
     def candidate_fails_again_and_again(self, task: str, outcome: str) -> None:
         """Whatever else is true, and whatever the clock says: it goes back at the next look."""
