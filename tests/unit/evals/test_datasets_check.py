@@ -13,7 +13,7 @@ import pytest
 from changeover.evals.datasets import UNLABELLED, Dataset, Message, Sample
 from changeover.evals.datasets.check import About, Finding, check, labels
 from changeover.evals.datasets.dataset import digest_of
-from changeover.evals.datasets.power import power, samples_for, shown_margin, verdicts
+from changeover.evals.datasets.power import expected_samples, power, samples_for, shown_margin, verdicts
 from changeover.evals.datasets.similar import near_duplicates
 from changeover.evals.scorers import ScorerSpec
 from changeover.evals.sequential import PairedTest, TestPlan
@@ -225,3 +225,10 @@ def test_targets_inside_a_conversation_are_read_too() -> None:
 def test_samples_without_a_right_answer_are_told() -> None:
     [finding] = _found("unlabelled", _sample("a", tags=(UNLABELLED,)), _sample("b"))
     assert finding.samples == ("a",)
+
+
+def test_an_easy_margin_takes_few_samples_on_average_and_a_fine_one_all_of_them() -> None:
+    wide, fine = TestPlan(margin=0.3), TestPlan(margin=0.01)
+    assert expected_samples(wide, 400) < 40
+    assert expected_samples(fine, 100) > 95
+    assert expected_samples(wide, 400, 0.02) < expected_samples(wide, 400, 0.3)

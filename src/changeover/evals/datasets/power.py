@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ DISCORDANCES = (0.05, 0.15)
 """Shares of samples on which two models differ that a power is given for: much alike, and not."""
 REPLICATIONS = 1_000
 """The error of a simulated chance is at most 1.6 points."""
+FEW_REPLICATIONS = 200
+"""Enough for a mean that is only shown in advance."""
 MOST_SIMULATED = 4_000
 """Samples after which a simulation stops: what is undecided then counts as no pass."""
 MARGINS = (0.02, 0.03, 0.05, 0.08, 0.10, 0.15, 0.20, 0.30)
@@ -49,6 +52,22 @@ def samples_for(plan: TestPlan, discordance: float) -> int | None:
     passes = sorted(_passes(plan, MOST_SIMULATED, discordance))
     place = math.ceil(ENOUGH * REPLICATIONS) - 1
     return passes[place] if place < len(passes) else None
+
+
+@cache
+def expected_samples(plan: TestPlan, samples: int, discordance: float = PRIOR_DISCORDANCE) -> int:
+    """Samples after which a comparison with an equal candidate stops, on average: with a verdict, or with the last one.
+
+    Args:
+        plan: Margin and error rates.
+        samples: How many there are; more than `MOST_SIMULATED` count as so many.
+        discordance: Share of them on which the two score differently, 0 to 1; by default what the test itself expects
+            before any sample.
+    """
+    drawn = np.random.default_rng(SEED).random((min(samples, MOST_SIMULATED), FEW_REPLICATIONS), dtype=np.float32)
+    differences = np.where(drawn < discordance / 2, 1.0, np.where(drawn < discordance, -1.0, 0.0))
+    stops = [after for _, after in verdicts(plan, differences)]
+    return round(sum(stops) / len(stops))
 
 
 def _passes(plan: TestPlan, samples: int, discordance: float) -> list[int]:
