@@ -17,6 +17,17 @@ run from 5 to 53 %; half of real faults at 6, 10, 20 and 50 % are found within 3
 _MOST = math.exp(LOG_MAX)
 
 
+def bad_event_evidence(tolerated_rate: float, *, events: int, bad_events: int) -> float:
+    """What `BadEvents` says after so many events, for whoever knows the counts alone.
+
+    Raises:
+        ValueError: The rate is not above 0 and below 1, or the counts cannot be.
+    """
+    if not 0 <= bad_events <= events:
+        raise ValueError(f"`{bad_events}` bad events of `{events}` events cannot be.")
+    return _mixture(_log_ratios(tolerated_rate), events - bad_events, bad_events)
+
+
 class BadEvents:
     """E-process against "bad events are no more frequent than tolerated": watches a candidate before its promotion.
 
@@ -36,12 +47,8 @@ class BadEvents:
         """Add one event and return the e-value."""
         self.events += 1
         self.bad_events += bad
-        good_events, total = self.events - self.bad_events, 0.0
-        for weight, (if_bad, if_good) in zip(_WEIGHTS, self._ratios, strict=True):
-            log = self.bad_events * if_bad + good_events * if_good
-            total += weight * math.exp(log if log < LOG_MAX else LOG_MAX)
-        self.evidence = total
-        return total
+        self.evidence = _mixture(self._ratios, self.events - self.bad_events, self.bad_events)
+        return self.evidence
 
 
 class DriftDetector:
@@ -91,6 +98,14 @@ def _log_ratios(tolerated_rate: float) -> list[tuple[float, float]]:
     log_odds = math.log(tolerated_rate / (1.0 - tolerated_rate))
     rates = [1.0 / (1.0 + math.exp(-log_odds - step)) for step in _STEPS]
     return [(math.log(rate / tolerated_rate), math.log((1.0 - rate) / (1.0 - tolerated_rate))) for rate in rates]
+
+
+def _mixture(ratios: list[tuple[float, float]], good_events: int, bad_events: int) -> float:
+    total = 0.0
+    for weight, (if_bad, if_good) in zip(_WEIGHTS, ratios, strict=True):
+        log = bad_events * if_bad + good_events * if_good
+        total += weight * math.exp(log if log < LOG_MAX else LOG_MAX)
+    return total
 
 
 P95 = 0.95

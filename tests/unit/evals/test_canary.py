@@ -16,6 +16,7 @@ from changeover.evals.canary import (
     BadEvents,
     DriftDetector,
     LatencyReference,
+    bad_event_evidence,
     durations_needed,
     tolerance_rank,
 )
@@ -82,7 +83,7 @@ def test_counts_alone_give_the_evidence_whatever_the_order() -> None:
         late.update(bad)
     for bad in [True] * 4 + [False] * 20:
         early.update(bad)
-    assert late.evidence == early.evidence
+    assert late.evidence == early.evidence == bad_event_evidence(0.05, events=24, bad_events=4)
     assert (late.events, late.bad_events) == (24, 4)
     assert BadEvents(0.05).evidence == pytest.approx(1.0)
 
@@ -93,6 +94,12 @@ def test_evidence_stays_a_number_however_bad_it_gets() -> None:
             watch.update(True)
         assert math.isfinite(watch.evidence)
         assert watch.evidence > 1e100
+
+
+@pytest.mark.parametrize(("events", "bad_events"), [(3, 4), (-1, -1), (3, -1)])
+def test_impossible_counts_are_refused(events: int, bad_events: int) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        bad_event_evidence(0.03, events=events, bad_events=bad_events)
 
 
 @pytest.mark.parametrize("tolerated", [0.0, 1.0, -0.1])
