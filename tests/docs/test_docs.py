@@ -24,6 +24,7 @@ from changeover.core import toml
 from changeover.core.settings import GatewaySettings, Settings
 from changeover.evals.datasets import Dataset
 from changeover.evals.sequential import PairedTest, TestPlan
+from changeover.library.catalogue import Catalogue
 from changeover.tasks.declarations import TaskDeclaration, load_tasks
 from docs import generate
 

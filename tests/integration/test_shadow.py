@@ -183,6 +183,15 @@ async def test_a_gateway_that_stops_waits_for_no_copy(tmp_path: Path) -> None:
         assert time.monotonic() - began < QUICK_S
 
 
+async def test_a_candidate_that_misses_the_shape_that_was_asked_for_breaks_the_contract(tmp_path: Path) -> None:
+    async with told(write_project(tmp_path / "p", steps=steps(1.0))) as story:
+        id, said = await story.ask(response_format={"type": "json_object"})
+        assert isinstance(json.loads(json.loads(said)["choices"][0]["message"]["content"]), dict)
+        copy = await story.copy_of(id)
+        assert (copy.status, copy.error, copy.violation) == (502, "structured_output_failed", "structured_output_failed")
+        assert len(story.new.asked) == 2, "asked once more, as for a caller"
+
+
 @pytest.mark.parametrize("record", ["full", "metadata", "off"])
 async def test_answers_are_looked_at_while_a_rollout_needs_it_and_only_what_may_be_kept_is(
     tmp_path: Path, record: str
