@@ -43,8 +43,9 @@ WHOLE_S, STREAM_S = 0.025, 0.05
 """Between two requests of a caller on echo engines: 160 whole answers and 20 streams a second together."""
 CHUNK_S = 0.02
 """Between the chunks of an echo engine's stream: it lasts through a switch, and is not done in one."""
+REAL_WORKERS = 4
 CALLERS = 3
-"""Of the real engines, which have two cores between them."""
+"""Of the real engines, which may have two cores between them."""
 
 
 def main() -> None:
@@ -110,12 +111,10 @@ def _on_real(directory: Path, switches: int, *, may_fetch: bool) -> Section | No
             print(f"real is left out: `changeover pull {MODEL}` fetches what it needs", file=sys.stderr)
             return None
         fetch([Catalogue.load().card(MODEL)], cache_directory())
-    callers = tuple(
-        Line(stream=number % 2 == 0, period_s=None, worker=1 + number, alternates=True) for number in range(CALLERS)
-    )
-    with real_case(directory, CALLERS) as case:
+    callers = tuple(Line(stream=number % 2 == 0, period_s=None, alternates=True) for number in range(CALLERS))
+    with real_case(directory, REAL_WORKERS) as case:
         run = switch_under_load(case, callers, REAL, switches)
-    title = f"{len(run.deeds)} switches in {run.seconds:.0f} s on SmolLM2-135M twice, {CALLERS} gateway processes"
+    title = f"{len(run.deeds)} switches in {run.seconds:.0f} s on SmolLM2-135M twice, {REAL_WORKERS} gateway processes"
     return section_of_run(title, run)
 
 

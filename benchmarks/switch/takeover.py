@@ -164,8 +164,9 @@ class Followed:
     """Until somebody has the first bytes of an answer by the new route."""
     last_old_ms: float
     """The last request that was sent and still answered by an older one; 0: none."""
-    all_ms: float
-    """By then every worker had answered by the new one: the latest, over the lines, of their first such requests."""
+    all_ms: float | None
+    """By then every worker answered by the new one: the latest, over the callers that stay on a worker's connection, of
+    their first such request. None where nobody stays on one."""
 
 
 def followed(run: Run) -> list[Followed]:
@@ -182,15 +183,15 @@ def followed(run: Run) -> list[Followed]:
         for answer in new:
             firsts.setdefault(answer.line, answer.sent)
         pinned = [number for number, line in enumerate(run.demand.lines) if line.worker is not None]
-        if not all(number in firsts for number in pinned):
-            continue  # the run ended, or a line was waiting for an answer all the time
+        if not new or not all(number in firsts for number in pinned):
+            continue  # somebody waited for an answer until the next switch
         old = [answer.sent for answer in after if answer.revision < deed.revision]
         found.append(
             Followed(
                 deed.kind,
                 1000 * (min(answer.first for answer in new) - deed.committed),
                 1000 * (max(old) - deed.committed) if old else 0.0,
-                1000 * (max(firsts[number] for number in pinned) - deed.committed),
+                1000 * (max(firsts[number] for number in pinned) - deed.committed) if pinned else None,
             )
         )
     return found
