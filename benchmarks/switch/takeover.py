@@ -13,15 +13,15 @@ import numpy as np
 from benchmarks.switch.load import Answer, Demand, Line, load
 from benchmarks.switch.projects import Case, sleep_until
 
-SETTLE_S = 2.0
-"""Load before the first switch: connections are made, caches filled."""
-RESAMPLES = 1_000
+RESAMPLES = 400
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """One cycle, around the beginning of a switch. What lies in neither window belongs to neither."""
 
+    settle_s: float = 2.0
+    """Load before the first switch: connections are made, caches filled."""
     cycle_s: float
     before_s: float
     """The window of a switch begins so long before it: streams that are cut by it count."""
@@ -62,7 +62,7 @@ class Run:
 def switch_under_load(case: Case, lines: tuple[Line, ...], timing: Timing, switches: int) -> Run:
     """Promote and roll back in turn, at a steady pace, and end with who answered at first."""
     switches += switches % 2
-    seconds = SETTLE_S + (switches + 1) * timing.cycle_s
+    seconds = timing.settle_s + (switches + 1) * timing.cycle_s
     demand = Demand(
         address=case.address,
         key=case.key,
@@ -78,7 +78,7 @@ def switch_under_load(case: Case, lines: tuple[Line, ...], timing: Timing, switc
     with load(demand) as answers:
         began = time.monotonic()
         for number in range(switches):
-            sleep_until(began + SETTLE_S + number * timing.cycle_s)
+            sleep_until(began + timing.settle_s + number * timing.cycle_s)
             deeds.append(_do("promote", case.promote) if number % 2 == 0 else _do("rollback", case.roll_back))
         sleep_until(began + seconds)
     return Run(demand, timing, deeds, answers, seconds)
@@ -140,17 +140,22 @@ def windows(run: Run, keep: Callable[[Answer], bool], until: Callable[[Answer], 
 
 
 def ratio(below: Sequence[Sequence[float]], above: Sequence[Sequence[float]], share: float) -> Ratio:
-    """Of one quantile over all windows; the interval is a bootstrap over pairs of windows, as noise comes in stretches."""
+    """Of one quantile over all windows; the interval is a bootstrap over pairs of windows, as noise comes in stretches.
+
+    A pair with an empty window says nothing.
+    """
     pairs = [(np.array(b), np.array(a)) for b, a in zip(below, above, strict=False)]
+    pairs = [pair for pair in pairs if all(side.size for side in pair)]
+    if not pairs:
+        return Ratio(*[float("nan")] * 5)
 
     def quantiles(chosen: Sequence[int]) -> tuple[float, float]:
-        columns = (np.concatenate([pairs[n][side] for n in chosen]) for side in (0, 1))
-        one, other = (float(np.quantile(each, share)) if each.size else float("nan") for each in columns)
+        one, other = (float(np.quantile(np.concatenate([pairs[n][side] for n in chosen]), share)) for side in (0, 1))
         return one, other
 
     random = np.random.default_rng(0)
     drawn = [quantiles([int(n) for n in random.integers(len(pairs), size=len(pairs))]) for _ in range(RESAMPLES)]
-    low, high = np.nanquantile([a / b for b, a in drawn], [0.025, 0.975])
+    low, high = np.quantile([a / b for b, a in drawn], [0.025, 0.975])
     one, other = quantiles(range(len(pairs)))
     return Ratio(one, other, other / one, float(low), float(high))
 
