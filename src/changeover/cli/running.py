@@ -63,19 +63,30 @@ def ensure_running(installation: Installation, name: str) -> None:
         UnknownModelError: Neither a deployment nor a card has that name.
         EngineError: It did not come up, or memory does not hold it beside what runs.
     """
+    if fetched(installation, name):
+        run_again(installation, name)
+    else:
+        deploy(installation, first_plan(installation, name), actor())
+    wait_ready(installation, [name])
+
+
+def fetched(installation: Installation, name: str) -> bool:
+    """Have the weights of a deployment or card here. Returns whether it is a deployment.
+
+    Raises:
+        UnknownModelError: Neither a deployment nor a card has that name.
+    """
     gateway_address(installation.project)
     with installation.store.read() as connection:
         deployed = [row.name for row in all_deployments(connection)]
-    if name not in deployed:
-        cards = [card.id for card in installation.catalogue.cards()]
-        if name not in (*cards, ECHO):
-            raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, [*deployed, *cards])}")
-        if name != ECHO:
-            weights().fetch([installation.catalogue.card(name)], installation.project.cache)
-        deploy(installation, first_plan(installation, name), actor())
-    else:
-        run_again(installation, name)
-    wait_ready(installation, [name])
+    if name in deployed:
+        return True
+    cards = [card.id for card in installation.catalogue.cards()]
+    if name not in (*cards, ECHO):
+        raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, [*deployed, *cards])}")
+    if name != ECHO:
+        weights().fetch([installation.catalogue.card(name)], installation.project.cache)
+    return False
 
 
 def wait_ready(installation: Installation, names: Iterable[str], timeout_s: float = READY_WAIT_S) -> None:

@@ -40,7 +40,7 @@ def switch(
     if from_trial is not None and to is None:
         status = trying().switch_from(from_trial, task, reason, yes, as_json)
     elif from_trial is None and task is not None and to is not None:
-        status = work().switch(task, to, reason, detach, as_json)
+        status = work().switch(task, to, work().Ask(reason, detach, as_json))
     else:
         raise ConfigError(
             "Say what takes over: `changeover switch TASK --to X`, or `changeover switch --from-trial ID`."

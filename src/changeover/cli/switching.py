@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from changeover.app import steering
+from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
 from changeover.cli.follow import follow, header_line
@@ -19,47 +22,76 @@ from changeover.cli.frame import (
 )
 from changeover.cli.measure import measure
 from changeover.cli.reporting import report_of, write_page
-from changeover.cli.running import ensure_running, opened
+from changeover.cli.running import ensure_running, fetched, opened
 from changeover.cli.verdict import verdict_lines
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison, find_comparison
 from changeover.rollouts.actions import By, plan_of, start
-from changeover.rollouts.decide import Rollout
+from changeover.rollouts.decide import Plan, Rollout
 from changeover.rollouts.gate import check_gate
 
 
-def switch(task: str, to: str, reason: str, detach: bool, as_json: bool) -> int:
+@dataclass(frozen=True)
+class Ask:
+    """What was asked for beside who takes over."""
+
+    reason: str
+    detach: bool
+    as_json: bool
+
+
+def switch(task: str, to: str, ask: Ask) -> int:
     """Compare unless that is done, then begin the rollout and follow it. Returns the exit status."""
     installation = opened()
     ready = prepared(installation, task)  # before a candidate is fetched for nothing
+    fetched(installation, to)
+    if needs_exchange(installation, task, to):
+        return _exchange(installation, ready, to, ask)
     ensure_running(installation, to)
     match = match_of(installation, ready, to, actor())
-    if detach and known_verdict(installation, match) is None:
-        return _propose(installation, match, reason, as_json)
-    comparison = _evidence(installation, ready, match, as_json)
+    if ask.detach and known_verdict(installation, match) is None:
+        return _propose(installation, match, ask)
+    comparison = _evidence(installation, ready, match, ask.as_json)
+    return _begin(installation, match, comparison, plan_of(match.task.declared), ask)
+
+
+def _exchange(installation: Installation, ready: Prepared, to: str, ask: Ask) -> int:
+    """Where memory does not hold both: on evidence that is there already, in the incumbent's place."""
+    keep_candidate(installation, to, actor())
+    match = match_of(installation, ready, to, actor())
+    comparison = known_evidence(installation, match)
+    if not ask.as_json:
+        note(f"memory does not hold `{to}` beside `{match.incumbent.deployment}`: the engines are exchanged")
+    plan = exchange_plan_of(installation, match.task.name, to)
+    return _begin(installation, match, comparison, plan, ask)
+
+
+def _begin(installation: Installation, match: Match, comparison: Comparison, plan: Plan, ask: Ask) -> int:
+    """Begin the rollout, if the evidence allows it, and follow it."""
+    task = match.task.name
     if comparison.verdict != "pass":
-        if as_json:
+        if ask.as_json:
             print_json({"task": task, "comparison": comparison.id, "verdict": comparison.verdict, "state": "refused"})
         return EXIT_OF_VERDICT[str(comparison.verdict)]
-    check_gate(comparison, task=task, candidate=to)
-    rollout = begin_rollout(installation, match, comparison, reason)
-    if detach:
-        print_json({"rollout": rollout.id}) if as_json else out.print(f"rollout {rollout.id} began")
+    check_gate(comparison, task=task, candidate=match.candidate.deployment, gate=match.task.declared.gate)
+    rollout = begin_rollout(installation, match, comparison, ask.reason, plan)
+    if ask.detach:
+        print_json({"rollout": rollout.id}) if ask.as_json else out.print(f"rollout {rollout.id} began")
         return EXIT_PASS
-    if not as_json:
+    if not ask.as_json:
         out.print(header_line(installation, rollout))
-    ended = follow(installation, rollout, quiet=as_json)
-    if as_json:
+    ended = follow(installation, rollout, quiet=ask.as_json)
+    if ask.as_json:
         print_json({"task": task, "comparison": comparison.id, "rollout": ended})
     return _exit_status(ended)
 
 
-def _propose(installation: Installation, match: Match, reason: str, as_json: bool) -> int:
+def _propose(installation: Installation, match: Match, ask: Ask) -> int:
     """Leave it all to the running system, the evaluation too."""
-    why = reason or f"{match.candidate.deployment} is to be measured"
+    why = ask.reason or f"{match.candidate.deployment} is to be measured"
     by = By(actor(), why, installation.clock.now())
     rollout = steering.propose(installation.store, match.candidate, plan_of(match.task.declared), by)
-    if as_json:
+    if ask.as_json:
         print_json({"rollout": rollout.id})
     else:
         out.print(f"rollout {rollout.id} began with its evaluation: changeover status {rollout.task}")
@@ -86,15 +118,17 @@ def _evidence(installation: Installation, ready: Prepared, match: Match, as_json
         return find_comparison(connection, id)
 
 
-def begin_rollout(installation: Installation, match: Match, comparison: Comparison, reason: str) -> Rollout:
-    """Begin the canary that a comparison allows."""
+def begin_rollout(
+    installation: Installation, match: Match, comparison: Comparison, reason: str, plan: Plan | None = None
+) -> Rollout:
+    """Begin the rollout that a comparison allows, by the task's steps unless another plan is given."""
     why = reason or f"{match.candidate.deployment} passed {comparison.id}"
     by = By(actor=actor(), reason=why, now=installation.clock.now())
     with installation.store.write() as connection:
         return start(
             connection,
             match.candidate,
-            plan_of(match.task.declared),
+            plan or plan_of(match.task.declared),
             comparison.id,
             by,
             measured_against=match.incumbent.id,

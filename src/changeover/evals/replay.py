@@ -26,6 +26,8 @@ class Replay:
     verdict: Verdict
     recorded: str | None
     """The verdict in the record; None: the comparison was interrupted and has none."""
+    ended: Mapping[str, float]
+    """What was known at the end: e-values, interval, and the mean difference."""
     disagreement: str | None
     """The first thing that the record says otherwise; None where everything agrees."""
 
@@ -38,7 +40,13 @@ def plan_of(comparison: Comparison) -> TestPlan:
     """The plan that a comparison was made with."""
     kept = comparison.plan
     most = kept.get("max_observations", kept.get("max_samples"))
-    return TestPlan(margin=kept["margin"], alpha=kept["alpha"], beta=kept["beta"], max_samples=most)
+    return TestPlan(
+        margin=kept["margin"],
+        alpha=kept["alpha"],
+        beta=kept["beta"],
+        max_samples=most,
+        min_samples=kept.get("min_observations", 1),  # comparisons of before it existed have none
+    )
 
 
 def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
@@ -56,6 +64,7 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
 
     weighing = weighed(comparison, rows, check)
     disagreement = disagreements[0] if disagreements else None
+    differences = weighing.differences
     said = [judgement for row in rows if row.usable for judgement in judgements_in(_why(row, 0), _why(row, 1))]
     verdict = checked_verdict(
         weighing.evidence.verdict,
@@ -71,6 +80,7 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         samples=sum(row.usable for row in rows),
         verdict=verdict,
         recorded=comparison.verdict,
+        ended={**weighing.document(), "difference": sum(differences) / len(differences) if differences else 0.0},
         disagreement=disagreement,
     )
 

@@ -1,0 +1,86 @@
+"""Every query that only an evidence pack needs: what the candidate was asked, and what was said of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, literal_column, or_, select
+
+from changeover.rollouts.decide import Rollout
+from changeover.rollouts.pack.records import CLOCKS_APART, Rating, ShadowScore
+from changeover.store.schema import ARRIVAL, exchanges, feedback, shadow_scores
+from changeover.tasks.exchanges import Exchange
+
+ROWS_AT_ONCE = 2000
+
+_WITHOUT_CONTENT = [
+    exchanges.c[name] for name in Exchange.__struct_fields__ if name not in ("request", "response", "key", "team")
+]
+
+
+def asked_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Exchange]:
+    """Exchanges that a rollout's candidate answered or failed, copies included, in order of arrival and without content.
+
+    Of a rollout that is over, those that began before its end, or so little later that clocks may disagree.
+    """
+    stepped_in = exchanges.c.failed_variants.contains(rollout.candidate)
+    query = (
+        select(*_WITHOUT_CONTENT)
+        .where(
+            exchanges.c.task == rollout.task,
+            exchanges.c.started_at >= rollout.created_at,
+            exchanges.c.started_at <= _end(rollout),
+            or_(exchanges.c.internal.is_(False), exchanges.c.shadow_of.is_not(None)),
+            or_(stepped_in, exchanges.c.variant == rollout.candidate),
+        )
+        .order_by(literal_column(ARRIVAL[connection.dialect.name]))
+        .execution_options(yield_per=ROWS_AT_ONCE)
+    )
+    for row in connection.execute(query):
+        values = dict(row._mapping)  # pyright: ignore[reportPrivateUsage] - SQLAlchemy's own documented way
+        values["failed_variants"] = tuple(values["failed_variants"].split())
+        yield Exchange(**values, key=None)
+
+
+def scores_of_copies(connection: Connection, rollout: Rollout) -> Iterator[ShadowScore]:
+    """What scorers made of copied requests, oldest first."""
+    query = (
+        select(shadow_scores)
+        .where(shadow_scores.c.rollout == rollout.id)
+        .order_by(shadow_scores.c.at, shadow_scores.c.exchange, shadow_scores.c.scorer)
+        .execution_options(yield_per=ROWS_AT_ONCE)
+    )
+    for row in connection.execute(query):
+        yield ShadowScore(
+            exchange=row.exchange,
+            scorer=row.scorer,
+            name=row.name,
+            incumbent_score=row.incumbent_score,
+            candidate_score=row.candidate_score,
+            failed=row.error is not None,
+            at=row.at,
+        )
+
+
+def ratings_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Rating]:
+    """What users said of a rollout's candidate, in the order in which they said it."""
+    query = (
+        select(feedback.c.exchange, feedback.c.good, feedback.c.at)
+        .where(
+            and_(feedback.c.task == rollout.task, feedback.c.variant == rollout.candidate),
+            feedback.c.at >= rollout.created_at,
+            feedback.c.at <= _end(rollout),
+        )
+        .order_by(feedback.c.id)
+        .execution_options(yield_per=ROWS_AT_ONCE)
+    )
+    for row in connection.execute(query):
+        yield Rating(exchange=row.exchange, good=row.good, at=row.at)
+
+
+def _end(rollout: Rollout) -> datetime:
+    """The last moment that is asked for; of a rollout that is under way, none lies behind it."""
+    if rollout.ended_at is not None:
+        return rollout.ended_at + CLOCKS_APART
+    return datetime.max.replace(tzinfo=rollout.created_at.tzinfo)
