@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -13,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import Up, system
 from tests.support.projects import write_project
 
 import changeover
 from changeover.app.deploy import declared_variant, deploy
-from changeover.app.installation import Installation, open_installation
+from changeover.app.installation import Installation
 from changeover.app.local import operator_key
 from changeover.cli.running import wait_ready
-from changeover.core.settings import cache_directory, open_project
+from changeover.core.settings import cache_directory
 from changeover.library.catalogue import Catalogue
 from changeover.library.pull import present
 from changeover.rollouts.actions import By, plan_of, promote, roll_back, start
@@ -37,7 +36,6 @@ SHARE = 0.25
 STEPS = f"[[steps]]\ncanary = {SHARE}\nrequests = 1000000\nhold_s = 0\n"
 CALM = "[guard]\ntolerated_failures = 0.5\ntolerated_slow = 0.99\n"
 """Noise of a busy machine must not take a good candidate out between two switches; the guards run all the same."""
-STOP_S = 60
 
 
 @dataclass(frozen=True)
@@ -95,10 +93,10 @@ def echo_case(directory: Path, workers: int, *, options: Mapping[str, Any], guar
         steps=STEPS + ("" if guarded else CALM) + _echo_table(options),
         gateway=f"workers = {workers}",
     )
-    with _system(directory) as (installation, address, key):
+    with _system(directory) as (installation, up):
         candidate = add_echo(installation, CANDIDATE, options)
         wait_ready(installation, ["echo-echo", CANDIDATE])
-        yield Case(installation, address, key, "echo", workers, candidate)
+        yield Case(installation, up.address, up.key, "echo", workers, candidate)
 
 
 def add_echo(installation: Installation, name: str, options: Mapping[str, Any]) -> Variant:
@@ -120,13 +118,15 @@ def real_case(directory: Path, workers: int) -> Generator[Case]:
         f'name = "real"\n[gateway]\nport = 0\nworkers = {workers}\nready_wait_s = 60\n'
         "[engines]\nslots = 4\nthreads = 1\ncontext_tokens = 1024\n"
     )
-    with _system(directory) as (installation, address, key):
+    with _system(directory) as (installation, up):
         project = installation.project
         card, defaults = installation.catalogue.card(MODEL), project.settings.engines
         plan = plan_for_card(card, project.cache, defaults, name=CANDIDATE, options={"context_tokens": 1280})
         deploy(installation, plan, "benchmark")
         wait_ready(installation, [MODEL, CANDIDATE])
-        yield Case(installation, address, key, "code", workers, _kept(installation, "code", CANDIDATE), REAL_TOKENS)
+        yield Case(
+            installation, up.address, up.key, "code", workers, _kept(installation, "code", CANDIDATE), REAL_TOKENS
+        )
 
 
 def weights_are_here() -> bool:
@@ -144,34 +144,10 @@ def _kept(installation: Installation, task: str, deployment: str) -> Variant:
 
 
 @contextmanager
-def _system(directory: Path) -> Generator[tuple[Installation, str, str]]:
-    """Run `changeover up` on a project; gives the project, its address and its first key."""
-    command = (sys.executable, "-m", "changeover", "up", "--json", "--until-stdin-closes")
-    log = directory / "up.log"
-    with log.open("w") as written:
-        process = subprocess.Popen(
-            command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=written, text=True
-        )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        line = process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the system did not start:\n{log.read_text()}")
-        said = json.loads(line)
-        installation = open_installation(open_project(directory))
-        try:
-            yield installation, said["address"], said["first_key"]
-        finally:
-            installation.store.close()
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+def _system(directory: Path) -> Generator[tuple[Installation, Up]]:
+    """Run `changeover up` on a project, and have the project open."""
+    with system(directory) as up, up.opened() as installation:
+        yield installation, up
 
 
 def sleep_until(moment: float) -> None:
