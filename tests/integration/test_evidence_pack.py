@@ -452,6 +452,29 @@ LIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a failure hidden": (edit(records.GUARD, lambda v: v.pop(0)), "guard counts"),
     "a count": (edit(records.ROLLOUT, lambda v: decision(v, "promote")["whole"].update(asked=3)), "guard counts"),
     "a guard": (edit(records.ROLLOUT, lambda v: decision(v, "promote").update(guard=0.1)), "guard evidence"),
+    "a violation": (edit(records.GUARD, lambda v: v[0].update(violation="language")), "guard counts"),
+    "one guard": (
+        edit(records.ROLLOUT, lambda v: decision(v, "promote")["guards"][1].update(evidence=5.0)),
+        "guard evidence",
+    ),
+    "what a guard saw": (
+        edit(records.ROLLOUT, lambda v: decision(v, "promote")["guards"][1].update(bad=1)),
+        "guard counts",
+    ),
+    "what a guard tolerates": (
+        edit(records.ROLLOUT, lambda v: decision(v, "promote")["guards"][0].update(tolerated=0.5)),
+        "guard evidence",
+    ),
+    "a guard left out": (edit(records.ROLLOUT, lambda v: decision(v, "promote")["guards"].pop()), "guard evidence"),
+    "a guard after the promotion": (
+        edit(records.ROLLOUT, lambda v: decision(v, "finish")["guards"][0].update(evidence=0.5)),
+        "guard evidence",
+    ),
+    "scores of copies": (
+        edit(records.ROLLOUT, lambda v: decision(v, "promote").update(scored="pass")),
+        "shadow scores",
+    ),
+    "a trial": (edit(records.ROLLOUT, lambda v: v["rollout"].update(trial=5)), "trial"),
     "an alarm overheard": (edit(records.ROLLOUT, lambda v: decision(v, "promote").update(guard=500)), "decisions"),
     "too few requests": (
         edit(records.ROLLOUT, lambda v: v["rollout"]["plan"]["steps"][1].update(requests=99)),
