@@ -42,7 +42,7 @@ from changeover.rollouts.pack import records
 from changeover.rollouts.pack.sign import KEY_FILE, public_hex, signing_key, trusted_key
 from changeover.rollouts.pack.verify import Verification, verify
 from changeover.rollouts.queries import latest_rollout
-from changeover.serving.queries import add_deployment
+from changeover.serving.queries import add_deployment, note_state
 from changeover.store.schema import rollout_events, rollouts
 from changeover.tasks.exchanges import Outcomes
 
@@ -227,6 +227,7 @@ def test_engines_that_were_exchanged_are_told_with_when_the_new_one_could_answer
         scene.do(add_deployment, **words, now=scene.time.now())
     rollout = scene.do(start, NEW, exchange_plan(PLAN, 60), scene.measured().id, scene.by())
     scene.look()
+    scene.do(note_state, NEW.deployment, state="ready", detail="", now=scene.time.now())
     scene.asked(2)
     scene.look()
     scene.asked(3)

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from changeover.app import steering
+from changeover.app.applied import applied_tasks
 from changeover.core.clock import Clock
 from changeover.core.errors import (
-    ConfigError,
     GateError,
     PermissionError_,
     UnknownModelError,
@@ -27,8 +27,6 @@ from changeover.serving.parts import EnginePart
 from changeover.serving.queries import all_deployments, load_variants, want
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
-from changeover.tasks.applied import newest_applied, tasks_of
-from changeover.tasks.declarations import Task
 from changeover.tasks.queries import current_route, current_routes, route_history
 from changeover.tasks.routes import Route
 
@@ -81,7 +79,9 @@ class Admin:
 
     def _propose(self, task: str, to: str, by: By) -> None:
         """Begin a rollout of a deployment with the task's prompt and parameters as they were applied last."""
-        declared = self._applied(task)
+        declared = applied_tasks(self.store, self.root).get(task)
+        if declared is None:
+            raise GateError(f"`{task}` is not declared any more. Bring its file back: `changeover apply`.")
         with self.store.write() as connection:
             rows = {row.name: row for row in all_deployments(connection)}
             if to not in rows:
@@ -91,17 +91,6 @@ class Admin:
             want(connection, to, "running", by.now)
         candidate = Variant.declared(declared, to, EnginePart.from_document(rows[to].engine))
         steering.propose(self.store, candidate, plan_of(declared.declared), by)
-
-    def _applied(self, task: str) -> Task:
-        with self.store.read() as connection:
-            applied = newest_applied(connection)
-        try:
-            tasks = {} if applied is None else tasks_of(applied.document, self.root)
-        except ConfigError as exc:
-            raise GateError(f"The applied declarations cannot be read: {exc.message}") from exc
-        if task not in tasks:
-            raise GateError(f"`{task}` is not declared any more. Bring its file back: `changeover apply`.")
-        return tasks[task]
 
     def _check_task(self, key: Key, task: str) -> None:
         """Refuse a task that has no route, or that is not the key's."""

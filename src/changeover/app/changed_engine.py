@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from changeover.app.applied import applied_tasks
 from changeover.app.installation import Installation
-from changeover.core.errors import ConfigError
 from changeover.rollouts.actions import By, plan_of
 from changeover.rollouts.begin import follow_engine
 from changeover.rollouts.loop import ACTOR
@@ -11,14 +11,13 @@ from changeover.serving.bundles import Bundle
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import find_variants, note_engine
 from changeover.serving.variants import Variant
-from changeover.tasks.applied import newest_applied, tasks_of
-from changeover.tasks.declarations import Task
 from changeover.tasks.routes import Route
 
 
 def note_changed_engine(installation: Installation, deployment: str, engine: EnginePart, reason: str) -> list[Route]:
     """Write down what runs under a deployment now. Routes follow, and each asks to be measured; gives those that did."""
-    plans = {name: plan_of(task.declared) for name, task in _tasks(installation).items()}
+    tasks = {**applied_tasks(installation.store, installation.project.root), **installation.tasks}
+    plans = {name: plan_of(task.declared) for name, task in tasks.items()}
     with installation.store.write() as connection:
         note_engine(connection, deployment, engine.document())
         replaced = {old.id: _on_engine(old, engine) for old in find_variants(connection, deployment)}
@@ -28,17 +27,6 @@ def note_changed_engine(installation: Installation, deployment: str, engine: Eng
 def bare(engine: EnginePart) -> Bundle:
     """An engine without any task's prompt and parameters, to compare it with another."""
     return Bundle(engine=engine, prompt_name="", prompt="", parameters={})
-
-
-def _tasks(installation: Installation) -> dict[str, Task]:
-    """Tasks by name: as their files say, and where these are broken, as they were applied last."""
-    with installation.store.read() as connection:
-        applied = newest_applied(connection)
-    try:
-        before = {} if applied is None else tasks_of(applied.document, installation.project.root)
-    except ConfigError:
-        before = {}  # Another version wrote it.
-    return {**before, **installation.tasks}
 
 
 def _on_engine(variant: Variant, engine: EnginePart) -> Variant:

@@ -26,6 +26,7 @@ from changeover.gateway.metrics import Levels, Metrics
 from changeover.gateway.pages import Pages
 from changeover.gateway.record import Recorder
 from changeover.gateway.server import Server
+from changeover.gateway.shadow import Shadows
 from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.gateway.traces import Traces, collector, parse_headers
 from changeover.gateway.usage import Usage
@@ -65,6 +66,15 @@ class Gateway:
         self._breakers = Breakers(failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
         self._ratings = Ratings(store, self.snapshots, clock)
         self.admission = Admission(settings.max_in_flight)
+        self._shadows = Shadows(
+            snapshots=self.snapshots,
+            fleet=fleet,
+            admission=self.admission,
+            recorder=self.recorder,
+            prices=project.settings.prices,
+            clock=clock,
+            skipped=self._metrics.skipped,
+        )
         self.door = Door(
             Parts(
                 settings=settings,
@@ -76,6 +86,7 @@ class Gateway:
                 breakers=self._breakers,
                 admission=self.admission,
                 recorder=self.recorder,
+                shadows=self._shadows,
                 traces=self._traces,
                 pages=Pages(snapshots=self.snapshots, metrics=self._metrics, state=self.state),
                 ratings=self._ratings,
@@ -105,6 +116,7 @@ class Gateway:
             "store_stale_since": self.snapshots.stale_since,
             "limits_alone": self._allowances.gone,
             "in_flight": self.admission.in_flight,
+            "shadows": self._shadows.under_way,
             "records_waiting": self.recorder.waiting,
             "records_without_content": self.recorder.dropped_content,
             "records_lost": self.recorder.lost,
@@ -136,6 +148,7 @@ class Gateway:
             self._allowances.run(),
             self._follow_keys(),
             self._metrics.run(),
+            self._shadows.run(),
         ]
 
     async def load(self) -> None:
@@ -150,11 +163,13 @@ class Gateway:
 
     def stop(self) -> None:
         """Stop as after SIGTERM; a second call does not wait for answers under way."""
+        self._shadows.stop()
         self._server.stop()
 
     async def close(self) -> None:
         """Write what is not written yet."""
         self._ratings.close()
+        await self._shadows.close()
         with contextlib.suppress(StoreError):
             await self.recorder.flush()
         if self._usage.waiting:

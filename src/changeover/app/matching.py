@@ -10,14 +10,15 @@ from sqlalchemy import Connection
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation, spec_of
 from changeover.core.errors import ConfigError, GateError, JudgeError, nearest
-from changeover.evals.comparison import Match, comparison_keys
+from changeover.evals.comparison import Match, comparison_keys, same_scoring
 from changeover.evals.datasets import Dataset
 from changeover.evals.judges.kinship import check_judge
 from changeover.evals.judges.labels import Label, read_labels
 from changeover.evals.judges.options import JudgeOptions, labels_file
-from changeover.evals.queries import Comparison, latest_verdict
+from changeover.evals.queries import Comparison, latest_verdict, passed_comparisons
 from changeover.evals.runner import Scoring
 from changeover.evals.scorers import ScorerSpec, check_targets
+from changeover.rollouts.gate import shortcoming
 from changeover.serving.queries import keep_variant, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task, find_task
@@ -116,12 +117,22 @@ def incumbent_of(connection: Connection, task: str) -> Variant:
 
 
 def known_verdict(installation: Installation, match: Match) -> Comparison | None:
-    """The finished comparison of exactly this match, if there is one. One that a budget stopped is not finished."""
+    """The finished comparison that answers this match, if there is one. One that a budget stopped is not finished.
+
+    That is the newest by exactly the rules that the task declares now, whatever its verdict; or else the newest that
+    passed by rules at least as strict. What was measured by laxer ones must be measured again; answers are kept, so
+    that takes hardly any call.
+    """
+    keys = comparison_keys(match)
     with installation.store.read() as connection:
-        found = latest_verdict(connection, **comparison_keys(match))
-    if found is None or (found.verdict == "inconclusive" and (found.summary or {}).get("stopped")):
-        return None
-    return found
+        found = latest_verdict(connection, **keys)
+        if found is not None and not (found.verdict == "inconclusive" and (found.summary or {}).get("stopped")):
+            return found
+        passed = passed_comparisons(
+            connection, incumbent=keys["incumbent"], candidate=keys["candidate"], dataset=keys["dataset"]
+        )
+    gate = match.task.declared.gate
+    return next((each for each in passed if same_scoring(match, each) and shortcoming(each, gate) is None), None)
 
 
 def with_budget(match: Match, max_calls: int | None, max_cost_usd: float | None) -> Match:

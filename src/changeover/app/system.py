@@ -9,12 +9,14 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from changeover.app.alias_checks import AliasChecks
 from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.local import announced
 from changeover.app.loops import background
 from changeover.app.retention import Retention
+from changeover.app.shadow_scoring import ShadowScoring
 from changeover.app.watch import watch
 from changeover.app.workers import Addresses, Workers
 from changeover.core.errors import ConfigError, StoreError
@@ -70,6 +72,7 @@ class System:
         self._evaluator = Evaluator(installation, self._lead)
         self._gateway = None if self._workers else Gateway(installation, self.fleet)
         self._snapshots = self._gateway.snapshots if self._gateway else Snapshots(store, clock)
+        self._alias_checks = AliasChecks(installation, self._lead)
         self._retention = Retention(store, clock, project.settings.records, self._tasks)
 
     @property
@@ -96,7 +99,7 @@ class System:
         address = address_of(listener)
         await self._load()
         try:
-            async with background(self._loops(), on_failure=self.stop):
+            async with background(self._loops(address), on_failure=self.stop):
                 _on_signals(self.stop)
                 serving = asyncio.create_task((self._workers or self.gateway).serve(listener))
                 try:
@@ -120,12 +123,14 @@ class System:
         else:
             await self._gateway.load()
 
-    def _loops(self) -> list[Coroutine[Any, Any, None]]:
+    def _loops(self, address: str) -> list[Coroutine[Any, Any, None]]:
         return [
             self.fleet.run(),
             self._controller.run(),
             self._evaluator.run(),
             self._retention.run(),
+            self._alias_checks.run(),
+            ShadowScoring(self.installation, address, self._lead).run(),
             *([self._follow()] if self._gateway is None else self._gateway.loops()),
             *([watch(self.installation)] if self._watching else []),
         ]

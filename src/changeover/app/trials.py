@@ -23,6 +23,7 @@ from changeover.evals.multiplicity import RATE
 from changeover.evals.queries import Comparison, answers_by_id, compared_samples, find_comparison
 from changeover.evals.runner import Runner
 from changeover.evals.trial_queries import (
+    Figures,
     Trial,
     TrialTask,
     add_trial,
@@ -92,14 +93,22 @@ def card_context(installation: Installation, card: Card) -> int | None:
     return min(card.context_tokens, installation.project.settings.engines.context_tokens)
 
 
-def cannot_serve(connection: Connection, engine: Engine, incumbent: Variant) -> str | None:
-    """Why a model cannot serve a task, as a sentence's middle; None where nothing speaks against it."""
-    if engine.card is not None and (reason := unfit(engine.card)) is not None:
-        return reason
-    longest = figures_of(connection, incumbent.bundle.digest).longest_prompt
+def cannot_serve(engine: Engine, figures: Figures) -> str | None:
+    """Why a model cannot serve a task, as a sentence's middle; None where nothing that is known speaks against it.
+
+    Args:
+        engine: The model.
+        figures: Of the incumbent's kept answers to the task's samples.
+    """
+    longest = figures.longest_prompt
     if longest is not None and engine.context_tokens is not None and longest > engine.context_tokens:
         return f"it takes {engine.context_tokens:,} tokens, and samples of this task have {longest:,}"
     return None
+
+
+def figures_on(connection: Connection, variant: Variant, ready: Prepared) -> Figures:
+    """What a variant's kept answers to a task's samples took."""
+    return figures_of(connection, variant.bundle.digest, (sample.asked for sample in ready.dataset.samples))
 
 
 def check_trial(installation: Installation, candidate: str, only: Sequence[str]) -> None:
@@ -211,14 +220,14 @@ class Trying:
         try:
             with self._installation.store.read() as connection:
                 variant = incumbent_of(connection, name)
-                incumbent = variant.deployment
-                reason = cannot_serve(connection, self._engine, variant)
-            if reason is not None:
-                return row_of(name, Outcome(kind="unfit", reason=reason, incumbent=incumbent), None)
-            find_task(self._installation.tasks, name)
+            incumbent = variant.deployment
+            ready = prepared(self._installation, name)
             if variant == declared_variant(self._installation, name, self._trial.candidate):
                 return row_of(name, Outcome(kind="incumbent", reason="it answers already", incumbent=incumbent), None)
-            ready = prepared(self._installation, name)
+            with self._installation.store.read() as connection:
+                reason = cannot_serve(self._engine, figures_on(connection, variant, ready))
+            if reason is not None:
+                return row_of(name, Outcome(kind="unfit", reason=reason, incumbent=incumbent), None)
             match = match_of(self._installation, ready, self._trial.candidate, self._actor)
             return await self._measured(ready, match, started)
         except ChangeoverError as exc:
@@ -330,7 +339,8 @@ def start_rollouts(installation: Installation, table: Table, only: str | None, b
 def _start(installation: Installation, table: Table, task: str, by: By) -> Rollout:
     match = match_of(installation, prepared(installation, task), table.candidate, by.actor)
     # Not the trial's own comparison by its number, but the verdict on what would be switched now.
-    comparison = check_gate(known_verdict(installation, match), task=task, candidate=table.candidate)
+    gate = match.task.declared.gate
+    comparison = check_gate(known_verdict(installation, match), task=task, candidate=table.candidate, gate=gate)
     with installation.store.write() as connection:
         return start(
             connection,

@@ -12,6 +12,7 @@ from changeover.cli.running import gateway_address
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at, decide
+from changeover.rollouts.duration import changeover_line, changeover_time
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
 from changeover.serving.queries import load_variants
@@ -54,6 +55,10 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
             _steer(installation, now, keys.pressed(POLL_S))
     if not quiet:
         out.print(_traffic_line(installation, now))
+        with installation.store.read() as connection:
+            took = changeover_time(connection, now)
+        if took is not None:
+            out.print(f"  {changeover_line(took)}")
     return now
 
 

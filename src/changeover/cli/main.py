@@ -31,8 +31,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("changeover.cli.rollback", "Bring back who answered before the last switch."),
     "status": ("changeover.cli.status", "Show who answers each task, and what runs."),
     "history": ("changeover.cli.history", "Show every route revision of a task: who, why, on what evidence."),
-    "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
     "diff": ("changeover.cli.diff", "Say in words what differs between two bundles."),
+    "alias-checks": ("changeover.cli.alias_checks", "Show, or ask, whether models that others run answer as they did."),
+    "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
     "models": ("changeover.cli.models", "List the library's models, or show one."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
@@ -71,7 +72,7 @@ def main() -> None:
 def run_command(argv: Sequence[str]) -> int:
     """Run `changeover ARGV…` and return its exit status."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(HELP.format(commands="\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {name:<12} {line}" for name, (_, line) in COMMANDS.items())))
         return 0 if argv else EXIT_USAGE
     if argv[0] == "--version":
         print(f"changeover {__version__}")

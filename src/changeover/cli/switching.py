@@ -73,7 +73,7 @@ def _begin(installation: Installation, match: Match, comparison: Comparison, pla
         if ask.as_json:
             print_json({"task": task, "comparison": comparison.id, "verdict": comparison.verdict, "state": "refused"})
         return EXIT_OF_VERDICT[str(comparison.verdict)]
-    check_gate(comparison, task=task, candidate=match.candidate.deployment)
+    check_gate(comparison, task=task, candidate=match.candidate.deployment, gate=match.task.declared.gate)
     rollout = begin_rollout(installation, match, comparison, ask.reason, plan)
     if ask.detach:
         print_json({"rollout": rollout.id}) if ask.as_json else out.print(f"rollout {rollout.id} began")

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.text import Text
 
+from changeover.cli.columns import GAP, UNKNOWN, Cell, Columns, apart, clipped, total, widest
 from changeover.core.clock import span
 from changeover.evals.trials import Row, Table
 from changeover.rollouts.duration import Course, course_line
 
-GAP = "  "
-COLUMNS = ("task", "incumbent", "verdict", "difference", "p95", "cost", "licence", "recommendation")
-RIGHT = ("p95", "cost")
-LEAST = {"task": 12, "incumbent": 12, "licence": 6, "recommendation": 24}
-"""To so many characters a column is shortened before one is left out."""
-SHORTENED = ("incumbent", "task", "licence", "recommendation")
-LEFT_OUT = ("licence", "cost", "p95", "incumbent", "difference")
-"""Columns in the order in which a narrow terminal does without them."""
+COLUMNS = Columns(
+    names=("task", "incumbent", "verdict", "difference", "p95", "cost", "licence", "recommendation"),
+    right=("p95", "cost"),
+    concessions=(
+        ("incumbent", 18),
+        ("task", 16),
+        ("licence", 0),
+        ("recommendation", 26),
+        ("cost", 0),
+        ("p95", 0),
+        ("incumbent", 0),
+        ("difference", 0),
+    ),
+)
 STYLE_OF_VERDICT = {
     "better": "green",
     "worse": "red",
@@ -31,30 +38,26 @@ STYLE_OF_VERDICT = {
     "waiting": "dim",
 }
 STYLE_OF_ADVICE = {"switch": "bold green", "switch if wanted": "green", "undecided": "yellow", "none": "dim"}
-UNKNOWN = "–"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What stands in one place."""
-
-    text: str
-    style: str = ""
-
-
-def table_lines(table: Table, width: int, courses: Mapping[str, Course] | None = None) -> list[Text]:
+def table_lines(
+    table: Table, width: int, courses: Mapping[str, Course] | None = None, *, running: bool = False
+) -> list[Text]:
     """The whole of it: a header, a line for each task, what was left out, counts and the next command.
 
     Args:
         table: The trial.
         width: Columns that there are.
         courses: What became of its switches, by task.
+        running: Whether it is under way, so that nothing is to be done next.
     """
-    differences = _aligned(table.tried)
-    rows = [_cells(row, each, table.licence) for row, each in zip(table.tried, differences, strict=True)]
-    names = {"cost": "tokens"} if _by_tokens(table) else {}
-    widths = fitted(_widths(rows, names), width)
-    lines = [*_header(table, width), _line({name: Cell(names.get(name, name), "dim") for name in COLUMNS}, widths)]
+    parts = zip(table.tried, _aligned(table.tried), _costs(table.tried), strict=True)
+    rows = [_cells(row, difference, cost, table.licence) for row, difference, cost in parts]
+    headings = {name: Cell(name, "dim") for name in COLUMNS.names}
+    if all(row.outcome.cost_by != "price" for row in table.tried):
+        headings["cost"] = Cell("tokens", "dim")
+    widths = COLUMNS.fitted(_widths(rows, headings), width)
+    lines = [*_header(table, width, licence="licence" not in widths), COLUMNS.line(headings, widths)]
     notes: list[Text] = []
     for row, cells in zip(table.tried, rows, strict=True):
         line, cut = _row_line(row, cells, widths, width)
@@ -62,7 +65,7 @@ def table_lines(table: Table, width: int, courses: Mapping[str, Course] | None =
         if cut:
             notes += _note(row.task, cut)
     notes += [_outcome_line(task, course) for task, course in (courses or {}).items()]
-    return [*lines, *notes, *_footer(table, width, courses or {})]
+    return [*lines, *notes, *_footer(table, width, courses or {}, running=running)]
 
 
 def progress_line(row: Row) -> str:
@@ -93,71 +96,36 @@ def document(table: Table, courses: Mapping[str, Course]) -> dict[str, Any]:
     }
 
 
-def fitted(widths: Mapping[str, int], width: int) -> dict[str, int]:
-    """Widths of columns that fit together: long names are shortened first, then columns are left out."""
-    kept = {name: widths[name] for name in COLUMNS}
-    while (over := _total(kept) - width) > 0:
-        wide = [name for name in SHORTENED if name in kept and kept[name] > LEAST[name]]
-        if sum(kept[name] - LEAST[name] for name in wide) >= over:
-            for name in wide:
-                cut = min(over, kept[name] - LEAST[name])
-                kept[name], over = kept[name] - cut, over - cut
-            break
-        gone = next((name for name in LEFT_OUT if name in kept), None)
-        if gone is None:
-            kept = {name: min(kept[name], LEAST.get(name, kept[name])) for name in kept}
-            kept["recommendation"] = max(8, kept["recommendation"] - max(0, _total(kept) - width))
-            break
-        del kept[gone]
-    return kept
-
-
-def shortened(text: str, width: int) -> str:
-    """A text with its middle left out where it is too long: names of models differ at both ends."""
-    if cell_len(text) <= width:
-        return text
-    tail = (width - 1) // 2
-    return f"{set_cell_size(text, width - 1 - tail).rstrip()}…{text[len(text) - tail :]}"
-
-
-def _header(table: Table, width: int) -> list[Text]:
+def _header(table: Table, width: int, *, licence: bool) -> list[Text]:
+    """What is tried and what it took; the licence too where it has no column."""
     count = len(table.tried)
-    what = Text.assemble("trial ", (table.candidate, "bold"), f" against {count} task{'s' * (count != 1)}")
+    of_licence = f" ({table.licence or 'licence unknown'})" if licence else ""
+    against = f"{of_licence} against {count} task{'s' * (count != 1)}"
+    what = Text.assemble("trial ", (table.candidate, "bold"), against)
     kept = f" + {table.calls_kept:,} kept" if table.calls_kept else ""
     fixed = "" if table.calls_fixed_n is None else f" (fixed N: {table.calls_fixed_n:,})"
     facts = f"{span(table.seconds)} · {table.calls_new:,} calls{kept}{fixed} · false switches held at {100 * table.rate:g} %"
-    return _apart(what, Text(facts, "dim"), width)
+    return apart(what, Text(facts, "dim"), width)
 
 
-def _footer(table: Table, width: int, courses: Mapping[str, Course]) -> list[Text]:
+def _footer(table: Table, width: int, courses: Mapping[str, Course], *, running: bool) -> list[Text]:
     counts = {
         "could switch today": table.count("switch", "switch if wanted"),
         "keep": table.count("keep"),
-        "undecided": table.count("undecided"),
+        "undecided": table.count("undecided") - table.to_go,
         "not tried": table.count("none"),
+        "to go": table.to_go,
     }
     said = " · ".join(f"{number} {name}" for name, number in counts.items() if number) or "nothing to try"
     left = [Text(f"answers already: {', '.join(table.left_out)}", "dim")] if table.left_out else []
     waiting = any(row.holds and row.task not in courses for row in table.tried)
-    if waiting:
-        following = f"changeover switch --from-trial {table.trial}"
-    elif table.ended_at is None:
-        following = f"changeover trial {table.candidate}"
-    else:
-        following = ""
-    return [*left, *_apart(Text(said), Text(following, "bold"), width)]
+    following = [f"changeover switch --from-trial {table.trial}"] if waiting else []
+    if table.ended_at is None:
+        following.append(f"changeover trial {table.candidate} goes on")
+    return [*left, *apart(Text(said), Text("" if running else " · ".join(following), "bold"), width)]
 
 
-def _apart(left: Text, right: Text, width: int) -> list[Text]:
-    """Two texts at both ends of a line no wider than the table, or below each other."""
-    if not right:
-        return [left]
-    if left.cell_len + 3 + right.cell_len > width:
-        return [left, right]
-    return [Text.assemble(left, "   ", right)]
-
-
-def _cells(row: Row, difference: str, licence: str | None) -> dict[str, Cell]:
+def _cells(row: Row, difference: str, cost: str, licence: str | None) -> dict[str, Cell]:
     outcome = row.outcome
     verdict = row.verdict
     if outcome.kind == "running":
@@ -168,14 +136,10 @@ def _cells(row: Row, difference: str, licence: str | None) -> dict[str, Cell]:
         "verdict": Cell(verdict, "dim" if outcome.kind == "running" else STYLE_OF_VERDICT.get(row.verdict, "")),
         "difference": Cell(difference),
         "p95": Cell(_times(outcome.p95_ratio)),
-        "cost": Cell(_times(outcome.cost_ratio)),
+        "cost": Cell(cost),
         "licence": Cell(licence or "unknown", "" if licence else "dim"),
-        "recommendation": Cell(row.recommendation, STYLE_OF_ADVICE.get(row.advice, "")),
+        "recommendation": Cell(" ".join(row.recommendation.split()), STYLE_OF_ADVICE.get(row.advice, "")),
     }
-
-
-def _by_tokens(table: Table) -> bool:
-    return any(row.outcome.cost_by == "tokens" for row in table.tried)
 
 
 def _aligned(rows: Sequence[Row]) -> list[str]:
@@ -186,6 +150,14 @@ def _aligned(rows: Sequence[Row]) -> list[str]:
     return [
         UNKNOWN if part is None else f"{part[0]:>{sizes[0]}}  [{part[1]:>{sizes[1]}}, {part[2]:>{sizes[2]}}]"
         for part in parts
+    ]
+
+
+def _costs(rows: Sequence[Row]) -> list[str]:
+    """Ratios of costs; beside those by declared prices, those by tokens alone say so."""
+    mixed = {row.outcome.cost_by for row in rows} >= {"price", "tokens"}
+    return [
+        f"{_times(row.outcome.cost_ratio)}{' tok' if mixed and row.outcome.cost_by == 'tokens' else ''}" for row in rows
     ]
 
 
@@ -213,57 +185,29 @@ def _times(ratio: float | None) -> str:
     return f"{ratio:.1f}×" if ratio < 10 else f"{ratio:.0f}×"
 
 
-def _widths(rows: Sequence[Mapping[str, Cell]], names: Mapping[str, str]) -> dict[str, int]:
-    shown = [row for row in rows if row["difference"].text != UNKNOWN or not row["recommendation"].text]
+def _widths(rows: Sequence[Mapping[str, Cell]], headings: Mapping[str, Cell]) -> dict[str, int]:
+    # Reasons of what was not measured reach over several columns, so they say nothing of how wide one is.
+    measured = [row for row in rows if row["difference"].text != UNKNOWN]
     return {
-        name: max(
-            [cell_len(names.get(name, name)), *(cell_len(row[name].text) for row in _of(name, rows, shown))],
-        )
-        for name in COLUMNS
+        name: widest(name, heading.text, measured if name == "recommendation" else rows)
+        for name, heading in headings.items()
     }
-
-
-def _of(
-    name: str, rows: Sequence[Mapping[str, Cell]], measured: Sequence[Mapping[str, Cell]]
-) -> Sequence[Mapping[str, Cell]]:
-    """Rows that say how wide a column is: reasons of what was not measured reach over several columns."""
-    return measured if name == "recommendation" else rows
-
-
-def _total(widths: Mapping[str, int]) -> int:
-    return sum(widths.values()) + len(GAP) * (len(widths) - 1)
-
-
-def _line(cells: Mapping[str, Cell], widths: Mapping[str, int]) -> Text:
-    line = Text(no_wrap=True, end="")
-    for place, (name, size) in enumerate(widths.items()):
-        cell = cells[name]
-        text = _clipped(cell.text, size) if name == "recommendation" else shortened(cell.text, size)
-        pad = " " * (size - cell_len(text))
-        last = place == len(widths) - 1
-        line.append(GAP if place else "")
-        line.append(f"{pad}{text}" if name in RIGHT else text if last else f"{text}{pad}", cell.style)
-    return line
 
 
 def _row_line(row: Row, cells: Mapping[str, Cell], widths: Mapping[str, int], width: int) -> tuple[Text, str]:
     """A line, and the whole of what had to be cut in it."""
     said = cells["recommendation"]
     if row.difference is not None or not said.text:
-        line = _line(cells, widths)
+        line = COLUMNS.line(cells, widths)
         return line, said.text if cell_len(said.text) > widths["recommendation"] else ""
     names = list(widths)
     before = {name: widths[name] for name in names[: names.index("verdict") + 1]}
-    line = _line(cells, before)
-    if pad := _total(before) - line.cell_len:
+    line = COLUMNS.line(cells, before)
+    if pad := total(before) - line.cell_len:
         line.append(" " * pad)
     room = width - line.cell_len - len(GAP)
-    line.append(GAP + _clipped(said.text, room), "dim")
+    line.append(GAP + clipped(said.text, room), "dim")
     return line, said.text if cell_len(said.text) > room else ""
-
-
-def _clipped(text: str, width: int) -> str:
-    return text if cell_len(text) <= width else f"{set_cell_size(text, max(0, width - 1)).rstrip()}…"
 
 
 def _note(task: str, text: str) -> list[Text]:

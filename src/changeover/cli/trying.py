@@ -108,7 +108,7 @@ async def _tried(installation: Installation, trial: Trial, max_calls: int | None
 
 
 def _on_terminal(display: LiveDisplay) -> Callable[[Table], None]:
-    return lambda table: display.update(Group(*table_lines(table, err.width)), refresh=True)
+    return lambda table: display.update(Group(*table_lines(table, err.width, running=True)), refresh=True)
 
 
 def _in_lines(shown: set[str]) -> Callable[[Table], None]:

@@ -69,6 +69,10 @@ def _sentence(live: Live) -> str:
         return f"{live.candidate} would pass on {live.task}, but {live.doubt}"
     if live.verdict == "inconclusive" and live.failed and live.shown in ("better", "no worse"):
         return f"{live.failed} of {live.samples + live.unusable} samples failed: too many to trust the rest"
+    if live.verdict == "inconclusive" and live.samples < live.min_samples:
+        return (
+            f"no verdict on {live.task} before {live.min_samples} samples (`min_samples`); {live.samples} were scored"
+        )
     claims = {
         "better": f"{live.candidate} is better than {live.incumbent} on {live.task}",
         "no worse": f"{live.candidate} is no worse than {live.incumbent} on {live.task}, by {100 * live.margin:g} points",

@@ -93,6 +93,15 @@ class EvalSettings(toml.Declared):
     """Calls under way at one deployment; None: as many as an embedded engine answers at once (`engines.slots`)."""
 
 
+class AliasCheckSettings(toml.Declared):
+    """How often models that others run are asked whether they still answer as they did."""
+
+    every_s: float = Field(default=86_400.0, ge=0)
+    """Between two checks of one of them; 0: never."""
+    samples: int = Field(default=12, ge=4, le=200)
+    """Of a task's dataset that are asked each time, always the same ones; twice as many for a baseline."""
+
+
 class Price(toml.Declared):
     """What a deployment's tokens cost."""
 
@@ -118,6 +127,7 @@ class Settings(toml.Declared):
     store: StoreSettings = StoreSettings()
     engines: EngineSettings = EngineSettings()
     evals: EvalSettings = EvalSettings()
+    alias_checks: AliasCheckSettings = AliasCheckSettings()
     records: RecordSettings = RecordSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     prices: dict[str, Price] = Field(default_factory=dict[str, Price])

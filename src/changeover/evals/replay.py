@@ -40,7 +40,13 @@ def plan_of(comparison: Comparison) -> TestPlan:
     """The plan that a comparison was made with."""
     kept = comparison.plan
     most = kept.get("max_observations", kept.get("max_samples"))
-    return TestPlan(margin=kept["margin"], alpha=kept["alpha"], beta=kept["beta"], max_samples=most)
+    return TestPlan(
+        margin=kept["margin"],
+        alpha=kept["alpha"],
+        beta=kept["beta"],
+        max_samples=most,
+        min_samples=kept.get("min_observations", 1),  # comparisons of before it existed have none
+    )
 
 
 def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
@@ -57,8 +63,8 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         disagreements.extend([] if found is None else [found])
 
     weighing = weighed(comparison, rows, check)
-    differences = weighing.differences
     disagreement = disagreements[0] if disagreements else None
+    differences = weighing.differences
     said = [judgement for row in rows if row.usable for judgement in judgements_in(_why(row, 0), _why(row, 1))]
     verdict = checked_verdict(
         weighing.evidence.verdict,

@@ -52,6 +52,8 @@ class TestPlan:
     """Chance of a fail when the candidate loses nothing."""
     max_samples: int | None = None
     """Where the comparison gives up undecided. None: never."""
+    min_samples: int = 1
+    """No verdict before so many that could be scored, however clear it is."""
 
     def __post_init__(self) -> None:
         for name, value in (("margin", self.margin), ("alpha", self.alpha), ("beta", self.beta)):
@@ -59,6 +61,8 @@ class TestPlan:
                 raise ValueError(f"`{name}` is `{value}`; it must lie above 0 and below 1.")
         if self.max_samples is not None and self.max_samples < 1:
             raise ValueError(f"`max_samples` is `{self.max_samples}`; it must be at least 1, or None for no limit.")
+        if self.min_samples < 1:
+            raise ValueError(f"`min_samples` is `{self.min_samples}`; it must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,8 @@ class Evidence:
     worse: float
     peak: EValues
     verdict: Verdict
-    """Set by the first process that reaches its bound, and kept: later samples do not change it."""
+    """Set by the first process that reaches its bound, and kept: later samples do not change it. Where the plan wants
+    more samples than that took, it is set by the peaks, once there are so many."""
     shown: Shown | None
     """The strongest claim that the evidence carries; None while there is none."""
     finished: bool
@@ -129,25 +134,36 @@ class SequentialTest(Protocol):
 
 
 class Ledger:
-    """Turns the four capitals after each sample into evidence: peaks, a verdict that stays, and what it is called."""
+    """Turns the four capitals after each sample into evidence: peaks, a verdict that stays, and what it is called.
+
+    A verdict that waits for `min_samples` is read off the peaks. That a peak ever reaches 1/a has chance at most a, so
+    every promise holds as it does without waiting.
+    """
 
     def __init__(self, plan: TestPlan) -> None:
         self.plan = plan
         self._peak = [1.0] * len(PROCESSES)
         self._verdict: Verdict = "inconclusive"
 
-    def weigh(self, samples: int, mean: float, now: Sequence[float]) -> Evidence:
-        """Enter the capitals, in the order of `PROCESSES`."""
+    def weigh(self, samples: int, mean: float, now: Sequence[float], *, scored: int) -> Evidence:
+        """Enter the capitals, in the order of `PROCESSES`.
+
+        Args:
+            samples: Drawn so far.
+            mean: Of the differences.
+            now: The capitals.
+            scored: How many of the samples could be scored.
+        """
         no_worse, futility, better, worse = now
         self._peak = [max(before, value) for before, value in zip(self._peak, now, strict=True)]
         plan = self.plan
-        # A pass is asked first: where both bounds are reached, the loss is real and within the margin.
-        if self._verdict == "inconclusive":
-            if no_worse >= 1.0 / plan.alpha:
-                self._verdict = "pass"
-            elif futility >= 1.0 / plan.beta or worse >= 1.0 / plan.alpha:
-                self._verdict = "fail"
         peak = EValues(no_worse=self._peak[0], futility=self._peak[1], better=self._peak[2], worse=self._peak[3])
+        # A pass is asked first: where both bounds are reached, the loss is real and within the margin.
+        if self._verdict == "inconclusive" and scored >= plan.min_samples:
+            if peak.no_worse >= 1.0 / plan.alpha:
+                self._verdict = "pass"
+            elif peak.futility >= 1.0 / plan.beta or peak.worse >= 1.0 / plan.alpha:
+                self._verdict = "fail"
         return Evidence(
             samples=samples,
             mean=mean,
@@ -195,7 +211,7 @@ class PairedTest:
         P(fail | d >= 0) <= beta + alpha    `futility` reached 1/beta, or `worse` reached 1/alpha
         P("better" shown | d <= 0) <= alpha
         P("worse" shown | d >= -m) <= alpha
-    In practice `futility` is reached long before `worse`, and the second line is beta.
+    In practice `futility` is reached long before `worse`, and the second line is beta. They hold with `min_samples` too.
     """
 
     def __init__(self, plan: TestPlan) -> None:
@@ -205,7 +221,7 @@ class PairedTest:
         self._samples = 0
         self._sum = 0.0
         self._squares = 0.0
-        self.evidence = self._ledger.weigh(0, 0.0, [1.0] * len(PROCESSES))
+        self.evidence = self._ledger.weigh(0, 0.0, [1.0] * len(PROCESSES), scored=0)
 
     @property
     def discordance(self) -> float:
@@ -239,7 +255,7 @@ class PairedTest:
         self._samples += 1
         self._sum += difference
         self._squares += difference * difference
-        self.evidence = self._ledger.weigh(self._samples, self._sum / self._samples, now)
+        self.evidence = self._ledger.weigh(self._samples, self._sum / self._samples, now, scored=self._samples)
         return self.evidence
 
     def samples_left(self) -> int | None:
@@ -264,7 +280,7 @@ class PairedTest:
             )
             if speed > 0.0:
                 waits.append(max(1, math.ceil((-math.log(rate) - math.log(max(value, 1e-300))) / speed)))
-        return min(waits, default=None)
+        return at_least(self.plan.min_samples - seen.samples, min(waits, default=None))
 
     def _payoffs(self, difference: float) -> tuple[float, float, float, float]:
         shifted = difference + self.plan.margin
@@ -277,6 +293,11 @@ def mixed(log_capital: Sequence[float]) -> float:
     for weight, log in zip(WEIGHTS, log_capital, strict=True):  # twice as fast as sum() over a generator
         capital += weight * math.exp(log if log < LOG_MAX else LOG_MAX)
     return capital
+
+
+def at_least(missing: int, estimate: int | None) -> int | None:
+    """An estimate of samples left that reckons with those that are missing in any case."""
+    return None if estimate is None else max(missing, estimate)
 
 
 def _shown(plan: TestPlan, verdict: Verdict, peak: EValues) -> Shown | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from changeover.core.errors import ChangeoverError
+from changeover.evals.queries import batched
 from changeover.evals.trials import Outcome
 from changeover.store.schema import answers, trial_tasks, trials
 
@@ -43,10 +45,12 @@ class TrialTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a bundle's kept answers took, on average."""
+    """What a bundle's kept answers to some questions took."""
 
-    answers: int
+    kept: frozenset[tuple[str, int]]
+    """What was asked, with the repeat."""
     duration_ms: float | None
+    """Means; None where nothing was answered, or nobody counted."""
     prompt_tokens: float | None
     completion_tokens: float | None
     longest_prompt: int | None
@@ -127,26 +131,34 @@ def tasks_of_trial(connection: Connection, id: int) -> list[TrialTask]:
     ]
 
 
-def figures_of(connection: Connection, bundle: str) -> Figures:
-    """What a bundle's kept answers took; failures are left out."""
-    row = connection.execute(
-        select(
-            func.count(),
-            func.avg(answers.c.duration_ms),
-            func.avg(answers.c.prompt_tokens),
-            func.avg(answers.c.completion_tokens),
-            func.max(answers.c.prompt_tokens),
-        ).where(answers.c.bundle == bundle, answers.c.error.is_(None))
-    ).one()
-    # PostgreSQL averages whole numbers to decimals.
-    mean = [None if value is None else float(value) for value in row[1:4]]
-    return Figures(
-        answers=int(row[0]),
-        duration_ms=mean[0],
-        prompt_tokens=mean[1],
-        completion_tokens=mean[2],
-        longest_prompt=row[4],
+def figures_of(connection: Connection, bundle: str, asked: Iterable[str]) -> Figures:
+    """What a bundle's kept answers to these questions took; failures are left out."""
+    wanted = (
+        answers.c.sample,
+        answers.c.repeat,
+        answers.c.duration_ms,
+        answers.c.prompt_tokens,
+        answers.c.completion_tokens,
     )
+    rows = [
+        row
+        for keys in batched(dict.fromkeys(asked))
+        for row in connection.execute(
+            select(*wanted).where(answers.c.bundle == bundle, answers.c.sample.in_(keys), answers.c.error.is_(None))
+        )
+    ]
+    prompts = [row.prompt_tokens for row in rows if row.prompt_tokens is not None]
+    return Figures(
+        kept=frozenset((row.sample, row.repeat) for row in rows),
+        duration_ms=_mean([row.duration_ms for row in rows]),
+        prompt_tokens=_mean(prompts),
+        completion_tokens=_mean([row.completion_tokens for row in rows if row.completion_tokens is not None]),
+        longest_prompt=max(prompts, default=None),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def _first(connection: Connection, query: Select[Any]) -> Trial | None:

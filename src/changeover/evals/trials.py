@@ -99,6 +99,11 @@ class Table:
         return tuple(row.task for row in self.rows if row.outcome.kind == "incumbent")
 
     @property
+    def to_go(self) -> int:
+        """Tasks that have not been measured yet, or not whole."""
+        return sum(row.outcome.kind in ("waiting", "running") for row in self.rows)
+
+    @property
     def seconds(self) -> float:
         """Spent measuring."""
         return sum(row.outcome.seconds for row in self.rows)

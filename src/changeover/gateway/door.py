@@ -35,6 +35,7 @@ from changeover.gateway.record import Recorder
 from changeover.gateway.relay import break_off, relay_stream, relay_whole
 from changeover.gateway.resolve import Call, read_fields, resolve, sticky_of, task_and_pin
 from changeover.gateway.routes import Route, WrongMethod, find_route
+from changeover.gateway.shadow import Shadows
 from changeover.gateway.snapshot import LiveTask, Snapshots
 from changeover.gateway.traces import Traces
 from changeover.gateway.visit import Visit
@@ -59,6 +60,7 @@ class Parts:
     breakers: Breakers
     admission: Admission
     recorder: Recorder
+    shadows: Shadows
     traces: Traces
     pages: Pages
     ratings: Ratings
@@ -272,7 +274,10 @@ class Door:
             visit.reservation.settle(visit.used(microusd))
         share = call.live.task.declared.record_share
         sampled = share >= 1 or random.random() < share
-        self._parts.recorder.record(visit.draft(call, self._clock, microusd, sampled))
+        draft = visit.draft(call, self._clock, microusd, sampled)
+        self._parts.recorder.record(draft)
+        if call.live.route.shadow_share > 0:
+            self._parts.shadows.consider(visit, draft.exchange.content)
 
 
 def _dearest(live: LiveTask, prices: Mapping[str, Price]) -> tuple[float, float] | None:

@@ -111,7 +111,7 @@ class Exchanges:
             return Exchanging(state="failed", seen=f"`{name}`: {row.detail}") if row.state == "failed" else None
         now = self._clock.monotonic()
         waited_s = now - self._since.setdefault(rollout.id, now)
-        if self._is_ready(name):
+        if self._is_ready(name) and row.state == "ready":  # then the row says how it went
             return Exchanging(state="ready", seen=f"`{name}` can answer: {row.detail}".removesuffix(": "))
         if row.state in BROKEN:
             return Exchanging(state="failed", seen=f"`{name}` did not become ready: {row.detail}")

@@ -12,10 +12,17 @@ from changeover.rollouts.decide import Plan, Reading
 
 Watched = Literal["errors", "violations", "latency", "feedback"]
 
-WEIGHTS: dict[Watched, float] = {"errors": 0.36, "violations": 0.18, "latency": 0.18, "feedback": 0.18}
-"""Share of the whole evidence that each guard is. They add up to 1 less `RESERVE`."""
+WEIGHTS: dict[Watched, float] = {"errors": 0.45, "violations": 0.15, "latency": 0.15, "feedback": 0.15}
+"""Share of the whole evidence that each guard is: most is given to what must be told apart most finely. They add up to
+1 less `RESERVE`."""
 RESERVE = 0.10
 """Share of the false alarms that is kept for a latency reference that happens to be too low."""
+
+
+def weights(plan: Plan, *, promoted: bool) -> dict[Watched, float]:
+    """Share of the whole evidence that each guard is, before the promotion or after it."""
+    more = (1.0 - RESERVE * plan.alpha) / (1.0 - RESERVE) if promoted else 1.0
+    return {name: more * weight for name, weight in WEIGHTS.items()}
 
 
 class Guards:
@@ -26,10 +33,11 @@ class Guards:
     weights add up to .9, so it reaches 1/alpha with chance .9 alpha at most, and the latency reference is too low with
     chance .1 alpha at most: one false alarm in 1/alpha rollouts, over all guards and however long it lasts.
 
-    After the promotion the same sum of four drift detectors is a drift detector: on average `drift_requests` or more
-    requests come before a false alarm. They begin anew, and the latency reference stays as it was, since the former
-    incumbent answers nothing any more: a machine that is slower by more than `slowdown` than before the promotion is
-    then taken for a slower candidate.
+    After the promotion the same sum of four drift detectors, in the same proportions, is a drift detector: on average
+    `drift_requests` or more requests come before a false alarm, feedback counted as a request. They begin anew, and the
+    latency reference stays as it was, since the former incumbent answers nothing any more: a machine that is slower by
+    more than `slowdown` than before the promotion is then taken for a slower candidate. Its chance to be too low makes
+    the mean shorter by that share only, so that the weights may add up to almost 1.
 
     An event counts when it was asked for, not when somebody looked; whether something is known of a request must not
     depend on whether it is bad. A failed request is a failure only: nothing is known of its contract or its speed.
@@ -46,6 +54,7 @@ class Guards:
         self._reference = LatencyReference(plan.tolerated_slow, plan.slowdown, RESERVE * plan.alpha)
         self._watches: dict[Watched, BadEvents | DriftDetector]
         self._watches = {name: BadEvents(rate) for name, rate in self._tolerated.items()}
+        self._weights = WEIGHTS
         self._alarm_at = 1.0 / plan.alpha
         self._promoted = False
         self._alarm: tuple[float, tuple[Reading, ...]] | None = None
@@ -86,6 +95,7 @@ class Guards:
         """Go on as drift detectors. An alarm of before is over: somebody promoted in spite of it."""
         self._promoted = True
         self._watches = {name: DriftDetector(rate) for name, rate in self._tolerated.items()}
+        self._weights = weights(self._plan, promoted=True)
         self._alarm_at = float(self._plan.drift_requests)
         self._alarm = None
 
@@ -106,7 +116,7 @@ class Guards:
             self._alarm = reached, self._read()
 
     def _sum(self) -> float:
-        return sum(WEIGHTS[name] * watch.evidence for name, watch in self._watches.items())
+        return sum(self._weights[name] * watch.evidence for name, watch in self._watches.items())
 
     def _read(self) -> tuple[Reading, ...]:
         return tuple(

@@ -93,7 +93,7 @@ class Observer:
             overridden = self._overridden(connection, rollout)
             exchange = self._exchanges.look(connection, rollout)
             if rollout.state == "shadow":
-                watched.score(shadow_differences(connection, rollout.id))
+                watched.score(shadow_differences(connection, rollout))
         return Evidence(
             whole=watched.whole.outcomes(),
             step=watched.step.outcomes(),

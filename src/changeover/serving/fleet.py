@@ -61,6 +61,8 @@ class Fleet:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._ending: set[str] = set()
         """Of those that are stopping: the ones whose process is being ended, beyond recall."""
+        self._gone = asyncio.Event()
+        """Set when one has stopped: another may wait for its memory."""
         self._memory_bytes = memory_bytes
         self._needs: dict[str, int] = {}
         """Memory of those that run or wait for room."""
@@ -86,7 +88,9 @@ class Fleet:
                 await self.reconcile()
             except StoreError as exc:
                 log.warning("deployments: %s", exc)
-            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), TICK_S)
+            self._gone.clear()
 
     async def reconcile(self) -> None:
         """Look once: start, stop, write down."""
@@ -163,6 +167,7 @@ class Fleet:
             saying.cancel()
             self._ending.discard(name)
             del self._stopping[name]
+            self._gone.set()
 
     async def _keep_on(self, name: str) -> None:
         """It was to be stopped and shall run after all, while its last requests were under way: nothing has to be loaded."""

@@ -113,31 +113,35 @@ def _count(header: GgufHeader, key: str, otherwise: int) -> int:
     return value if type(value) is int else otherwise
 
 
-def budget_bytes(declared_gib: float | None, *, cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory for all engines together: what was declared, else a share of what this process may use."""
+def budget_bytes(
+    declared_gib: float | None,
+    *,
+    cgroups: Path = Path("/sys/fs/cgroup"),
+    membership: Path = Path("/proc/self/cgroup"),
+) -> int:
+    """Memory for all engines together: what was declared, else a share of what this process may use.
+
+    Args:
+        declared_gib: The operator's word; None: there is none.
+        cgroups: Where the limits of control groups are.
+        membership: Says in which of them this process is.
+    """
     if declared_gib is not None:
         return round(declared_gib * GIB)
-    limits = _cgroup_limits(cgroups, Path("/proc/self/cgroup"))
-    return round(SHARE * min(psutil.virtual_memory().total, *limits))
+    return round(SHARE * min([psutil.virtual_memory().total, *_limits(cgroups, membership)]))
 
 
-def _cgroup_limits(root: Path, membership: Path) -> list[int]:
-    """The limits of this process's control groups, those above them included; none where there are none."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        lines = []
+def _limits(cgroups: Path, membership: Path) -> list[int]:
+    """The limits of a process's control groups and of those above them, of either version; none where there are none."""
     found: list[int] = []
-    for line in [*lines, "::/"]:
+    for line in ["0::/", "0:memory:/", *_read(membership).splitlines()]:
         _, controllers, path = line.split(":", 2)
-        base, name = (root / "memory", "memory.limit_in_bytes") if controllers == "memory" else (root, "memory.max")
         if controllers not in ("", "memory"):
             continue
+        base, name = (cgroups / "memory", "memory.limit_in_bytes") if controllers else (cgroups, "memory.max")
         inside = Path(path.lstrip("/"))
-        for group in (inside, *inside.parents):
-            text = _read(base / group / name)
-            if text.isdigit():  # `max` is no limit
-                found.append(int(text))
+        texts = [_read(base / group / name) for group in (inside, *inside.parents)]
+        found += [int(text) for text in texts if text.isdigit()]  # `max` is none
     return found
 
 

@@ -30,6 +30,11 @@ class EnginePart:
     """Digest of what a model under somebody else's name was seen to answer, once that had changed: all that tells it
     from the one that had the name before."""
 
+    @property
+    def is_alias(self) -> bool:
+        """Whether somebody else runs it, so that another model may answer under its name without a word."""
+        return self.engine is None and self.weights_digest is None
+
     def document(self) -> dict[str, Any]:
         """The JSON value that is stored and hashed. What is not there is left out, as before there was any such thing."""
         document = {each.name: normal(getattr(self, each.name)) for each in fields(self)}

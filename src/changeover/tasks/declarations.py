@@ -105,7 +105,7 @@ class GuardDeclaration(toml.Declared):
     tolerated_dislikes: float = Field(default=0.3, ge=0.001, lt=1)
     """Share of bad ones among the users' feedback."""
     checks: tuple[ScorerDeclaration, ...] = ()
-    """Scorers that need no target, such as `language` or `json`: an answer that gets less than half is a violation."""
+    """Scorers that need no target, such as `language` or `shape`: an answer that gets less than half is a violation."""
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Chance of a false alarm over the whole canary, all guards together."""
     drift_requests: int = Field(default=20_000, ge=100)

@@ -150,6 +150,12 @@ def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequ
     return [_exchange(row) for row in rows]
 
 
+def exchanges_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Exchange]:
+    """Exchanges with their content, those that are there. At most some hundreds."""
+    rows = connection.execute(select(exchanges).where(exchanges.c.id.in_(ids)))
+    return {row.id: _exchange(row) for row in rows}
+
+
 def recorded_exchanges(
     connection: Connection, task: str, since: datetime, only: Sequence[str] | None = None
 ) -> Iterator[Exchange]:

@@ -126,6 +126,42 @@ def test_error_rates_and_power_hold_by_simulation_with_fewer_calls_than_a_fixed_
     assert clear < 0.35 * fixed_n(0.3, 0.1)
 
 
+def test_no_verdict_comes_before_the_least_number_of_samples_and_then_the_peaks_decide() -> None:
+    plan = TestPlan(margin=0.2, min_samples=40)
+    won = _run([0.0] * 39, plan)
+    assert won.evidence.peak.no_worse >= 1 / plan.alpha
+    assert (won.evidence.verdict, won.evidence.shown, won.evidence.finished) == ("inconclusive", None, False)
+    assert won.samples_left() == 1
+    assert won.update(0.0).verdict == "pass"
+    early = _run([-1.0] * 10 + [0.0] * 29, plan)
+    assert early.evidence.peak.futility >= 1 / plan.beta
+    assert early.evidence.verdict == "inconclusive"
+    assert early.update(0.0).verdict == "fail", "a bound that was reached at the tenth sample counts at the fortieth"
+
+
+def test_what_could_not_be_scored_does_not_count_towards_the_least_number_of_samples() -> None:
+    plan = TestPlan(margin=0.2, min_samples=40)
+    test = _run([0.0] * 39, plan)
+    assert test.update(None).verdict == "inconclusive"
+    assert test.update(0.0).verdict == "pass"
+
+
+def test_fewer_samples_than_the_least_number_never_decide() -> None:
+    evidence = _run([1.0] * 30, TestPlan(margin=0.2, min_samples=40, max_samples=30)).evidence
+    assert (evidence.verdict, evidence.finished) == ("inconclusive", True)
+
+
+def test_exact_error_rates_hold_where_a_verdict_has_to_wait() -> None:
+    plan = TestPlan(margin=0.4, min_samples=7)
+    paths = list(itertools.product((-1.0, 0.0, 1.0), repeat=8))
+    verdicts = np.array([_run(list(path), plan).evidence.verdict for path in paths])
+    array = np.array(paths).T
+    for lost, gained, wrong, bound in ((0.4, 0.0, "pass", plan.alpha), (0.1, 0.1, "fail", plan.alpha + plan.beta)):
+        weight = np.prod(np.select([array < 0, array > 0], [lost, gained], 1 - lost - gained), axis=0)
+        assert (verdicts == wrong).any()
+        assert weight[verdicts == wrong].sum() <= bound
+
+
 def test_one_paired_test_gives_what_a_batch_gives() -> None:
     rng = np.random.default_rng(5)
     plan = TestPlan(margin=0.05)

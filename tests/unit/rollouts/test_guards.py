@@ -49,6 +49,17 @@ def test_the_weights_leave_the_reserve_over() -> None:
     assert sum(WEIGHTS.values()) == pytest.approx(1 - RESERVE)
 
 
+def test_after_the_promotion_the_weights_leave_over_what_a_low_reference_may_cost() -> None:
+    guards = _guards(answers=100)
+    guards.promoted()
+    _ask(guards)
+    guards.feedback(True)
+    (one,) = {round(reading.evidence, 6) for reading in guards.readings() if reading.tolerated == 0.03}
+    total = sum(WEIGHTS[reading.name] * reading.evidence for reading in guards.readings())  # type: ignore[index]  # of ours
+    assert one < 1
+    assert guards.evidence == pytest.approx(total * (1 - RESERVE * PLAN.alpha) / (1 - RESERVE))
+
+
 @pytest.mark.parametrize("name", list(WEIGHTS))
 def test_each_guard_alone_raises_the_alarm(name: str) -> None:
     guards = _guards(answers=100)
