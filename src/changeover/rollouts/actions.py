@@ -402,12 +402,23 @@ def abort(connection: Connection, rollout: Rollout, by: By, evidence: Evidence |
     return _take_out(connection, rollout, "abort", "aborted", by, evidence)
 
 
-def roll_back(connection: Connection, task: str, by: By, evidence: Evidence | None = None) -> Route:
+def roll_back(
+    connection: Connection, task: str, by: By, evidence: Evidence | None = None, *, only: Rollout | None = None
+) -> Route:
     """Bring back who answered before the rollout, whether its candidate is in the canary or promoted.
 
+    Args:
+        connection: In a transaction.
+        task: Its name.
+        by: Who does it.
+        evidence: What it was decided from.
+        only: The rollout that the evidence is about; None: whichever it is now.
+
     Raises:
-        GateError: There is nobody to bring back.
+        GateError: There is nobody to bring back, or `only` has moved on.
     """
+    if only is not None:
+        _still(connection, only, *ACTIVE)
     route = _route(connection, task)
     rollout = latest_rollout(connection, task)
     if rollout is not None and rollout.state in BEFORE_PROMOTION:

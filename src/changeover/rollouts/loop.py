@@ -87,7 +87,7 @@ class Controller:
                 case Promote():
                     promote(connection, rollout, evidence, by)
                 case RollBack():
-                    roll_back(connection, rollout.task, by, evidence)
+                    roll_back(connection, rollout.task, by, evidence, only=rollout)
                 case Settle():
                     settle(connection, rollout, evidence, by)
                 case Finish():

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from changeover.core.clock import Clock
 from changeover.evals.queries import find_comparison
 from changeover.evals.sequential import PairedTest, TestPlan
+from changeover.rollouts.actions import is_recheck
 from changeover.rollouts.decide import Evidence, Rollout
 from changeover.rollouts.exchange import Exchanges
 from changeover.rollouts.guards import Guards
@@ -20,8 +21,16 @@ from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
 from changeover.tasks.exchanges import Outcomes
 from changeover.tasks.feedback import Feedback, feedback_of, feedback_since, newest_feedback
-from changeover.tasks.observed import MOST_AT_ONCE, OVERLAP, Observed, newest_seq, observed_of, observed_since
-from changeover.tasks.queries import recent_durations
+from changeover.tasks.observed import (
+    MOST_AT_ONCE,
+    OVERLAP,
+    SET_BACK,
+    Observed,
+    newest_seq,
+    observed_of,
+    observed_since,
+)
+from changeover.tasks.queries import current_route, recent_durations, revisions_of
 
 KNOWN_FOR = timedelta(days=7)
 """How far back it is looked for what the incumbent used to take."""
@@ -62,14 +71,15 @@ class Observer:
         """
         known = {rollout.id: self._watched.get(rollout.id) for rollout in rollouts}
         self._watched = {id: watched for id, watched in known.items() if watched is not None}
-        for rollout in rollouts:
-            if (watched := known[rollout.id]) is not None:
-                watched.follow(rollout)
         if not rollouts:
             self._seq = None
             self._counted.clear()
             return
         with self._store.read() as connection:
+            for rollout in rollouts:
+                watched = self._watched.get(rollout.id)
+                if watched is not None and not watched.is_at(rollout):
+                    watched.follow(rollout, _revisions(connection, rollout))
             if self._seq is None or newest_seq(connection) < self._seq:  # nobody was watched, or rows were renumbered
                 self._watched.clear()
                 self._counted.clear()
@@ -97,7 +107,7 @@ class Observer:
         return Evidence(
             whole=watched.whole.outcomes(),
             step=watched.step.outcomes(),
-            guard=guards.evidence,
+            guard=watched.guard,
             guards=guards.readings(),
             candidate_ready=self._is_ready(self._deployments[rollout.candidate]),
             verdict=verdict,
@@ -137,7 +147,7 @@ class Observer:
 
     def _from_the_beginning(self, connection: Connection, rollout: Rollout) -> Watched:
         """All that is known of a rollout: it began just now, or this process did."""
-        watched = Watched(rollout)
+        watched = Watched(rollout, _revisions(connection, rollout))
         watched.begin(
             recent_durations(
                 connection,
@@ -149,11 +159,11 @@ class Observer:
             )
         )
         assert self._seq is not None, "it is set before"
-        for seen in observed_of(connection, rollout.task, rollout.created_at, self._seq):
+        for seen in observed_of(connection, rollout.task, rollout.created_at, watched.first, self._seq):
             if self._overlap and seen.seq > self._seq - self._overlap:
                 self._counted[seen.id] = seen.seq
             watched.take(seen)
-        for given in feedback_of(connection, rollout.task, rollout.created_at, self._feedback):
+        for given in feedback_of(connection, rollout.task, rollout.created_at - SET_BACK, self._feedback):
             watched.rate(given)
         return watched
 
@@ -184,6 +194,20 @@ def _verdict(connection: Connection, rollout: Rollout) -> str | None:
     return find_comparison(connection, rollout.comparison).verdict
 
 
+def _revisions(connection: Connection, rollout: Rollout) -> tuple[int, int] | None:
+    """Route revisions by which the candidate is asked for this rollout: the first one, and that of its present step.
+
+    None where there is none yet.
+    """
+    own = revisions_of(connection, rollout.task, rollout.id)
+    if own is None:
+        route = current_route(connection, rollout.task)
+        # What is rechecked answers already, by a route that no rollout wrote.
+        if route is not None and is_recheck(rollout, route):
+            return route.revision, route.revision
+    return own
+
+
 @dataclass
 class _Count:
     asked: int = 0
@@ -198,53 +222,73 @@ class _Count:
 
 
 class Watched:
-    """One rollout: its guards, and how many requests its candidate was asked."""
+    """One rollout: its guards, and how many requests its candidate was asked.
 
-    def __init__(self, rollout: Rollout) -> None:
+    What belongs to it, and to its step, is told by the route revision that answered, never by the time: a clock that is
+    set back must not blind the guards, and what an earlier rollout of the same candidate saw is none of this one's.
+    """
+
+    def __init__(self, rollout: Rollout, revisions: tuple[int, int] | None) -> None:
+        """Know the rollout, and the first and the present route revision by which its candidate is asked."""
         self.rollout = rollout
         self.guards = Guards(rollout.plan)
         self.whole = _Count()
         self.step = _Count()
         self.scored: str | None = None
         """What the scores of copied requests show: `pass`, `fail`, `inconclusive`; None: nothing is scored."""
+        self._revisions = revisions
         self._drifting = False
         self._rated: set[tuple[str, str]] = set()
         self._scores = 0
         self._test = PairedTest(TestPlan(margin=rollout.plan.shadow_margin, alpha=SHADOW_ALPHA, beta=SHADOW_ALPHA))
+
+    @property
+    def first(self) -> int | None:
+        """The first route revision by which the candidate is asked; None: nobody asks it yet."""
+        return None if self._revisions is None else self._revisions[0]
+
+    @property
+    def guard(self) -> float:
+        """All guards together. An alarm of before a promotion is over: somebody promoted in spite of it."""
+        return 0.0 if self.rollout.state == "baking" and not self._drifting else self.guards.evidence
 
     def begin(self, durations_before: Iterable[float]) -> None:
         """Know what the incumbent's answers took before the rollout began: milliseconds, oldest first."""
         for duration_ms in durations_before:
             self.guards.incumbent(duration_ms)
 
-    def follow(self, rollout: Rollout) -> None:
+    def is_at(self, rollout: Rollout) -> bool:
+        """Whether the rollout is where it was known to be."""
+        return self.rollout == rollout
+
+    def follow(self, rollout: Rollout, revisions: tuple[int, int] | None) -> None:
         """Know where the rollout is now."""
-        if (rollout.state, rollout.step_started_at) != (self.rollout.state, self.rollout.step_started_at):
+        if revisions != self._revisions:
             self.step = _Count()
-        self.rollout = rollout
+        self.rollout, self._revisions = rollout, revisions
 
     def take(self, seen: Observed) -> None:
         """Count an exchange of the task."""
         rollout = self.rollout
         copied = seen.side == "shadow"
-        if seen.started_at < rollout.created_at or (seen.internal and not copied):
+        if seen.internal and not copied:
             return
-        if rollout.state == "baking" and not self._drifting and seen.started_at >= rollout.step_started_at:
-            self._drifting = True
-            self.guards.promoted()
+        self._drift_from(seen.revision)
         failed = rollout.candidate in seen.failed_variants
         if failed or seen.variant == rollout.candidate:
-            self._take_candidate(seen, failed=failed or seen.status >= 500 or seen.truncated, copied=copied)
+            if self._is_own(seen.revision):
+                failed = failed or seen.status >= 500 or seen.truncated
+                self._take_candidate(seen, failed=failed, copied=copied)
         elif seen.variant == rollout.incumbent and _is_whole(seen) and not copied:
-            self.guards.incumbent(seen.duration_ms)
+            if self._is_own(seen.revision) or seen.started_at >= rollout.created_at:
+                self.guards.incumbent(seen.duration_ms)
 
     def _take_candidate(self, seen: Observed, *, failed: bool, copied: bool) -> None:
         # One that its caller gave up, or that the caller itself got wrong, says nothing.
         if not failed and not _is_whole(seen):
             return
-        rollout = self.rollout
         # A copy is no request of a caller's: it counts where copies are asked for, and nowhere else.
-        if seen.started_at >= rollout.step_started_at and copied == (rollout.state == "shadow"):
+        if self._is_of_step(seen.revision) and copied == (self.rollout.state == "shadow"):
             self.step.add(failed)
         self.whole.add(failed)
         self.guards.candidate(
@@ -256,9 +300,24 @@ class Watched:
     def rate(self, given: Feedback) -> None:
         """Count what a caller said of an answer: its first word, for a sequential test takes nothing back."""
         rollout, who = self.rollout, (given.exchange, given.key)
-        if given.variant == rollout.candidate and given.at >= rollout.created_at and who not in self._rated:
+        self._drift_from(given.revision)
+        # After the promotion what was answered before it says nothing any more.
+        known = self._is_of_step(given.revision) if rollout.state == "baking" else self._is_own(given.revision)
+        if given.variant == rollout.candidate and known and who not in self._rated:
             self._rated.add(who)
             self.guards.feedback(given.good)
+
+    def _drift_from(self, revision: int | None) -> None:
+        """Watch for drift from the first request on that the promoted candidate was asked."""
+        if self.rollout.state == "baking" and not self._drifting and self._is_of_step(revision):
+            self._drifting = True
+            self.guards.promoted()
+
+    def _is_own(self, revision: int | None) -> bool:
+        return self._revisions is not None and revision is not None and revision >= self._revisions[0]
+
+    def _is_of_step(self, revision: int | None) -> bool:
+        return self._revisions is not None and revision is not None and revision >= self._revisions[1]
 
     def score(self, differences: Sequence[float]) -> None:
         """Weigh the scores of copied requests, candidate minus incumbent, in order of arrival."""

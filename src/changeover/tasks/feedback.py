@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select
 from changeover.store.schema import exchanges, feedback
 
 MOST_AT_ONCE = 5_000
+_FEEDBACK = select(feedback, exchanges.c.revision).outerjoin(exchanges, exchanges.c.id == feedback.c.exchange)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,9 @@ class Feedback:
     key: str
     """Id of the caller's key."""
     at: datetime
+    revision: int | None = None
+    """Of the route by which the exchange was answered; None before it is read, or where the exchange is not kept any
+    more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,7 @@ def add_feedback(connection: Connection, given: Feedback) -> None:
     if newest is not None and (newest.good, newest.comment) == (given.good, given.comment):
         return
     values = asdict(given)
-    del values["id"]
+    del values["id"], values["revision"]
     connection.execute(insert(feedback).values(**values))
 
 
@@ -67,13 +71,13 @@ def feedback_since(connection: Connection, id: int, limit: int = MOST_AT_ONCE) -
 
     It is written in turns, so that a number is seen before any larger one on either database.
     """
-    rows = connection.execute(select(feedback).where(feedback.c.id > id).order_by(feedback.c.id).limit(limit))
+    rows = connection.execute(_FEEDBACK.where(feedback.c.id > id).order_by(feedback.c.id).limit(limit))
     return [_feedback(row) for row in rows]
 
 
 def feedback_of(connection: Connection, task: str, since: datetime, until_id: int) -> list[Feedback]:
     """What was said of a task's answers at a moment or later, up to a number, in order."""
-    query = select(feedback).where(feedback.c.task == task, feedback.c.at >= since, feedback.c.id <= until_id)
+    query = _FEEDBACK.where(feedback.c.task == task, feedback.c.at >= since, feedback.c.id <= until_id)
     return [_feedback(row) for row in connection.execute(query.order_by(feedback.c.id))]
 
 

@@ -14,10 +14,10 @@ whoever has read up to a number above `newest_seq` goes on from that.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, Select, func, literal_column, select
+from sqlalchemy import Connection, Integer, Row, Select, func, literal_column, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from changeover.store.schema import ARRIVAL, exchanges
@@ -27,6 +27,9 @@ OVERLAP = 2_000
 """Numbers that a reader goes back on PostgreSQL. Several gateways of some thousand requests a second commit within a few
 hundred of each other; one that hangs within a transaction for longer is a fault, and its requests are then not watched."""
 MOST_AT_ONCE = 5_000
+SET_BACK = timedelta(hours=26)
+"""How far a clock may have been set back while a rollout is under way, so that a restart still finds all that is known of
+it. Who is not started again misses nothing, however far it was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +40,8 @@ class Observed:
     """Its number in the order of arrival. Not without gaps."""
     id: str
     task: str
+    revision: int | None
+    """Of the route by which it was answered. It rises however the clock is set."""
     variant: str | None
     """Who answered; of a copy who was asked, also where it failed. None: nobody answered."""
     failed_variants: tuple[str, ...]
@@ -62,13 +67,24 @@ def observed_since(connection: Connection, seq: int, limit: int = MOST_AT_ONCE) 
     return [_observed(row) for row in rows]
 
 
-def observed_of(connection: Connection, task: str, since: datetime, until_seq: int) -> list[Observed]:
-    """Exchanges of a task that began at a moment or later and came no later than a number, in order of arrival.
+def observed_of(
+    connection: Connection, task: str, since: datetime, revision: int | None, until_seq: int
+) -> list[Observed]:
+    """What a watcher had seen of a task before it was started again, in order of arrival.
 
-    For whoever was started again and has to know what it had seen before.
+    Args:
+        connection: For one query.
+        task: Its name.
+        since: Exchanges that began then or later, and of those before, as far as `SET_BACK` goes:
+        revision: Exchanges that were answered by this route revision or a later one; None: none.
+        until_seq: Those that came later have still to be read.
     """
     arrival = _arrival(connection)
-    query = _columns(arrival).where(exchanges.c.task == task, exchanges.c.started_at >= since, arrival <= until_seq)
+    began = exchanges.c.started_at >= since
+    if revision is not None:
+        answered = (exchanges.c.started_at >= since - SET_BACK) & (exchanges.c.revision >= revision)
+        began = or_(began, answered)
+    query = _columns(arrival).where(exchanges.c.task == task, began, arrival <= until_seq)
     return [_observed(row) for row in connection.execute(query.order_by(arrival))]
 
 

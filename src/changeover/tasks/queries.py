@@ -58,6 +58,16 @@ def last_promotion(connection: Connection, task: str) -> Route | None:
     return None if row is None else _route(row)
 
 
+def revisions_of(connection: Connection, task: str, rollout: int) -> tuple[int, int] | None:
+    """The first and the newest revision of a task that one rollout wrote; None where it wrote none."""
+    first, newest = connection.execute(
+        select(func.min(routes.c.revision), func.max(routes.c.revision)).where(
+            routes.c.task == task, routes.c.rollout == rollout
+        )
+    ).one()
+    return None if first is None else (int(first), int(newest))
+
+
 def append_route(connection: Connection, route: Route) -> Route:
     """Write the next revision of a task and return it with its number."""
     values = asdict(route)

@@ -72,13 +72,16 @@ def test_a_restart_reads_what_was_seen_before_it_and_no_more(store: Store) -> No
     with store.append() as connection:
         ages = {"req_old": 60, "req_b": 5, "req_a": 3}
         rows = [exchange(id, started_at=NOW - timedelta(minutes=age)) for id, age in ages.items()]
+        rows.append(exchange("req_set_back", started_at=NOW - timedelta(days=1), revision=7))
         add_exchanges(connection, [*rows, exchange("req_other", task="other", started_at=NOW)])
     with store.read() as connection:
         seen = newest_seq(connection)
     written(store, "req_later")
     with store.read() as connection:
-        found = observed_of(connection, "echo", NOW - timedelta(minutes=10), seen)
-    assert [each.id for each in found] == ["req_b", "req_a"]
+        by_time = observed_of(connection, "echo", NOW - timedelta(minutes=10), None, seen)
+        by_route = observed_of(connection, "echo", NOW - timedelta(minutes=10), 7, seen)
+    assert [each.id for each in by_time] == ["req_b", "req_a"]
+    assert [each.id for each in by_route] == ["req_b", "req_a", "req_set_back"], "the clock was set back"
 
 
 def test_a_reader_misses_nothing_where_all_that_it_read_was_deleted(store: Store) -> None:
@@ -132,6 +135,7 @@ def test_feedback_is_read_in_order_and_the_same_word_twice_is_written_once(store
     with store.read() as connection:
         found = feedback_since(connection, 0)
         assert [each.id for each in feedback_since(connection, found[2].id)] == [each.id for each in found[3:]]
+    assert {each.revision for each in found} == {None}, "no such exchange is kept"
     assert [(each.key, each.good, each.comment) for each in found] == [
         ("key_1", True, None),
         ("key_1", False, None),
