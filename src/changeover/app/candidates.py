@@ -37,7 +37,14 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 Relation = Literal["successor", "other"]
 Runs = Literal[
-    "running", "deployed", "weights are here", "fetched first", "from a file", "no source", "by a server only"
+    "running",
+    "deployed",
+    "on a server",
+    "weights are here",
+    "fetched first",
+    "from a file",
+    "no source",
+    "by a server only",
 ]
 
 
