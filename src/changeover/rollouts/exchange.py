@@ -89,6 +89,15 @@ def is_settled(events: Sequence[Event]) -> bool:
     return any(event.action == SETTLED for event in events)
 
 
+def counted_since(rollout: Rollout) -> datetime:
+    """From when on its candidate's requests count for a rollout.
+
+    Those that waited for an exchange are no fault of the engine that answers them at last, however long that took.
+    """
+    exchanged = rollout.plan.exchange and rollout.state == "baking"
+    return rollout.step_started_at if exchanged else rollout.created_at
+
+
 class Exchanges:
     """Exchanges that are under way, as one controller sees them."""
 

@@ -24,7 +24,7 @@ from changeover.rollouts.decide import (
     Wait,
     decide,
 )
-from changeover.rollouts.exchange import Exchanges
+from changeover.rollouts.exchange import Exchanges, counted_since
 from changeover.rollouts.queries import active_rollouts
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
@@ -71,7 +71,7 @@ class Controller:
     def evidence(self, rollout: Rollout) -> Evidence:
         """What the exchanges say of a rollout's candidate."""
         with self._store.read() as connection:
-            whole = outcomes(connection, rollout.task, rollout.candidate, rollout.created_at)
+            whole = outcomes(connection, rollout.task, rollout.candidate, counted_since(rollout))
             step = outcomes(connection, rollout.task, rollout.candidate, rollout.step_started_at)
             variants = load_variants(connection, [rollout.candidate])
             exchange = self._exchanges.look(connection, rollout)
