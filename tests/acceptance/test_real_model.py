@@ -148,6 +148,8 @@ def test_engines_are_exchanged_where_memory_holds_one(tmp_path: Path) -> None:
     if not present(card.artifacts[0], cache_directory()):
         pytest.skip(f"{MODEL} is not in the cache")
     project = one_task(tmp_path / "p")
+    task = project / "tasks" / "code.toml"
+    task.write_text(task.read_text().replace("max_tokens = 96", "max_tokens = 8"))
     with (project / "changeover.toml").open("a") as settings:
         settings.write("memory_gib = 0.8\n")  # one needs 0.3 GiB as measured, 0.6 as estimated
     with system(project) as up:
