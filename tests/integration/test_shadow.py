@@ -188,7 +188,11 @@ async def test_a_candidate_that_misses_the_shape_that_was_asked_for_breaks_the_c
         id, said = await story.ask(response_format={"type": "json_object"})
         assert isinstance(json.loads(json.loads(said)["choices"][0]["message"]["content"]), dict)
         copy = await story.copy_of(id)
-        assert (copy.status, copy.error, copy.violation) == (502, "structured_output_failed", "structured_output_failed")
+        assert (copy.status, copy.error, copy.violation) == (
+            502,
+            "structured_output_failed",
+            "structured_output_failed",
+        )
         assert len(story.new.asked) == 2, "asked once more, as for a caller"
 
 

@@ -302,7 +302,7 @@ class Watched:
         rollout, who = self.rollout, (given.exchange, given.key)
         self._drift_from(given.revision)
         # After the promotion what was answered before it says nothing any more.
-        known = self._is_of_step(given.revision) if rollout.state == "baking" else self._is_own(given.revision)
+        known = self._is_of_step(given.revision) if self._drifting else self._is_own(given.revision)
         if given.variant == rollout.candidate and known and who not in self._rated:
             self._rated.add(who)
             self.guards.feedback(given.good)

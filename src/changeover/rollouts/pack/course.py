@@ -130,6 +130,11 @@ def _check_state(rollout: Rollout, lived: Sequence[Moment]) -> Check:
     return found("events", differs, f"{len(lived)} events lead to `{rollout.state}`")
 
 
+def _entered(lived: Sequence[Moment]) -> int | None:
+    """The route revision by which the candidate was asked after these moments; None: by none."""
+    return next((moment.event.revision for moment in reversed(lived) if moment.enters), None)
+
+
 def check_guard_records(files: Files, lived: Sequence[Moment]) -> list[Check]:
     """The guards' counts and evidence, against the exchanges."""
     file = files.rollout
@@ -138,10 +143,11 @@ def check_guard_records(files: Files, lived: Sequence[Moment]) -> list[Check]:
             action=moment.event.action,
             at=moment.event.at,
             step_started_at=moment.before.step_started_at,
+            step_revision=_entered(lived[:place]),
             baking=moment.before.state == "baking",
             evidence=moment.evidence,
         )
-        for moment in lived
+        for place, moment in enumerate(lived)
         if moment.evidence is not None
     ]
     guards = check_guards(file.rollout.plan, decisions, files.guard(), file.rollout.candidate, file.guard)

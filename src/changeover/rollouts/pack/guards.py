@@ -64,8 +64,14 @@ class Decided:
     action: str
     at: datetime
     step_started_at: datetime
+    step_revision: int | None
+    """Of the route that its step entered; None: none."""
     baking: bool
     evidence: Evidence
+
+
+_COPIES = ((True, False), (True,), (False,))
+"""A step counts copies, or what callers asked; before there were copies, all."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class _Counted:
     """An exchange that says something of the candidate."""
 
     at: datetime
+    revision: int | None
     bad: bool
     copy: bool
 
@@ -111,7 +118,7 @@ def check_guards(
         if bad != asked.failed:
             found.totals.append(f"exchange {asked.id} is said to have {'failed' if asked.failed else 'gone well'}")
         if counts(asked, candidate):
-            stream.append(_Counted(asked.at, bad, asked.copy_of is not None))
+            stream.append(_Counted(asked.at, asked.revision, bad, asked.copy_of is not None))
     if tally.totals(told.order, told.missing) != told:
         found.totals.append(f"the totals are told otherwise than {tally.records} records say")
     for decided in decisions:
@@ -132,14 +139,22 @@ def _written(decided: Decided, stream: Sequence[_Counted]) -> str | None:
     for counted in (stream, [each for each in stream if not each.copy]):
         seen = counted[: whole.asked]
         if len(seen) == whole.asked and sum(each.bad for each in seen) == whole.failed:
-            now = [each for each in seen if each.at >= decided.step_started_at]
-            kinds = (now, [each for each in now if each.copy], [each for each in now if not each.copy])
-            if step in [_outcomes(kind) for kind in kinds]:
+            now = [each for each in seen if _is_of_step(each, decided)]
+            # Earlier versions told a step's requests by the time.
+            timed = [each for each in seen if each.at >= decided.step_started_at]
+            kinds = [[each for each in some if each.copy in copies] for some in (now, timed) for copies in _COPIES]
+            if step in map(_outcomes, kinds):
                 return None
             return f"in its step {step.failed} of {step.asked}, where {_outcomes(now).failed} of {len(now)} did"
     if len(stream) < whole.asked:
         return f"only {len(stream)} are there"
     return f"of the first {whole.asked}, {_outcomes(stream[: whole.asked]).failed} did"
+
+
+def _is_of_step(counted: _Counted, decided: Decided) -> bool:
+    if decided.step_revision is None or counted.revision is None:
+        return counted.at >= decided.step_started_at
+    return counted.revision >= decided.step_revision
 
 
 def _numbered(decided: Decided, stream: Sequence[_Counted]) -> str | None:
