@@ -14,6 +14,7 @@ from changeover.app.deploy import declared_variant, deploy
 from changeover.app.installation import Installation
 from changeover.app.kept import match_of_rollout
 from changeover.app.prepare import prepare
+from changeover.cli.main import run_command
 from changeover.evals.alias_queries import AliasCheck, recent_checks
 from changeover.rollouts.actions import By, plan_of, promote, start
 from changeover.rollouts.decide import Rollout
@@ -169,6 +170,27 @@ async def test_a_server_that_fails_is_written_down_and_no_alarm(up: Running, hos
     hosted.status = 200
     [again] = await look(up)
     assert (again.verdict, again.changed) == ("same", 0), "the baseline is still there"
+
+
+async def test_the_command_shows_the_checks_and_makes_them_now(
+    up: Running, hosted: Hosted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(up.installation.project.root)
+
+    async def command(*argv: str) -> tuple[int, str]:
+        status = await asyncio.to_thread(run_command, ["alias-checks", *argv])
+        return status, capsys.readouterr().out
+
+    status, said = await command("echo", "--run", "--json")
+    assert (status, [each["verdict"] for each in json.loads(said)]) == (0, ["baseline"])
+    hosted.status = 500
+    assert (await command("echo", "--run"))[0] == 3
+    hosted.status, hosted.answer = 200, lambda text: "something else"
+    status, said = await command("echo", "--run")
+    assert (status, "12 of 12" in said) == (1, True)
+    status, said = await command("echo", "--json")
+    assert (status, [each["verdict"] for each in json.loads(said)]) == (0, ["changed", "failed", "baseline"])
+    assert json.loads((await command("own", "--run", "--json"))[1]) == [], "nobody else's model answers it"
 
 
 async def test_the_running_system_checks_by_itself(tmp_path: Path, hosted: Hosted) -> None:

@@ -44,7 +44,8 @@ from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
-from changeover.tasks.queries import add_exchanges
+from changeover.tasks.feedback import Feedback, add_feedback
+from changeover.tasks.queries import add_exchanges, current_route
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = "code"
@@ -90,6 +91,8 @@ class Scene:
     time: Time = field(default_factory=Time)
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     packs: int = 0
+    answered: list[str] = field(default_factory=list[str])
+    """Exchanges that nobody has rated."""
 
     @classmethod
     def of(cls, url: str, directory: Path) -> Scene:
@@ -182,16 +185,28 @@ class Scene:
             return find_comparison(connection, comparison.id)
 
     def asked(self, number: int, **changes: Any) -> None:
-        """Record so many exchanges that the candidate answered."""
-        defaults = {"task": TASK, "variant": NEW.id, "side": "candidate"}
-        batch = [exchange(started_at=self.time.now(), **{**defaults, **changes}) for _ in range(number)]
+        """Record so many exchanges that the candidate answered, by the route of now."""
+        with self.store.read() as connection:
+            route = current_route(connection, TASK)
+        assert route is not None
+        defaults = {"task": TASK, "variant": NEW.id, "side": "candidate", "revision": route.revision}
+        batch = [exchange(**{**defaults, "started_at": self.time.now(), **changes}) for _ in range(number)]
         self.do(add_exchanges, batch)
+        self.answered += [each.id for each in batch]
+
+    def rated(self, good: bool, key: str = "key_1") -> None:
+        """Have a caller rate an answer of the candidate's."""
+        id = self.answered.pop()
+        given = Feedback(
+            id=0, exchange=id, task=TASK, variant=NEW.id, good=good, comment=None, key=key, at=self.time.now()
+        )
+        self.do(add_feedback, given)
 
     def controller(self) -> Controller:
         return Controller(self.store, lambda _: True, self.time)
 
     def look(self) -> None:
-        """Have the real controller look once."""
+        """Have the real controller look once, as one that was started just now."""
         self.controller().tick()
 
     def pack(self, rollout: Rollout, *, content: bool = False) -> Path:

@@ -20,7 +20,6 @@ from changeover.rollouts.actions import By, evaluated, put_on_hold
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.queries import active_rollouts, find_rollout
-from changeover.serving.queries import load_variants
 from changeover.store.lead import Lead
 
 log = logging.getLogger(__name__)
@@ -79,8 +78,7 @@ class Evaluator:
 
     async def _evaluate(self, rollout: Rollout) -> None:
         try:
-            candidate = await asyncio.to_thread(self._deployment, rollout)
-            said = await self._compare(rollout, candidate)
+            said = await self._compare(rollout)
             await asyncio.to_thread(self._conclude, rollout, said)
         except GateError as exc:
             log.info("rollout %d: %s", rollout.id, exc)
@@ -88,12 +86,8 @@ class Evaluator:
             log.warning("evaluation of rollout %d: %s", rollout.id, exc)
             await asyncio.sleep(TICK_S)
 
-    def _deployment(self, rollout: Rollout) -> str:
-        with self._store.read() as connection:
-            return load_variants(connection, [rollout.candidate])[rollout.candidate].deployment
-
-    async def _compare(self, rollout: Rollout, candidate: str) -> _Said:
-        command = (sys.executable, "-m", "changeover", "compare", rollout.task, "--candidate", candidate, "--json")
+    async def _compare(self, rollout: Rollout) -> _Said:
+        command = (sys.executable, "-m", "changeover", "compare", "--rollout", str(rollout.id), "--json")
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=self._installation.project.root,
@@ -142,7 +136,7 @@ class Evaluator:
         with self._store.read() as connection:
             comparison = find_comparison(connection, id)
         if (comparison.incumbent, comparison.candidate) != (rollout.incumbent, rollout.candidate):
-            self._hold(rollout, f"the task or its incumbent has changed since: comparison {id} is about others")
+            self._hold(rollout, f"comparison {id} is about other variants")
             return
         with self._store.write() as connection:
             evaluated(connection, rollout, id, str(comparison.verdict), _because(by, comparison))

@@ -7,11 +7,10 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from changeover.app.installation import Installation
-from changeover.app.matching import Prepared, prepared
+from changeover.app.matching import Prepared, match_between, prepared
 from changeover.core.errors import DatasetError
 from changeover.evals.comparison import Match
 from changeover.evals.datasets.dataset import digest_of
-from changeover.evals.judges.kinship import check_judge
 from changeover.evals.queries import find_answers
 from changeover.rollouts.decide import Rollout
 from changeover.serving.parts import EnginePart
@@ -69,19 +68,4 @@ def match_of_rollout(installation: Installation, rollout: Rollout, actor: str) -
         incumbent, candidate = variants[rollout.incumbent], variants[rollout.candidate]
         if is_gone(connection, incumbent):
             ready = with_kept_answers(connection, ready, incumbent)
-    notes = [
-        check_judge(installation.catalogue, name, judge, side)
-        for name, (_, judge) in ready.judges.items()
-        for side in (incumbent, candidate)
-    ]
-    match = Match(
-        task=ready.task,
-        dataset=ready.dataset,
-        scorer=ready.scoring.decisive,
-        measures=ready.scoring.measures,
-        incumbent=incumbent,
-        candidate=candidate,
-        actor=actor,
-        notes=tuple(note for note in notes if note is not None),
-    )
-    return ready, match
+    return ready, match_between(installation, ready, incumbent, candidate, actor)

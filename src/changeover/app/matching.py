@@ -87,18 +87,29 @@ def match_of(installation: Installation, prepared: Prepared, candidate: str, act
         if incumbent.id == variant.id:
             raise GateError(f"`{candidate}` already answers `{task.name}` with this prompt and these parameters.")
         keep_variant(connection, variant, installation.clock.now())
+    return match_between(installation, prepared, incumbent, variant, actor)
+
+
+def match_between(
+    installation: Installation, prepared: Prepared, incumbent: Variant, candidate: Variant, actor: str
+) -> Match:
+    """What a comparison of two variants is about. Both must be written.
+
+    Raises:
+        JudgeError: A judge would judge its own family.
+    """
     notes = [
         check_judge(installation.catalogue, name, judge, side)
         for name, (_, judge) in prepared.judges.items()
-        for side in (incumbent, variant)
+        for side in (incumbent, candidate)
     ]
     return Match(
-        task=task,
+        task=prepared.task,
         dataset=prepared.dataset,
         scorer=prepared.scoring.decisive,
         measures=prepared.scoring.measures,
         incumbent=incumbent,
-        candidate=variant,
+        candidate=candidate,
         actor=actor,
         notes=tuple(note for note in notes if note is not None),
     )

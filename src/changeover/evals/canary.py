@@ -18,21 +18,23 @@ _MOST = math.exp(LOG_MAX)
 
 
 def bad_event_evidence(tolerated_rate: float, *, events: int, bad_events: int) -> float:
-    """E-value against "bad events are no more frequent than tolerated", from the counts alone.
-
-    A mixture of likelihood ratios over six higher rates. While the true rate is at most the tolerated one, even
-    if it varies, the chance that this ever reaches 1/alpha over a whole stream is at most alpha, whenever one looks.
+    """What `BadEvents` says after so many events, for whoever knows the counts alone.
 
     Raises:
         ValueError: The rate is not above 0 and below 1, or the counts cannot be.
     """
     if not 0 <= bad_events <= events:
         raise ValueError(f"`{bad_events}` bad events of `{events}` events cannot be.")
-    return _mean([bad_events * bad + (events - bad_events) * good for bad, good in _log_ratios(tolerated_rate)])
+    return _mixture(_log_ratios(tolerated_rate), events - bad_events, bad_events)
 
 
 class BadEvents:
-    """`bad_event_evidence` of a stream, one event at a time: what watches a candidate before its promotion."""
+    """E-process against "bad events are no more frequent than tolerated": watches a candidate before its promotion.
+
+    A mixture of likelihood ratios over six higher rates, which depends on the counts alone. While the true rate is at
+    most the tolerated one, even if it varies, the chance that the evidence ever reaches 1/alpha over a whole stream is
+    at most alpha, whenever one looks.
+    """
 
     def __init__(self, tolerated_rate: float) -> None:
         self.tolerated_rate = tolerated_rate
@@ -40,23 +42,19 @@ class BadEvents:
         self.bad_events = 0
         self.evidence = 1.0
         self._ratios = _log_ratios(tolerated_rate)
-        self._logs = [0.0] * len(_STEPS)
 
     def update(self, bad: bool) -> float:
         """Add one event and return the e-value."""
         self.events += 1
         self.bad_events += bad
-        self._logs = [
-            log + (if_bad if bad else if_good) for log, (if_bad, if_good) in zip(self._logs, self._ratios, strict=True)
-        ]
-        self.evidence = _mean(self._logs)
+        self.evidence = _mixture(self._ratios, self.events - self.bad_events, self.bad_events)
         return self.evidence
 
 
 class DriftDetector:
     """Notice that bad events have become more frequent than tolerated, whenever that happens: after a promotion.
 
-    For each of the six higher rates of `bad_event_evidence`, with L the likelihood ratio of one event against the
+    For each of the six higher rates of `BadEvents`, with L the likelihood ratio of one event against the
     tolerated rate,
 
         M_t = (1 + M_{t-1}) L_t,    M_0 = 0,
@@ -102,9 +100,10 @@ def _log_ratios(tolerated_rate: float) -> list[tuple[float, float]]:
     return [(math.log(rate / tolerated_rate), math.log((1.0 - rate) / (1.0 - tolerated_rate))) for rate in rates]
 
 
-def _mean(logs: list[float]) -> float:
+def _mixture(ratios: list[tuple[float, float]], good_events: int, bad_events: int) -> float:
     total = 0.0
-    for weight, log in zip(_WEIGHTS, logs, strict=True):
+    for weight, (if_bad, if_good) in zip(_WEIGHTS, ratios, strict=True):
+        log = bad_events * if_bad + good_events * if_good
         total += weight * math.exp(log if log < LOG_MAX else LOG_MAX)
     return total
 

@@ -279,7 +279,7 @@ def _evaluation(rollout: Rollout, evidence: Evidence) -> Decision:
     if evidence.verdict is None:
         return Wait("the evaluation is under way")
     if evidence.verdict == "fail":
-        return Refuse("the evaluation failed: the incumbent stays")
+        return Refuse("the evaluation failed")
     if evidence.verdict != "pass":
         return PutOnHold("the evaluation is inconclusive: more samples or a larger margin would decide it")
     return _enter(rollout, evidence, 0, "the evaluation passed")

@@ -96,7 +96,7 @@ class Observer:
     def evidence(self, rollout: Rollout) -> Evidence:
         """What is known of a rollout's candidate, after a look."""
         watched = self._watched[rollout.id]
-        guards = watched.guards
+        guards = watched.guards_now
         with self._store.read() as connection:
             verdict = _verdict(connection, rollout)
             approved = [each.actor for each in approvals_of(connection, rollout.id)] if rollout.plan.approvals else []
@@ -107,7 +107,7 @@ class Observer:
         return Evidence(
             whole=watched.whole.outcomes(),
             step=watched.step.outcomes(),
-            guard=watched.guard,
+            guard=guards.evidence,
             guards=guards.readings(),
             candidate_ready=self._is_ready(self._deployments[rollout.candidate]),
             verdict=verdict,
@@ -248,9 +248,13 @@ class Watched:
         return None if self._revisions is None else self._revisions[0]
 
     @property
-    def guard(self) -> float:
-        """All guards together. An alarm of before a promotion is over: somebody promoted in spite of it."""
-        return 0.0 if self.rollout.state == "baking" and not self._drifting else self.guards.evidence
+    def guards_now(self) -> Guards:
+        """The guards as they count now. An alarm of before a promotion is over: somebody promoted in spite of it."""
+        if self.rollout.state != "baking" or self._drifting:
+            return self.guards
+        unseen = Guards(self.rollout.plan)
+        unseen.promoted()
+        return unseen
 
     def begin(self, durations_before: Iterable[float]) -> None:
         """Know what the incumbent's answers took before the rollout began: milliseconds, oldest first."""

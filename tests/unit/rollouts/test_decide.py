@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeover.evals.canary import bad_event_evidence
+from changeover.evals.canary import BadEvents
 from changeover.rollouts.decide import (
     Advance,
     Evidence,
@@ -48,8 +48,10 @@ def rollout(state: State = "canary", step: int = 0) -> Rollout:
 
 def evidence(asked: int, failed: int = 0, *, ready: bool = True) -> Evidence:
     seen = Outcomes(asked=asked, failed=failed)
-    guard = bad_event_evidence(PLAN.tolerated_failures, events=asked, bad_events=failed)
-    return Evidence(whole=seen, step=seen, guard=guard, candidate_ready=ready)
+    watch = BadEvents(PLAN.tolerated_failures)
+    for number in range(asked):
+        watch.update(number < failed)
+    return Evidence(whole=seen, step=seen, guard=watch.evidence, candidate_ready=ready)
 
 
 @pytest.mark.parametrize(

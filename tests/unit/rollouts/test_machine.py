@@ -30,7 +30,6 @@ from tests.support.rollouts import (
     BAD,
     DEPLOYMENTS,
     OUTCOMES,
-    SAY_NOTHING,
     Facts,
     InterruptedStore,
     Killed,

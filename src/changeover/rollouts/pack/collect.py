@@ -21,6 +21,8 @@ from changeover.evals.queries import (
     compared_samples,
     find_comparison,
 )
+from changeover.evals.trial_queries import find_trial, tasks_of_trial
+from changeover.evals.trials import row_of
 from changeover.library.catalogue import Catalogue
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.pack import records
@@ -37,6 +39,8 @@ from changeover.rollouts.pack.records import (
     RolloutFile,
     SampleRecord,
     Terms,
+    TrialRecord,
+    TrialRow,
 )
 from changeover.rollouts.queries import Event, approvals_of, overrides_of, rollout_history
 from changeover.serving.bundles import Bundle, differences
@@ -107,6 +111,7 @@ class Collector:
         yield records.ROUTES, routes
         yield records.APPROVALS, approvals_of(self.connection, self.rollout.id)
         yield records.OVERRIDES, overrides_of(self.connection, self.rollout.id)
+        yield records.TRIALS, [] if self.rollout.trial is None else [self._trial(self.rollout.trial)]
 
     def _comparisons(self, events: Sequence[Event]) -> list[Comparison]:
         """All that the rollout's evaluation made, and the one that allowed it."""
@@ -121,6 +126,30 @@ class Collector:
             return comparison
         # After the colon it repeats what a scorer said, who may have repeated an answer.
         return replace(comparison, summary={**summary, "stopped": str(summary["stopped"]).partition(":")[0]})
+
+    def _trial(self, id: int) -> TrialRecord:
+        trial = find_trial(self.connection, id)
+        rows: list[TrialRow] = []
+        for each in tasks_of_trial(self.connection, id):
+            compared = None if each.comparison is None else find_comparison(self.connection, each.comparison)
+            row = row_of(each.task, each.outcome, compared)
+            told = TrialRow(
+                task=each.task,
+                kind=each.outcome.kind,
+                comparison=each.comparison,
+                verdict=row.verdict,
+                no_worse=row.no_worse,
+            )
+            rows.append(told)
+        return TrialRecord(
+            id=trial.id,
+            candidate=trial.candidate,
+            actor=trial.actor,
+            started_at=trial.started_at,
+            ended_at=trial.ended_at,
+            rate=trial.plan["rate"],
+            rows=rows,
+        )
 
     def _routes(self) -> list[Route]:
         """From the revision that the rollout found to the last that it wrote, oldest first."""

@@ -18,13 +18,15 @@ from changeover.rollouts.decide import (
     Refuse,
     RollBack,
     Rollout,
+    Settle,
     State,
     decide,
     missing_approvals,
 )
+from changeover.rollouts.exchange import SETTLED
 from changeover.rollouts.pack.checks import Check, found, unknown
 from changeover.rollouts.pack.files import Files
-from changeover.rollouts.pack.guards import Decided, check_guards
+from changeover.rollouts.pack.guards import Decided, check_guards, check_scores
 from changeover.rollouts.queries import Event, Gate
 
 _DECIDES: dict[str, type[Decision]] = {
@@ -33,10 +35,14 @@ _DECIDES: dict[str, type[Decision]] = {
     "refuse": Refuse,
     "rollback": RollBack,
     "finish": Finish,
+    "confirm": Promote,
+    SETTLED: Settle,
 }
 """Actions that follow from evidence where there is some; the rest are people's, or need none."""
 _ENDS: dict[str, State] = {
     "promote": "baking",
+    "confirm": "done",
+    SETTLED: "baking",
     "finish": "done",
     "rollback": "rolled_back",
     "abort": "aborted",
@@ -57,7 +63,7 @@ class Moment:
     @property
     def enters(self) -> bool:
         """Whether requests reach the candidate in another way from here on."""
-        return self.event.action in ("start", "advance", "promote") and self.event.revision is not None
+        return self.event.action in ("start", "advance", "promote", "confirm") and self.event.revision is not None
 
     @property
     def told(self) -> str:
@@ -82,7 +88,8 @@ def _after(now: Rollout, event: Event) -> Rollout:
     if action in ("start", "advance"):
         if event.revision is None:
             return now
-        step = 0 if action == "start" or now.state == "evaluation" else now.step + 1
+        next_one = 0 if action == "start" or now.state == "evaluation" else now.step + 1
+        step = int(event.evidence.get("entered", next_one))
         return replace(now, state=now.plan.steps[step].kind, step=step, step_started_at=event.at, hold=None)
     if action in _ENDS:
         return replace(now, state=_ENDS[action], step_started_at=event.at, hold=None)
@@ -142,15 +149,14 @@ def check_guard_records(files: Files, lived: Sequence[Moment]) -> list[Check]:
         Decided(
             action=moment.event.action,
             at=moment.event.at,
-            step_started_at=moment.before.step_started_at,
-            step_revision=_entered(lived[:place]),
-            baking=moment.before.state == "baking",
+            before=moment.before,
+            revision=_entered(lived[:place]),
             evidence=moment.evidence,
         )
         for place, moment in enumerate(lived)
         if moment.evidence is not None
     ]
-    guards = check_guards(file.rollout.plan, decisions, files.guard(), file.rollout.candidate, file.guard)
+    guards = check_guards(file.rollout, decisions, files)
     counted = f"{file.guard.records} records, as {guards.decisions} decisions counted them"
     if not decisions:
         counted = f"{file.guard.records} records; no decision was made from them"
@@ -159,12 +165,14 @@ def check_guard_records(files: Files, lived: Sequence[Moment]) -> list[Check]:
         counts = found("guard counts", guards.counts, counted)
         if guards.counts and file.guard.missing is not None:
             counts = unknown("guard counts", file.guard.missing)
-    says = f"{guards.recomputed} e-values of the guard on errors follow from their counts"
+    says = f"{guards.recomputed} e-values of guards follow from what they counted"
     evidence = found("guard evidence", guards.evidence, says)
     if not guards.evidence and guards.unknown:
         names = ", ".join(dict.fromkeys(guards.unknown))
         evidence = unknown("guard evidence", f"{says}; not worked out again: {names}")
-    return [counts, evidence]
+    scores = sum(1 for _ in files.shadow_scores())
+    shown = found("shadow scores", check_scores(file.rollout, decisions, files), f"{scores} scores of copied requests")
+    return [counts, evidence, shown]
 
 
 def _check_decisions(files: Files, lived: Sequence[Moment], verdict: str | None) -> Check:
@@ -232,7 +240,9 @@ def _check_approvals(files: Files, lived: Sequence[Moment]) -> Check:
         differs.append("some approvals are another rollout's")
     overridden = False
     for moment in lived:
-        gated = moment.event.action == "promote" or (moment.after.state == "canary" and plan.approve_before == "canary")
+        gated = moment.event.action in ("promote", "confirm") or (
+            moment.after.state == "canary" and plan.approve_before == "canary"
+        )
         if not moment.enters or not gated:
             continue
         given = [each.actor for each in approvals if each.at <= moment.event.at]
@@ -297,6 +307,8 @@ def _check_routes(files: Files, lived: Sequence[Moment]) -> Check:
         if moment is not None and route.rollout == rollout.id:
             event, entered = moment.event, moment.after
             action = entered.state if event.action in ("start", "advance") else event.action
+            if action == "confirm":
+                action = "engine"  # the route had followed its engine already
             said = (event.actor, event.reason, event.at, action)
             if said != (route.actor, route.reason, route.created_at, route.action):
                 differs.append(f"revision {route.revision} tells another story than {moment.told}")

@@ -22,6 +22,7 @@ from changeover.rollouts.pack.records import (
     RolloutFile,
     SampleRecord,
     ShadowScore,
+    TrialRecord,
 )
 from changeover.rollouts.queries import Approval, Override
 from changeover.tasks.routes import Route
@@ -65,6 +66,11 @@ class Files:
     @cached_property
     def overrides(self) -> list[Override]:
         return self._whole(records.OVERRIDES)
+
+    @cached_property
+    def trials(self) -> list[TrialRecord]:
+        """The trial that the rollout came from; none where it came from none."""
+        return self._whole(records.TRIALS)
 
     def samples(self) -> Iterator[SampleRecord]:
         return self._lines(records.SAMPLES)

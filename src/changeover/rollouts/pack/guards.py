@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from changeover.evals.canary import bad_event_evidence
+from changeover.evals.canary import DriftDetector, bad_event_evidence
 from changeover.evals.replay import TOLERANCE
-from changeover.rollouts.decide import Evidence, Plan
+from changeover.evals.sequential import PairedTest, TestPlan
+from changeover.rollouts.decide import Evidence, Plan, Reading, Rollout
+from changeover.rollouts.guards import WEIGHTS
+from changeover.rollouts.observing import SHADOW_ALPHA
+from changeover.rollouts.pack.files import Files
 from changeover.rollouts.pack.records import CLOCKS_APART, Asked, GuardTotals
 from changeover.tasks.exchanges import Outcomes
+
+MOST_IN_FLIGHT = 500
+"""Requests that may have been under way at a promotion."""
 
 
 def counts(asked: Asked, candidate: str) -> bool:
     """Whether an exchange says something of the candidate: not if its caller gave it up or asked wrongly."""
-    answered = asked.variant == candidate and not asked.abandoned and not 400 <= asked.status < 500
-    return candidate in asked.failed_variants or answered
+    whole = asked.status < 300 and not asked.truncated and not asked.abandoned
+    return failed(asked, candidate) or (asked.variant == candidate and whole)
 
 
 def failed(asked: Asked, candidate: str) -> bool:
     """Whether the candidate failed: an error, a broken stream, or an answer that somebody else had to give."""
-    return candidate in asked.failed_variants or asked.status >= 500 or asked.truncated
+    broken = asked.variant == candidate and (asked.status >= 500 or asked.truncated)
+    return candidate in asked.failed_variants or broken
 
 
 @dataclass(kw_only=True)
@@ -63,15 +71,14 @@ class Decided:
 
     action: str
     at: datetime
-    step_started_at: datetime
-    step_revision: int | None
-    """Of the route that its step entered; None: none."""
-    baking: bool
+    before: Rollout
+    revision: int | None
+    """Of the route by which the candidate was asked then; None: by none of the rollout's own."""
     evidence: Evidence
 
-
-_COPIES = ((True, False), (True,), (False,))
-"""A step counts copies, or what callers asked; before there were copies, all."""
+    @property
+    def told(self) -> str:
+        return f"{self.action} at {self.at:%H:%M:%S}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class _Counted:
     revision: int | None
     bad: bool
     copy: bool
+    violated: bool
 
 
 @dataclass
@@ -98,63 +106,74 @@ class Guards:
     recomputed: int = 0
     """E-values that were worked out again."""
     unknown: list[str] = field(default_factory=list[str])
-    """Guards whose evidence cannot be worked out from counts."""
+    """Guards whose evidence cannot be worked out from what the pack holds."""
 
 
-def check_guards(
-    plan: Plan, decisions: Sequence[Decided], seen: Iterable[Asked], candidate: str, told: GuardTotals
-) -> Guards:
+def check_guards(rollout: Rollout, decisions: Sequence[Decided], files: Files) -> Guards:
     """Compare what each decision counted with the exchanges themselves, and work out the guards' evidence again.
 
     A decision saw the exchanges that were written by then: the first so many in order of arrival. Where several writers
     draw numbers, which ones were there is not known, and only that there were enough of them is checked.
+
+    Which answers were slow is not worked out again: that would take every answer of the incumbent's.
     """
+    told, candidate = files.rollout.guard, rollout.candidate
     found = Guards(decisions=len(decisions))
     stream: list[_Counted] = []
     tally = Tally(candidate=candidate)
-    for asked in seen:
+    for asked in files.guard():
         tally.add(asked)
         bad = failed(asked, candidate)
         if bad != asked.failed:
             found.totals.append(f"exchange {asked.id} is said to have {'failed' if asked.failed else 'gone well'}")
         if counts(asked, candidate):
-            stream.append(_Counted(asked.at, asked.revision, bad, asked.copy_of is not None))
+            copy = asked.copy_of is not None
+            violated = asked.violation is not None
+            stream.append(_Counted(asked.at, asked.revision, bad, copy, violated))
     if tally.totals(told.order, told.missing) != told:
         found.totals.append(f"the totals are told otherwise than {tally.records} records say")
+    ratings = [rating.good for rating in files.feedback() if rating.first]
+    ordered = told.order == "written"
+    before_promotion = 0
     for decided in decisions:
-        differs = _numbered(decided, stream) if told.order == "numbered" else _written(decided, stream)
+        differs = _written(decided, stream) if ordered else _numbered(decided, stream)
         if differs is not None:
             whole = decided.evidence.whole
-            found.counts.append(
-                f"{decided.action} at {decided.at:%H:%M:%S} counted {whole.failed} of {whole.asked} failed; {differs}"
-            )
-        _check_evidence(plan, decided, found)
+            found.counts.append(f"{decided.told} counted {whole.failed} of {whole.asked} failed; {differs}")
+        if not decided.evidence.guards:
+            _check_single(rollout.plan, decided, found)
+            continue
+        _check_sum(decided, found)
+        baking = decided.before.state == "baking"
+        if not baking:
+            before_promotion = decided.evidence.whole.asked
+        for reading in decided.evidence.guards:
+            if baking:
+                _check_drift(reading, decided, stream[before_promotion:], ordered, found)
+            else:
+                _check_reading(reading, decided, stream, ratings, ordered, found)
     return found
 
 
 def _written(decided: Decided, stream: Sequence[_Counted]) -> str | None:
     """What the exchanges say otherwise than a decision that saw the first so many of them."""
     whole, step = decided.evidence.whole, decided.evidence.step
-    # Versions that made no copies counted none; what they wrote then is the same either way.
-    for counted in (stream, [each for each in stream if not each.copy]):
-        seen = counted[: whole.asked]
-        if len(seen) == whole.asked and sum(each.bad for each in seen) == whole.failed:
-            now = [each for each in seen if _is_of_step(each, decided)]
-            # Earlier versions told a step's requests by the time.
-            timed = [each for each in seen if each.at >= decided.step_started_at]
-            kinds = [[each for each in some if each.copy in copies] for some in (now, timed) for copies in _COPIES]
-            if step in map(_outcomes, kinds):
-                return None
-            return f"in its step {step.failed} of {step.asked}, where {_outcomes(now).failed} of {len(now)} did"
-    if len(stream) < whole.asked:
+    seen = stream[: whole.asked]
+    if len(seen) < whole.asked:
         return f"only {len(stream)} are there"
-    return f"of the first {whole.asked}, {_outcomes(stream[: whole.asked]).failed} did"
+    if (there := _outcomes(seen)) != whole:
+        return f"of the first {whole.asked}, {there.failed} did"
+    # A copy is no request of a caller's: it counts where copies are asked for, and nowhere else.
+    copies = decided.before.state == "shadow"
+    own = _outcomes([each for each in seen if _is_of_step(each, decided) and each.copy == copies])
+    return None if own == step else f"in its step {step.failed} of {step.asked}, where {own.failed} of {own.asked} did"
 
 
 def _is_of_step(counted: _Counted, decided: Decided) -> bool:
-    if decided.step_revision is None or counted.revision is None:
-        return counted.at >= decided.step_started_at
-    return counted.revision >= decided.step_revision
+    """Whether it was asked by the route of the step in which something was decided."""
+    if decided.revision is None or counted.revision is None:
+        return counted.at >= decided.before.step_started_at
+    return counted.revision >= decided.revision
 
 
 def _numbered(decided: Decided, stream: Sequence[_Counted]) -> str | None:
@@ -169,20 +188,107 @@ def _outcomes(counted: Sequence[_Counted]) -> Outcomes:
     return Outcomes(asked=len(counted), failed=sum(each.bad for each in counted))
 
 
-def _check_evidence(plan: Plan, decided: Decided, found: Guards) -> None:
-    evidence = decided.evidence
-    errors = next((reading for reading in evidence.guards if reading.name == "errors"), None)
-    found.unknown += [reading.name for reading in evidence.guards if reading.name != "errors" or decided.baking]
-    if evidence.guards and (errors is None or decided.baking):
-        return
-    tolerated = plan.tolerated_failures if errors is None else errors.tolerated
-    events = evidence.whole.asked if errors is None else errors.events
-    bad = evidence.whole.failed if errors is None else errors.bad
-    kept = evidence.guard if errors is None else errors.evidence
-    now = bad_event_evidence(tolerated, events=events, bad_events=bad)
+def _check_single(plan: Plan, decided: Decided, found: Guards) -> None:
+    """The one guard of versions that had no others: on errors, from the counts alone, and always on."""
+    whole = decided.evidence.whole
+    now = bad_event_evidence(plan.tolerated_failures, events=whole.asked, bad_events=whole.failed)
     found.recomputed += 1
-    where = f"{decided.action} at {decided.at:%H:%M:%S}"
-    if not math.isclose(kept, now, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-        found.evidence.append(f"{where}: the guard on errors says {kept:g}, its counts say {now:g}")
-    if tolerated != plan.tolerated_failures:
-        found.evidence.append(f"{where}: the guard tolerated {tolerated:g}, the plan {plan.tolerated_failures:g}")
+    if not _same(decided.evidence.guard, now):
+        found.evidence.append(f"{decided.told}: the guard says {decided.evidence.guard:g}, its counts say {now:g}")
+
+
+def _check_sum(decided: Decided, found: Guards) -> None:
+    """All guards together are the weighted sum of each."""
+    evidence = decided.evidence
+    now = sum(WEIGHTS[reading.name] * reading.evidence for reading in evidence.guards)
+    if len({reading.name for reading in evidence.guards}) != len(WEIGHTS) or not _same(evidence.guard, now):
+        found.evidence.append(f"{decided.told}: all guards say {evidence.guard:g}, each of them together {now:g}")
+
+
+def _check_reading(
+    reading: Reading,
+    decided: Decided,
+    stream: Sequence[_Counted],
+    ratings: Sequence[bool],
+    ordered: bool,
+    found: Guards,
+) -> None:
+    """Before the promotion a guard's evidence follows from its counts, and those from the first so many events."""
+    where = f"{decided.told}: the guard on {reading.name}"
+    tolerated = _tolerated(decided.before.plan, reading)
+    if reading.tolerated != tolerated:
+        found.evidence.append(f"{where} tolerated {reading.tolerated:g}, the plan {tolerated:g}")
+    now = bad_event_evidence(tolerated, events=reading.events, bad_events=reading.bad)
+    found.recomputed += 1
+    if not _same(reading.evidence, now):
+        found.evidence.append(f"{where} says {reading.evidence:g}, its counts say {now:g}")
+    events = _events(reading, stream, ratings)
+    if events is None:
+        found.unknown += ["which answers were slow"] if reading.events else []
+    elif ordered or reading.name == "feedback":
+        bad = sum(events[: reading.events])
+        if len(events) < reading.events or bad != reading.bad:
+            found.counts.append(f"{where} counted {reading.bad} of {reading.events}, where {bad} were bad")
+    elif sum(events) < reading.bad or len(events) < reading.events:
+        found.counts.append(f"{where} counted {reading.bad} of {reading.events}, of which there are not so many")
+
+
+def _check_drift(reading: Reading, decided: Decided, stream: Sequence[_Counted], ordered: bool, found: Guards) -> None:
+    """After the promotion a guard's evidence follows from its events in their order.
+
+    They begin anew with the first request that was asked after it. One of before that is answered later is counted there
+    if anybody's answer came first; nobody wrote down whether one did, so each place up to there may have been it.
+    """
+    begins = next((place for place, each in enumerate(stream) if _is_of_step(each, decided)), None)
+    if not reading.events:
+        return
+    if not ordered or reading.name not in ("errors", "violations") or decided.before.plan.exchange or begins is None:
+        found.unknown.append(f"the guard on {reading.name} after the promotion")
+        return
+    tolerated = _tolerated(decided.before.plan, reading)
+    for start in range(begins, max(begins - MOST_IN_FLIGHT, 0) - 1, -1):
+        events = (_events(reading, stream[start:], ()) or [])[: reading.events]
+        detector = DriftDetector(tolerated)
+        for bad in events:
+            detector.update(bad)
+        same = (detector.events, detector.bad_events) == (reading.events, reading.bad)
+        if same and _same(detector.evidence, reading.evidence):
+            found.recomputed += 1
+            return
+    found.evidence.append(f"{decided.told}: the guard on {reading.name} does not follow from the requests")
+
+
+def _events(reading: Reading, stream: Sequence[_Counted], ratings: Sequence[bool]) -> list[bool] | None:
+    """What a guard watches, in order: whether each was bad. None where the pack does not hold it."""
+    if reading.name == "errors":
+        return [each.bad for each in stream]
+    if reading.name == "violations":
+        return [each.violated for each in stream if not each.bad]  # nothing is known of an answer that is none
+    return [not good for good in ratings] if reading.name == "feedback" else None
+
+
+def _tolerated(plan: Plan, reading: Reading) -> float:
+    return {
+        "errors": plan.tolerated_failures,
+        "violations": plan.tolerated_violations,
+        "latency": plan.tolerated_slow,
+        "feedback": plan.tolerated_dislikes,
+    }[reading.name]
+
+
+def _same(kept: float, now: float) -> bool:
+    return math.isclose(kept, now, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def check_scores(rollout: Rollout, decisions: Sequence[Decided], files: Files) -> list[str]:
+    """What decisions took the scores of copied requests for, and the scores do not show."""
+    test = PairedTest(TestPlan(margin=rollout.plan.shadow_margin, alpha=SHADOW_ALPHA, beta=SHADOW_ALPHA))
+    for score in files.shadow_scores():
+        if not score.failed and score.candidate_score is not None and score.incumbent_score is not None:
+            test.update(score.candidate_score - score.incumbent_score)
+    shown = test.evidence.verdict
+    return [
+        f"{decided.told}: it took the scores of copies for `{decided.evidence.scored}`, and they show `{shown}`"
+        for decided in decisions
+        if decided.evidence.scored in ("pass", "fail") and decided.evidence.scored != shown
+    ]

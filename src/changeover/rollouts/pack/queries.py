@@ -67,7 +67,7 @@ def scores_of_copies(connection: Connection, rollout: Rollout) -> Iterator[Shado
 def ratings_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Rating]:
     """What users said of a rollout's candidate, in the order in which they said it."""
     query = (
-        select(feedback.c.exchange, feedback.c.good, feedback.c.at)
+        select(feedback.c.exchange, feedback.c.good, feedback.c.key, feedback.c.at)
         .where(
             and_(feedback.c.task == rollout.task, feedback.c.variant == rollout.candidate),
             feedback.c.at >= rollout.created_at,
@@ -76,8 +76,11 @@ def ratings_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[R
         .order_by(feedback.c.id)
         .execution_options(yield_per=ROWS_AT_ONCE)
     )
+    rated: set[tuple[str, str]] = set()
     for row in connection.execute(query):
-        yield Rating(exchange=row.exchange, good=row.good, at=row.at)
+        who = (row.exchange, row.key)
+        yield Rating(exchange=row.exchange, good=row.good, first=who not in rated, at=row.at)
+        rated.add(who)
 
 
 def _begun(connection: Connection, rollout: Rollout) -> ColumnElement[bool]:

@@ -30,6 +30,7 @@ DATASETS = "datasets.json"
 ROUTES = "routes.json"
 APPROVALS = "approvals.json"
 OVERRIDES = "overrides.json"
+TRIALS = "trials.json"
 SAMPLES = "samples.jsonl"
 GUARD = "guard.jsonl"
 SHADOW_SCORES = "shadow_scores.jsonl"
@@ -45,6 +46,7 @@ LISTED = (
     ROUTES,
     APPROVALS,
     OVERRIDES,
+    TRIALS,
     SAMPLES,
     GUARD,
     SHADOW_SCORES,
@@ -206,6 +208,34 @@ class SampleRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """How a trial went on one task."""
+
+    task: str
+    kind: str
+    """`measured`, or why it was not."""
+    comparison: str | None
+    verdict: str
+    no_worse: float | None
+    """E-value where its comparison stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """The trial that a rollout came from: one candidate on every task, whose switches hold together or not."""
+
+    id: int
+    candidate: str
+    """Deployment."""
+    actor: str
+    started_at: datetime
+    ended_at: datetime | None
+    rate: float
+    """Of false switches among those that hold together."""
+    rows: list[TrialRow]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """One exchange of the candidate, without its content, in order of arrival."""
 
@@ -247,6 +277,8 @@ class Rating:
 
     exchange: str
     good: bool
+    first: bool
+    """Whether it is this caller's first word on that answer: a guard counts no other."""
     at: datetime
 
 
@@ -258,6 +290,7 @@ TYPES: Mapping[str, Any] = {
     ROUTES: list[Route],
     APPROVALS: list[Approval],
     OVERRIDES: list[Override],
+    TRIALS: list[TrialRecord],
     SAMPLES: SampleRecord,
     GUARD: Asked,
     SHADOW_SCORES: ShadowScore,

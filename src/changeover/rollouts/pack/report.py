@@ -64,6 +64,7 @@ def to_html(files: Files) -> str:
         approvals=files.approvals,
         overrides=files.overrides,
         evaluations=evaluations,
+        trials=files.trials,
         headline=_HEADLINES[rollout.state].format(new=new.deployment, old=old.deployment, task=rollout.task),
         reason=_reason(file.events, rollout.actor, rollout.reason),
         look=_LOOKS.get(rollout.state, "inconclusive"),

@@ -31,7 +31,7 @@ from changeover.rollouts.pack.identities import (
 from changeover.rollouts.pack.records import Listed, Manifest
 from changeover.rollouts.pack.report import to_html
 from changeover.rollouts.pack.sign import fingerprint, is_signed_by, read_public
-from changeover.rollouts.pack.verdicts import check_comparison
+from changeover.rollouts.pack.verdicts import check_comparison, check_trial
 
 MOST_MANIFEST = 1 << 20
 
@@ -91,8 +91,8 @@ def verify(directory: Path, trusted: Ed25519PublicKey | None = None) -> Verifica
         *_guarded("dataset", lambda: check_datasets(files)),
         *_guarded("texts", lambda: [check for check in [check_texts(files)] if check is not None]),
         *_guarded("comparisons", lambda: _check_comparisons(files)),
+        *_guarded("trial", lambda: [check for check in [check_trial(files)] if check is not None]),
         *_guarded("course", lambda: check_course(files, _verdict(files))),
-        *_guarded("beside", lambda: [_check_beside(files)]),
         *_guarded("report", lambda: [_check_report(manifest, files)]),
     ]
     return Verification(manifest=manifest, checks=checks)
@@ -203,13 +203,6 @@ def _verdict(files: Files) -> str | None:
     if named is None or named.verdict is None:
         return None
     return replay(named, [sample.compared for sample in files.samples_of(named.id)]).verdict
-
-
-def _check_beside(files: Files) -> Check:
-    """What else was observed can be read; no verdict of this version rests on it."""
-    scores = sum(1 for _ in files.shadow_scores())
-    ratings = sum(1 for _ in files.feedback())
-    return Check(name="beside", holds=True, says=f"{scores} scores of copies, {ratings} ratings by users")
 
 
 def _check_report(manifest: Manifest, files: Files) -> Check:
