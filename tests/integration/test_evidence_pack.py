@@ -42,7 +42,7 @@ from changeover.rollouts.pack import records
 from changeover.rollouts.pack.sign import KEY_FILE, public_hex, signing_key, trusted_key
 from changeover.rollouts.pack.verify import Verification, verify
 from changeover.rollouts.queries import latest_rollout
-from changeover.serving.queries import add_deployment
+from changeover.serving.queries import add_deployment, note_state
 from changeover.store.schema import rollout_events, rollouts
 from changeover.tasks.exchanges import Outcomes
 
@@ -227,6 +227,7 @@ def test_engines_that_were_exchanged_are_told_with_when_the_new_one_could_answer
         scene.do(add_deployment, **words, now=scene.time.now())
     rollout = scene.do(start, NEW, exchange_plan(PLAN, 60), scene.measured().id, scene.by())
     scene.look()
+    scene.do(note_state, NEW.deployment, state="ready", detail="", now=scene.time.now())
     scene.asked(2)
     scene.look()
     scene.asked(3)
@@ -452,6 +453,29 @@ LIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a failure hidden": (edit(records.GUARD, lambda v: v.pop(0)), "guard counts"),
     "a count": (edit(records.ROLLOUT, lambda v: decision(v, "promote")["whole"].update(asked=3)), "guard counts"),
     "a guard": (edit(records.ROLLOUT, lambda v: decision(v, "promote").update(guard=0.1)), "guard evidence"),
+    "a violation": (edit(records.GUARD, lambda v: v[0].update(violation="language")), "guard counts"),
+    "one guard": (
+        edit(records.ROLLOUT, lambda v: decision(v, "promote")["guards"][1].update(evidence=5.0)),
+        "guard evidence",
+    ),
+    "what a guard saw": (
+        edit(records.ROLLOUT, lambda v: decision(v, "promote")["guards"][1].update(bad=1)),
+        "guard counts",
+    ),
+    "what a guard tolerates": (
+        edit(records.ROLLOUT, lambda v: decision(v, "promote")["guards"][0].update(tolerated=0.5)),
+        "guard evidence",
+    ),
+    "a guard left out": (edit(records.ROLLOUT, lambda v: decision(v, "promote")["guards"].pop()), "guard evidence"),
+    "a guard after the promotion": (
+        edit(records.ROLLOUT, lambda v: decision(v, "finish")["guards"][0].update(evidence=0.5)),
+        "guard evidence",
+    ),
+    "scores of copies": (
+        edit(records.ROLLOUT, lambda v: decision(v, "promote").update(scored="pass")),
+        "shadow scores",
+    ),
+    "a trial": (edit(records.ROLLOUT, lambda v: v["rollout"].update(trial=5)), "trial"),
     "an alarm overheard": (edit(records.ROLLOUT, lambda v: decision(v, "promote").update(guard=500)), "decisions"),
     "too few requests": (
         edit(records.ROLLOUT, lambda v: v["rollout"]["plan"]["steps"][1].update(requests=99)),

@@ -31,11 +31,20 @@ from changeover.serving.variants import Variant
 from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import current_routes
 
+ELSEWHERE = "openai"
+"""Backend of engines that others run: nobody knows what they take, and it is not of this machine."""
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 Relation = Literal["successor", "other"]
 Runs = Literal[
-    "running", "deployed", "weights are here", "fetched first", "from a file", "no source", "by a server only"
+    "running",
+    "deployed",
+    "on a server",
+    "weights are here",
+    "fetched first",
+    "from a file",
+    "no source",
+    "by a server only",
 ]
 
 
@@ -217,11 +226,13 @@ class Candidates:
         if row is not None and row.memory_bytes is not None:
             return Memory(needs=row.memory_bytes, measured=True, budget=self._budget)
         weights = card.artifacts[0].size_bytes if card is not None and card.artifacts else None
-        elsewhere = row is not None and row.backend == "openai"
+        elsewhere = row is not None and row.backend == ELSEWHERE
         return Memory(needs=None if elsewhere else weights, measured=False, budget=self._budget)
 
     def _runs(self, name: str, card: Card | None) -> Runs:
         row = self._deployments.get(name)
+        if row is not None and row.backend == ELSEWHERE:
+            return "on a server"
         if row is not None:
             return "running" if row.state == "ready" else "deployed"
         if card is None or not card.artifacts:

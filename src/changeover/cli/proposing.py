@@ -89,7 +89,7 @@ def _cells(candidate: Candidate, all_tasks: int) -> dict[str, Cell]:
         "candidate": Cell(candidate.name, "bold" if candidate.relation == "successor" else ""),
         "for": Cell(_tasks(candidate, all_tasks)),
         "released": Cell(candidate.released or UNKNOWN, "" if candidate.released else "dim"),
-        "memory": Cell(_memory(candidate.memory)),
+        "memory": Cell(UNKNOWN if candidate.runs == "on a server" else _memory(candidate.memory)),
         "licence": Cell(candidate.licence or "unknown", "" if candidate.licence else "dim"),
         "runs here": Cell(candidate.runs),
         **{name: Cell(text) for name, text in _cost(candidate.cost).items()},

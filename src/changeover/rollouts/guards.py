@@ -19,6 +19,12 @@ RESERVE = 0.10
 """Share of the false alarms that is kept for a latency reference that happens to be too low."""
 
 
+def weights(plan: Plan, *, promoted: bool) -> dict[Watched, float]:
+    """Share of the whole evidence that each guard is, before the promotion or after it."""
+    more = (1.0 - RESERVE * plan.alpha) / (1.0 - RESERVE) if promoted else 1.0
+    return {name: more * weight for name, weight in WEIGHTS.items()}
+
+
 class Guards:
     """Weigh failures, broken contracts, slowness and dislikes of a candidate together.
 
@@ -89,8 +95,7 @@ class Guards:
         """Go on as drift detectors. An alarm of before is over: somebody promoted in spite of it."""
         self._promoted = True
         self._watches = {name: DriftDetector(rate) for name, rate in self._tolerated.items()}
-        more = (1.0 - RESERVE * self._plan.alpha) / (1.0 - RESERVE)
-        self._weights = {name: more * weight for name, weight in WEIGHTS.items()}
+        self._weights = weights(self._plan, promoted=True)
         self._alarm_at = float(self._plan.drift_requests)
         self._alarm = None
 

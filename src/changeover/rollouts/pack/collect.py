@@ -27,12 +27,13 @@ from changeover.library.catalogue import Catalogue
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.pack import records
 from changeover.rollouts.pack.guards import Tally, failed
-from changeover.rollouts.pack.queries import asked_of_candidate, ratings_of_candidate, scores_of_copies
+from changeover.rollouts.pack.queries import asked_of_candidate, ratings_of_candidate
 from changeover.rollouts.pack.records import (
     AnswerRecord,
     Asked,
     BundleRecord,
     BundlesFile,
+    CopyScore,
     DatasetRecord,
     GuardTotals,
     Member,
@@ -43,6 +44,7 @@ from changeover.rollouts.pack.records import (
     TrialRow,
 )
 from changeover.rollouts.queries import Event, approvals_of, overrides_of, rollout_history
+from changeover.rollouts.shadow_queries import ShadowScore, shadow_scores_of
 from changeover.serving.bundles import Bundle, differences
 from changeover.serving.queries import load_variants
 from changeover.serving.variants import Variant
@@ -83,7 +85,7 @@ class Collector:
         """Each `.jsonl` file with its values, to be read to the end before `documents`."""
         yield records.SAMPLES, self._samples()
         yield records.GUARD, self._asked()
-        yield records.SHADOW_SCORES, scores_of_copies(self.connection, self.rollout)
+        yield records.SHADOW_SCORES, map(_copy_score, shadow_scores_of(self.connection, self.rollout.id))
         yield records.FEEDBACK, ratings_of_candidate(self.connection, self.rollout)
 
     def documents(self) -> Iterator[tuple[str, Any]]:
@@ -285,6 +287,18 @@ def _without_words(detail: Mapping[str, Any]) -> dict[str, Any]:
             **({"measures": {name: {"score": each["score"]} for name, each in measures.items()}} if measures else {}),
         }
     return kept
+
+
+def _copy_score(score: ShadowScore) -> CopyScore:
+    return CopyScore(
+        exchange=score.exchange,
+        scorer=score.scorer,
+        name=score.name,
+        incumbent_score=score.incumbent_score,
+        candidate_score=score.candidate_score,
+        failed=score.error is not None,
+        at=score.at,
+    )
 
 
 def _asked(exchange: Exchange, candidate: str) -> Asked:

@@ -17,11 +17,11 @@ from changeover.rollouts.pack import records
 from changeover.rollouts.pack.records import (
     Asked,
     BundlesFile,
+    CopyScore,
     DatasetRecord,
     Rating,
     RolloutFile,
     SampleRecord,
-    ShadowScore,
     TrialRecord,
 )
 from changeover.rollouts.queries import Approval, Override
@@ -79,7 +79,7 @@ class Files:
         """The candidate's exchanges in order of arrival."""
         return self._lines(records.GUARD)
 
-    def shadow_scores(self) -> Iterator[ShadowScore]:
+    def shadow_scores(self) -> Iterator[CopyScore]:
         return self._lines(records.SHADOW_SCORES)
 
     def feedback(self) -> Iterator[Rating]:

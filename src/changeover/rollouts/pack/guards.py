@@ -12,10 +12,11 @@ from changeover.evals.canary import DriftDetector, bad_event_evidence
 from changeover.evals.replay import TOLERANCE
 from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.rollouts.decide import Evidence, Plan, Reading, Rollout
-from changeover.rollouts.guards import WEIGHTS
+from changeover.rollouts.guards import weights
 from changeover.rollouts.observing import SHADOW_ALPHA
 from changeover.rollouts.pack.files import Files
 from changeover.rollouts.pack.records import CLOCKS_APART, Asked, GuardTotals
+from changeover.rollouts.shadow_queries import FIRST
 from changeover.tasks.exchanges import Outcomes
 
 MOST_IN_FLIGHT = 500
@@ -200,8 +201,9 @@ def _check_single(plan: Plan, decided: Decided, found: Guards) -> None:
 def _check_sum(decided: Decided, found: Guards) -> None:
     """All guards together are the weighted sum of each."""
     evidence = decided.evidence
-    now = sum(WEIGHTS[reading.name] * reading.evidence for reading in evidence.guards)
-    if len({reading.name for reading in evidence.guards}) != len(WEIGHTS) or not _same(evidence.guard, now):
+    shares = weights(decided.before.plan, promoted=decided.before.state == "baking")
+    now = sum(shares[reading.name] * reading.evidence for reading in evidence.guards)
+    if len({reading.name for reading in evidence.guards}) != len(shares) or not _same(evidence.guard, now):
         found.evidence.append(f"{decided.told}: all guards say {evidence.guard:g}, each of them together {now:g}")
 
 
@@ -284,7 +286,9 @@ def check_scores(rollout: Rollout, decisions: Sequence[Decided], files: Files) -
     """What decisions took the scores of copied requests for, and the scores do not show."""
     test = PairedTest(TestPlan(margin=rollout.plan.shadow_margin, alpha=SHADOW_ALPHA, beta=SHADOW_ALPHA))
     for score in files.shadow_scores():
-        if not score.failed and score.candidate_score is not None and score.incumbent_score is not None:
+        if not score.scorer.startswith(FIRST):
+            continue
+        if score.candidate_score is not None and score.incumbent_score is not None:
             test.update(score.candidate_score - score.incumbent_score)
     shown = test.evidence.verdict
     return [

@@ -15,7 +15,9 @@ from changeover.rollouts.pack.records import BundleRecord, DatasetRecord, Member
 from changeover.serving.bundles import Bundle, differences
 from changeover.serving.variants import Variant
 
-BESIDE_RULES = frozenset({"max_observations", "changeover", "notes", "dataset", "scorer", "measures"})
+BESIDE_RULES = frozenset(
+    {"max_observations", "min_observations", "changeover", "notes", "dataset", "scorer", "measures"}
+)
 """Keys of a comparison's plan that are no rules of its test."""
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select
 
 from changeover.rollouts.decide import Rollout
-from changeover.rollouts.pack.records import CLOCKS_APART, Rating, ShadowScore
-from changeover.store.schema import ARRIVAL, exchanges, feedback, shadow_scores
+from changeover.rollouts.pack.records import CLOCKS_APART, Rating
+from changeover.store.schema import ARRIVAL, exchanges, feedback
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import revisions_of, route_at
 
@@ -42,26 +42,6 @@ def asked_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Exc
         values = dict(row._mapping)  # pyright: ignore[reportPrivateUsage] - SQLAlchemy's own documented way
         values["failed_variants"] = tuple(values["failed_variants"].split())
         yield Exchange(**values, key=None)
-
-
-def scores_of_copies(connection: Connection, rollout: Rollout) -> Iterator[ShadowScore]:
-    """What scorers made of copied requests, oldest first."""
-    query = (
-        select(shadow_scores)
-        .where(shadow_scores.c.rollout == rollout.id)
-        .order_by(shadow_scores.c.at, shadow_scores.c.exchange, shadow_scores.c.scorer)
-        .execution_options(yield_per=ROWS_AT_ONCE)
-    )
-    for row in connection.execute(query):
-        yield ShadowScore(
-            exchange=row.exchange,
-            scorer=row.scorer,
-            name=row.name,
-            incumbent_score=row.incumbent_score,
-            candidate_score=row.candidate_score,
-            failed=row.error is not None,
-            at=row.at,
-        )
 
 
 def ratings_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Rating]:

@@ -259,7 +259,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShadowScore:
+class CopyScore:
     """What a scorer made of a copied request's answer, beside the answer that the caller got."""
 
     exchange: str
@@ -293,7 +293,7 @@ TYPES: Mapping[str, Any] = {
     TRIALS: list[TrialRecord],
     SAMPLES: SampleRecord,
     GUARD: Asked,
-    SHADOW_SCORES: ShadowScore,
+    SHADOW_SCORES: CopyScore,
     FEEDBACK: Rating,
 }
 """What each JSON file holds; of a `.jsonl` file, each line."""
