@@ -45,7 +45,7 @@ from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
 from changeover.tasks.feedback import Feedback, add_feedback
-from changeover.tasks.queries import add_exchanges, current_route
+from changeover.tasks.queries import add_exchanges
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = "code"
@@ -91,8 +91,6 @@ class Scene:
     time: Time = field(default_factory=Time)
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     packs: int = 0
-    answered: list[str] = field(default_factory=list[str])
-    """Exchanges that nobody has rated."""
 
     @classmethod
     def of(cls, url: str, directory: Path) -> Scene:
@@ -185,18 +183,14 @@ class Scene:
             return find_comparison(connection, comparison.id)
 
     def asked(self, number: int, **changes: Any) -> None:
-        """Record so many exchanges that the candidate answered, by the route of now."""
-        with self.store.read() as connection:
-            route = current_route(connection, TASK)
-        assert route is not None
-        defaults = {"task": TASK, "variant": NEW.id, "side": "candidate", "revision": route.revision}
+        """Record so many exchanges that the candidate answered."""
+        defaults = {"task": TASK, "variant": NEW.id, "side": "candidate"}
         batch = [exchange(**{**defaults, "started_at": self.time.now(), **changes}) for _ in range(number)]
         self.do(add_exchanges, batch)
-        self.answered += [each.id for each in batch]
 
     def rated(self, good: bool, key: str = "key_1") -> None:
         """Have a caller rate an answer of the candidate's."""
-        id = self.answered.pop()
+        id = f"req_{self.time.monotonic()}"
         given = Feedback(
             id=0, exchange=id, task=TASK, variant=NEW.id, good=good, comment=None, key=key, at=self.time.now()
         )

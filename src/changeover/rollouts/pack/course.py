@@ -137,23 +137,12 @@ def _check_state(rollout: Rollout, lived: Sequence[Moment]) -> Check:
     return found("events", differs, f"{len(lived)} events lead to `{rollout.state}`")
 
 
-def _entered(lived: Sequence[Moment]) -> int | None:
-    """The route revision by which the candidate was asked after these moments; None: by none."""
-    return next((moment.event.revision for moment in reversed(lived) if moment.enters), None)
-
-
 def check_guard_records(files: Files, lived: Sequence[Moment]) -> list[Check]:
     """The guards' counts and evidence, against the exchanges."""
     file = files.rollout
     decisions = [
-        Decided(
-            action=moment.event.action,
-            at=moment.event.at,
-            before=moment.before,
-            revision=_entered(lived[:place]),
-            evidence=moment.evidence,
-        )
-        for place, moment in enumerate(lived)
+        Decided(action=moment.event.action, at=moment.event.at, before=moment.before, evidence=moment.evidence)
+        for moment in lived
         if moment.evidence is not None
     ]
     guards = check_guards(file.rollout, decisions, files)

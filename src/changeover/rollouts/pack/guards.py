@@ -73,8 +73,6 @@ class Decided:
     action: str
     at: datetime
     before: Rollout
-    revision: int | None
-    """Of the route by which the candidate was asked then; None: by none of the rollout's own."""
     evidence: Evidence
 
     @property
@@ -87,7 +85,6 @@ class _Counted:
     """An exchange that says something of the candidate."""
 
     at: datetime
-    revision: int | None
     bad: bool
     copy: bool
     violated: bool
@@ -129,8 +126,7 @@ def check_guards(rollout: Rollout, decisions: Sequence[Decided], files: Files) -
             found.totals.append(f"exchange {asked.id} is said to have {'failed' if asked.failed else 'gone well'}")
         if counts(asked, candidate):
             copy = asked.copy_of is not None
-            violated = asked.violation is not None
-            stream.append(_Counted(asked.at, asked.revision, bad, copy, violated))
+            stream.append(_Counted(asked.at, bad, copy, violated=asked.violation is not None))
     if tally.totals(told.order, told.missing) != told:
         found.totals.append(f"the totals are told otherwise than {tally.records} records say")
     ratings = [rating.good for rating in files.feedback() if rating.first]
@@ -164,17 +160,11 @@ def _written(decided: Decided, stream: Sequence[_Counted]) -> str | None:
         return f"only {len(stream)} are there"
     if (there := _outcomes(seen)) != whole:
         return f"of the first {whole.asked}, {there.failed} did"
+    before = decided.before
     # A copy is no request of a caller's: it counts where copies are asked for, and nowhere else.
-    copies = decided.before.state == "shadow"
-    own = _outcomes([each for each in seen if _is_of_step(each, decided) and each.copy == copies])
+    copies = before.state == "shadow"
+    own = _outcomes([each for each in seen if each.at >= before.step_started_at and each.copy == copies])
     return None if own == step else f"in its step {step.failed} of {step.asked}, where {own.failed} of {own.asked} did"
-
-
-def _is_of_step(counted: _Counted, decided: Decided) -> bool:
-    """Whether it was asked by the route of the step in which something was decided."""
-    if decided.revision is None or counted.revision is None:
-        return counted.at >= decided.before.step_started_at
-    return counted.revision >= decided.revision
 
 
 def _numbered(decided: Decided, stream: Sequence[_Counted]) -> str | None:
@@ -241,7 +231,7 @@ def _check_drift(reading: Reading, decided: Decided, stream: Sequence[_Counted],
     They begin anew with the first request that was asked after it. One of before that is answered later is counted there
     if anybody's answer came first; nobody wrote down whether one did, so each place up to there may have been it.
     """
-    begins = next((place for place, each in enumerate(stream) if _is_of_step(each, decided)), None)
+    begins = next((place for place, each in enumerate(stream) if each.at >= decided.before.step_started_at), None)
     if not reading.events:
         return
     if not ordered or reading.name not in ("errors", "violations") or decided.before.plan.exchange or begins is None:

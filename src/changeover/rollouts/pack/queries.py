@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select
+from sqlalchemy import Connection, and_, literal_column, or_, select
 
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.pack.records import CLOCKS_APART, Rating
 from changeover.store.schema import ARRIVAL, exchanges, feedback
 from changeover.tasks.exchanges import Exchange
-from changeover.tasks.queries import revisions_of, route_at
 
 ROWS_AT_ONCE = 2000
 
@@ -30,7 +29,7 @@ def asked_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Exc
         select(*_WITHOUT_CONTENT)
         .where(
             exchanges.c.task == rollout.task,
-            _begun(connection, rollout),
+            exchanges.c.started_at >= rollout.created_at,
             exchanges.c.started_at <= _end(rollout),
             or_(exchanges.c.internal.is_(False), exchanges.c.shadow_of.is_not(None)),
             or_(stepped_in, exchanges.c.variant == rollout.candidate),
@@ -61,16 +60,6 @@ def ratings_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[R
         who = (row.exchange, row.key)
         yield Rating(exchange=row.exchange, good=row.good, first=who not in rated, at=row.at)
         rated.add(who)
-
-
-def _begun(connection: Connection, rollout: Rollout) -> ColumnElement[bool]:
-    """Whether an exchange was answered by the rollout's own routes, however the clock is set."""
-    own = revisions_of(connection, rollout.task, rollout.id)
-    first = None if own is None else route_at(connection, rollout.task, own[0])
-    # What is rechecked answers by the route that was there before.
-    if first is None or first.action == "engine":
-        return exchanges.c.started_at >= rollout.created_at
-    return exchanges.c.revision >= first.revision
 
 
 def _end(rollout: Rollout) -> datetime:
