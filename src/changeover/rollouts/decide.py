@@ -290,7 +290,7 @@ def _stepping(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     if evidence.step.asked < step.requests:
         what = "copied to" if step.kind == "shadow" else "answered by"
         return Wait(f"{evidence.step.asked} of {step.requests} requests {what} the candidate")
-    held = (now - rollout.step_started_at).total_seconds()
+    held = max(0.0, (now - rollout.step_started_at).total_seconds())  # a clock that was set back does not count
     if held < step.hold_s:
         return Wait(f"holds for another {step.hold_s - held:.0f} s")
     seen = f"{evidence.step.asked} requests, {evidence.step.failed} failed, guard {evidence.guard:.1f} : 1"

@@ -100,7 +100,7 @@ class Observer:
     def evidence(self, rollout: Rollout) -> Evidence:
         """What is known of a rollout's candidate, after a look."""
         watched = self._watched[rollout.id]
-        guards = watched.guards
+        guards = watched.guards_now
         with self._store.read() as connection:
             verdict = _verdict(connection, rollout)
             approved = [each.actor for each in approvals_of(connection, rollout.id)] if rollout.plan.approvals else []
@@ -112,7 +112,7 @@ class Observer:
             whole=watched.whole.outcomes(),
             step=watched.step.outcomes(),
             # What waits while engines are exchanged says nothing of the one that is still coming.
-            guard=watched.guard if exchange is None else 0.0,
+            guard=guards.evidence if exchange is None else 0.0,
             guards=guards.readings(),
             candidate_ready=self._is_ready(self._deployments[rollout.candidate]),
             verdict=verdict,
@@ -253,9 +253,13 @@ class Watched:
         return None if self._revisions is None else self._revisions[0]
 
     @property
-    def guard(self) -> float:
-        """All guards together. An alarm of before a promotion is over: somebody promoted in spite of it."""
-        return 0.0 if self.rollout.state == "baking" and not self._drifting else self.guards.evidence
+    def guards_now(self) -> Guards:
+        """The guards as they count now. An alarm of before a promotion is over: somebody promoted in spite of it."""
+        if self.rollout.state != "baking" or self._drifting:
+            return self.guards
+        unseen = Guards(self.rollout.plan)
+        unseen.promoted()
+        return unseen
 
     def begin(self, durations_before: Iterable[float]) -> None:
         """Know what the incumbent's answers took before the rollout began: milliseconds, oldest first."""
@@ -309,7 +313,7 @@ class Watched:
         rollout, who = self.rollout, (given.exchange, given.key)
         self._drift_from(given.revision)
         # After the promotion what was answered before it says nothing any more.
-        known = self._is_of_step(given.revision) if rollout.state == "baking" else self._is_own(given.revision)
+        known = self._is_of_step(given.revision) if self._drifting else self._is_own(given.revision)
         if given.variant == rollout.candidate and known and who not in self._rated:
             self._rated.add(who)
             self.guards.feedback(given.good)

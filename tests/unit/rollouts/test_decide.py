@@ -68,6 +68,8 @@ def evidence(asked: int, failed: int = 0, *, ready: bool = True) -> Evidence:
         ("canary", 0, evidence(10, ready=False), 60, Wait),
         ("canary", 1, evidence(19), 3600, Wait),
         ("canary", 1, evidence(20), 0, Promote),
+        ("canary", 1, evidence(20), -86_400, Promote),  # the clock was set back; nothing is to be waited for
+        ("canary", 0, evidence(10), -86_400, Wait),
         ("canary", 1, evidence(20, failed=1), 0, Promote),  # one of twenty is no proof of trouble
         ("canary", 0, evidence(4, failed=4), 0, RollBack),
         ("canary", 1, evidence(30, failed=15), 3600, RollBack),

@@ -64,7 +64,7 @@ PEOPLE = ("ana", "ben")
 BY_HAND = ("pause", "resume", "resume", "approve", "approve", "override", "promote", "abort", "rollback")
 DISTURBANCES = (
     *("ready", "restarting", "failed"),
-    *("another engine", "clock forward", "clock back", "other declarations", "store opened again", "store gone"),
+    *("another engine", "clock", "clock", "other declarations", "store opened again", "store gone"),
 )
 HURRIED = 8
 """Requests that fail in a row; fewer raise the alarm of every plan."""
@@ -89,6 +89,8 @@ class Machine(RuleBasedStateMachine):
         self.watcher = self._observer()
         self.before = self.world.facts()
         self.gone = False
+        self.ahead = False
+        """Whether the clock is a day ahead."""
         self.back = False
         """The clock has gone back: what was slow before and after it cannot be told apart any more."""
 
@@ -194,9 +196,10 @@ class Machine(RuleBasedStateMachine):
                 note_state(connection, name, state=what, detail=what, now=self.world.clock.now())
         elif what == "another engine":
             self._another_engine(name)
-        elif what in ("clock forward", "clock back"):
-            self.world.clock.jumps(timedelta(days=1 if what == "clock forward" else -1))
-            self.back = self.back or what == "clock back"
+        elif what == "clock":
+            self.ahead = not self.ahead
+            self.back = self.back or not self.ahead
+            self.world.clock.jumps(timedelta(days=1 if self.ahead else -1))
         elif what == "other declarations":
             self._apply()
         elif what == "store opened again":
