@@ -1,6 +1,4 @@
-"""A world for rollouts without a running system: the real store and actions, requests as gateways record them, and a
-clock and a store that can be made to fail at the worst moment.
-"""
+"""A world for rollouts without a running system: real store and actions, recorded requests, clocks and stores that fail."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from changeover.app import steering
@@ -13,6 +14,7 @@ from changeover.core.errors import GateError
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at, decide
 from changeover.rollouts.duration import changeover_line, changeover_time
+from changeover.rollouts.exchange import is_settled
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
 from changeover.serving.queries import load_variants
@@ -47,7 +49,7 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
                 if not quiet:
                     out.print(event_line(event, now))
             shown = len(events)
-            if now.state not in BEFORE_PROMOTION or (now.hold is not None and now.hold.kind == "held"):
+            if _is_over(now, events):
                 break
             status.update(_waiting(installation, observer, now) + (_KEYS if keys.on else ""))
             # Without the running system nobody brings it on; the rows keep where it stands.
@@ -60,6 +62,14 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
         if took is not None:
             out.print(f"  {changeover_line(took)}")
     return now
+
+
+def _is_over(rollout: Rollout, events: Sequence[Event]) -> bool:
+    """Whether there is nothing more to be seen from here."""
+    if rollout.hold is not None and rollout.hold.kind == "held":
+        return True
+    exchanging = rollout.plan.exchange and rollout.state == "baking" and not is_settled(events)
+    return rollout.state not in BEFORE_PROMOTION and not exchanging
 
 
 _KEYS = "   [dim]\\[p]romote \\[a]bort \\[r]ollback[/]"
