@@ -1,5 +1,4 @@
-"""The state machine as a whole: whatever people, traffic, clocks, engines and kills do, in whatever order, what must
-never happen does not happen.
+"""The state machine as a whole: whatever people, traffic, clocks, engines and kills do, what must never happen does not.
 
 `CHANGEOVER_MACHINE=2000` tries so many stories instead of some dozens.
 """
