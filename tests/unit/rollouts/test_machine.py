@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -406,7 +407,7 @@ def check_task(now: Facts, task: str) -> None:
     """One incumbent, by a chain in which each has its reason; a candidate only where a rollout has brought it."""
     chain = [route for route in now.routes if route.task == task]
     assert chain[0].action == "start"
-    for before, route in zip(chain, chain[1:], strict=False):
+    for before, route in itertools.pairwise(chain):
         rollout = None if route.rollout is None else now.rollouts[route.rollout - 1]
         if route.action == "promote":
             assert rollout is not None
