@@ -167,7 +167,7 @@ def ratio(
     if not pairs:
         return None
     found = sorted(float(np.quantile(a, share) / np.quantile(b, share)) for b, a in pairs)
-    rank = int(binom.ppf(0.025, len(found), 0.5))
+    rank = int(binom.ppf(0.025, len(found), 0.5))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - scipy has no types for it
     one, other = (float(np.quantile(np.concatenate(side), share)) for side in zip(*pairs, strict=True))
     return Ratio(
         below_ms=one,
