@@ -42,7 +42,9 @@ def test_listing_the_commands_imports_none_of_them_and_no_library(option: str) -
     assert not modules & {"typer", "rich", "pydantic", "asyncio", *ROOMS}
 
 
-@pytest.mark.parametrize("command", ["compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence"])
+@pytest.mark.parametrize(
+    "command", ["compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence"]
+)
 def test_the_help_of_a_command_that_measures_imports_none_of_what_measures(command: str) -> None:
     assert found(running(command, "--help"), ROOMS) == []
 
