@@ -9,14 +9,11 @@ detectors after it; bad candidates, to the rollback, beside the information limi
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from benchmarks.promises import Target, at_most, command, noise
 from benchmarks.rollouts import faults, same
 
 DRIFT_ASKED = {0.06: 352, 0.10: 124, 0.20: 48}
@@ -40,18 +37,6 @@ class Amounts:
 
 QUICK = Amounts(same=150, evaluations=400, faults=40, drifts=40, single=400, short_runs=100, long_runs=0)
 FULL = Amounts(same=2_000, evaluations=10_000, faults=500, drifts=500, single=4_000, short_runs=500, long_runs=50)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A promise and what was measured."""
-
-    name: str
-    asked: float
-    measured: float
-    allowance: float
-    """Monte Carlo error, three standard errors, that is forgiven."""
-    met: bool
 
 
 @dataclass(frozen=True)
@@ -105,17 +90,22 @@ def targets(rows: list[same.Row], evaluated: list[same.Evaluated], amounts: Amou
     for row in rows:
         if not row.promised:
             continue
-        found.append(_at_most(f"false alarms, {row.scenario}", alpha, row.alarms, _noise(alpha, row.runs)))
+        found.append(at_most(f"false alarms, {row.scenario}", alpha, row.alarms, noise(alpha, row.runs)))
         if row.alarms_baking is not None and row.allowed_baking is not None:
-            noise = _noise(row.allowed_baking, row.runs)
-            found.append(_at_most(f"false alarms baking, {row.scenario}", row.allowed_baking, row.alarms_baking, noise))
+            unsure = noise(row.allowed_baking, row.runs)
+            found.append(at_most(f"false alarms baking, {row.scenario}", row.allowed_baking, row.alarms_baking, unsure))
         rest = 1.0 - row.alarms - row.promoted
-        found.append(_at_most(f"neither promoted nor taken out, {row.scenario}", 0.0, rest, 1e-9))
+        found.append(at_most(f"neither promoted nor taken out, {row.scenario}", 0.0, rest, 1e-9))
     passed = max(row.passed for row in evaluated if row.pair == "worse by the margin")
     failed = max(row.failed for row in evaluated if row.pair == "against itself")
-    noise = _noise(0.05, amounts.evaluations), _noise(0.10, amounts.evaluations)
-    found.append(_at_most("evaluation: a candidate worse by the margin passes, worst", 0.05, passed, noise[0]))
-    found.append(_at_most("evaluation: a bundle against itself fails, worst", 0.10, failed, noise[1]))
+    found.append(
+        at_most(
+            "evaluation: a candidate worse by the margin passes, worst", 0.05, passed, noise(0.05, amounts.evaluations)
+        )
+    )
+    found.append(
+        at_most("evaluation: a bundle against itself fails, worst", 0.10, failed, noise(0.10, amounts.evaluations))
+    )
     return found
 
 
@@ -125,19 +115,11 @@ def _drift_targets(lengths: list[RunLength], drifts: list[faults.Found]) -> Iter
         yield Target(name, each.drift_requests, each.mean, 0.0, each.mean >= each.drift_requests)
     for each in drifts:
         asked = next(value for rate, value in DRIFT_ASKED.items() if each.fault.startswith(f"{100 * rate:.0f} %"))
-        yield _at_most(f"median requests to notice, {each.fault}, {each.method}", asked, each.median, 0.0)
+        yield at_most(f"median requests to notice, {each.fault}, {each.method}", asked, each.median, 0.0)
 
 
 def _run_length(drift_requests: int, runs: int, most: int) -> RunLength:
     return RunLength(drift_requests, runs, faults.false_alarm_after(drift_requests, runs, most), most)
-
-
-def _noise(rate: float, runs: int) -> float:
-    return 3.0 * math.sqrt(rate * (1.0 - rate) / runs)
-
-
-def _at_most(name: str, asked: float, measured: float, allowance: float) -> Target:
-    return Target(name, asked, measured, allowance, measured <= asked + allowance)
 
 
 def show(report: dict[str, object]) -> None:
@@ -189,14 +171,7 @@ def _rows(value: object) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer replications, under a minute")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
-    options = parser.parse_args()
-    report = run(QUICK if options.quick else FULL)
-    show(report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    command(__doc__, lambda quick: run(QUICK if quick else FULL), show)
 
 
 if __name__ == "__main__":

@@ -37,10 +37,10 @@ PARTS = ("four", "one", "real", "bad")
 ON_ECHO = ("four", "one", "bad")
 WHOLE: Mapping[str, int] = {"four": 100, "one": 100, "real": 100, "bad": 5}
 """Switches; of `bad` rounds."""
-QUICK: Mapping[str, int] = {"four": 80, "one": 20, "real": 8, "bad": 1}
+QUICK: Mapping[str, int] = {"four": 60, "one": 40, "real": 8, "bad": 1}
 QUICK_BAD = ("errors-50", "garbage", "slow-10x")
-WHOLE_S, STREAM_S = 0.025, 0.05
-"""Between two requests of a caller on echo engines: 160 whole answers and 20 streams a second together."""
+WHOLE_S, STREAM_S = 0.025, 0.025
+"""Between two requests of a caller on echo engines: 160 whole answers and 40 streams a second together."""
 CHUNK_S = 0.02
 """Between the chunks of an echo engine's stream: it lasts through a switch, and is not done in one."""
 REAL_WORKERS = 4

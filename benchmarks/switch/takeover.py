@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import Literal
 
 import numpy as np
+from scipy.stats import binom
 
 from benchmarks.switch.load import Answer, Demand, Line, load
 from benchmarks.switch.projects import Case, sleep_until
 
-RESAMPLES = 400
+STRETCH = 10
+"""Switches whose windows are compared together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,24 +100,27 @@ class Windows:
     steady: Sequence[Sequence[float]]
     switching: Sequence[Sequence[float]]
 
-    def ratio(self, share: float) -> Ratio:
+    def ratio(self, share: float) -> Ratio | None:
         """A quantile near switches over the same far from them."""
         return ratio(self.steady, self.switching, share)
 
-    def noise(self, share: float) -> Ratio:
-        """The same of steady windows with odd numbers over those with even ones: what no switch does."""
-        return ratio(self.steady[::2], self.steady[1::2], share)
+    def noise(self, share: float) -> Ratio | None:
+        """The same of windows far from any switch, each second one over the one before: what no switch does."""
+        return ratio(self.steady[::2], self.steady[1::2], share, STRETCH // 2)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Two quantiles, and the second over the first with its 95 % interval."""
+    """One quantile over another: the median over stretches of the run, each compared within itself."""
 
     below_ms: float
     above_ms: float
+    """Both over the whole run."""
     ratio: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
+    """Of that median, by order statistics, 95 % or more; None where there are too few stretches."""
+    fewest: int
+    """Answers on either side of any stretch."""
 
 
 def windows(run: Run, keep: Callable[[Answer], bool], until: Callable[[Answer], float]) -> Windows:
@@ -139,25 +145,37 @@ def windows(run: Run, keep: Callable[[Answer], bool], until: Callable[[Answer], 
     )
 
 
-def ratio(below: Sequence[Sequence[float]], above: Sequence[Sequence[float]], share: float) -> Ratio:
-    """Of one quantile over all windows; the interval is a bootstrap over pairs of windows, as noise comes in stretches.
+def ratio(
+    below: Sequence[Sequence[float]], above: Sequence[Sequence[float]], share: float, stretch: int = STRETCH
+) -> Ratio | None:
+    """Compare a quantile stretch by stretch: noise of a busy machine comes in bursts, and a burst spoils one of them.
 
-    A pair with an empty window says nothing.
+    Args:
+        below: Windows in order.
+        above: Those beside them.
+        share: Which quantile.
+        stretch: Windows that are compared together.
+
+    Returns:
+        None where no stretch has answers on both sides.
     """
-    pairs = [(np.array(b), np.array(a)) for b, a in zip(below, above, strict=False)]
+    pairs = [
+        [np.concatenate([np.empty(0), *side[start : start + stretch]]) for side in (below, above)]
+        for start in range(0, len(above), stretch)
+    ]
     pairs = [pair for pair in pairs if all(side.size for side in pair)]
     if not pairs:
-        return Ratio(*[float("nan")] * 5)
-
-    def quantiles(chosen: Sequence[int]) -> tuple[float, float]:
-        one, other = (float(np.quantile(np.concatenate([pairs[n][side] for n in chosen]), share)) for side in (0, 1))
-        return one, other
-
-    random = np.random.default_rng(0)
-    drawn = [quantiles([int(n) for n in random.integers(len(pairs), size=len(pairs))]) for _ in range(RESAMPLES)]
-    low, high = np.quantile([a / b for b, a in drawn], [0.025, 0.975])
-    one, other = quantiles(range(len(pairs)))
-    return Ratio(one, other, other / one, float(low), float(high))
+        return None
+    found = sorted(float(np.quantile(a, share) / np.quantile(b, share)) for b, a in pairs)
+    rank = int(binom.ppf(0.025, len(found), 0.5))
+    one, other = (float(np.quantile(np.concatenate(side), share)) for side in zip(*pairs, strict=True))
+    return Ratio(
+        below_ms=one,
+        above_ms=other,
+        ratio=median(found),
+        interval=(found[rank - 1], found[-rank]) if rank else None,
+        fewest=min(side.size for pair in pairs for side in pair),
+    )
 
 
 @dataclass(frozen=True)

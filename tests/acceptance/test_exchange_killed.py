@@ -12,7 +12,9 @@ from tests.support.processes import Up, changeover, load, start, system, until
 from tests.support.projects import write_project
 
 from changeover.app.deploy import declared_variant
-from changeover.app.exchange import exchange_plan_of
+from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
+from changeover.app.matching import match_of, prepared
+from changeover.core.errors import GateError
 from changeover.rollouts import actions
 from changeover.rollouts.exchange import is_settled
 from changeover.rollouts.queries import latest_rollout, rollout_history
@@ -69,6 +71,40 @@ def test_deploy_says_what_does_not_fit_and_exchanges_when_it_is_told_to(project:
         assert up.answering() == OLD
         rows = json.loads(up.call("status", "--json").out)["deployments"]
         assert {row["name"]: row["desired"] for row in rows} == {"new": "stopped", OLD: "running"}
+
+
+def test_evidence_is_measured_in_a_quiet_hour_and_holds_when_the_candidate_runs_no_more(project: Path) -> None:
+    task = project / "tasks" / "echo.toml"
+    task.write_text(task.read_text().replace("margin = 0.05", "margin = 0.3"))  # a few samples are enough
+    with system(project) as up:
+        until(lambda: up.ready(OLD))
+        with up.opened() as installation:
+            ready = prepared(installation, "echo")
+        assert up.call("eval", "echo", "--json").status == 0
+        assert up.call(*NEW, "--instead-of", OLD).status == 0
+        ended = up.call("compare", "echo", "--candidate", "new", "--json")
+        assert ended.status == 0, ended
+        assert ended.json["verdict"] == "pass", "of the incumbent, which does not run, the kept answers were enough"
+        assert up.call("deploy", OLD, "--engine", "echo", "--instead-of", "new").status == 0
+        with up.opened() as installation:
+            assert needs_exchange(installation, "echo", "new")
+            match = match_of(installation, ready, "new", "test")
+            assert known_evidence(installation, match).verdict == "pass"
+            keep_candidate(installation, "new", "test")
+        stopped = until(lambda: up.ready(OLD))
+        assert stopped
+        assert up.ready("new") is None
+
+
+def test_without_evidence_it_is_said_how_to_get_some(project: Path) -> None:
+    with system(project) as up:
+        until(lambda: up.ready(OLD))
+        measured_in_a_quiet_hour(up)
+        with up.opened() as installation:
+            match = match_of(installation, prepared(installation, "echo"), "new", "test")
+            with pytest.raises(GateError, match="No evidence yet that `new` may answer `echo`") as no:
+                known_evidence(installation, match)
+        assert f"`changeover deploy new --instead-of {OLD}`" in no.value.message
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.3, 0.8, 2.5])

@@ -159,6 +159,7 @@ def test_a_trial_that_cannot_be_is_refused_in_one_line(up: Up) -> None:
 
 
 def test_candidates_list_what_could_be_tried_and_what_it_would_cost(up: Up) -> None:
+    assert up.call("trial", "twin").status == 0  # so that every task has answers
     with up.opened() as installation:
         deploy_echo(installation, "own-1", task="minutes")
     until(lambda: up.ready("own-1"))
@@ -181,6 +182,7 @@ def test_candidates_list_what_could_be_tried_and_what_it_would_cost(up: Up) -> N
     assert first["cost"]["usd"] is None, "no price is declared"
     shown = up.call("candidates", "minutes").out
     assert shown.index("newer versions of what answers now") < shown.index("own-2") < shown.index("other models")
+    assert shown.rstrip().endswith("changeover deploy own-2 --engine openai --url …")
     assert "unknown" in next(line for line in shown.splitlines() if line.startswith("own-2"))
     assert "No task named `nothing`" in up.call("candidates", "nothing").refused(2)
 

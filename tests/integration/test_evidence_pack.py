@@ -167,10 +167,10 @@ def test_every_alarm_follows_from_the_requests(scene: Scene, guard: str, promote
     if promoted_before:
         scene.asked(6)
         scene.asked(1, **copies)
-        late = scene.time.now()
+        late = {"revision": 3}
         controller.tick()
         assert scene.now(rollout).state == "baking"
-        scene.asked(2, started_at=late)
+        scene.asked(2, **late)
         scene.asked(40)
         controller.tick()
     for number in range(400):

@@ -1,5 +1,4 @@
-"""The store is locked, full or gone while rollouts are under way, the clock jumps, declarations change: requests go on,
-and so do the rollouts once they can."""
+"""The store is locked, full or gone during rollouts, the clock jumps, declarations change: requests and rollouts go on."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
 from changeover.tasks.feedback import Feedback, add_feedback
-from changeover.tasks.queries import add_exchanges
+from changeover.tasks.queries import add_exchanges, current_route
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = "code"
@@ -91,6 +91,8 @@ class Scene:
     time: Time = field(default_factory=Time)
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     packs: int = 0
+    last: str = ""
+    """Id of the newest exchange."""
 
     @classmethod
     def of(cls, url: str, directory: Path) -> Scene:
@@ -184,13 +186,17 @@ class Scene:
 
     def asked(self, number: int, **changes: Any) -> None:
         """Record so many exchanges that the candidate answered."""
-        defaults = {"task": TASK, "variant": NEW.id, "side": "candidate"}
-        batch = [exchange(**{**defaults, "started_at": self.time.now(), **changes}) for _ in range(number)]
+        with self.store.read() as connection:
+            route = current_route(connection, TASK)
+        assert route is not None
+        usual = {"task": TASK, "revision": route.revision, "variant": NEW.id, "side": "candidate"}
+        batch = [exchange(**{**usual, "started_at": self.time.now(), **changes}) for _ in range(number)]
         self.do(add_exchanges, batch)
+        self.last = batch[-1].id
 
     def rated(self, good: bool, key: str = "key_1") -> None:
-        """Have a caller rate an answer of the candidate's."""
-        id = f"req_{self.time.monotonic()}"
+        """Have a caller rate the last answer."""
+        id = self.last
         given = Feedback(
             id=0, exchange=id, task=TASK, variant=NEW.id, good=good, comment=None, key=key, at=self.time.now()
         )

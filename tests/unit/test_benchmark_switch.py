@@ -75,12 +75,23 @@ def test_answers_belong_to_the_window_in_which_they_were_due() -> None:
     assert found.steady == [[pytest.approx(200)]]
 
 
-def test_a_slowdown_stands_out_of_the_noise_and_no_slowdown_does_not() -> None:
-    quiet = [[float(1 + (7 * n + m) % 10) for n in range(50)] for m in range(20)]
+def test_a_burst_of_noise_spoils_one_stretch_and_not_the_whole() -> None:
+    quiet = [[1.0] * 20 for _ in range(100)]
+    found = ratio(quiet, [*quiet[:40], *([[50.0] * 20] * 5), *quiet[45:]], 0.99)
+    assert found is not None
+    assert (found.ratio, found.interval, found.above_ms) == (1.0, (1.0, 1.0), 50.0)
+
+
+def test_a_slowdown_is_seen_and_too_few_stretches_bound_nothing() -> None:
+    quiet = [[float(1 + (7 * n + m) % 10) for n in range(50)] for m in range(80)]
     slower = [[2 * each for each in window] for window in quiet]
-    same, twice = ratio(quiet, quiet, 0.99), ratio(quiet, slower, 0.99)
-    assert (same.ratio, same.low, same.high) == (1.0, 1.0, 1.0)
-    assert 1.2 < twice.low <= twice.ratio == 2.0
+    found = ratio(quiet, slower, 0.99)
+    assert found is not None
+    assert (found.ratio, found.interval, found.fewest) == (2.0, (2.0, 2.0), 500)
+    short = ratio(quiet[:30], slower[:30], 0.99)
+    assert short is not None
+    assert (short.ratio, short.interval) == (2.0, None)
+    assert ratio([[]], [[1.0]], 0.99) is None
 
 
 @pytest.mark.parametrize("problem", ["500 it failed", "truncated: no end mark"])

@@ -18,10 +18,11 @@ def note_changed_engine(installation: Installation, deployment: str, engine: Eng
     """Write down what runs under a deployment now. Routes follow, and each asks to be measured; gives those that did."""
     tasks = {**applied_tasks(installation.store, installation.project.root), **installation.tasks}
     plans = {name: plan_of(task.declared) for name, task in tasks.items()}
+    now = installation.clock.now()
     with installation.store.write() as connection:
-        note_engine(connection, deployment, engine.document())
+        note_engine(connection, deployment, engine.document(), now)
         replaced = {old.id: _on_engine(old, engine) for old in find_variants(connection, deployment)}
-        return follow_engine(connection, replaced, plans, By(actor=ACTOR, reason=reason, now=installation.clock.now()))
+        return follow_engine(connection, replaced, plans, By(actor=ACTOR, reason=reason, now=now))
 
 
 def bare(engine: EnginePart) -> Bundle:

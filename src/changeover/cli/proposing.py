@@ -70,14 +70,21 @@ def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -
         if each.succeeds
         for task, why in each.cannot.items()
     ]
+    if not found:
+        return [*lines, Text("nothing could be tried: add cards below library/, or deploy a server's model")]
     judged = " · +: and a judge's" if any(each.cost is not None and each.cost.judged for each in found) else ""
-    first = next((each.name for each in found if each.tasks and each.runs not in NOT_HERE), None)
-    if first is not None:
-        legend = f"calls of a trial, if it is as good{judged} · ≥: its weights alone"
-        lines += apart(Text(legend, "dim"), Text(f"changeover trial {first}", "bold"), width)
-    elif not found:
-        lines.append(Text("nothing could be tried: add cards below library/, or deploy a server's model"))
-    return lines
+    legend = f"calls of a trial, if it is as good{judged} · ≥: its weights alone"
+    return [*lines, *apart(Text(legend, "dim"), Text(_following(found), "bold"), width)]
+
+
+def _following(found: Sequence[Candidate]) -> str:
+    """The next command: for the first newer version, where there is one."""
+    newer = next((each for each in found if each.relation == "successor" and each.tasks), None)
+    if newer is None:
+        return "changeover trial CANDIDATE"
+    if newer.runs in NOT_HERE:
+        return f"changeover deploy {newer.name} --engine openai --url …"
+    return f"changeover trial {newer.name}"
 
 
 def _uncosted(found: Sequence[Candidate]) -> dict[str, str]:

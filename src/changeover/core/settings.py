@@ -29,7 +29,8 @@ class GatewaySettings(toml.Declared):
     max_in_flight: int = Field(default=256, ge=1)
     """Requests answered or waiting at once, in each worker; one more gets a 429."""
     ready_wait_s: float = Field(default=20.0, ge=0)
-    """How long a request waits for an engine that is coming up before it gets a 503."""
+    """How long a request waits for an engine that is coming up before it gets a 503; while engines are exchanged it waits
+    for as long as its task gives it."""
     max_waiting: int = Field(default=128, ge=1)
     """Requests that wait at once for an engine, in each worker; one more gets a 503."""
     workers: int = Field(default=1, ge=1, le=64)

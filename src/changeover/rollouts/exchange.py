@@ -89,6 +89,14 @@ def is_settled(events: Sequence[Event]) -> bool:
     return any(event.action == SETTLED for event in events)
 
 
+def has_waited(rollout: Rollout, started_at: datetime) -> bool:
+    """Whether a request waited while the engines of a rollout were exchanged.
+
+    Those are no fault of the engine that answers them at last, however long that took.
+    """
+    return rollout.plan.exchange and rollout.state == "baking" and started_at < rollout.step_started_at
+
+
 class Exchanges:
     """Exchanges that are under way, as one controller sees them."""
 

@@ -13,7 +13,7 @@ from changeover.evals.queries import find_comparison
 from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.rollouts.actions import is_recheck
 from changeover.rollouts.decide import Evidence, Rollout
-from changeover.rollouts.exchange import Exchanges
+from changeover.rollouts.exchange import Exchanges, has_waited
 from changeover.rollouts.guards import Guards
 from changeover.rollouts.queries import approvals_of, overrides_of
 from changeover.rollouts.shadow_queries import shadow_differences
@@ -78,7 +78,11 @@ class Observer:
         with self._store.read() as connection:
             for rollout in rollouts:
                 watched = self._watched.get(rollout.id)
-                if watched is not None and not watched.is_at(rollout):
+                if watched is None or watched.is_at(rollout):
+                    continue
+                if rollout.plan.exchange and rollout.step_started_at != watched.rollout.step_started_at:
+                    del self._watched[rollout.id]  # the exchange is over: what waited for it is left out
+                else:
                     watched.follow(rollout, _revisions(connection, rollout))
             if self._seq is None or newest_seq(connection) < self._seq:  # nobody was watched, or rows were renumbered
                 self._watched.clear()
@@ -107,7 +111,8 @@ class Observer:
         return Evidence(
             whole=watched.whole.outcomes(),
             step=watched.step.outcomes(),
-            guard=guards.evidence,
+            # What waits while engines are exchanged says nothing of the one that is still coming.
+            guard=guards.evidence if exchange is None else 0.0,
             guards=guards.readings(),
             candidate_ready=self._is_ready(self._deployments[rollout.candidate]),
             verdict=verdict,
@@ -283,13 +288,15 @@ class Watched:
             if self._is_own(seen.revision):
                 failed = failed or seen.status >= 500 or seen.truncated
                 self._take_candidate(seen, failed=failed, copied=copied)
-        elif seen.variant == rollout.incumbent and _is_whole(seen) and not copied:
-            if self._is_own(seen.revision) or seen.started_at >= rollout.created_at:
-                self.guards.incumbent(seen.duration_ms)
+        elif seen.variant == rollout.incumbent and _is_whole(seen) and not copied and self._is_during(seen):
+            self.guards.incumbent(seen.duration_ms)
+
+    def _is_during(self, seen: Observed) -> bool:
+        return self._is_own(seen.revision) or seen.started_at >= self.rollout.created_at
 
     def _take_candidate(self, seen: Observed, *, failed: bool, copied: bool) -> None:
-        # One that its caller gave up, or that the caller itself got wrong, says nothing.
-        if not failed and not _is_whole(seen):
+        # One that its caller gave up, or that the caller itself got wrong, says nothing; nor one that waited for an exchange.
+        if (not failed and not _is_whole(seen)) or has_waited(self.rollout, seen.started_at):
             return
         # A copy is no request of a caller's: it counts where copies are asked for, and nowhere else.
         if self._is_of_step(seen.revision) and copied == (self.rollout.state == "shadow"):

@@ -119,9 +119,10 @@ def exchange(connection: Connection, *, stop: str, start: str, now: datetime) ->
     )
 
 
-def note_engine(connection: Connection, name: str, engine: Mapping[str, Any]) -> None:
+def note_engine(connection: Connection, name: str, engine: Mapping[str, Any], now: datetime) -> None:
     """Write down that the engine behind a deployment is another one now."""
-    connection.execute(update(deployments).where(deployments.c.name == name).values(engine=dict(engine)))
+    changed = update(deployments).where(deployments.c.name == name)
+    connection.execute(changed.values(engine=dict(engine), updated_at=now))
 
 
 def note_state(

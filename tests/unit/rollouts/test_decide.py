@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,11 +9,14 @@ from changeover.evals.canary import BadEvents
 from changeover.rollouts.decide import (
     Advance,
     Evidence,
+    Exchanging,
     Finish,
     Plan,
     Promote,
+    Refuse,
     RollBack,
     Rollout,
+    Settle,
     State,
     Step,
     Wait,
@@ -78,6 +82,33 @@ def test_every_situation_has_its_one_decision(
     state: State, step: int, seen: Evidence, after_s: int, expected: type
 ) -> None:
     assert type(decide(rollout(state, step), seen, START + timedelta(seconds=after_s))) is expected
+
+
+UNDER_WAY, READY, FAILED = (
+    Exchanging(state=state, seen=f"the engine is {state}") for state in ("under way", "ready", "failed")
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "after_s", "expected"),
+    [
+        ("evaluation", evidence(0, ready=False), 0, Wait),  # no verdict, no exchange
+        ("evaluation", replace(evidence(0, ready=False), verdict="pass"), 0, Promote),  # nothing runs before it
+        ("evaluation", replace(evidence(0, ready=False), verdict="fail"), 0, Refuse),
+        ("baking", replace(evidence(0, ready=False), exchange=UNDER_WAY), 3600, Wait),  # the bake time has not begun
+        ("baking", replace(evidence(0), exchange=READY), 3600, Settle),
+        ("baking", replace(evidence(0, ready=False), exchange=FAILED), 0, RollBack),
+        ("baking", replace(evidence(40, failed=20), exchange=UNDER_WAY), 0, RollBack),
+        ("baking", evidence(0), 299, Wait),
+        ("baking", evidence(0), 300, Finish),
+        ("baking", evidence(40, failed=20), 0, RollBack),
+    ],
+)
+def test_a_rollout_that_exchanges_engines_has_its_own_decisions(
+    state: State, seen: Evidence, after_s: int, expected: type
+) -> None:
+    exchanging = replace(rollout(state), plan=replace(PLAN, steps=(), exchange=True))
+    assert type(decide(exchanging, seen, START + timedelta(seconds=after_s))) is expected
 
 
 @given(

@@ -49,7 +49,7 @@ from changeover.serving.bundles import Bundle, differences
 from changeover.serving.queries import load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.exchanges import Exchange
-from changeover.tasks.queries import route_history
+from changeover.tasks.queries import revisions_of, route_history
 from changeover.tasks.routes import Route
 
 MOST_ROUTES = 100_000
@@ -249,10 +249,14 @@ class Collector:
         return replace(told, text=answer.text, tool_calls=calls, error=answer.error)
 
     def _asked(self) -> Iterator[Asked]:
-        for exchange in asked_of_candidate(self.connection, self.rollout):
+        for exchange in asked_of_candidate(self.connection, self.rollout, self._first_revision()):
             asked = _asked(exchange, self.rollout.candidate)
             self.tally.add(asked)
             yield asked
+
+    def _first_revision(self) -> int | None:
+        own = revisions_of(self.connection, self.rollout.task, self.rollout.id)
+        return None if own is None else own[0]
 
     def _guard(self, events: Sequence[Event]) -> GuardTotals:
         counted = max((each.evidence.get("whole", {}).get("asked", 0) for each in events), default=0)

@@ -141,8 +141,14 @@ def check_guard_records(files: Files, lived: Sequence[Moment]) -> list[Check]:
     """The guards' counts and evidence, against the exchanges."""
     file = files.rollout
     decisions = [
-        Decided(action=moment.event.action, at=moment.event.at, before=moment.before, evidence=moment.evidence)
-        for moment in lived
+        Decided(
+            action=moment.event.action,
+            at=moment.event.at,
+            before=moment.before,
+            revisions=_revisions(files, lived[:place]),
+            evidence=moment.evidence,
+        )
+        for place, moment in enumerate(lived)
         if moment.evidence is not None
     ]
     guards = check_guards(file.rollout, decisions, files)
@@ -162,6 +168,16 @@ def check_guard_records(files: Files, lived: Sequence[Moment]) -> list[Check]:
     scores = sum(1 for _ in files.shadow_scores())
     shown = found("shadow scores", check_scores(file.rollout, decisions, files), f"{scores} scores of copied requests")
     return [counts, evidence, shown]
+
+
+def _revisions(files: Files, lived: Sequence[Moment]) -> tuple[int, int] | None:
+    """Route revisions by which the candidate was asked after these events: the first one, and that of the last step."""
+    own = [moment.event.revision for moment in lived if moment.event.revision is not None]
+    if own:
+        return own[0], own[-1]
+    # What is rechecked answered already, by a route that no rollout wrote.
+    found = [each.revision for each in files.routes[:1] if each.incumbent == files.rollout.rollout.candidate]
+    return (found[0], found[0]) if found else None
 
 
 def _check_decisions(files: Files, lived: Sequence[Moment], verdict: str | None) -> Check:

@@ -73,11 +73,30 @@ class Decided:
     action: str
     at: datetime
     before: Rollout
+    revisions: tuple[int, int] | None
+    """Of the routes by which the candidate was asked until then: the first, and that of the step."""
     evidence: Evidence
 
     @property
     def told(self) -> str:
         return f"{self.action} at {self.at:%H:%M:%S}"
+
+    @property
+    def timed(self) -> bool:
+        """Whether a version decided it that told by the time, and not by the route, what belongs to a rollout."""
+        return not self.evidence.guards
+
+    def is_own(self, asked: _Counted) -> bool:
+        """Whether a request was the rollout's."""
+        if self.timed:
+            return asked.at >= self.before.created_at
+        return self.revisions is not None and asked.revision >= self.revisions[0]
+
+    def is_of_step(self, asked: _Counted) -> bool:
+        """Whether it was its step's."""
+        if self.timed:
+            return asked.at >= self.before.step_started_at
+        return self.revisions is not None and asked.revision >= self.revisions[1]
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,7 @@ class _Counted:
     """An exchange that says something of the candidate."""
 
     at: datetime
+    revision: int
     bad: bool
     copy: bool
     violated: bool
@@ -125,30 +145,36 @@ def check_guards(rollout: Rollout, decisions: Sequence[Decided], files: Files) -
         if bad != asked.failed:
             found.totals.append(f"exchange {asked.id} is said to have {'failed' if asked.failed else 'gone well'}")
         if counts(asked, candidate):
-            copy = asked.copy_of is not None
-            stream.append(_Counted(asked.at, bad, copy, violated=asked.violation is not None))
+            copy, revision = asked.copy_of is not None, asked.revision or 0
+            stream.append(_Counted(asked.at, revision, bad, copy, violated=asked.violation is not None))
     if tally.totals(told.order, told.missing) != told:
         found.totals.append(f"the totals are told otherwise than {tally.records} records say")
-    ratings = [rating.good for rating in files.feedback() if rating.first]
+    rated = [(rating.revision or 0, rating.good) for rating in files.feedback() if rating.first]
     ordered = told.order == "written"
     before_promotion = 0
     for decided in decisions:
-        differs = _written(decided, stream) if ordered else _numbered(decided, stream)
+        own = [asked for asked in stream if decided.is_own(asked)]
+        differs = _written(decided, own) if ordered else _numbered(decided, own)
         if differs is not None:
             whole = decided.evidence.whole
             found.counts.append(f"{decided.told} counted {whole.failed} of {whole.asked} failed; {differs}")
         if not decided.evidence.guards:
             _check_single(rollout.plan, decided, found)
             continue
-        _check_sum(decided, found)
+        ratings = [good for revision, good in rated if decided.revisions and revision >= decided.revisions[0]]
         baking = decided.before.state == "baking"
+        drifting = baking and decided.evidence.guard > 0
         if not baking:
             before_promotion = decided.evidence.whole.asked
+        if drifting or not baking:  # until the first request after a promotion there is nothing to weigh
+            _check_sum(decided, found)
         for reading in decided.evidence.guards:
-            if baking:
-                _check_drift(reading, decided, stream[before_promotion:], ordered, found)
-            else:
-                _check_reading(reading, decided, stream, ratings, ordered, found)
+            if drifting:
+                _check_drift(reading, decided, own[before_promotion:], ordered, found)
+            elif not baking:
+                _check_reading(reading, decided, own, ratings, ordered, found)
+        if baking and not drifting and any(map(decided.is_of_step, own[: decided.evidence.whole.asked])):
+            found.evidence.append(f"{decided.told}: the guards say nothing, and there were requests")
     return found
 
 
@@ -160,10 +186,9 @@ def _written(decided: Decided, stream: Sequence[_Counted]) -> str | None:
         return f"only {len(stream)} are there"
     if (there := _outcomes(seen)) != whole:
         return f"of the first {whole.asked}, {there.failed} did"
-    before = decided.before
     # A copy is no request of a caller's: it counts where copies are asked for, and nowhere else.
-    copies = before.state == "shadow"
-    own = _outcomes([each for each in seen if each.at >= before.step_started_at and each.copy == copies])
+    copies = decided.before.state == "shadow"
+    own = _outcomes([each for each in seen if decided.is_of_step(each) and each.copy == copies])
     return None if own == step else f"in its step {step.failed} of {step.asked}, where {own.failed} of {own.asked} did"
 
 
@@ -231,10 +256,10 @@ def _check_drift(reading: Reading, decided: Decided, stream: Sequence[_Counted],
     They begin anew with the first request that was asked after it. One of before that is answered later is counted there
     if anybody's answer came first; nobody wrote down whether one did, so each place up to there may have been it.
     """
-    begins = next((place for place, each in enumerate(stream) if each.at >= decided.before.step_started_at), None)
+    begins = next((place for place, each in enumerate(stream) if decided.is_of_step(each)), None)
     if not reading.events:
         return
-    if not ordered or reading.name not in ("errors", "violations") or decided.before.plan.exchange or begins is None:
+    if not ordered or reading.name not in ("errors", "violations") or begins is None:
         found.unknown.append(f"the guard on {reading.name} after the promotion")
         return
     tolerated = _tolerated(decided.before.plan, reading)

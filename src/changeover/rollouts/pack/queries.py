@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, literal_column, or_, select
+from sqlalchemy import Connection, and_, false, literal_column, or_, select
+from sqlalchemy.sql.elements import ColumnElement
 
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.pack.records import CLOCKS_APART, Rating
 from changeover.store.schema import ARRIVAL, exchanges, feedback
 from changeover.tasks.exchanges import Exchange
+from changeover.tasks.observed import SET_BACK
 
 ROWS_AT_ONCE = 2000
 
@@ -19,17 +21,17 @@ _WITHOUT_CONTENT = [
 ]
 
 
-def asked_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Exchange]:
+def asked_of_candidate(connection: Connection, rollout: Rollout, first: int | None) -> Iterator[Exchange]:
     """Exchanges that a rollout's candidate answered or failed, copies included, in order of arrival and without content.
 
-    Of a rollout that is over, those that began before its end, or so little later that clocks may disagree.
+    Those of route revision `first` and later are its own, however the clock was set. Of a rollout that is over, those that began before its end, or so little later that clocks may disagree.
     """
     stepped_in = exchanges.c.failed_variants.contains(rollout.candidate)
     query = (
         select(*_WITHOUT_CONTENT)
         .where(
             exchanges.c.task == rollout.task,
-            exchanges.c.started_at >= rollout.created_at,
+            or_(exchanges.c.started_at >= rollout.created_at, _answered_for(rollout, first)),
             exchanges.c.started_at <= _end(rollout),
             or_(exchanges.c.internal.is_(False), exchanges.c.shadow_of.is_not(None)),
             or_(stepped_in, exchanges.c.variant == rollout.candidate),
@@ -46,10 +48,11 @@ def asked_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Exc
 def ratings_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[Rating]:
     """What users said of a rollout's candidate, in the order in which they said it."""
     query = (
-        select(feedback.c.exchange, feedback.c.good, feedback.c.key, feedback.c.at)
+        select(feedback.c.exchange, feedback.c.good, feedback.c.key, feedback.c.at, exchanges.c.revision)
+        .select_from(feedback.outerjoin(exchanges, exchanges.c.id == feedback.c.exchange))
         .where(
             and_(feedback.c.task == rollout.task, feedback.c.variant == rollout.candidate),
-            feedback.c.at >= rollout.created_at,
+            feedback.c.at >= rollout.created_at - SET_BACK,
             feedback.c.at <= _end(rollout),
         )
         .order_by(feedback.c.id)
@@ -58,8 +61,14 @@ def ratings_of_candidate(connection: Connection, rollout: Rollout) -> Iterator[R
     rated: set[tuple[str, str]] = set()
     for row in connection.execute(query):
         who = (row.exchange, row.key)
-        yield Rating(exchange=row.exchange, good=row.good, first=who not in rated, at=row.at)
+        yield Rating(exchange=row.exchange, good=row.good, revision=row.revision, first=who not in rated, at=row.at)
         rated.add(who)
+
+
+def _answered_for(rollout: Rollout, first: int | None) -> ColumnElement[bool]:
+    if first is None:
+        return false()
+    return and_(exchanges.c.revision >= first, exchanges.c.started_at >= rollout.created_at - SET_BACK)
 
 
 def _end(rollout: Rollout) -> datetime:

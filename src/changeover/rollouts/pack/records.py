@@ -277,6 +277,8 @@ class Rating:
 
     exchange: str
     good: bool
+    revision: int | None
+    """Of the route by which the answer was given; None where the exchange is not kept any more."""
     first: bool
     """Whether it is this caller's first word on that answer: a guard counts no other."""
     at: datetime
