@@ -1,5 +1,6 @@
-"""A world for rollouts without a running system: the real store and actions, requests as gateways record them, and a
-clock and a store that can be made to fail at the worst moment.
+"""Rollouts without a running system: the real store and actions, requests as gateways record them, and what fails.
+
+The clock goes where it is told, and the store is gone or interrupted at the worst moment.
 """
 
 from __future__ import annotations

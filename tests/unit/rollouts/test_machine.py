@@ -472,7 +472,7 @@ def _asked_between(now: Facts, row: Any, first: int, after: int) -> int:
     return asked
 
 
-STORIES = int(os.environ.get("CHANGEOVER_MACHINE", "60"))
+STORIES = int(os.environ.get("CHANGEOVER_MACHINE", "40"))
 
 
 def _tell(url: Callable[[Path], str], empty: Path | None, stories: int) -> None:
