@@ -255,15 +255,19 @@ class Machine(RuleBasedStateMachine):
         self.world.store.dies = None
         self.controllers[which] = self._controller()
 
+    @precondition(lambda self: self.somebody_is("canary", "baking"))
     @rule(
         which=st.sampled_from((0, 1)),
-        task=some_task,
-        first=st.sampled_from(("controller", "abort", "rollback", "promote", "pause")),
+        failing=st.booleans(),
+        first=st.sampled_from(("controller", "abort", "abort", "rollback", "promote", "pause")),
         to=st.sampled_from(DEPLOYMENTS),
     )
-    def somebody_is_faster(self, which: int, task: str, first: str, to: str) -> None:
+    def somebody_is_faster(self, which: int, failing: bool, first: str, to: str) -> None:
         """Between a controller's look and its deed the other one does it, or somebody ends this and begins another."""
-        known = len(self.world.facts().rollouts)
+        task, known = TASKS[0], len(self.world.facts().rollouts)
+        route = self.world.route(task)
+        for _ in range(HURRIED if failing and route.candidate_weight > 0 else 0):
+            self.world.asked(route, "failed", candidate=True)
 
         def meanwhile() -> None:
             if first == "controller":
