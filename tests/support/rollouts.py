@@ -48,7 +48,6 @@ OUTCOMES: Mapping[str, Mapping[str, Any]] = {
 }
 """What becomes of a request, as it is recorded; `stepped in`: it failed, and another variant answered."""
 BAD = ("failed", "cut", "stepped in")
-SAY_NOTHING = ("left", "wrong")
 
 
 class Killed(BaseException):

@@ -287,8 +287,8 @@ class Machine(RuleBasedStateMachine):
             assert begun.state in ACTIVE, f"what nobody looked at yet was ended: {begun}"
 
     @precondition(lambda self: self.somebody_is(*BEFORE_PROMOTION))
-    @rule(outcome=st.sampled_from(("good", "good", "good", "cut", "left")))
-    def all_goes_well_for_a_while(self, outcome: str) -> None:
+    @rule(number=st.integers(1, 4), outcome=some_outcome)
+    def all_goes_well_for_a_while(self, number: int, outcome: str) -> None:
         """What leads deep into a rollout, which otherwise few stories reach."""
         task = TASKS[0]
         rollout = self.world.active(task)
@@ -296,16 +296,16 @@ class Machine(RuleBasedStateMachine):
         if rollout is not None and rollout.state == "evaluation" and rollout.hold is None and not rollout.comparison:
             self.evaluate(task, "pass")
         route = self.world.route(task)
-        for each in ("good", "good", "good", outcome):
+        for each in (*["good"] * (number - 1), outcome):
             if route.candidate is not None:
                 self.world.asked(route, each, candidate=True, copy=route.shadow_share > 0)
         self.world.clock.passes(61)
         self.controller_looks(0)
 
     @precondition(lambda self: self.somebody_is(*BEFORE_PROMOTION))
-    @rule(outcome=st.sampled_from(("good", "wrong")))
-    def all_goes_well_again(self, outcome: str) -> None:
-        self.all_goes_well_for_a_while(outcome)
+    @rule(number=st.integers(1, 4))
+    def all_goes_well_again(self, number: int) -> None:
+        self.all_goes_well_for_a_while(number, "good")
 
     @precondition(lambda self: self.somebody_is("canary", "baking"))
     @rule(task=some_task, outcome=st.sampled_from(BAD))
