@@ -94,6 +94,21 @@ def test_a_promotion_by_hand_in_spite_of_an_alarm_is_not_taken_back_for_what_was
     assert world.now(rollout).state == "baking"
 
 
+def test_an_alarm_takes_out_the_rollout_that_it_is_about_and_not_the_one_that_was_begun_since(world: World) -> None:
+    first = begun(world)
+    for _ in range(8):
+        world.asked(world.route("code"), "failed", candidate=True)
+    later: list[Rollout] = []
+
+    def between_the_look_and_the_deed() -> None:
+        steering.abort(world.store, "code", world.by("ana"))
+        later.append(begun(world))
+
+    world.store.before = between_the_look_and_the_deed
+    Controller(world.store, world.is_ready, world.clock).tick()
+    assert [world.now(each).state for each in (first, *later)] == ["aborted", "canary"]
+
+
 @pytest.mark.parametrize(
     ("state", "seconds", "waited"),
     [
