@@ -287,7 +287,7 @@ class Machine(RuleBasedStateMachine):
             assert begun.state in ACTIVE, f"what nobody looked at yet was ended: {begun}"
 
     @precondition(lambda self: self.somebody_is(*BEFORE_PROMOTION))
-    @rule(number=st.integers(1, 4), outcome=some_outcome)
+    @rule(number=st.sampled_from((1, 1, 2, 4)), outcome=some_outcome)
     def all_goes_well_for_a_while(self, number: int, outcome: str) -> None:
         """What leads deep into a rollout, which otherwise few stories reach."""
         task = TASKS[0]
@@ -303,7 +303,7 @@ class Machine(RuleBasedStateMachine):
         self.controller_looks(0)
 
     @precondition(lambda self: self.somebody_is(*BEFORE_PROMOTION))
-    @rule(number=st.integers(1, 4))
+    @rule(number=st.sampled_from((1, 1, 2, 4)))
     def all_goes_well_again(self, number: int) -> None:
         self.all_goes_well_for_a_while(number, "good")
 
