@@ -151,6 +151,16 @@ async def test_the_store_is_used_in_a_thread_so_that_nobody_waits_for_it(up: Run
     assert (await waiting)[0] == 409
 
 
+async def test_many_that_wait_for_the_store_delay_nothing_else_that_needs_a_thread(up: Running) -> None:
+    with up.installation.store.write():
+        waiting = [asyncio.create_task(call(up, "POST", "/echo/abort", reason="x")) for _ in range(40)]
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(1):  # routes, keys and limits are followed in these threads
+            await asyncio.to_thread(int)
+        assert not any(each.done() for each in waiting)
+    assert {status for status, _ in await asyncio.gather(*waiting)} == {409}
+
+
 async def test_workers_answer_it_as_well(tmp_path: Path) -> None:
     async with running(open_written(write_project(tmp_path / "p")), workers=2) as up:
         deploy_echo(up.installation, "new")

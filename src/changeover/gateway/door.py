@@ -16,7 +16,7 @@ from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
 from changeover.core.ids import new_id
 from changeover.core.settings import GatewaySettings, Price
-from changeover.gateway.admin import Answer, asked_for
+from changeover.gateway.admin import Desk, asked_for
 from changeover.gateway.admit import Admission, wanted
 from changeover.gateway.allowances import Allowances
 from changeover.gateway.authenticate import allow, authenticate
@@ -64,7 +64,7 @@ class Parts:
     traces: Traces
     pages: Pages
     ratings: Ratings
-    admin: Answer
+    admin: Desk
     clock: Clock
 
 
@@ -121,11 +121,11 @@ class Door:
             refuse(reply, error, visit.id, [*more, *_id_header(visit)])
 
     async def _steer(self, visit: Visit, route: Route, body: bytes, reply: Reply) -> None:
-        """Answer one of the admin API; it uses the store, so in a thread."""
+        """Answer one of the admin API."""
         assert visit.key is not None, "no route of the admin API is open to anybody"
         asked = asked_for(route, visit.head, visit.key, body)
         try:
-            said = await asyncio.to_thread(self._parts.admin, asked)
+            said = await self._parts.admin.see_to(asked)
         except ChangeoverError:
             raise
         except Exception as exc:  # the edge of one request: it must not end as a cut connection
