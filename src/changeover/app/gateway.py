@@ -66,7 +66,7 @@ class Gateway:
         self._allowances = Allowances(store, clock, writer, spool=project.state)
         self._breakers = Breakers(failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
         self._ratings = Ratings(store, self.snapshots, clock)
-        self._desk = Desk(Admin(store, clock, project.root))
+        self._desk = Desk(Admin(installation))
         self.admission = Admission(settings.max_in_flight)
         self._shadows = Shadows(
             snapshots=self.snapshots,
