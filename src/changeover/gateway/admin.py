@@ -60,8 +60,10 @@ Raises:
 
 
 class Desk:
-    """Where it is done, one after the other. In a thread of its own: many of them, or a store that is slow, must not delay
-    what follows routes and keys."""
+    """Where it is done, one after the other.
+
+    In a thread of its own: many of them, or a store that is slow, must not delay what follows routes and keys.
+    """
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
