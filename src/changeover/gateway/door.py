@@ -198,9 +198,9 @@ class Door:
                 visit.trace, headers = trace.id, trace.headers()
             turns, deadline = _turns(call), visit.deadline - GRACE_S
             if parts.fleet.upstream(turns[0][1].variant.deployment) is None and self._outlook(call, turns) != "ready":
-                await self._line.wait(call.name, partial(self._now, call), deadline)
+                await self._line.wait(call.name, partial(self._now, visit, call), deadline)
                 # Asked of nobody yet, it is answered by the route of now: that may be another one since.
-                visit.call = call = self._again(call)
+                visit.call = call = self._again(visit.call)
                 turns = _turns(call)
             visit.opened = opened = await dispatch(
                 call, turns, parts.fleet, visit.trail, self._limits, headers, deadline
@@ -229,11 +229,13 @@ class Door:
         live = self._parts.snapshots.current.tasks.get(call.live.task.name)
         if live is None or live is call.live:
             return call
-        sticky = call.sticky or sticky_of(call.body, call.key, call.endpoint)
+        sticky = call.sticky
+        if live.route.candidate is not None and not sticky:
+            sticky = sticky_of(call.body, call.key, call.endpoint)
         return msgspec.structs.replace(call, live=live, sticky=sticky)
 
-    def _now(self, call: Call) -> Outlook:
-        call = self._again(call)
+    def _now(self, visit: Visit, call: Call) -> Outlook:
+        visit.call = call = self._again(visit.call or call)
         return self._outlook(call, _turns(call))
 
     def _outlook(self, call: Call, turns: Sequence[Turn]) -> Outlook:
