@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from changeover.app import steering
@@ -9,14 +10,16 @@ from changeover.app.installation import Installation
 from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
 from changeover.cli.keys import Keys
 from changeover.cli.running import gateway_address
+from changeover.core.clock import span
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at, decide
 from changeover.rollouts.duration import changeover_line, changeover_time
+from changeover.rollouts.exchange import is_settled
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
 from changeover.serving.queries import load_variants
-from changeover.tasks.queries import traffic
+from changeover.tasks.queries import copies, traffic
 
 POLL_S = 0.25
 MARKS = {
@@ -47,7 +50,7 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
                 if not quiet:
                     out.print(event_line(event, now))
             shown = len(events)
-            if now.state not in BEFORE_PROMOTION or (now.hold is not None and now.hold.kind == "held"):
+            if _is_over(now, events):
                 break
             status.update(_waiting(installation, observer, now) + (_KEYS if keys.on else ""))
             # Without the running system nobody brings it on; the rows keep where it stands.
@@ -55,11 +58,21 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
             _steer(installation, now, keys.pressed(POLL_S))
     if not quiet:
         out.print(_traffic_line(installation, now))
+        for line in _copies_line(installation, now):
+            out.print(line)
         with installation.store.read() as connection:
             took = changeover_time(connection, now)
         if took is not None:
             out.print(f"  {changeover_line(took)}")
     return now
+
+
+def _is_over(rollout: Rollout, events: Sequence[Event]) -> bool:
+    """Whether there is nothing more to be seen from here."""
+    if rollout.hold is not None and rollout.hold.kind == "held":
+        return True
+    exchanging = rollout.plan.exchange and rollout.state == "baking" and not is_settled(events)
+    return rollout.state not in BEFORE_PROMOTION and not exchanging
 
 
 _KEYS = "   [dim]\\[p]romote \\[a]bort \\[r]ollback[/]"
@@ -112,6 +125,18 @@ def _waiting(installation: Installation, observer: Observer, rollout: Rollout) -
     decision = decide(rollout, evidence, installation.clock.now())
     guard = f"guard {odds(evidence.guard)} (alarm at {alarm_at(rollout):g} : 1)"
     return f"{rollout.stage}  {decision.reason} · {evidence.whole.failed} failed · {guard}"
+
+
+def _copies_line(installation: Installation, rollout: Rollout) -> Iterable[str]:
+    """What the shadow took; nothing where nothing was copied."""
+    with installation.store.read() as connection:
+        took = copies(connection, rollout.task, rollout.candidate, rollout.created_at)
+    if took.requests:
+        cost = "" if took.cost_usd is None else f" · ${took.cost_usd:.4g}"
+        yield (
+            f"  shadow {took.requests} copies · {took.tokens:,} tokens · {span(took.seconds)} of the engine{cost} · "
+            "charged to nobody"
+        )
 
 
 def _traffic_line(installation: Installation, rollout: Rollout) -> str:

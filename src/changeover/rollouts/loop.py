@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -70,7 +71,15 @@ class Controller:
             except GateError as exc:
                 # Somebody else changed it between the look and the deed; the next tick sees what is true then.
                 log.info("rollout %d: %s", rollout.id, exc)
+                if rollout.plan.exchange and isinstance(decision, Promote):
+                    self._hold(rollout, exc.message)
         end_overrides(self._store, By(ACTOR, "", self._clock.now()))
+
+    def _hold(self, rollout: Rollout, reason: str) -> None:
+        """Leave it to a person: engines that cannot be exchanged now could not be at the next look either."""
+        by = By(ACTOR, reason, self._clock.now())
+        with contextlib.suppress(GateError), self._store.write() as connection:
+            put_on_hold(connection, rollout, "held", by)
 
     def _perform(self, rollout: Rollout, evidence: Evidence, decision: Decision) -> None:
         if isinstance(decision, Wait):

@@ -34,8 +34,9 @@ from changeover.tasks.queries import current_route, recent_durations, revisions_
 
 KNOWN_FOR = timedelta(days=7)
 """How far back it is looked for what the incumbent used to take."""
-SHADOW_ALPHA = 0.01
-"""Chance that scores of copied requests take out a candidate that loses no more than is accepted."""
+SHADOW_ALPHA = 0.005
+"""Error rate of each of the two processes by which scores of copied requests may take out a candidate: together 1 % of those
+that lose nothing."""
 
 
 class Observer:
