@@ -10,7 +10,7 @@ from tests.support.postgres import keep_in
 from tests.support.projects import TASK, write_project
 from tests.support.shadows import Story, steps, told
 
-from changeover.rollouts.shadow_queries import ShadowScore, shadow_differences, shadow_scores_of
+from changeover.rollouts.shadow_queries import ShadowScore, differences_of, shadow_scores_of
 
 PATIENCE_S = 15
 SHORT = '{ name = "shape", options = { max_words = 2 } }'
@@ -40,7 +40,7 @@ async def scored(story: Story, count: int) -> list[ShadowScore]:
 
 def differences(story: Story) -> list[float]:
     with story.up.installation.store.read() as connection:
-        return shadow_differences(connection, story.rollout)
+        return differences_of(shadow_scores_of(connection, story.rollout.id))
 
 
 async def test_both_answers_are_scored_in_order_of_arrival(tmp_path: Path, store_url: str) -> None:

@@ -23,7 +23,7 @@ from changeover.core.errors import (
 )
 from changeover.gateway.admin import Asked, Override, Steer, Switch
 from changeover.gateway.keys import Key
-from changeover.rollouts.actions import By, plan_of, propose
+from changeover.rollouts.actions import LONGEST_NAME, By, plan_of, propose
 from changeover.rollouts.queries import latest_rollout, rollout_history
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.parts import EnginePart
@@ -34,8 +34,6 @@ from changeover.tasks.queries import current_route, current_routes, route_histor
 from changeover.tasks.routes import Route
 
 REVISIONS = 50
-LONGEST_ACTOR = 80
-"""Characters that the history takes."""
 
 _BY_HAND: Mapping[str, Callable[[Store, str, By], object]] = {
     "pause": steering.pause,
@@ -123,7 +121,7 @@ class Admin:
 def _by(key: Key, reason: str, clock: Clock) -> By:
     """Who acts. A name that is too long for the history gives way to the key's id, which nobody else has."""
     named = f"key:{key.name}"
-    return By(actor=named if len(named) <= LONGEST_ACTOR else f"key:{key.id}", reason=reason, now=clock.now())
+    return By(actor=named if len(named) <= LONGEST_NAME else f"key:{key.id}", reason=reason, now=clock.now())
 
 
 def _state(connection: Connection, task: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from changeover.evals.queries import find_comparison
 from changeover.rollouts import actions
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Plan, Rollout, missing_approvals
+from changeover.rollouts.gate import check_leave
 from changeover.rollouts.queries import Gate, approvals_of, find_rollout, latest_rollout, open_overrides
 from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
@@ -42,10 +43,12 @@ def resume(store: Store, task: str, by: By) -> Rollout:
     """Let a rollout that is paused or held go on.
 
     Raises:
-        GateError: There is none under way, or it goes on by itself.
+        GateError: There is none under way, it goes on by itself, or its leave to have no evaluation is over.
     """
     with store.write() as connection:
-        return actions.resume(connection, rollout_under_way(connection, task), by)
+        rollout = rollout_under_way(connection, task)
+        check_leave(connection, rollout, by.now)
+        return actions.resume(connection, rollout, by)
 
 
 def approve(store: Store, task: str, by: By) -> Rollout:
@@ -131,6 +134,7 @@ def _check_gates(connection: Connection, rollout: Rollout, by: By) -> None:
             f"Rollout {rollout.id} of `{rollout.task}` {said}. Wait for one that passes, or say why not: "
             f"`changeover override {rollout.task} --help`."
         )
+    check_leave(connection, rollout, by.now)
     missing = missing_approvals(rollout, [each.actor for each in approvals_of(connection, rollout.id)])
     if missing and "approval" not in passed:
         who = f" of {', '.join(rollout.plan.approvers)}" if rollout.plan.approvers else ""

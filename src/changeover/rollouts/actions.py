@@ -11,8 +11,10 @@ from sqlalchemy import Connection
 
 from changeover.core.errors import GateError
 from changeover.core.ids import new_id
+from changeover.evals.queries import find_comparison
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Evidence, Hold, Plan, Rollout, State, Step
-from changeover.rollouts.exchange import SETTLED, exchange_back, exchange_engines
+from changeover.rollouts.exchange import SETTLED, exchange_back, exchange_engines, is_settled
+from changeover.rollouts.gate import leave_is_over
 from changeover.rollouts.queries import (
     Approval,
     Event,
@@ -30,12 +32,16 @@ from changeover.rollouts.queries import (
     note_comparison,
     note_override,
     put_hold,
+    rollout_history,
 )
-from changeover.serving.queries import load_variants
+from changeover.serving.queries import load_variants, want
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import TaskDeclaration
 from changeover.tasks.queries import append_route, current_route, last_promotion
 from changeover.tasks.routes import Action, Route
+
+LONGEST_NAME = 80
+"""Characters of a person's name that the history takes."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,13 @@ def _free_route(connection: Connection, candidate: Variant, by: By) -> Route:
     """The task's route, once nothing is in the way of another rollout."""
     task = candidate.task
     route = _route(connection, task)
+    latest = latest_rollout(connection, task)
+    exchanging = latest is not None and latest.state == "baking" and latest.plan.exchange
+    if latest is not None and exchanging and not is_settled(rollout_history(connection, latest.id)):
+        raise GateError(
+            f"Rollout {latest.id} of `{task}` is exchanging engines. "
+            f"Wait until that is over, or take it back: `changeover rollback {task}`."
+        )
     _end_latest(connection, task, by)
     if route.incumbent == candidate.id:
         raise GateError(f"`{candidate.deployment}` already answers `{task}` with this prompt and these parameters.")
@@ -209,7 +222,7 @@ def enter(
     connection: Connection, rollout: Rollout, step: int, evidence: Mapping[str, Any], by: By, *, action: str = "advance"
 ) -> Rollout:
     """Go on to a step: copies of requests, or a share of them, go to the candidate from this route revision on."""
-    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    rollout = _still_going(connection, rollout, *BEFORE_PROMOTION)
     route = _route(connection, rollout.task)
     if route.incumbent != rollout.incumbent:
         raise GateError(f"The incumbent of `{rollout.task}` has changed since rollout {rollout.id} began.")
@@ -245,7 +258,7 @@ def evaluated(connection: Connection, rollout: Rollout, comparison: str, verdict
 
 def refuse(connection: Connection, rollout: Rollout, evidence: Evidence, by: By) -> None:
     """End a rollout whose evaluation failed. No request was touched."""
-    rollout = _still(connection, rollout, "evaluation")
+    rollout = _still_going(connection, rollout, "evaluation")
     move(connection, rollout, state="refused", step=rollout.step, now=by.now)
     add_event(connection, _event(rollout, "refuse", by, document_of(evidence), None))
 
@@ -268,7 +281,7 @@ def put_on_hold(connection: Connection, rollout: Rollout, kind: Literal["paused"
 
 
 def resume(connection: Connection, rollout: Rollout, by: By) -> Rollout:
-    """Let a rollout go on. One whose evaluation decided nothing is evaluated anew.
+    """Let a rollout go on. One whose evaluation has not passed is evaluated anew.
 
     Raises:
         GateError: It does not wait for anybody.
@@ -277,7 +290,8 @@ def resume(connection: Connection, rollout: Rollout, by: By) -> Rollout:
     if rollout.hold is None:
         raise GateError(f"Rollout {rollout.id} of `{rollout.task}` is not on hold: it goes on by itself.")
     put_hold(connection, rollout, None)
-    if rollout.state == "evaluation" and rollout.comparison is not None:
+    known = None if rollout.state != "evaluation" else rollout.comparison
+    if known is not None and find_comparison(connection, known).verdict != "pass":
         note_comparison(connection, rollout, None)
     add_event(connection, _event(rollout, "resume", by, {}, None))
     return replace(rollout, hold=None)
@@ -308,13 +322,19 @@ def override(
 ) -> Override:
     """Let a rollout pass a gate without what the gate asks for.
 
+    One that is held for want of it goes on; one that somebody paused, or that lacks something else, stays on hold.
+
     Raises:
-        GateError: No reason, who approves it started the rollout, or the end does not lie ahead.
+        GateError: No reason or no name, who approves it started the rollout, or the end does not lie ahead.
     """
     rollout = _still(connection, rollout, *BEFORE_PROMOTION)
     plan = rollout.plan
-    if not by.reason:
+    if not by.reason.strip():
         raise GateError("An override needs a reason: `--reason`.")
+    if not 0 < len(approver.strip()) <= LONGEST_NAME:
+        raise GateError(
+            f"An override needs somebody who answers for it, by a name of at most {LONGEST_NAME} characters."
+        )
     if expires_at <= by.now:
         raise GateError(f"An override must end later than now; `{expires_at:%Y-%m-%d %H:%M}` is over.")
     if plan.tier == "high" and approver == rollout.actor:
@@ -340,7 +360,9 @@ def override(
         ),
     )
     note_override(connection, rollout, made.id)
-    put_hold(connection, rollout, None)
+    waits = gate == "approval" and (rollout.state == "evaluation" or leave_is_over(connection, rollout, by.now))
+    if rollout.hold is not None and rollout.hold.kind == "held" and not waits:
+        put_hold(connection, rollout, None)
     said = {"gate": gate, "approver": approver, "expires_at": expires_at.isoformat()}
     add_event(connection, _event(rollout, "override", by, said, None))
     return made
@@ -352,9 +374,10 @@ def promote(connection: Connection, rollout: Rollout, evidence: Evidence | None,
     What was rechecked answers already: the next revision says on what evidence, and nothing has to bake.
 
     Raises:
-        GateError: It is over, the incumbent has changed, or engines cannot be exchanged: another task needs the incumbent's.
+        GateError: It is over or was put on hold, the incumbent has changed, or engines cannot be exchanged: another task
+            needs the incumbent's.
     """
-    rollout = _still(connection, rollout, *BEFORE_PROMOTION)
+    rollout = _still_going(connection, rollout, *BEFORE_PROMOTION)
     route = _route(connection, rollout.task)
     said = {} if evidence is None else document_of(evidence)
     if is_recheck(rollout, route):
@@ -446,6 +469,8 @@ def roll_back(
     )
     if undone.plan.exchange:
         exchange_back(connection, undone, by.now)
+    else:  # after the bake time it may have been stopped
+        want(connection, load_variants(connection, [route.former])[route.former].deployment, "running", by.now)
     move(connection, undone, state="rolled_back", step=undone.step, now=by.now)
     add_event(
         connection, _event(undone, "rollback", by, {} if evidence is None else document_of(evidence), revised.revision)
@@ -479,6 +504,14 @@ def _still(connection: Connection, rollout: Rollout, *states: State) -> Rollout:
         now = "gone" if found is None else f"{found.state}, step {found.step + 1}"
         what = "is over" if found is not None and found.state not in ACTIVE else "has moved on"
         raise GateError(f"Rollout {rollout.id} {what} ({now}); nothing was changed.")
+    return found
+
+
+def _still_going(connection: Connection, rollout: Rollout, *states: State) -> Rollout:
+    """As `_still`; a rollout that somebody put on hold since the decision was made stays where it is."""
+    found = _still(connection, rollout, *states)
+    if found.hold is not None and rollout.hold is None:
+        raise GateError(f"Rollout {rollout.id} was {found.hold.kind} meanwhile: {found.hold.reason}.")
     return found
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from sqlalchemy import Connection
+
 from changeover.core.errors import GateError
-from changeover.evals.queries import Comparison
+from changeover.evals.queries import Comparison, find_comparison, passed_since
+from changeover.rollouts.decide import Rollout
+from changeover.rollouts.queries import overrides_of
 from changeover.tasks.declarations import GateDeclaration
 
 
@@ -52,3 +58,31 @@ def shortcoming(comparison: Comparison, gate: GateDeclaration) -> str | None:
     if comparison.pool is not None and not gate.covariates:
         return "with covariates, which the gate leaves out of account now"
     return None
+
+
+def leave_is_over(connection: Connection, rollout: Rollout, now: datetime) -> bool:
+    """Whether a rollout went beyond its evaluation by leave to have none, and that has ended before there was evidence."""
+    if rollout.state == "evaluation":
+        return False
+    leaves = [each for each in overrides_of(connection, rollout.id) if each.gate == "evaluation"]
+    if not leaves or any(each.ended_at is None and each.expires_at > now for each in leaves):
+        return False
+    if rollout.comparison is not None and find_comparison(connection, rollout.comparison).verdict == "pass":
+        return False
+    return not passed_since(
+        connection, incumbent=rollout.incumbent, candidate=rollout.candidate, since=rollout.created_at
+    )
+
+
+def check_leave(connection: Connection, rollout: Rollout, now: datetime) -> None:
+    """Have a rollout whose leave is over stay where it is.
+
+    Raises:
+        GateError: It is over; says what would do instead.
+    """
+    if leave_is_over(connection, rollout, now):
+        raise GateError(
+            f"The override of the evaluation has ended, and rollout {rollout.id} of `{rollout.task}` has none that passed. "
+            f"Measure it (`changeover compare --rollout {rollout.id}`), answer for it anew "
+            f"(`changeover override {rollout.task} --help`), or end it: `changeover abort {rollout.task}`."
+        )

@@ -60,6 +60,8 @@ class Controller:
         """Look at every rollout once, if this process leads."""
         if self._lead is not None and not self._lead.held():
             return
+        # First: nothing may go on by leave that has ended while nobody looked.
+        end_overrides(self._store, By(ACTOR, "", self._clock.now()))
         with self._store.read() as connection:
             rollouts = active_rollouts(connection)
         self._observer.look(rollouts)
@@ -73,7 +75,6 @@ class Controller:
                 log.info("rollout %d: %s", rollout.id, exc)
                 if rollout.plan.exchange and isinstance(decision, Promote):
                     self._hold(rollout, exc.message)
-        end_overrides(self._store, By(ACTOR, "", self._clock.now()))
 
     def _hold(self, rollout: Rollout, reason: str) -> None:
         """Leave it to a person: engines that cannot be exchanged now could not be at the next look either."""

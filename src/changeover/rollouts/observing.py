@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -16,7 +16,7 @@ from changeover.rollouts.decide import Evidence, Rollout
 from changeover.rollouts.exchange import Exchanges, has_waited
 from changeover.rollouts.guards import Guards
 from changeover.rollouts.queries import approvals_of, overrides_of
-from changeover.rollouts.shadow_queries import shadow_differences
+from changeover.rollouts.shadow_queries import ShadowScore, differences_of, shadow_scores_of
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
 from changeover.tasks.exchanges import Outcomes
@@ -108,7 +108,7 @@ class Observer:
             overridden = self._overridden(connection, rollout)
             exchange = self._exchanges.look(connection, rollout)
             if rollout.state == "shadow":
-                watched.score(shadow_differences(connection, rollout))
+                watched.score(shadow_scores_of(connection, rollout.id, watched.scored_until))
         return Evidence(
             whole=watched.whole.outcomes(),
             step=watched.step.outcomes(),
@@ -245,7 +245,8 @@ class Watched:
         self._revisions = revisions
         self._drifting = False
         self._rated: set[tuple[str, str]] = set()
-        self._scores = 0
+        self.scored_until: datetime | None = None
+        """When the last score that was weighed was written: by that it is known which came first."""
         self._test = PairedTest(TestPlan(margin=rollout.plan.shadow_margin, alpha=SHADOW_ALPHA, beta=SHADOW_ALPHA))
 
     @property
@@ -331,11 +332,12 @@ class Watched:
     def _is_of_step(self, revision: int | None) -> bool:
         return self._revisions is not None and revision is not None and revision >= self._revisions[1]
 
-    def score(self, differences: Sequence[float]) -> None:
-        """Weigh the scores of copied requests, candidate minus incumbent, in order of arrival."""
-        for difference in differences[self._scores :]:
+    def score(self, fresh: Sequence[ShadowScore]) -> None:
+        """Weigh scores of copied requests that were written since the last ones, in order."""
+        for difference in differences_of(fresh):
             self.scored = self._test.update(difference).verdict
-        self._scores = max(self._scores, len(differences))
+        if fresh:
+            self.scored_until = fresh[-1].at
 
 
 def _is_whole(seen: Observed) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -92,21 +92,23 @@ def add_shadow_scores(connection: Connection, scores: Sequence[ShadowScore]) -> 
         connection.execute(dialect.insert(shadow_scores).values(values).on_conflict_do_nothing())
 
 
-def shadow_scores_of(connection: Connection, rollout: int) -> list[ShadowScore]:
-    """Scores of a rollout's copied requests, in the order in which they were written."""
+def shadow_scores_of(connection: Connection, rollout: int, after: datetime | None = None) -> list[ShadowScore]:
+    """Scores of a rollout's copied requests, in the order in which they were written; with `after` the later ones only."""
     query = select(shadow_scores).where(shadow_scores.c.rollout == rollout).order_by(shadow_scores.c.at)
+    if after is not None:
+        query = query.where(shadow_scores.c.at > after)
     return [_score(row) for row in connection.execute(query)]
 
 
-def shadow_differences(connection: Connection, rollout: Rollout) -> list[float]:
+def differences_of(scores: Iterable[ShadowScore]) -> list[float]:
     """Candidate minus incumbent, -1 to 1, by the first of the task's shadow scorers, of each pair that could be scored.
 
     In the order in which they were scored, which is that of arrival but for pairs whose judge could not be reached at
-    first. Later calls only add to its end.
+    first.
     """
     return [
         score.candidate_score - score.incumbent_score
-        for score in shadow_scores_of(connection, rollout.id)
+        for score in scores
         if score.scorer.startswith(FIRST) and score.candidate_score is not None and score.incumbent_score is not None
     ]
 

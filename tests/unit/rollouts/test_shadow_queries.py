@@ -15,8 +15,9 @@ from changeover.rollouts.queries import add_rollout
 from changeover.rollouts.shadow_queries import (
     ShadowScore,
     add_shadow_scores,
+    differences_of,
     scorer_key,
-    shadow_differences,
+    shadow_scores_of,
     unscored_pairs,
 )
 from changeover.store.engine import Store
@@ -114,9 +115,11 @@ def test_differences_are_of_the_first_scorer_and_only_grow_at_their_end(store: S
     add(store, rollout, "req_c", None, None, error="no verdict")
     add(store, rollout, "req_a", 1.0, 0.25, at=NOW + timedelta(seconds=1))
     with store.read() as connection:
-        before = shadow_differences(connection, rollout)
-    assert before == [0.5, -0.75]
+        known = shadow_scores_of(connection, rollout.id)
+    assert differences_of(known) == [0.5, -0.75]
     add(store, rollout, "req_b", 0.0, 0.0)  # somebody else had scored it too
     add(store, rollout, "req_0", 0.0, 0.5, at=NOW - timedelta(hours=1))  # the clock went back
     with store.read() as connection:
-        assert shadow_differences(connection, rollout) == [*before, 0.5]
+        later = shadow_scores_of(connection, rollout.id, known[-1].at)
+        assert shadow_scores_of(connection, rollout.id) == [*known, *later]
+    assert differences_of(later) == [0.5], "who knows the others reads it alone"
