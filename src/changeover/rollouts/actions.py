@@ -37,6 +37,9 @@ from changeover.tasks.declarations import TaskDeclaration
 from changeover.tasks.queries import append_route, current_route, last_promotion
 from changeover.tasks.routes import Action, Route
 
+NEXT_BEGAN = "the next rollout began"
+"""Why a bake time ended before its time."""
+
 
 @dataclass(frozen=True)
 class By:
@@ -202,7 +205,7 @@ def _end_latest(connection: Connection, task: str, by: By) -> None:
         )
     # Its former incumbent gives way to the present one.
     move(connection, latest, state="done", step=latest.step, now=by.now)
-    add_event(connection, _event(latest, "finish", replace(by, reason="the next rollout began"), {}, None))
+    add_event(connection, _event(latest, "finish", replace(by, reason=NEXT_BEGAN), {}, None))
 
 
 def enter(
