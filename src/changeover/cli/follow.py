@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from changeover.app import steering
@@ -10,6 +10,7 @@ from changeover.app.installation import Installation
 from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
 from changeover.cli.keys import Keys
 from changeover.cli.running import gateway_address
+from changeover.core.clock import span
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at, decide
@@ -18,7 +19,7 @@ from changeover.rollouts.exchange import is_settled
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
 from changeover.serving.queries import load_variants
-from changeover.tasks.queries import traffic
+from changeover.tasks.queries import copies, traffic
 
 POLL_S = 0.25
 MARKS = {
@@ -57,6 +58,8 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
             _steer(installation, now, keys.pressed(POLL_S))
     if not quiet:
         out.print(_traffic_line(installation, now))
+        for line in _copies_line(installation, now):
+            out.print(line)
         with installation.store.read() as connection:
             took = changeover_time(connection, now)
         if took is not None:
@@ -122,6 +125,18 @@ def _waiting(installation: Installation, observer: Observer, rollout: Rollout) -
     decision = decide(rollout, evidence, installation.clock.now())
     guard = f"guard {odds(evidence.guard)} (alarm at {alarm_at(rollout):g} : 1)"
     return f"{rollout.stage}  {decision.reason} · {evidence.whole.failed} failed · {guard}"
+
+
+def _copies_line(installation: Installation, rollout: Rollout) -> Iterable[str]:
+    """What the shadow took; nothing where nothing was copied."""
+    with installation.store.read() as connection:
+        took = copies(connection, rollout.task, rollout.candidate, rollout.created_at)
+    if took.requests:
+        cost = "" if took.cost_usd is None else f" · ${took.cost_usd:.4g}"
+        yield (
+            f"  shadow {took.requests} copies · {took.tokens:,} tokens · {span(took.seconds)} of the engine{cost} · "
+            "charged to nobody"
+        )
 
 
 def _traffic_line(installation: Installation, rollout: Rollout) -> str:
