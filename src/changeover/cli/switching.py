@@ -8,7 +8,7 @@ from changeover.app import steering
 from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
-from changeover.cli.follow import follow, header_line
+from changeover.cli.follow import follow, header_lines
 from changeover.cli.frame import (
     EXIT_FAIL,
     EXIT_INCONCLUSIVE,
@@ -79,7 +79,8 @@ def _begin(installation: Installation, match: Match, comparison: Comparison, pla
         print_json({"rollout": rollout.id}) if ask.as_json else out.print(f"rollout {rollout.id} began")
         return EXIT_PASS
     if not ask.as_json:
-        out.print(header_line(installation, rollout))
+        for line in header_lines(installation, rollout, out.width):
+            out.print(line)
     ended = follow(installation, rollout, quiet=ask.as_json)
     if ask.as_json:
         print_json({"task": task, "comparison": comparison.id, "rollout": ended})
