@@ -58,6 +58,8 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
     with Keys() as keys, err.status("") as status:
         while True:
             now, events = _look(installation, rollout.id)
+            if len(events) > shown:
+                status.stop()  # what waits is on the other stream: its line would stay between those that are printed
             for event in events[shown:]:
                 if not quiet:
                     out.print(event_line(event, now, out.width))
@@ -67,6 +69,7 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
             status.update(_waiting(installation, observer, now, err.width) + (_KEYS if keys.on else ""))
             # Without the running system nobody brings it on; the rows keep where it stands.
             gateway_address(installation.project)
+            status.start()
             _steer(installation, now, keys.pressed(POLL_S))
     if not quiet:
         out.print(_traffic_line(installation, now))

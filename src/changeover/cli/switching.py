@@ -21,7 +21,7 @@ from changeover.cli.frame import (
     run,
 )
 from changeover.cli.measure import measure
-from changeover.cli.reporting import report_of, write_page
+from changeover.cli.reporting import named, report_of, write_page
 from changeover.cli.running import ensure_running, fetched, opened
 from changeover.cli.verdict import verdict_lines
 from changeover.evals.comparison import Match
@@ -114,7 +114,7 @@ def _evidence(installation: Installation, ready: Prepared, match: Match, as_json
     page = write_page(installation, report_of(installation, id))
     if not as_json:
         out.print(verdict_lines(id, ended))
-        out.print(f"      report  {page}")
+        out.print(f"      report  {named(page)}")
     with installation.store.read() as connection:
         return find_comparison(connection, id)
 

@@ -16,7 +16,7 @@ from changeover.cli.follow import follow
 from changeover.cli.frame import actor, out, run
 from changeover.cli.history import history_lines, revisions
 from changeover.cli.measure import measure
-from changeover.cli.reporting import report_of, write_page
+from changeover.cli.reporting import named, report_of, write_page
 from changeover.cli.running import ensure_running
 from changeover.cli.switching import begin_rollout
 from changeover.cli.verdict import verdict_lines
@@ -133,7 +133,7 @@ def _compare(stage: Stage, task: str, candidate: str) -> None:
     page = write_page(stage.installation, report_of(stage.installation, id))
     stage.report.add(ended, id)
     out.print(verdict_lines(id, ended))
-    out.print(f"      report  {page}")
+    out.print(f"      report  {named(page)}")
 
 
 def switch_under_load(stage: Stage) -> None:
