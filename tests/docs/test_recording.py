@@ -1,8 +1,12 @@
 """The recording that the README shows: whole, of no machine, drawn from what was recorded, and true of the code as it is."""
 
+import importlib
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,7 +62,7 @@ def test_the_recording_names_no_machine(file: Path) -> None:
     assert list(foreign_words(file.read_text())) == []
 
 
-@pytest.mark.parametrize("word", ["/home/someone/x", "in /tmp/recording-1", "C:\\Users", str(Path.home())])
+@pytest.mark.parametrize("word", ["in /tmp/recording-1", "C:\\Users", str(Path.home())])
 def test_a_recording_that_names_a_machine_is_refused(word: str) -> None:
     with pytest.raises(CastError, match="names this machine"):
         session.checked(Cast([Output(0.0, f"report  {word}")], "x"))
@@ -97,6 +101,31 @@ def test_faint_and_bold_text_is_drawn_as_such() -> None:
         ("green", False, False, "green"),
         ("rest", False, False, "010203"),
     ]
+
+
+@needs_pyte
+def test_what_was_waited_for_leaves_no_line_behind(cast: Cast) -> None:
+    screens = importlib.import_module("docs.record.screens")
+    *_, end = screens.frames(Cast(cast.outputs, cast.title, cast.columns, rows=60))
+    shown = " ".join(run.text for line in end.screen.lines for run in line)
+    assert "requests since the start" in shown
+    assert "⠿" not in shown
+
+
+def test_without_what_draws_it_the_recorder_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "pyte.py").write_text("raise ModuleNotFoundError(name='pyte')\n")
+    ended = subprocess.run(
+        (sys.executable, "-m", "docs.record"),
+        cwd=RECORD.parents[1],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("`pyte` is not installed")
+    assert "pip install -e '.[recording]'" in ended.stderr
 
 
 def test_the_picture_needs_nothing_but_itself() -> None:
