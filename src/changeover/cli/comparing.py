@@ -70,7 +70,8 @@ def _compare(installation: Installation, ready: Prepared, match: Match, ask: Ask
         out.print(verdict_lines(id, ended))
         for line in report_lines(report):
             out.print(f"      {line}")
-        out.print(f"      report  {named(page)}")
+        if page is not None:
+            out.print(f"      report  {named(page)}")
         if ended.verdict == "pass":
             out.print(f"      next  changeover switch {match.task.name} --to {match.candidate.deployment}")
     return EXIT_OF_VERDICT[ended.verdict]
