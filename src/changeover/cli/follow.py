@@ -168,10 +168,8 @@ def _ahead(rollout: Rollout) -> str:
 def _traffic_line(installation: Installation, rollout: Rollout) -> str:
     with installation.store.read() as connection:
         counts = traffic(connection, rollout.task, rollout.created_at)
-        variants = load_variants(connection, [rollout.incumbent, rollout.candidate])
-    names = " → ".join(variants[id].deployment for id in (rollout.incumbent, rollout.candidate))
     state = rollout.state if rollout.hold is None else rollout.hold.kind
     return (
-        f"  {rollout.task}: {names}  {state} · requests since the start {counts['requests']} · "
+        f"  {rollout.task} {state.replace('_', ' ')} · requests since the start {counts['requests']} · "
         f"failed {counts['failed_requests']} · truncated {counts['truncated_streams']}"
     )
