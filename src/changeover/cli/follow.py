@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console
 from rich.text import Text
 
 from changeover.app import steering
 from changeover.app.installation import Installation
-from changeover.cli.columns import apart, clipped
+from changeover.cli.columns import apart, clipped, hanging
 from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
 from changeover.cli.keys import Keys
 from changeover.cli.running import gateway_address
@@ -31,7 +30,6 @@ from changeover.tasks.queries import traffic
 POLL_S = 0.25
 WIDEST = 100
 """Columns of a line, on however wide a terminal: times stay near what they are of."""
-NARROWEST = 24
 SPINNER = 2
 """Columns before what is waited for."""
 MARKS = {
@@ -112,13 +110,10 @@ def event_line(event: Event, rollout: Rollout, width: int) -> Text:
 def _line(mark: str, name: str, said: str, at: datetime, width: int) -> Text:
     """A line of a rollout; what is too long goes on below its beginning."""
     before, after = f"  {mark} {name:<13}  ", f"  {clock_time(at)[-8:]}"
-    room = max(min(width, WIDEST) - cell_len(before) - cell_len(after), NARROWEST)
-    first, *rest = Text(said).wrap(Console(width=room), room)
-    for each in (first, *rest):
-        each.rstrip()
-    gap = " " * (room - first.cell_len)
-    below = [Text.assemble("\n", " " * cell_len(before), each) for each in rest]
-    return Text.assemble(before, first, gap, (after, "dim"), *below)
+    room = min(width, WIDEST) - cell_len(after)
+    first, *rest = hanging(before, Text(said), room)
+    gap = " " * max(room - first.cell_len, 0)
+    return Text("\n").join((Text.assemble(first, gap, (after, "dim")), *rest))
 
 
 def header_lines(installation: Installation, rollout: Rollout, width: int) -> list[Text]:

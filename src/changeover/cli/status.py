@@ -7,14 +7,12 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
-from changeover.cli.columns import Cell, Columns, widest
+from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout, missing_approvals
@@ -33,7 +31,6 @@ TASKS = Columns(
     right=("rev", "requests 24 h", "failed", "cut"),
     concessions=(("candidate", 20), ("incumbent", 16), ("task", 12), ("rev", 0), ("incumbent", 8), ("candidate", 8)),
 )
-NARROWEST = 24
 STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow"}
 
 
@@ -138,12 +135,7 @@ def _task_lines(tasks: list[dict[str, Any]], width: int) -> Iterable[Text]:
         yield TASKS.line(row, widths)
     for task in tasks:
         for hint in _hints(task):
-            name = f"{task['task']}  "
-            room = max(width - cell_len(name), NARROWEST)
-            first, *more = Text.from_markup(hint).wrap(Console(width=room), room)
-            for line in (Text(name) + first, *(Text(" " * cell_len(name)) + each for each in more)):
-                line.rstrip()
-                yield line
+            yield from hanging(f"{task['task']}  ", Text.from_markup(hint), width)
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
