@@ -19,7 +19,7 @@ def promote(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Make the candidate of a running canary the incumbent now. The former incumbent stays ready.
+    """Make the candidate of a rollout the incumbent now, without its remaining steps. Its gates still count.
 
     Example: changeover promote code --reason "agreed in the change board"
     """
