@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -13,8 +13,8 @@ from changeover.app.installation import Installation
 from changeover.app.local import running_address
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
-from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout
-from changeover.rollouts.queries import latest_rollout, open_overrides
+from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout, missing_approvals
+from changeover.rollouts.queries import approvals_of, latest_rollout, open_overrides
 from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.applied import removed_tasks
@@ -65,6 +65,7 @@ def _task(installation: Installation, route: Route) -> dict[str, Any]:
         variants = load_variants(connection, named)
         day = traffic(connection, route.task, installation.clock.now() - timedelta(days=1))
         overrides = [each for each in open_overrides(connection) if each.task == route.task]
+        approved = [] if rollout is None else [each.actor for each in approvals_of(connection, rollout.id)]
     return {
         "task": route.task,
         "revision": route.revision,
@@ -73,7 +74,7 @@ def _task(installation: Installation, route: Route) -> dict[str, Any]:
         "candidate_weight": route.candidate_weight,
         "former": _deployment_of(variants, route.former),
         "shadow_share": route.shadow_share,
-        "rollout": None if rollout is None else _rollout(rollout),
+        "rollout": None if rollout is None else _rollout(rollout, approved),
         "rollout_candidate": None if rollout is None else _deployment_of(variants, rollout.candidate),
         "overrides": overrides,
         "prompt_edited": _prompt_edited(installation, route, variants),
@@ -81,7 +82,7 @@ def _task(installation: Installation, route: Route) -> dict[str, Any]:
     }
 
 
-def _rollout(rollout: Rollout) -> dict[str, Any]:
+def _rollout(rollout: Rollout, approved: Sequence[str]) -> dict[str, Any]:
     return {
         "id": rollout.id,
         "state": rollout.state,
@@ -89,6 +90,7 @@ def _rollout(rollout: Rollout) -> dict[str, Any]:
         "stage": rollout.stage,
         "tier": rollout.plan.tier,
         "hold": rollout.hold,
+        "approvals_missing": missing_approvals(rollout, approved) if rollout.state in BEFORE_PROMOTION else 0,
         "comparison": rollout.comparison,
     }
 
@@ -132,6 +134,10 @@ def _hints(row: Mapping[str, Any]) -> Iterable[str]:
     if rollout is not None and rollout["hold"] is not None:
         hold: Hold = rollout["hold"]
         yield f"[yellow]{hold.kind}[/]: {plain(hold.reason)} · changeover resume {name}"
+    leave = [override.gate for override in row["overrides"]]
+    if rollout is not None and rollout["approvals_missing"] and "approval" not in leave:
+        missing = rollout["approvals_missing"]
+        yield f"needs {missing} approval{'s' * (missing > 1)} · changeover approve {name}"
     for override in row["overrides"]:
         until = f"until {clock_time(override.expires_at)}"
         yield f"[yellow]{override.gate} overridden[/] {until} by {plain(override.approver)}: {plain(override.reason)}"
