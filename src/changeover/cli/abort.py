@@ -15,11 +15,13 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def abort(
-    task: Annotated[str, typer.Argument(help="The task whose canary stops.")],
+    task: Annotated[str, typer.Argument(help="The task whose rollout stops.")],
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Stop a canary: the incumbent answers everything again. Requests under way end where they are.
+    """Stop a rollout before its promotion: the incumbent answers everything again. Requests under way end where they are.
+
+    Where an engine changed under a task, what answers now is accepted without a measurement.
 
     Example: changeover abort code --reason "not today"
     """

@@ -13,7 +13,7 @@ from changeover.cli.running import check_task, ensure_running, opened
 from changeover.core.errors import ConfigError
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import Rollout
-from changeover.rollouts.queries import Gate, open_overrides
+from changeover.rollouts.queries import Gate, overrides_of
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
 from changeover.tasks.routes import Route
@@ -43,7 +43,7 @@ def override(task: str, gate: Gate, approver: str, expires: str, reason: str, as
     until = _moment(expires, now)
     rollout = steering.override(installation.store, task, gate, approver, until, By(actor(), reason, now))
     with installation.store.read() as connection:
-        made = next(each for each in open_overrides(connection) if each.id == rollout.override)
+        made = next(each for each in overrides_of(connection, rollout.id) if each.id == rollout.override)
     if as_json:
         print_json(made)
     else:

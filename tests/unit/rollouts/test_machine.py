@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -406,7 +407,7 @@ def check_task(now: Facts, task: str) -> None:
     """One incumbent, by a chain in which each has its reason; a candidate only where a rollout has brought it."""
     chain = [route for route in now.routes if route.task == task]
     assert chain[0].action == "start"
-    for before, route in zip(chain, chain[1:], strict=False):
+    for before, route in pairwise(chain):
         rollout = None if route.rollout is None else now.rollouts[route.rollout - 1]
         if route.action == "promote":
             assert rollout is not None
