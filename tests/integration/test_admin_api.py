@@ -12,10 +12,12 @@ from tests.support.projects import Running, deploy_echo, open_written, running, 
 
 from changeover.app.deploy import ask_for
 from changeover.gateway.keys import Role, issue_key
+from changeover.rollouts.actions import By, promote, start
+from changeover.rollouts.decide import Plan
 from changeover.rollouts.queries import latest_rollout, rollout_history
 from changeover.serving.backends import describe
 from changeover.serving.plan import EnginePlan
-from changeover.serving.queries import all_deployments
+from changeover.serving.queries import add_deployment, all_deployments, find_deployment, want
 
 TASKS = "/admin/v1/tasks"
 
@@ -82,6 +84,44 @@ async def test_an_abort_and_a_rollback_say_who_answers(up: Running) -> None:
     status, said = await call(up, "POST", "/echo/rollback", reason="complaints")
     assert status == 409
     assert "no former incumbent" in said["error"]["message"]
+
+
+async def test_a_refused_switch_starts_no_engine(up: Running) -> None:
+    deploy_echo(up.installation, "new")
+    await call(up, "POST", "/echo/switch", to="new", reason="try")
+    with up.installation.store.write() as connection:
+        add_deployment(
+            connection, name="third", backend="echo", model="third", options={}, actor="test",
+            engine=find_deployment(connection, "new").engine, now=up.installation.clock.now(), desired="stopped",
+        )  # fmt: skip
+    assert (await call(up, "POST", "/echo/switch", to="third", reason="try"))[0] == 409
+    with up.installation.store.read() as connection:
+        assert find_deployment(connection, "third").desired == "stopped"
+
+
+async def test_a_rollback_waits_for_a_former_engine_that_was_stopped(up: Running) -> None:
+    new = deploy_echo(up.installation, "new")
+    store, now = up.installation.store, up.installation.clock.now()
+    with store.write() as connection:
+        plan = Plan(steps=(), tolerated_failures=0.5, alpha=0.01, bake_s=0)
+        promote(connection, start(connection, new, plan, None, By("ana", "try", now)), None, By("ana", "try", now))
+        want(connection, "echo", "stopped", now)
+    await until_state(up, "echo", "stopped")
+    status, said = await call(up, "POST", "/echo/rollback", reason="complaints")
+    assert (status, "is being started" in said["error"]["message"]) == (409, True), said
+    assert (await call(up, "GET", "/echo/rollout"))[1]["route"]["incumbent"] == "new", "who can answer goes on"
+    await until_state(up, "echo", "ready")
+    status, said = await call(up, "POST", "/echo/rollback", reason="complaints")
+    assert (status, said["route"]["incumbent"]) == (200, "echo")
+
+
+async def until_state(up: Running, name: str, state: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            with up.installation.store.read() as connection:
+                if find_deployment(connection, name).state == state:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def test_who_began_a_rollout_cannot_approve_it_and_another_key_can(up: Running) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from tests.support.projects import deploy_echo, open_written, write_project
 
-from changeover.app.candidates import Candidate, Candidates, memory_budget
+from changeover.app.candidates import Candidate, Candidates
 from changeover.app.deploy import incumbent_of
 from changeover.app.installation import Installation, read_again
 from changeover.cli.proposing import candidate_lines
 from changeover.core.settings import Price
 from changeover.evals.datasets import Dataset
 from changeover.evals.queries import StoredAnswer, add_answers
+from changeover.serving.memory import budget_bytes
 
 WHOLE_SAMPLE = {"id": "a", "input": "?", "target": "ok"}
 
@@ -119,7 +120,7 @@ def test_a_card_says_what_it_takes_and_how_it_would_run_here(project: Installati
     coder = named(project, "qwen2.5-coder-1.5b-instruct")
     assert (coder.memory.needs, coder.memory.measured) == (1_117_320_768, False)
     assert (coder.licence, coder.released) == ("Apache-2.0", None)
-    assert coder.memory.budget == memory_budget() > 0
+    assert coder.memory.budget == budget_bytes(project.project.settings.engines.memory_gib) > 0
 
 
 def test_a_broken_dataset_leaves_the_cost_of_the_other_tasks(project: Installation) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.support.projects import Running, open_written, running, write_project
+from tests.support.projects import Running, deploy_echo, open_written, running, write_project
 
-from changeover.app.deploy import incumbent_of
+from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation
 from changeover.app.kept import is_gone, match_of_rollout
 from changeover.app.local import operator_key
@@ -23,6 +23,7 @@ from changeover.evals.sandbox import Sandbox
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.queries import latest_rollout
+from changeover.serving.queries import want
 from changeover.store.schema import deployments
 from changeover.tasks.queries import current_route, route_history
 
@@ -129,6 +130,18 @@ def test_samples_without_a_kept_answer_are_left_out(installation: Installation) 
     with installation.store.read() as connection:
         assert is_gone(connection, match.incumbent)
         assert not is_gone(connection, match.candidate)
+
+
+def test_an_engine_that_changes_while_it_is_stopped_comes_back_as_another_bundle(installation: Installation) -> None:
+    measured = deploy_echo(installation, "other")
+    with installation.store.write() as connection:
+        want(connection, "other", "stopped", installation.clock.now())
+        connection.execute(update(deployments).where(deployments.c.name == "other").values(options={"chunks": 3}))
+    prepare(installation)
+    with installation.store.read() as connection:
+        routes = len(route_history(connection, "echo"))
+    assert declared_variant(installation, "echo", "other").id != measured.id, "no verdict of before is about it"
+    assert routes == 1, "nobody's route names it"
 
 
 def test_a_start_with_the_same_engine_writes_nothing(installation: Installation) -> None:

@@ -27,7 +27,7 @@ from changeover.rollouts.actions import LONGEST_NAME, By, plan_of, propose
 from changeover.rollouts.queries import latest_rollout, rollout_history
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.parts import EnginePart
-from changeover.serving.queries import all_deployments, keep_variant, load_variants, want
+from changeover.serving.queries import all_deployments, find_deployment, keep_variant, load_variants, want
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.tasks.queries import current_route, current_routes, route_history
@@ -79,7 +79,26 @@ class Admin:
         elif isinstance(told, Override):
             steering.override(self.store, task, told.gate, told.approver, told.expires_at, by)
         else:
+            if deed == "rollback":
+                self._start_former(task, by)
             _BY_HAND[deed](self.store, task, by)
+
+    def _start_former(self, task: str, by: By) -> None:
+        """Have the engine that is brought back up first; until then the present one goes on answering.
+
+        Raises:
+            GateError: It cannot answer yet; it is asked for.
+        """
+        with self.store.write() as connection:
+            name = steering.former_to_start(connection, task)
+            row = None if name is None else find_deployment(connection, name)
+            if row is not None and row.state != "ready":
+                want(connection, row.name, "running", by.now)
+        if row is not None and row.state != "ready":
+            raise GateError(
+                f"`{row.name}` was stopped and is being started ({row.detail or row.state}). "
+                f"Ask again once it can answer; nothing was changed so far."
+            )
 
     def _propose(self, task: str, to: str, by: By) -> None:
         """Begin a rollout of a deployment with the task's prompt and parameters as they were applied last, or do nothing."""

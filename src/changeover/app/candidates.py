@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
-
-import psutil
 
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation
@@ -26,6 +23,7 @@ from changeover.library.cards import Card, FileSource
 from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
+from changeover.serving.memory import budget_bytes
 from changeover.serving.queries import all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import find_task
@@ -33,7 +31,6 @@ from changeover.tasks.queries import current_routes
 
 ELSEWHERE = "openai"
 """Backend of engines that others run: nobody knows what they take, and it is not of this machine."""
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 Relation = Literal["successor", "other"]
 Runs = Literal[
@@ -149,7 +146,7 @@ class Candidates:
         if task is not None:
             find_task(installation.tasks, task)
         self._installation = installation
-        self._budget = memory_budget()
+        self._budget = budget_bytes(installation.project.settings.engines.memory_gib)
         with installation.store.read() as connection:
             routes = current_routes(connection)
             variants = load_variants(connection, (route.incumbent for route in routes.values()))
@@ -298,16 +295,6 @@ class Candidates:
     def _kept(self, variant: Variant, asked: Asked) -> frozenset[tuple[str, int]]:
         with self._installation.store.read() as connection:
             return figures_on(connection, variant, asked.ready).kept
-
-
-def memory_budget() -> int:
-    """Bytes that engines may take together: the machine's memory, or the container's where that is less."""
-    total = int(psutil.virtual_memory().total)
-    try:
-        said = CGROUP_LIMIT.read_text().strip()
-    except OSError:
-        return total
-    return min(total, int(said)) if said.isdigit() else total
 
 
 def _model(incumbent: Variant) -> Model:

@@ -48,21 +48,30 @@ class Evaluator:
         self._store = installation.store
         self._lead = lead
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Begin none any more, and end what is under way; the next start makes it again.
+
+        Called when the gateway begins to drain: an evaluation that it does not answer any more has not failed.
+        """
+        self._stopped = True
+        for task in self._running.values():
+            task.cancel()
 
     async def run(self) -> None:
-        """Look for ever for rollouts to be evaluated. What is under way when this ends, ends too."""
+        """Look for rollouts to be evaluated until `stop`. What is under way when this ends, ends too."""
         try:
             while True:
                 try:
                     for rollout in await asyncio.to_thread(self._waiting):
-                        if rollout.id not in self._running and len(self._running) < AT_ONCE:
+                        if not self._stopped and rollout.id not in self._running and len(self._running) < AT_ONCE:
                             self._begin(rollout)
                 except ChangeoverError as exc:
                     log.warning("evaluations: %s", exc)
                 await asyncio.sleep(TICK_S)
         finally:
-            for task in self._running.values():
-                task.cancel()
+            self.stop()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     def _waiting(self) -> list[Rollout]:
@@ -94,6 +103,7 @@ class Evaluator:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for this process, which ends it
         )
         watching = asyncio.create_task(self._until_over(rollout))
         talking = asyncio.create_task(process.communicate())
@@ -131,7 +141,7 @@ class Evaluator:
         id = found.get("comparison")
         if not isinstance(id, str):
             why = said.err.strip().splitlines()[-1:] or [f"it ended with status {said.status}"]
-            self._hold(rollout, f"the evaluation could not be made: {why[0]}")
+            self._hold(rollout, f"the evaluation could not be made: {why[0].removeprefix('error ')}")
             return
         with self._store.read() as connection:
             comparison = find_comparison(connection, id)

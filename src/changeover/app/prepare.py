@@ -96,12 +96,13 @@ def prepare(installation: Installation) -> None:
 
 
 def _follow_engines(installation: Installation) -> None:
-    """Notice engines that are not what they were when their variants were measured."""
+    """Notice engines that are not what they were when their variants were measured.
+
+    Those that are stopped too: one would come back as another bundle under a verdict that is not about it.
+    """
     with installation.store.read() as connection:
         rows = all_deployments(connection)
     for row in rows:
-        if row.desired != "running":
-            continue
         before = EnginePart.from_document(row.engine)
         try:
             now = describe(plan_from_row(row, installation.catalogue, installation.project.cache))

@@ -11,11 +11,13 @@ from changeover.evals.queries import find_comparison
 from changeover.rollouts import actions
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Plan, Rollout, missing_approvals
+from changeover.rollouts.exchange import was_exchanged
 from changeover.rollouts.gate import check_leave
 from changeover.rollouts.queries import Gate, approvals_of, find_rollout, latest_rollout, open_overrides
-from changeover.serving.queries import keep_variant
+from changeover.serving.queries import keep_variant, load_variants
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
+from changeover.tasks.queries import current_route
 from changeover.tasks.routes import Route
 
 
@@ -107,6 +109,20 @@ def rollback(store: Store, task: str, by: By) -> Route:
     """
     with store.write() as connection:
         return actions.roll_back(connection, task, by)
+
+
+def former_to_start(connection: Connection, task: str) -> str | None:
+    """The deployment that a rollback would bring back and that may have been stopped since.
+
+    None before a promotion, when the incumbent answers already, and where engines were exchanged: there the rollback itself
+    starts it, in place of the present one.
+    """
+    route, rollout = current_route(connection, task), latest_rollout(connection, task)
+    if route is None or route.former is None or was_exchanged(connection, task):
+        return None
+    if rollout is not None and rollout.state in BEFORE_PROMOTION and not actions.is_recheck(rollout, route):
+        return None
+    return load_variants(connection, [route.former])[route.former].deployment
 
 
 def rollout_under_way(connection: Connection, task: str) -> Rollout:

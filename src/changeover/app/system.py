@@ -88,6 +88,7 @@ class System:
 
     def stop(self) -> None:
         """Stop as after SIGTERM; a second call does not wait for answers under way."""
+        self._evaluator.stop()
         (self._workers or self.gateway).stop()
 
     async def serve(self, listener: socket.socket, on_listening: Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from changeover.app.gateway import DRAIN_S
+from changeover.app.gateway import DRAIN_S, METRICS_DIRECTORY
 from changeover.app.local import make_private
 from changeover.app.logs import register_secret
 from changeover.app.worker import Order, Said, Setup, Where
@@ -31,8 +31,6 @@ from changeover.serving.upstream.base import Address
 
 log = logging.getLogger(__name__)
 
-METRICS_DIRECTORY = "metrics"
-"""In the state directory: where workers show each other what they have counted."""
 TELL_S = 0.05
 """How often it is looked for engines that came or went without a word."""
 READY_S = 60.0

@@ -21,6 +21,8 @@ def abort(
 ) -> None:
     """Stop a rollout before its promotion: the incumbent answers everything. Requests under way end where they are.
 
+    Where an engine changed under a task, what answers now is accepted without a measurement.
+
     Example: changeover abort code --reason "not today"
     """
     work().abort(task, reason, as_json)

@@ -25,7 +25,8 @@ def override(
     """Let a rollout go on without what a gate asks for. It stays in sight, in `status` and in the history, until it ends.
 
     It ends when evidence arrives, when the candidate is taken out, or when its time is over; a rollout that has not been
-    promoted by then is put on hold.
+    promoted by then is put on hold, and goes on by evidence or by another override only. One that somebody paused waits for
+    `changeover resume`.
 
     Example: changeover override code --gate evaluation --approver ana --expires 7d --reason "incumbent is withdrawn"
     """

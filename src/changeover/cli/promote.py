@@ -19,7 +19,9 @@ def promote(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Make the candidate of a rollout the incumbent now, without its remaining steps. Its gates still count.
+    """Make the candidate of a rollout the incumbent now, without its remaining steps.
+
+    Only steps are left out: an evaluation that has passed, and approvals, are asked for here too.
 
     Example: changeover promote code --reason "agreed in the change board"
     """

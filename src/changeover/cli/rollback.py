@@ -19,7 +19,7 @@ def rollback(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Bring back who answered before the last switch, or take out the candidate of a rollout.
+    """Bring back who answered before the last switch, or take out the candidate of a rollout under way.
 
     The variant of before comes back whole: its prompt and parameters too. If it was stopped, it is started first.
 

@@ -10,14 +10,12 @@ from changeover.app.installation import Installation
 from changeover.app.local import running_address
 from changeover.cli.frame import actor, clock_time, out, plain, print_json, require
 from changeover.cli.running import check_task, ensure_running, opened
-from changeover.core.errors import ConfigError, GateError
+from changeover.core.errors import ConfigError
 from changeover.rollouts.actions import By
-from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout
-from changeover.rollouts.exchange import was_exchanged
-from changeover.rollouts.queries import Gate, latest_rollout, open_overrides
+from changeover.rollouts.decide import Rollout
+from changeover.rollouts.queries import Gate, overrides_of
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
-from changeover.tasks.queries import current_route
 from changeover.tasks.routes import Route
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -45,7 +43,7 @@ def override(task: str, gate: Gate, approver: str, expires: str, reason: str, as
     until = _moment(expires, now)
     rollout = steering.override(installation.store, task, gate, approver, until, By(actor(), reason, now))
     with installation.store.read() as connection:
-        made = next(each for each in open_overrides(connection) if each.id == rollout.override)
+        made = next(each for each in overrides_of(connection, rollout.id) if each.id == rollout.override)
     if as_json:
         print_json(made)
     else:
@@ -69,18 +67,9 @@ def rollback(task: str, reason: str, as_json: bool) -> None:
     """Bring back who answered before; an engine that was stopped is started first."""
     installation = _installation(task)
     with installation.store.read() as connection:
-        route = current_route(connection, task)
-        if route is None:
-            raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
-        former = load_variants(connection, [] if route.former is None else [route.former])
-        rollout = latest_rollout(connection, task)
-        exchanged = was_exchanged(connection, task)
-    before = rollout is not None and rollout.state in BEFORE_PROMOTION
-    if not before and not exchanged and running_address(installation.project.state) is not None:
-        # Before a promotion the incumbent answers already; after one the former one may have been stopped. Where
-        # engines were exchanged the rollback itself starts it, in place of the present one.
-        for variant in former.values():
-            ensure_running(installation, variant.deployment)
+        former = steering.former_to_start(connection, task)
+    if former is not None and running_address(installation.project.state) is not None:
+        ensure_running(installation, former)
     _route(steering.rollback, installation, task, reason or "rolled back by hand", as_json)
 
 

@@ -259,8 +259,13 @@ def evaluated(connection: Connection, rollout: Rollout, comparison: str, verdict
 
 
 def refuse(connection: Connection, rollout: Rollout, evidence: Evidence, by: By) -> None:
-    """End a rollout whose evaluation failed. No request was touched."""
+    """End a rollout whose evaluation failed. No request was touched: what was rechecked goes on answering."""
     rollout = _still_going(connection, rollout, "evaluation")
+    if is_recheck(rollout, _route(connection, rollout.task)):
+        said = (
+            f"{by.reason}; it answers on: switch `{rollout.task}` to another, or `changeover rollback {rollout.task}`"
+        )
+        by = replace(by, reason=said)
     move(connection, rollout, state="refused", step=rollout.step, now=by.now)
     add_event(connection, _event(rollout, "refuse", by, document_of(evidence), None))
 

@@ -11,11 +11,11 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Dialect, Integer, Row, and_, cast, func, insert, not_, or_, select
+from sqlalchemy import Boolean, Connection, Dialect, Integer, Row, cast, func, insert, select
 from sqlalchemy.types import TypeEngine
 
 from changeover.store.schema import ModelText, UtcDateTime, exchanges, routes
-from changeover.tasks.exchanges import Copies, Exchange, Outcomes
+from changeover.tasks.exchanges import Copies, Exchange
 from changeover.tasks.routes import Route
 
 ROWS_IN_ONE = 32
@@ -95,27 +95,6 @@ def add_exchanges(connection: Connection, batch: Iterable[Exchange]) -> None:
         connection.exec_driver_sql(insertion.many, values)
     if rows[whole:]:
         connection.exec_driver_sql(insertion.one, rows[whole:])
-
-
-def outcomes(connection: Connection, task: str, variant: str, since: datetime) -> Outcomes:
-    """Count what happened to the requests of applications that a variant was asked.
-
-    A request that another variant answered in its place is a failure: the caller did not notice, the guard does.
-    One that its caller gave up, or that the caller itself got wrong (4xx), says nothing and is left out.
-    """
-    stepped_in = exchanges.c.failed_variants.contains(variant)
-    answered = and_(exchanges.c.variant == variant, exchanges.c.abandoned.is_(False))
-    wrong_request = and_(exchanges.c.status >= 400, exchanges.c.status < 500)
-    failed = or_(stepped_in, exchanges.c.status >= 500, exchanges.c.truncated)
-    row = connection.execute(
-        select(func.count(), func.coalesce(func.sum(cast(failed, Integer)), 0)).where(
-            exchanges.c.task == task,
-            exchanges.c.started_at >= since,
-            exchanges.c.internal.is_(False),
-            or_(stepped_in, and_(answered, not_(wrong_request))),
-        )
-    ).one()
-    return Outcomes(asked=int(row[0]), failed=int(row[1]))
 
 
 def traffic(connection: Connection, task: str, since: datetime) -> dict[str, int]:

@@ -15,6 +15,7 @@ from changeover.rollouts.actions import (
     finish,
     promote,
     propose,
+    refuse,
     resume,
     roll_back,
     start,
@@ -208,6 +209,19 @@ def test_a_recheck_that_passes_confirms_the_route_and_says_on_what_evidence(stor
     with store.read() as connection:
         told = [event.action for event in rollout_history(connection, measured.id)]
     assert told == ["start", "hold", "resume", "evaluate", "confirm"]
+
+
+def test_a_recheck_that_fails_says_that_what_is_worse_answers_on(store: Store) -> None:
+    with store.write() as connection:
+        follow_engine(connection, {OLD.id: variant("old", version="2")}, {"code": PLAN}, by())
+        held = latest_rollout(connection, "code")
+        assert held is not None
+        refuse(connection, resume(connection, held, by()), NOTHING, by(reason="the evaluation failed"))
+        told = rollout_history(connection, held.id)[-1]
+        route = current_route(connection, "code")
+    assert route is not None
+    assert route.incumbent == held.candidate
+    assert told.reason.startswith("the evaluation failed; it answers on: switch `code` to another")
 
 
 def test_an_engine_that_changes_twice_is_rechecked_against_the_one_that_was_measured(store: Store) -> None:
