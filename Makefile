@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SMALL_MODEL := smollm2-135m-instruct
+BETTER_MODEL := qwen2.5-coder-0.5b-instruct
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
 CLIENTS := .venv-clients
 
-.PHONY: demo test test-clients check format bench docs lock clean
+.PHONY: demo test test-clients check format bench docs recording lock clean
 
 demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 	@$(BIN)/changeover sandbox >/dev/null
@@ -20,7 +21,7 @@ test: $(READY)  ## All tests, the real small model and the sandbox included.
 	@scripts/postgres.sh
 	@$(BIN)/changeover sandbox >/dev/null
 	@$(BIN)/changeover pull $(SMALL_MODEL) >/dev/null
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 test-clients: $(READY) $(CLIENTS)/.ready  ## Real clients, unchanged, against a gateway of their own.
 	$(CLIENTS)/bin/python -m pytest tests/clients $(PYTEST)
@@ -44,6 +45,11 @@ bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one,
 
 docs: $(READY)  ## Write the generated parts of docs/ anew.
 	$(BIN)/python -m docs.generate
+
+recording: $(READY)  ## Record the switch in the README anew, on real models; needs the extra `recording`.
+	@$(BIN)/changeover pull $(SMALL_MODEL) >/dev/null
+	@$(BIN)/changeover pull $(BETTER_MODEL) >/dev/null
+	$(BIN)/python -m docs.record
 
 lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	$(BIN)/python -m pip install --quiet pip-tools

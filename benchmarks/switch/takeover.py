@@ -167,7 +167,7 @@ def ratio(
     if not pairs:
         return None
     found = sorted(float(np.quantile(a, share) / np.quantile(b, share)) for b, a in pairs)
-    rank = int(binom.ppf(0.025, len(found), 0.5))
+    rank = int(binom.ppf(0.025, len(found), 0.5))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - scipy has no types for it
     one, other = (float(np.quantile(np.concatenate(side), share)) for side in zip(*pairs, strict=True))
     return Ratio(
         below_ms=one,
@@ -193,11 +193,12 @@ class Followed:
 
 
 def followed(run: Run) -> list[Followed]:
-    """Of every switch."""
+    """Of every switch. What had not happened when the next one began is counted as if it had happened then."""
     ordered = sorted((answer for answer in run.answers if answer.revision), key=lambda each: each.sent)
     sents = [answer.sent for answer in ordered]
+    pinned = [number for number, line in enumerate(run.demand.lines) if line.worker is not None]
     found: list[Followed] = []
-    ends = [later.began for _, later in pairwise(run.deeds)] + [float("inf")]
+    ends = [later.began for _, later in pairwise(run.deeds)] + sents[-1:]
     for deed, end in zip(run.deeds, ends, strict=True):
         first, last = np.searchsorted(sents, [deed.committed, end])
         after = ordered[first:last]
@@ -205,16 +206,13 @@ def followed(run: Run) -> list[Followed]:
         firsts: dict[int, float] = {}
         for answer in new:
             firsts.setdefault(answer.line, answer.sent)
-        pinned = [number for number, line in enumerate(run.demand.lines) if line.worker is not None]
-        if not new or not all(number in firsts for number in pinned):
-            continue  # somebody waited for an answer until the next switch
         old = [answer.sent for answer in after if answer.revision < deed.revision]
         found.append(
             Followed(
                 deed.kind,
-                1000 * (min(answer.first for answer in new) - deed.committed),
+                1000 * (min((answer.first for answer in new), default=end) - deed.committed),
                 1000 * (max(old) - deed.committed) if old else 0.0,
-                1000 * (max(firsts[number] for number in pinned) - deed.committed) if pinned else None,
+                1000 * (max(firsts.get(number, end) for number in pinned) - deed.committed) if pinned else None,
             )
         )
     return found

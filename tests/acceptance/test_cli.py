@@ -192,11 +192,12 @@ def test_models_lists_the_library_and_shows_a_card(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *([name] for name in COMMANDS if name not in ("key", "team", "dataset", "labels")),
+        *([name] for name in COMMANDS if name not in ("key", "team", "dataset", "labels", "evidence")),
         *(["key", name] for name in ("new", "list", "set", "revoke")),
         *(["team", name] for name in ("new", "list", "set", "remove")),
         *(["dataset", name] for name in ("check", "diff", "import", "from-traffic")),
         *(["labels", name] for name in ("export", "import")),
+        *(["evidence", name] for name in ("pack", "verify", "key")),
     ],
 )
 def test_every_command_has_json_and_a_help_with_an_example(

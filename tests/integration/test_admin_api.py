@@ -10,11 +10,14 @@ import aiohttp
 import pytest
 from tests.support.projects import Running, deploy_echo, open_written, running, write_project
 
+from changeover.app.deploy import ask_for
 from changeover.gateway.keys import Role, issue_key
 from changeover.rollouts.actions import By, promote, start
 from changeover.rollouts.decide import Plan
 from changeover.rollouts.queries import latest_rollout, rollout_history
-from changeover.serving.queries import add_deployment, find_deployment, want
+from changeover.serving.backends import describe
+from changeover.serving.plan import EnginePlan
+from changeover.serving.queries import all_deployments, find_deployment, want
 
 TASKS = "/admin/v1/tasks"
 
@@ -81,19 +84,6 @@ async def test_an_abort_and_a_rollback_say_who_answers(up: Running) -> None:
     status, said = await call(up, "POST", "/echo/rollback", reason="complaints")
     assert status == 409
     assert "no former incumbent" in said["error"]["message"]
-
-
-async def test_a_refused_switch_starts_no_engine(up: Running) -> None:
-    deploy_echo(up.installation, "new")
-    await call(up, "POST", "/echo/switch", to="new", reason="try")
-    with up.installation.store.write() as connection:
-        add_deployment(
-            connection, name="third", backend="echo", model="third", options={}, actor="test",
-            engine=find_deployment(connection, "new").engine, now=up.installation.clock.now(), desired="stopped",
-        )  # fmt: skip
-    assert (await call(up, "POST", "/echo/switch", to="third", reason="try"))[0] == 409
-    with up.installation.store.read() as connection:
-        assert find_deployment(connection, "third").desired == "stopped"
 
 
 async def test_a_rollback_waits_for_a_former_engine_that_was_stopped(up: Running) -> None:
@@ -181,6 +171,22 @@ async def test_what_cannot_be_done_is_said_and_changes_nothing(
         assert latest_rollout(connection, "echo") is None
 
 
+async def test_a_switch_that_is_refused_starts_no_engine(up: Running) -> None:
+    for name, memory_mib in (("new", 0), ("spare", 0), ("large", 1 << 20)):
+        engine = EnginePlan(deployment=name, backend="echo", model=name, options={"memory_mib": memory_mib})
+        with up.installation.store.write() as connection:
+            now = up.installation.clock.now()
+            ask_for(connection, engine, describe(engine), "test", now, desired="stopped")
+    status, said = await call(up, "POST", "/echo/switch", to="large", reason="try")
+    assert (status, "needs 1024.0 GiB; the budget is" in said["error"]["message"]) == (409, True), said
+    assert (await call(up, "GET", "/echo/rollout"))[1]["rollout"] is None
+    assert (await call(up, "POST", "/echo/switch", to="new", reason="try"))[0] == 200
+    assert (await call(up, "POST", "/echo/switch", to="spare", reason="try"))[0] == 409, "another is under way"
+    with up.installation.store.read() as connection:
+        desired = {row.name: row.desired for row in all_deployments(connection)}
+    assert (desired["new"], desired["spare"], desired["large"]) == ("running", "stopped", "stopped")
+
+
 async def test_the_store_is_used_in_a_thread_so_that_nobody_waits_for_it(up: Running) -> None:
     # A writer holds the store; a call that has to write waits for it, and health answers meanwhile.
     with up.installation.store.write():
@@ -190,6 +196,16 @@ async def test_the_store_is_used_in_a_thread_so_that_nobody_waits_for_it(up: Run
             assert response.status == 200
         assert not waiting.done()
     assert (await waiting)[0] == 409
+
+
+async def test_many_that_wait_for_the_store_delay_nothing_else_that_needs_a_thread(up: Running) -> None:
+    with up.installation.store.write():
+        waiting = [asyncio.create_task(call(up, "POST", "/echo/abort", reason="x")) for _ in range(40)]
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(1):  # routes, keys and limits are followed in these threads
+            await asyncio.to_thread(int)
+        assert not any(each.done() for each in waiting)
+    assert {status for status, _ in await asyncio.gather(*waiting)} == {409}
 
 
 async def test_workers_answer_it_as_well(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ from changeover.app.installation import Installation
 from changeover.app.kept import match_of_rollout
 from changeover.app.prepare import prepare
 from changeover.cli.main import run_command
-from changeover.evals.alias_queries import AliasCheck, recent_checks
+from changeover.core.clock import SystemClock
+from changeover.evals.alias_queries import AliasCheck, add_check, checks_of, recent_checks
 from changeover.rollouts.actions import By, plan_of, promote, start
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.queries import latest_rollout
@@ -165,11 +168,50 @@ async def test_a_server_that_fails_is_written_down_and_no_alarm(up: Running, hos
     await look(up)
     hosted.status = 500
     [failed] = await look(up)
-    assert failed.verdict == "failed"
+    assert (failed.verdict, failed.asked) == ("failed", 1), "it ends with the first that fails"
     assert failed.detail["error"]
     hosted.status = 200
     [again] = await look(up)
     assert (again.verdict, again.changed) == ("same", 0), "the baseline is still there"
+
+
+class _Later(SystemClock):
+    """So far ahead of the system's."""
+
+    def __init__(self, ahead_s: float) -> None:
+        self.now = lambda: datetime.now(UTC) + timedelta(seconds=ahead_s)
+
+
+async def test_a_check_that_fails_again_and_again_is_made_ever_more_rarely(tmp_path: Path, hosted: Hosted) -> None:
+    installation = open_written(write_project(tmp_path / "p"))
+    answered_by(hosted, installation, "echo")
+    [alias] = AliasChecks(installation).aliases()
+    for failures, wait_s in ((1, 900), (2, 1800), (3, 3600), (8, 86_400)):
+        with installation.store.write() as connection:
+            for _ in range(failures - len(checks_of(connection, alias.variant.id))):
+                check = AliasCheck(
+                    task="echo",
+                    variant=alias.variant.id,
+                    deployment="hosted",
+                    asked=1,
+                    changed=0,
+                    evidence=0,
+                    verdict="failed",
+                    detail={},
+                    at=installation.clock.now(),
+                )
+                add_check(connection, check)
+        early, late = (AliasChecks(replace(installation, clock=_Later(wait_s + off))) for off in (-30, 30))
+        assert (early.due(), late.due()) == ([], [alias]), failures
+
+
+async def test_samples_that_ask_the_same_are_asked_once(up: Running) -> None:
+    dataset = up.installation.tasks["echo"].dataset
+    samples = [json.loads(line) for line in dataset.read_text().splitlines()]
+    again = [{**sample, "id": f"{sample['id']}-again"} for sample in samples]
+    dataset.write_text("".join(json.dumps(sample) + "\n" for sample in [*samples[:6], *again[:6]]))
+    [baseline] = await look(up)
+    assert (baseline.asked, baseline.detail["samples"]) == (2 * 6, 6)
 
 
 async def test_the_command_shows_the_checks_and_makes_them_now(

@@ -476,6 +476,9 @@ LIES: dict[str, tuple[Callable[[Path], None], str]] = {
         "shadow scores",
     ),
     "a trial": (edit(records.ROLLOUT, lambda v: v["rollout"].update(trial=5)), "trial"),
+    "a promotion's evidence": (edit(records.ROLLOUT, lambda v: decision(v, "promote").clear()), "decisions"),
+    "a step's evidence": (edit(records.ROLLOUT, lambda v: decision(v, "advance").pop("whole")), "decisions"),
+    "the evidence that it baked": (edit(records.ROLLOUT, lambda v: decision(v, "finish").clear()), "decisions"),
     "an alarm overheard": (edit(records.ROLLOUT, lambda v: decision(v, "promote").update(guard=500)), "decisions"),
     "too few requests": (
         edit(records.ROLLOUT, lambda v: v["rollout"]["plan"]["steps"][1].update(requests=99)),

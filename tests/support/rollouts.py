@@ -1,4 +1,7 @@
-"""A world for rollouts without a running system: real store and actions, recorded requests, clocks and stores that fail."""
+"""Rollouts without a running system: the real store and actions, requests as gateways record them, and what fails.
+
+The clock goes where it is told, and the store is gone or interrupted at the worst moment.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,6 @@ OUTCOMES: Mapping[str, Mapping[str, Any]] = {
 }
 """What becomes of a request, as it is recorded; `stepped in`: it failed, and another variant answered."""
 BAD = ("failed", "cut", "stepped in")
-SAY_NOTHING = ("left", "wrong")
 
 
 class Killed(BaseException):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from changeover.app import steering
 from changeover.app.applied import applied_tasks
+from changeover.app.installation import Installation, usable_catalogue
+from changeover.app.room import check_room
 from changeover.core.clock import Clock
 from changeover.core.errors import (
+    EngineError,
     GateError,
     PermissionError_,
     UnknownModelError,
@@ -23,6 +25,7 @@ from changeover.gateway.admin import Asked, Override, Steer, Switch
 from changeover.gateway.keys import Key
 from changeover.rollouts.actions import LONGEST_NAME, By, plan_of, propose
 from changeover.rollouts.queries import latest_rollout, rollout_history
+from changeover.serving.deployments import plan_from_row
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import all_deployments, find_deployment, keep_variant, load_variants, want
 from changeover.serving.variants import Variant
@@ -46,9 +49,12 @@ _BY_HAND: Mapping[str, Callable[[Store, str, By], object]] = {
 class Admin:
     """Answers the admin API from the store, as any gateway of an installation can: declarations are those applied."""
 
-    store: Store
-    clock: Clock
-    root: Path
+    installation: Installation
+    """Its declarations are not read."""
+
+    @property
+    def store(self) -> Store:
+        return self.installation.store
 
     def __call__(self, asked: Asked) -> Any:
         """Do what is asked for, or look. Takes its time: call it in a thread.
@@ -56,14 +62,14 @@ class Admin:
         Raises:
             UnknownTaskError, PermissionError_: No such task, or none of this key's.
             UnknownModelError: No deployment of the name that is switched to.
-            GateError: The evidence, or the state of the rollout, does not allow it.
+            GateError: The evidence, the state of the rollout, or the memory that is left does not allow it.
             StoreError: The store cannot be used.
         """
         if asked.task is None:
             return {"tasks": self._states(asked.key)}
         self._check_task(asked.key, asked.task)
         if asked.told is not None:
-            self._act(asked.deed, asked.task, asked.told, _by(asked.key, asked.told.reason, self.clock))
+            self._act(asked.deed, asked.task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
         with self.store.read() as connection:
             return _history(connection, asked.task) if asked.deed == "history" else _state(connection, asked.task)
 
@@ -95,10 +101,13 @@ class Admin:
             )
 
     def _propose(self, task: str, to: str, by: By) -> None:
-        """Begin a rollout of a deployment with the task's prompt and parameters as they were applied last."""
-        declared = applied_tasks(self.store, self.root).get(task)
+        """Begin a rollout of a deployment with the task's prompt and parameters as they were applied last, or do nothing."""
+        project = self.installation.project
+        declared = applied_tasks(self.store, project.root).get(task)
         if declared is None:
             raise GateError(f"`{task}` is not declared any more. Bring its file back: `changeover apply`.")
+        # Read anew: a card may have been written since this process began.
+        installation = replace(self.installation, catalogue=usable_catalogue(project))
         with self.store.write() as connection:
             rows = {row.name: row for row in all_deployments(connection)}
             if to not in rows:
@@ -107,6 +116,10 @@ class Admin:
                 )
             candidate = Variant.declared(declared, to, EnginePart.from_document(rows[to].engine))
             propose(connection, keep_variant(connection, candidate, by.now), plan_of(declared.declared), by)
+            try:
+                check_room(installation, connection, plan_from_row(rows[to], installation.catalogue, project.cache))
+            except EngineError as exc:
+                raise GateError(exc.message) from exc
             want(connection, to, "running", by.now)
 
     def _check_task(self, key: Key, task: str) -> None:

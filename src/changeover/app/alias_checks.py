@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from changeover.app.applied import applied_tasks
@@ -37,7 +38,7 @@ SEED = 20_261_129
 LOOK_S = 30.0
 """Longest time between two looks for checks that are due."""
 RETRY_S = 900.0
-"""A check that failed is made again after so long, if not before."""
+"""A check that failed is made again after so long, and after twice as long each time that it fails once more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class _Answers:
 
     samples: Sequence[Sample]
     replies: Sequence[Reply]
+    """To each of them; where one failed, none after that."""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -121,7 +123,7 @@ class AliasChecks:
         due: list[Alias] = []
         for alias in self.aliases():
             known = self._known(alias)
-            if not known or now >= self._next(known[-1]):
+            if not known or now >= self._next(known):
                 due.append(alias)
         return due
 
@@ -129,11 +131,13 @@ class AliasChecks:
         with self._store.read() as connection:
             return checks_of(connection, alias.variant.id)
 
-    def _next(self, last: AliasCheck) -> datetime:
+    def _next(self, known: Sequence[AliasCheck]) -> datetime:
+        """When the next one is due, at the latest after the usual time: what fails again and again costs no more than that."""
         every_s = self._settings.every_s
         # After a change there is another variant, with a baseline of its own, unless its rollout could not be opened.
-        again = last.verdict in ("failed", "changed")
-        return last.at + timedelta(seconds=min(every_s, RETRY_S) if again else every_s)
+        again = len(list(takewhile(lambda each: each.verdict in ("failed", "changed"), reversed(known))))
+        wait_s = min(every_s, RETRY_S * 2.0 ** min(again - 1, 30)) if again else every_s
+        return known[-1].at + timedelta(seconds=wait_s)
 
     async def check(self, aliases: Iterable[Alias]) -> list[AliasCheck]:
         """Ask, compare, write down; an alarm opens a rollout in `held` for every task that the alias answers.
@@ -171,10 +175,11 @@ class AliasChecks:
         known = await asyncio.to_thread(self._known, alias)
         pinned = sha256_value([sample.asked for sample in samples])
         looks = _since_baseline(known, pinned)
-        rounds = [await _ask(alias, samples, caller) for _ in range(1 if looks else 2)]
-        failure = next((each.failure for each in rounds if each.failure is not None), None)
-        if failure is not None:
-            return self._result(alias, "failed", rounds, detail={"error": failure})
+        rounds: list[_Answers] = []
+        for _ in range(1 if looks else 2):
+            rounds.append(await _ask(alias, samples, caller))
+            if (failure := rounds[-1].failure) is not None:
+                return self._result(alias, "failed", rounds, detail={"error": failure})
         now = rounds[-1].digests
         first: Mapping[str, str] = looks[0].detail["answers"] if looks else rounds[0].digests
         changed = [sample.id for sample in samples if now[sample.asked] != first[sample.asked]]
@@ -248,28 +253,33 @@ class AliasChecks:
 
 
 async def _ask(alias: Alias, samples: Sequence[Sample], caller: Caller) -> _Answers:
-    """One round, one sample after the other: nobody's rate limit is used up for a check."""
-    replies = [
-        await caller.ask(
+    """One round, one sample after the other: nobody's rate limit is used up for a check. It ends with one that fails."""
+    replies: list[Reply] = []
+    for sample in samples:
+        reply = await caller.ask(
             f"{alias.task.name}@{alias.variant.id}",
             [{"role": message.role, "content": message.content} for message in sample.input],
             timeout_s=alias.task.declared.timeout_s,
             seed=0,
             **({"tools": sample.tools} if sample.tools else {}),
         )
-        for sample in samples
-    ]
+        replies.append(reply)
+        if reply.error is not None:
+            break
     return _Answers(samples, replies)
 
 
 def _pinned(task: Task, number: int) -> list[Sample]:
-    """The samples that are asked each time. They depend on the dataset alone; conversations are left out.
+    """The samples that are asked each time. They depend on the dataset alone.
+
+    Conversations are left out, and of samples that ask the same all but one: one answer would count as two.
 
     Raises:
         DatasetError: The dataset cannot be read.
     """
     drawn = Dataset.load(task.dataset, template=task.input_template).shuffled(SEED)
-    return [sample for sample in drawn if sample.turns == 1][:number]
+    asked = {sample.asked: sample for sample in drawn if sample.turns == 1}
+    return list(asked.values())[:number]
 
 
 def _since_baseline(known: Sequence[AliasCheck], pinned: str) -> list[AliasCheck]:

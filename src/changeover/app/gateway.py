@@ -15,6 +15,7 @@ from changeover.core.errors import ConfigError, StoreError
 from changeover.core.ids import new_id
 from changeover.core.secrets import register_secret
 from changeover.core.settings import TelemetrySettings, secret_from_environment
+from changeover.gateway.admin import Desk
 from changeover.gateway.admit import Admission
 from changeover.gateway.allowances import Allowances
 from changeover.gateway.breaker import Breakers
@@ -65,6 +66,7 @@ class Gateway:
         self._allowances = Allowances(store, clock, writer, spool=project.state)
         self._breakers = Breakers(failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
         self._ratings = Ratings(store, self.snapshots, clock)
+        self._desk = Desk(Admin(installation))
         self.admission = Admission(settings.max_in_flight)
         self._shadows = Shadows(
             snapshots=self.snapshots,
@@ -90,7 +92,7 @@ class Gateway:
                 traces=self._traces,
                 pages=Pages(snapshots=self.snapshots, metrics=self._metrics, state=self.state),
                 ratings=self._ratings,
-                admin=Admin(store, clock, project.root),
+                admin=self._desk,
                 clock=clock,
             )
         )
@@ -169,6 +171,7 @@ class Gateway:
     async def close(self) -> None:
         """Write what is not written yet."""
         self._ratings.close()
+        self._desk.close()
         await self._shadows.close()
         with contextlib.suppress(StoreError):
             await self.recorder.flush()

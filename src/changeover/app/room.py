@@ -46,7 +46,9 @@ def check_room(
         return
     fit = room_for(installation, connection, plan, without=without)
     if not fit.ok:
-        raise EngineError(f"`{fit.name}` {fit}. {_advice(connection, fit, running(installation, rows))}")
+        named = {*(row.name for row in rows), *(card.id for card in installation.catalogue.cards())}
+        advice = _advice(connection, fit, running(installation, rows), known=fit.name in named)
+        raise EngineError(f"`{fit.name}` {fit}. {advice}")
 
 
 def running(installation: Installation, rows: Sequence[Deployment]) -> list[Held]:
@@ -63,8 +65,15 @@ def _needs(installation: Installation, row: Deployment) -> int:
     return needed_bytes(plan, row.memory_bytes)
 
 
-def _advice(connection: Connection, fit: Fit, held: Sequence[Held]) -> str:
-    """What could be stopped: what no route names first, then who waits to be brought back, else whom a task needs."""
+def _advice(connection: Connection, fit: Fit, held: Sequence[Held], *, known: bool) -> str:
+    """What could be stopped: what no route names first, then who waits to be brought back, else whom a task needs.
+
+    Args:
+        connection: To read routes.
+        fit: What does not fit.
+        held: What runs, the largest first.
+        known: It has a deployment or a card, so that a task can be switched to it by its name.
+    """
     if fit.needs > fit.budget:
         return "It would not fit alone: raise `engines.memory_gib`, or give it less context (`--context`, `--slots`)."
     routes = current_routes(connection)
@@ -83,6 +92,11 @@ def _advice(connection: Connection, fit: Fit, held: Sequence[Held]) -> str:
     if back:
         return f"{_listed(back)} only waits to be brought back: `changeover undeploy {back[0]}`, then ask again."
     busy = held[0].name
+    if not known:
+        return (
+            f"All that runs answers a task. Ask again with `--instead-of {busy}`, which leaves `{answers[busy]}` "
+            "without an engine: docs, concepts, memory."
+        )
     return (
         f"All that runs answers a task. `changeover switch {answers[busy]} --to {fit.name}` exchanges the engines; "
         f"`changeover deploy {fit.name} --instead-of {busy}` leaves `{answers[busy]}` without one."

@@ -132,6 +132,8 @@ def rollout_under_way(connection: Connection, task: str) -> Rollout:
         GateError: There is none.
     """
     rollout = latest_rollout(connection, task)
+    if rollout is not None and rollout.state == "baking":
+        raise GateError(f"Rollout {rollout.id} of `{task}` was promoted. `changeover rollback {task}` takes it back.")
     if rollout is None or rollout.state not in BEFORE_PROMOTION:
         raise GateError(f"`{task}` has no rollout under way. `changeover history {task}` shows what happened.")
     return rollout

@@ -11,7 +11,7 @@ from changeover.app.matching import Prepared, match_of, prepared, with_budget
 from changeover.cli.exits import EXIT_FAIL, EXIT_OF_VERDICT, EXIT_PASS
 from changeover.cli.frame import actor, print_json, require, run
 from changeover.cli.measure import measure
-from changeover.cli.reporting import report_of, write_page
+from changeover.cli.reporting import named, report_of, write_page
 from changeover.cli.running import ensure_running, opened
 from changeover.cli.signature import later
 from changeover.cli.terminal import out, plain
@@ -70,7 +70,8 @@ def _compare(installation: Installation, ready: Prepared, match: Match, ask: Ask
         out.print(verdict_lines(id, ended))
         for line in report_lines(report):
             out.print(f"      {line}")
-        out.print(f"      report  {page}")
+        if page is not None:
+            out.print(f"      report  {named(page)}")
         if ended.verdict == "pass":
             out.print(f"      next  changeover switch {match.task.name} --to {match.candidate.deployment}")
     return EXIT_OF_VERDICT[ended.verdict]

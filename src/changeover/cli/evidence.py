@@ -45,7 +45,7 @@ def write(
 
     JSON with a page for people, signed with this installation's own key. Who checks it needs nothing else.
 
-    Example: changeover evidence 12 --out pack
+    Example: changeover evidence pack 12 --out pack
     """
     work().write(rollout, out, with_content, as_json)
 

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from changeover.app import steering
 from changeover.app.installation import Installation
+from changeover.cli.columns import apart, clipped
 from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
 from changeover.cli.keys import Keys
 from changeover.cli.running import gateway_address
+from changeover.core.clock import span
 from changeover.core.errors import GateError
+from changeover.evals.queries import find_comparison
 from changeover.rollouts.actions import By
-from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at, decide
+from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, Wait, alarm_at, decide
 from changeover.rollouts.duration import changeover_line, changeover_time
 from changeover.rollouts.exchange import is_settled
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
-from changeover.serving.queries import load_variants
-from changeover.tasks.queries import traffic
+from changeover.serving.queries import find_deployment, load_variants
+from changeover.tasks.queries import copies, traffic
 
 POLL_S = 0.25
+WIDEST = 100
+"""Columns of a line, on however wide a terminal: times stay near what they are of."""
+NARROWEST = 24
+SPINNER = 2
+"""Columns before what is waited for."""
 MARKS = {
     "start": "▸",
     "advance": "▸",
@@ -45,18 +58,23 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
     with Keys() as keys, err.status("") as status:
         while True:
             now, events = _look(installation, rollout.id)
+            if len(events) > shown:
+                status.stop()  # what waits is on the other stream: its line would stay between those that are printed
             for event in events[shown:]:
                 if not quiet:
-                    out.print(event_line(event, now))
+                    out.print(event_line(event, now, out.width))
             shown = len(events)
             if _is_over(now, events):
                 break
-            status.update(_waiting(installation, observer, now) + (_KEYS if keys.on else ""))
+            status.update(_waiting(installation, observer, now, err.width) + (_KEYS if keys.on else ""))
             # Without the running system nobody brings it on; the rows keep where it stands.
             gateway_address(installation.project)
+            status.start()
             _steer(installation, now, keys.pressed(POLL_S))
     if not quiet:
         out.print(_traffic_line(installation, now))
+        for line in _copies_line(installation, now):
+            out.print(line)
         with installation.store.read() as connection:
             took = changeover_time(connection, now)
         if took is not None:
@@ -72,7 +90,7 @@ def _is_over(rollout: Rollout, events: Sequence[Event]) -> bool:
     return rollout.state not in BEFORE_PROMOTION and not exchanging
 
 
-_KEYS = "   [dim]\\[p]romote \\[a]bort \\[r]ollback[/]"
+_KEYS = "\n  [dim]\\[p]romote \\[a]bort \\[r]ollback · Ctrl-C leaves, and stops nothing[/]"
 
 
 def _steer(installation: Installation, rollout: Rollout, key: str) -> None:
@@ -88,25 +106,42 @@ def _steer(installation: Installation, rollout: Rollout, key: str) -> None:
         note(exc.message)
 
 
-def event_line(event: Event, rollout: Rollout) -> str:
-    """One thing that happened, on one line."""
-    revision = "" if event.revision is None else f"  revision {event.revision}"
+def event_line(event: Event, rollout: Rollout, width: int) -> Text:
+    """One thing that happened, with its time to the right."""
     entered: Any = event.evidence.get("entered")
     name = event.action if entered is None else rollout.plan.steps[int(entered)].name
-    return (
-        f"  {MARKS.get(event.action, '·')} {name:<12} {plain(event.reason)}{revision}  [dim]{clock_time(event.at)}[/]"
-    )
+    reason = event.reason if event.revision is None else f"{event.reason} · revision {event.revision}"
+    return _line(MARKS.get(event.action, "·"), name, reason, event.at, width)
 
 
-def header_line(installation: Installation, rollout: Rollout) -> str:
-    """What is switched, by whom, and at which stakes."""
+def _line(mark: str, name: str, said: str, at: datetime, width: int) -> Text:
+    """A line of a rollout; what is too long goes on below its beginning."""
+    before, after = f"  {mark} {name:<13}  ", f"  {clock_time(at)[-8:]}"
+    room = max(min(width, WIDEST) - cell_len(before) - cell_len(after), NARROWEST)
+    first, *rest = Text(said).wrap(Console(width=room), room)
+    for each in (first, *rest):
+        each.rstrip()
+    gap = " " * (room - first.cell_len)
+    below = [Text.assemble("\n", " " * cell_len(before), each) for each in rest]
+    return Text.assemble(before, first, gap, (after, "dim"), *below)
+
+
+def header_lines(installation: Installation, rollout: Rollout, width: int) -> list[Text]:
+    """What is switched, by whom, at which stakes, and what was there before it began."""
     with installation.store.read() as connection:
         variants = load_variants(connection, [rollout.incumbent, rollout.candidate])
+        comparison = None if rollout.comparison is None else find_comparison(connection, rollout.comparison)
+        engine = find_deployment(connection, variants[rollout.candidate].deployment)
     old, new = (variants[id].deployment for id in (rollout.incumbent, rollout.candidate))
-    return (
-        f"switch [bold]{rollout.task}[/]  {old} → [bold]{new}[/]   rollout {rollout.id} · "
-        f"started by {plain(rollout.actor)} · tier {rollout.plan.tier}"
-    )
+    whose = f"rollout {rollout.id} · started by {rollout.actor} · tier {rollout.plan.tier}"
+    lines = apart(Text.assemble("switch ", (rollout.task, "bold"), f"  {old} → ", (new, "bold")), Text(whose), width)
+    if comparison is not None and comparison.summary is not None:
+        summary = comparison.summary
+        said = f"{summary['verdict']} {odds(summary['no_worse'])}, {summary['samples']} samples"
+        lines.append(_line("✓", "evaluation", said, comparison.ended_at or rollout.created_at, width))
+    if engine.state == "ready" and engine.detail:
+        lines.append(_line("✓", "loaded", engine.detail, engine.updated_at or rollout.created_at, width))
+    return lines
 
 
 def _look(installation: Installation, id: int) -> tuple[Rollout, list[Event]]:
@@ -115,13 +150,36 @@ def _look(installation: Installation, id: int) -> tuple[Rollout, list[Event]]:
         return rollout, rollout_history(connection, id)
 
 
-def _waiting(installation: Installation, observer: Observer, rollout: Rollout) -> str:
-    """What the controller is waiting for, by the same decision that it makes."""
+def _waiting(installation: Installation, observer: Observer, rollout: Rollout, width: int) -> str:
+    """What the controller is waiting for, by the same decision that it makes; then what it watches."""
     observer.look([rollout])
     evidence = observer.evidence(rollout)
     decision = decide(rollout, evidence, installation.clock.now())
-    guard = f"guard {odds(evidence.guard)} (alarm at {alarm_at(rollout):g} : 1)"
-    return f"{rollout.stage}  {decision.reason} · {evidence.whole.failed} failed · {guard}"
+    reason = decision.reason if isinstance(decision, Wait) else "goes on"
+    failed = "" if rollout.state == "evaluation" else f"{evidence.whole.failed} of {evidence.whole.asked} failed · "
+    watched = f"  {failed}guard {odds(evidence.guard)} (alarm at {alarm_at(rollout):g} : 1)"
+    lines = (f"{rollout.stage:<13}  {reason}", watched, f"  then {_ahead(rollout)}")
+    return "\n".join(plain(clipped(line, width - SPINNER)) for line in lines)
+
+
+def _ahead(rollout: Rollout) -> str:
+    """What comes after the present stage."""
+    done = -1 if rollout.state == "evaluation" else rollout.step
+    steps = [] if rollout.state == "baking" else [step.name for step in rollout.plan.steps[done + 1 :]]
+    promotion = [] if rollout.state == "baking" else ["promotion"]
+    return ", ".join((*steps, *promotion, f"{span(rollout.plan.bake_s)} of bake time"))
+
+
+def _copies_line(installation: Installation, rollout: Rollout) -> Iterable[str]:
+    """What the shadow took; nothing where nothing was copied."""
+    with installation.store.read() as connection:
+        took = copies(connection, rollout.task, rollout.candidate, rollout.created_at)
+    if took.requests:
+        cost = "" if took.cost_usd is None else f" · ${took.cost_usd:.4g}"
+        yield (
+            f"  shadow {took.requests} copies · {took.tokens:,} tokens · {span(took.seconds)} of the engine{cost} · "
+            "charged to nobody"
+        )
 
 
 def _traffic_line(installation: Installation, rollout: Rollout) -> str:

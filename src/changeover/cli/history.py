@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from changeover.app.installation import Installation
-from changeover.cli.frame import Json, clock_time, odds, out, plain, points, print_json
+from changeover.cli.columns import clipped
+from changeover.cli.frame import Json, clock_time, odds, out, points, print_json, require
 from changeover.cli.running import check_task, opened
 from changeover.evals.queries import find_comparison
-from changeover.rollouts.queries import Event, events_of_task
+from changeover.rollouts.queries import Event, events_of_task, find_rollout
 from changeover.serving.queries import load_variants
 from changeover.tasks.queries import route_history
 
 app = typer.Typer(add_completion=False)
+
+WIDE = 100
+"""Columns from which on there is room for years and seconds."""
+LONGEST_WHO = 16
+NARROWEST = 24
+"""Characters of a reason on one line."""
 
 
 @app.command()
@@ -31,7 +42,11 @@ def history(
     installation = opened()
     check_task(installation, task)
     rows = revisions(installation, task, limit)
-    print_json(rows) if as_json else out.print(history_table(rows))
+    if as_json:
+        print_json(rows)
+        return
+    for line in history_lines(installation, rows, out.width):
+        out.print(line)
 
 
 def revisions(installation: Installation, task: str, limit: int) -> list[dict[str, Any]]:
@@ -85,32 +100,63 @@ def _without_revision(event: Event) -> dict[str, Any]:
     }
 
 
-def history_table(rows: list[dict[str, Any]]) -> Table:
-    """The same as a table."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("rev", "when", "action", "answers", "who", "why", "evidence"):
-        # Names stay whole; what people wrote may be folded.
-        table.add_column(column, overflow="fold", no_wrap=column not in ("why", "evidence"))
-    for row in rows:
-        answers = row["incumbent"] or ""
-        if row["candidate"]:
-            share = f"{100 * row['candidate_weight']:g} %" if row["candidate_weight"] else "copies to"
-            answers += f"\n{share} {row['candidate']}"
-        table.add_row(
-            "" if row["revision"] is None else str(row["revision"]),
-            clock_time(row["at"]),
-            row["action"],
-            answers,
-            plain(row["actor"]),
-            plain(row["reason"]),
-            _evidence(row),
-        )
-    return table
+def history_lines(installation: Installation, rows: list[dict[str, Any]], width: int) -> list[Text]:
+    """The same for people: each rollout under a line that says what it is, with what allowed it."""
+    headings = _headings(installation, {row["rollout"] for row in rows} - {None})
+    who = min(max((cell_len(row["actor"]) for row in rows), default=0), LONGEST_WHO)
+    lines: list[Text] = []
+    for rollout, group in groupby(rows, key=lambda row: row["rollout"]):
+        lines += [Text()] if lines else []
+        lines += headings.get(rollout, [])
+        for row in group:
+            lines += _entry(row, who, width)
+    return lines
 
 
-def _evidence(row: dict[str, Any]) -> str:
-    summary = row["evidence"]
-    if summary is None:
-        return "–"
-    interval = f"\\[{points(summary['low'])}, {points(summary['high'])}]"
+def _headings(installation: Installation, ids: set[int]) -> dict[int, list[Text]]:
+    """What each rollout is, and what it was begun on."""
+    headings: dict[int, list[Text]] = {}
+    with installation.store.read() as connection:
+        for id in ids:
+            rollout = require(find_rollout(connection, id), f"Rollout {id} is gone.")
+            variants = load_variants(connection, [rollout.incumbent, rollout.candidate])
+            old, new = (variants[each].deployment for each in (rollout.incumbent, rollout.candidate))
+            summary = find_comparison(connection, rollout.comparison).summary if rollout.comparison else None
+            said = "not measured" if summary is None else _evidence(summary)
+            headings[id] = [
+                Text.assemble((f"rollout {id}", "bold"), f"  {old} → {new}  ", (f"tier {rollout.plan.tier}", "dim")),
+                Text.assemble("           ", said),
+            ]
+    return headings
+
+
+def _entry(row: dict[str, Any], who: int, width: int) -> list[Text]:
+    """One thing that happened. A long reason goes on below its beginning."""
+    at = clock_time(row["at"]) if width >= WIDE else clock_time(row["at"])[5:-3]
+    revision = "" if row["revision"] is None else str(row["revision"])
+    action = f"{row['action']} {100 * row['candidate_weight']:g} %" if row["candidate_weight"] else row["action"]
+    before = f"{revision:>5}  {at}  {action:<11}  {_padded(row['actor'], who)}  "
+    room = max(width - cell_len(before), NARROWEST)
+    why = Text(_why(row), no_wrap=False).wrap(Console(width=room), room)
+    for line in why:
+        line.rstrip()
+    return [Text(before) + why[0], *(Text(" " * cell_len(before)) + line for line in why[1:])]
+
+
+def _padded(text: str, width: int) -> str:
+    short = clipped(text, width)
+    return short + " " * (width - cell_len(short))
+
+
+def _why(row: dict[str, Any]) -> str:
+    """The reason, and what else the line has to say."""
+    seen: Mapping[str, Any] = row["seen"] or {}
+    if row["action"] == "override":
+        return f"{seen['gate']}, approved by {seen['approver']}: {row['reason']}"
+    answers = row["action"] in ("promote", "rollback", "abort") or row["rollout"] is None
+    return f"{row['reason']} · {row['incumbent']} answers" if answers and row["incumbent"] else row["reason"]
+
+
+def _evidence(summary: Mapping[str, Any]) -> str:
+    interval = f"[{points(summary['low'])}, {points(summary['high'])}]"
     return f"{summary['verdict']} {points(summary['difference'])} pts {interval} {odds(summary['no_worse'])}"

@@ -49,7 +49,7 @@ def write(named: str, directory: Path, content: bool, as_json: bool) -> None:
         return
     total = sum(listed.bytes for listed in manifest.files.values())
     out.print(
-        f"rollout {rollout.id} of {plain(rollout.task)}, {rollout.state}: {len(manifest.files)} files, {total:,} bytes"
+        f"rollout {rollout.id} of {plain(rollout.task)}, {rollout.state.replace('_', ' ')}: {len(manifest.files)} files, {total:,} bytes"
     )
     out.print(f"      report  {plain(directory / records.REPORT)}")
     out.print(f"      key     {fingerprint(public)}, whole: changeover evidence key")
@@ -97,7 +97,11 @@ def _summary(checks: Sequence[Check]) -> str:
     unknown = sum(check.holds is None for check in checks)
     holds = f"{len(checks) - wrong - unknown} hold"
     beyond = f", {unknown} could not be checked" if unknown else ""
-    return f"{holds}{beyond}, [bold red]{wrong} do not[/]" if wrong else f"{holds}{beyond}, none is wrong"
+    return (
+        f"{holds}{beyond}, [bold red]{wrong} {'is' if wrong == 1 else 'are'} wrong[/]"
+        if wrong
+        else f"{holds}{beyond}, none is wrong"
+    )
 
 
 def _found(installation: Installation, named: str) -> Rollout:

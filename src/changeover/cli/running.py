@@ -83,7 +83,7 @@ def fetched(installation: Installation, name: str) -> bool:
         return True
     cards = [card.id for card in installation.catalogue.cards()]
     if name not in (*cards, ECHO):
-        raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, [*deployed, *cards])}")
+        raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, {*deployed, *cards})}")
     if name != ECHO:
         weights().fetch([installation.catalogue.card(name)], installation.project.cache)
     return False

@@ -7,10 +7,14 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
+from changeover.cli.columns import Cell, Columns, widest
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout, missing_approvals
@@ -24,6 +28,12 @@ from changeover.tasks.routes import Route
 
 app = typer.Typer(add_completion=False)
 
+TASKS = Columns(
+    names=("task", "incumbent", "candidate", "rev", "requests 24 h", "failed", "cut"),
+    right=("rev", "requests 24 h", "failed", "cut"),
+    concessions=(("candidate", 20), ("incumbent", 16), ("task", 12), ("rev", 0), ("incumbent", 8), ("candidate", 8)),
+)
+NARROWEST = 24
 STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow"}
 
 
@@ -51,21 +61,22 @@ def status(
         return
     running = f"{address}/v1" if address else "[yellow]not running[/]  changeover up"
     out.print(f"[bold]{installation.project.settings.name}[/]  {running}")
-    if tasks or not removed:
-        out.print(_task_table(tasks))
+    for line in _task_lines(tasks, out.width):
+        out.print(line)
     for line in _removed_lines(removed, all_of_them=task is not None):
         out.print(line)
+    out.print()
     out.print(_deployment_table(deployments, running=address is not None))
 
 
 def _task(installation: Installation, route: Route) -> dict[str, Any]:
     with installation.store.read() as connection:
         rollout = latest_rollout(connection, route.task)
+        approved = [] if rollout is None else [each.actor for each in approvals_of(connection, rollout.id)]
         named = (*route.variants(), *([] if rollout is None else [rollout.candidate]))
         variants = load_variants(connection, named)
         day = traffic(connection, route.task, installation.clock.now() - timedelta(days=1))
         overrides = [each for each in open_overrides(connection) if each.task == route.task]
-        approved = [] if rollout is None else [each.actor for each in approvals_of(connection, rollout.id)]
     return {
         "task": route.task,
         "revision": route.revision,
@@ -83,6 +94,7 @@ def _task(installation: Installation, route: Route) -> dict[str, Any]:
 
 
 def _rollout(rollout: Rollout, approved: Sequence[str]) -> dict[str, Any]:
+    bakes_until = rollout.step_started_at + timedelta(seconds=rollout.plan.bake_s)
     return {
         "id": rollout.id,
         "state": rollout.state,
@@ -90,8 +102,12 @@ def _rollout(rollout: Rollout, approved: Sequence[str]) -> dict[str, Any]:
         "stage": rollout.stage,
         "tier": rollout.plan.tier,
         "hold": rollout.hold,
-        "approvals_missing": missing_approvals(rollout, approved) if rollout.state in BEFORE_PROMOTION else 0,
         "comparison": rollout.comparison,
+        "approved": approved,
+        "approvals_missing": missing_approvals(rollout, approved) if rollout.state in BEFORE_PROMOTION else 0,
+        "approvers": rollout.plan.approvers,
+        "approve_before": rollout.plan.approve_before,
+        "bakes_until": bakes_until if rollout.state == "baking" else None,
     }
 
 
@@ -108,16 +124,27 @@ def _deployment_of(variants: Mapping[str, Variant], id: str | None) -> str | Non
     return None if id is None else variants[id].deployment
 
 
-def _task_table(tasks: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("task", "incumbent", "candidate", "rev", "requests 24 h", "failed", "cut", ""):
-        right = column in ("rev", "requests 24 h", "failed", "cut")
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "", overflow="fold")
-    for row in tasks:
-        day = row["last_day"]
-        cells = (row["revision"], day["requests"], day["failed_requests"], day["truncated_streams"])
-        table.add_row(row["task"], row["incumbent"], _candidate(row), *map(str, cells), "\n".join(_hints(row)))
-    return table
+def _task_lines(tasks: list[dict[str, Any]], width: int) -> Iterable[Text]:
+    """Who answers each task, on one line; below all of them what needs a person."""
+    rows = [{name: Cell(text) for name, text in _cells(task).items()} for task in tasks]
+    headings = {name: Cell(name, "dim") for name in TASKS.names}
+    widths = TASKS.fitted({name: widest(name, name, rows) for name in TASKS.names}, width)
+    for row in (headings, *rows):
+        yield TASKS.line(row, widths)
+    for task in tasks:
+        for hint in _hints(task):
+            name = f"{task['task']}  "
+            room = max(width - cell_len(name), NARROWEST)
+            first, *more = Text.from_markup(hint).wrap(Console(width=room), room)
+            for line in (Text(name) + first, *(Text(" " * cell_len(name)) + each for each in more)):
+                line.rstrip()
+                yield line
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    day = row["last_day"]
+    counts = (row["revision"], day["requests"], day["failed_requests"], day["truncated_streams"])
+    return dict(zip(TASKS.names, (row["task"], row["incumbent"], _candidate(row), *map(str, counts)), strict=True))
 
 
 def _candidate(row: Mapping[str, Any]) -> str:
@@ -133,16 +160,25 @@ def _hints(row: Mapping[str, Any]) -> Iterable[str]:
     rollout, name = row["rollout"], row["task"]
     if rollout is not None and rollout["hold"] is not None:
         hold: Hold = rollout["hold"]
-        yield f"[yellow]{hold.kind}[/]: {plain(hold.reason)} · changeover resume {name}"
-    leave = [override.gate for override in row["overrides"]]
-    if rollout is not None and rollout["approvals_missing"] and "approval" not in leave:
-        missing = rollout["approvals_missing"]
-        yield f"needs {missing} approval{'s' * (missing > 1)} · changeover approve {name}"
+        yield f"[yellow]{hold.kind}[/] by {plain(hold.actor)}: {plain(hold.reason)} · changeover resume {name}"
+    if rollout is not None:
+        yield from _agreement(row, rollout)
+        if rollout["bakes_until"] is not None:
+            yield f"[dim]{row['incumbent']} was promoted and bakes until {clock_time(rollout['bakes_until'])}[/]"
     for override in row["overrides"]:
         until = f"until {clock_time(override.expires_at)}"
         yield f"[yellow]{override.gate} overridden[/] {until} by {plain(override.approver)}: {plain(override.reason)}"
     if row["prompt_edited"]:
         yield f"prompt edited: changeover switch {name} --to {row['incumbent']}"
+
+
+def _agreement(row: Mapping[str, Any], rollout: Mapping[str, Any]) -> Iterable[str]:
+    """Who has still to agree, unless somebody let it pass without."""
+    missing = rollout["approvals_missing"]
+    if missing and not any(override.gate == "approval" for override in row["overrides"]):
+        who = f" of {plain(', '.join(rollout['approvers']))}" if rollout["approvers"] else ""
+        needs = f"needs {missing} approval{'s' * (missing > 1)}{who} before the {rollout['approve_before']}"
+        yield f"[yellow]{needs}[/] · changeover approve {row['task']}"
 
 
 def _removed_lines(rows: list[dict[str, Any]], *, all_of_them: bool) -> Iterable[str]:

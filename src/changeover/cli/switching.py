@@ -8,7 +8,7 @@ from changeover.app import steering
 from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
-from changeover.cli.follow import follow, header_line
+from changeover.cli.follow import follow, header_lines
 from changeover.cli.frame import (
     EXIT_FAIL,
     EXIT_INCONCLUSIVE,
@@ -21,7 +21,7 @@ from changeover.cli.frame import (
     run,
 )
 from changeover.cli.measure import measure
-from changeover.cli.reporting import report_of, write_page
+from changeover.cli.reporting import named, report_of, write_page
 from changeover.cli.running import ensure_running, fetched, opened
 from changeover.cli.verdict import verdict_lines
 from changeover.evals.comparison import Match
@@ -79,7 +79,8 @@ def _begin(installation: Installation, match: Match, comparison: Comparison, pla
         print_json({"rollout": rollout.id}) if ask.as_json else out.print(f"rollout {rollout.id} began")
         return EXIT_PASS
     if not ask.as_json:
-        out.print(header_line(installation, rollout))
+        for line in header_lines(installation, rollout, out.width):
+            out.print(line)
     ended = follow(installation, rollout, quiet=ask.as_json)
     if ask.as_json:
         print_json({"task": task, "comparison": comparison.id, "rollout": ended})
@@ -113,7 +114,7 @@ def _evidence(installation: Installation, ready: Prepared, match: Match, as_json
     page = write_page(installation, report_of(installation, id))
     if not as_json:
         out.print(verdict_lines(id, ended))
-        out.print(f"      report  {page}")
+        out.print(f"      report  {named(page)}")
     with installation.store.read() as connection:
         return find_comparison(connection, id)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
-from changeover.core.errors import RequestError
+from changeover.core.errors import CapacityError, RequestError
 from changeover.gateway.http import Head
 from changeover.gateway.keys import Key
 from changeover.gateway.resolve import read_fields
 from changeover.gateway.routes import ADMIN_TASKS, Route
 
+MOST_AT_ONCE = 64
+"""Requests that are answered, or wait for it; more are refused."""
 LONGEST_REASON = 2_000
 LONGEST_NAME = 120
 
@@ -53,6 +57,37 @@ Answer = Callable[[Asked], Any]
 Raises:
     ChangeoverError: As the API reports it.
 """
+
+
+class Desk:
+    """Where it is done, one after the other.
+
+    In a thread of its own: many of them, or a store that is slow, must not delay what follows routes and keys.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="admin")
+        self._waiting = 0
+
+    async def see_to(self, asked: Asked) -> Any:
+        """Do it, or look.
+
+        Raises:
+            CapacityError: Too many at once.
+            ChangeoverError: As the answer says.
+        """
+        if self._waiting >= MOST_AT_ONCE:
+            raise CapacityError(f"{self._waiting} requests of operators are being seen to. Try again in a second.")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, asked)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Take no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def asked_for(route: Route, head: Head, key: Key, body: bytes) -> Asked:

@@ -16,7 +16,7 @@ from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
 from changeover.core.ids import new_id
 from changeover.core.settings import GatewaySettings, Price
-from changeover.gateway.admin import Answer, asked_for
+from changeover.gateway.admin import Desk, asked_for
 from changeover.gateway.admit import Admission, wanted
 from changeover.gateway.allowances import Allowances
 from changeover.gateway.authenticate import allow, authenticate
@@ -64,7 +64,7 @@ class Parts:
     traces: Traces
     pages: Pages
     ratings: Ratings
-    admin: Answer
+    admin: Desk
     clock: Clock
 
 
@@ -121,11 +121,11 @@ class Door:
             refuse(reply, error, visit.id, [*more, *_id_header(visit)])
 
     async def _steer(self, visit: Visit, route: Route, body: bytes, reply: Reply) -> None:
-        """Answer one of the admin API; it uses the store, so in a thread."""
+        """Answer one of the admin API."""
         assert visit.key is not None, "no route of the admin API is open to anybody"
         asked = asked_for(route, visit.head, visit.key, body)
         try:
-            said = await asyncio.to_thread(self._parts.admin, asked)
+            said = await self._parts.admin.see_to(asked)
         except ChangeoverError:
             raise
         except Exception as exc:  # the edge of one request: it must not end as a cut connection
@@ -198,9 +198,9 @@ class Door:
                 visit.trace, headers = trace.id, trace.headers()
             turns, deadline = _turns(call), visit.deadline - GRACE_S
             if parts.fleet.upstream(turns[0][1].variant.deployment) is None and self._outlook(call, turns) != "ready":
-                await self._line.wait(call.name, partial(self._now, call), deadline)
+                await self._line.wait(call.name, partial(self._now, visit, call), deadline)
                 # Asked of nobody yet, it is answered by the route of now: that may be another one since.
-                visit.call = call = self._again(call)
+                visit.call = call = self._again(visit.call)
                 turns = _turns(call)
             visit.opened = opened = await dispatch(
                 call, turns, parts.fleet, visit.trail, self._limits, headers, deadline
@@ -229,11 +229,13 @@ class Door:
         live = self._parts.snapshots.current.tasks.get(call.live.task.name)
         if live is None or live is call.live:
             return call
-        sticky = call.sticky or sticky_of(call.body, call.key, call.endpoint)
+        sticky = call.sticky
+        if live.route.candidate is not None and not sticky:
+            sticky = sticky_of(call.body, call.key, call.endpoint)
         return msgspec.structs.replace(call, live=live, sticky=sticky)
 
-    def _now(self, call: Call) -> Outlook:
-        call = self._again(call)
+    def _now(self, visit: Visit, call: Call) -> Outlook:
+        visit.call = call = self._again(visit.call or call)
         return self._outlook(call, _turns(call))
 
     def _outlook(self, call: Call, turns: Sequence[Turn]) -> Outlook:

@@ -179,7 +179,10 @@ def _pinned(task: str, variant_id: str, live: LiveTask, find_variant: Callable[[
 
 
 def sticky_of(fields: Mapping[str, Any], key: Key, endpoint: Endpoint) -> str:
-    """What keeps a caller on one side. The user if the caller names one, else the conversation: its first words stay the same over all turns."""
+    """What keeps a caller on one side: the user if the caller names one, else the conversation.
+
+    Its first words stay the same over all turns.
+    """
     user = fields.get("user")
     if isinstance(user, str) and user:
         return f"{key.id}:{user}"

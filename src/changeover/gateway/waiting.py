@@ -96,7 +96,11 @@ class Line:
             self._pacing = None
 
     def _see_to(self, waiter: _Waiter, now: float) -> None:
-        outlook = waiter.look()
+        try:
+            outlook = waiter.look()
+        except Exception as exc:  # the edge of one request: nobody else in line must wait for ever because of it
+            waiter.called.set_exception(exc)
+            return
         if outlook == "ready":
             waiter.called.set_result(None)
             return

@@ -42,6 +42,8 @@ from changeover.tasks.routes import Action, Route
 
 LONGEST_NAME = 80
 """Characters of a person's name that the history takes."""
+NEXT_BEGAN = "the next rollout began"
+"""Why a bake time ended before its time."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def _end_latest(connection: Connection, task: str, by: By) -> None:
         )
     # Its former incumbent gives way to the present one.
     move(connection, latest, state="done", step=latest.step, now=by.now)
-    add_event(connection, _event(latest, "finish", replace(by, reason="the next rollout began"), {}, None))
+    add_event(connection, _event(latest, "finish", replace(by, reason=NEXT_BEGAN), {}, None))
 
 
 def enter(

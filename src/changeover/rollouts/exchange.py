@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 SETTLED = "exchanged"
 """Action of the event which says that the candidate's engine could answer."""
+LONGEST_REQUEST = timedelta(hours=1)
+"""No task lets a request take longer."""
 BROKEN = ("restarting", "failed")
 """What a start that did not succeed leaves behind. It is not tried again: the former engine is known to work."""
 
@@ -94,7 +96,11 @@ def has_waited(rollout: Rollout, started_at: datetime) -> bool:
 
     Those are no fault of the engine that answers them at last, however long that took.
     """
-    return rollout.plan.exchange and rollout.state == "baking" and started_at < rollout.step_started_at
+    if not rollout.plan.exchange or rollout.state != "baking":
+        return False
+    # None has waited for longer: what seems to have was asked by a clock that has been set back since.
+    longest = timedelta(seconds=rollout.plan.exchange_s) + LONGEST_REQUEST
+    return timedelta(0) < rollout.step_started_at - started_at <= longest
 
 
 class Exchanges:

@@ -71,3 +71,16 @@ class Outcomes:
     asked: int
     failed: int
     """Of `asked`: an error, a broken stream, or an answer that somebody else had to give."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """What copied requests took of a candidate's engine."""
+
+    requests: int
+    tokens: int
+    """Of prompts and answers."""
+    seconds: float
+    """Of all answers, one after the other."""
+    cost_usd: float | None
+    """By the prices in changeover.toml; None without a price."""

@@ -15,7 +15,7 @@ from sqlalchemy import Boolean, Connection, Dialect, Integer, Row, cast, func, i
 from sqlalchemy.types import TypeEngine
 
 from changeover.store.schema import ModelText, UtcDateTime, exchanges, routes
-from changeover.tasks.exchanges import Exchange
+from changeover.tasks.exchanges import Copies, Exchange
 from changeover.tasks.routes import Route
 
 ROWS_IN_ONE = 32
@@ -129,6 +129,26 @@ def recent_durations(
         .limit(limit)
     ).scalars()
     return [float(duration_ms) for duration_ms in rows][::-1]
+
+
+def copies(connection: Connection, task: str, variant: str, since: datetime) -> Copies:
+    """What copies of a task's requests to a variant took. Nobody was charged for them."""
+    tokens = func.coalesce(exchanges.c.prompt_tokens, 0) + func.coalesce(exchanges.c.completion_tokens, 0)
+    row = connection.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(tokens), 0),
+            func.coalesce(func.sum(exchanges.c.duration_ms), 0.0),
+            func.sum(exchanges.c.cost_microusd),
+        ).where(
+            exchanges.c.task == task,
+            exchanges.c.started_at >= since,
+            exchanges.c.variant == variant,
+            exchanges.c.shadow_of.is_not(None),
+        )
+    ).one()
+    cost = None if row[3] is None else int(row[3]) / 1e6
+    return Copies(requests=int(row[0]), tokens=int(row[1]), seconds=float(row[2]) / 1000, cost_usd=cost)
 
 
 def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequence[Exchange]:

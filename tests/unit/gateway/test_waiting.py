@@ -118,3 +118,18 @@ async def test_who_leaves_stands_in_line_no_more() -> None:
     again = await world.enter(1)
     world.outlook = "ready"
     await again
+
+
+async def test_a_look_that_fails_ends_that_request_and_no_other() -> None:
+    world = World()
+
+    def broken() -> Outlook:
+        raise KeyError("variant")
+
+    failing = asyncio.create_task(world.line.wait("task", broken, 1000.0))
+    other = await world.enter(1)
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(failing, 1)
+    world.outlook = "ready"
+    await asyncio.wait_for(other, 1)
+    assert world.let_go == [1]

@@ -11,8 +11,8 @@ from changeover.gateway.routes import ADMIN_TASKS
 
 Json = dict[str, Any]
 
-LOOKED = (404, 503)
-STEERED = (404, 409, 413, 503)
+LOOKED = (404, 429, 503)
+STEERED = (404, 409, 413, 429, 503)
 AUDITED = "What was done stands in the task's history, under the key's name."
 
 _DEEDS: Mapping[str, tuple[str, str, str]] = {
@@ -63,7 +63,7 @@ DESCRIBED: Mapping[str, Described] = {
         about="As `changeover status` shows them.",
         answers="The tasks.",
         answer="TaskStates",
-        refusals=(503,),
+        refusals=(429, 503),
     ),
     f"{ADMIN_TASKS}/{{task}}/rollout": Described(
         name="getRollout",

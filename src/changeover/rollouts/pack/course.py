@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from changeover.rollouts.actions import NEXT_BEGAN
 from changeover.rollouts.decide import (
     Advance,
     Decision,
@@ -24,6 +25,7 @@ from changeover.rollouts.decide import (
     missing_approvals,
 )
 from changeover.rollouts.exchange import SETTLED
+from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.pack.checks import Check, found, unknown
 from changeover.rollouts.pack.files import Files
 from changeover.rollouts.pack.guards import Decided, check_guards, check_scores
@@ -39,6 +41,7 @@ _DECIDES: dict[str, type[Decision]] = {
     SETTLED: Settle,
 }
 """Actions that follow from evidence where there is some; the rest are people's, or need none."""
+_NEVER_BY_HAND = ("advance", "refuse", SETTLED)
 _ENDS: dict[str, State] = {
     "promote": "baking",
     "confirm": "done",
@@ -181,11 +184,13 @@ def _revisions(files: Files, lived: Sequence[Moment]) -> tuple[int, int] | None:
 
 
 def _check_decisions(files: Files, lived: Sequence[Moment], verdict: str | None) -> Check:
-    """Each decision that was made from evidence is the one that the rules give."""
+    """Each decision is the one that the rules give, by its evidence; without any only people decide."""
     differs: list[str] = []
     number = 0
     for moment in lived:
         if moment.evidence is None:
+            if _lacks_evidence(moment.event):
+                differs.append(f"{moment.told}: its evidence is not there")
             continue
         number += 1
         decided = decide(moment.before, moment.evidence, moment.event.at)
@@ -206,6 +211,13 @@ def _check_decisions(files: Files, lived: Sequence[Moment], verdict: str | None)
     hands = sum(m.evidence is None and m.event.action in ("promote", "abort", "rollback") for m in lived)
     by_hand = f"; {hands} made by hand" if hands else ""
     return found("decisions", differs, f"{number} follow from their evidence{by_hand}")
+
+
+def _lacks_evidence(event: Event) -> bool:
+    """Whether no person decided it, and nothing says why it was decided."""
+    if event.action in _NEVER_BY_HAND:
+        return True
+    return event.action in _DECIDES and event.actor == ACTOR and event.reason != NEXT_BEGAN
 
 
 def _name(decided: Decision) -> str:

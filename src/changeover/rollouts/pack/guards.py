@@ -173,7 +173,8 @@ def check_guards(rollout: Rollout, decisions: Sequence[Decided], files: Files) -
                 _check_drift(reading, decided, own[before_promotion:], ordered, found)
             elif not baking:
                 _check_reading(reading, decided, own, ratings, ordered, found)
-        if baking and not drifting and any(map(decided.is_of_step, own[: decided.evidence.whole.asked])):
+        weighed = baking and decided.evidence.exchange is None
+        if weighed and not drifting and any(map(decided.is_of_step, own[: decided.evidence.whole.asked])):
             found.evidence.append(f"{decided.told}: the guards say nothing, and there were requests")
     return found
 
