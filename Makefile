@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SMALL_MODEL := smollm2-135m-instruct
-BETTER_MODEL := qwen2.5-coder-0.5b-instruct
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
@@ -46,9 +45,7 @@ bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one,
 docs: $(READY)  ## Write the generated parts of docs/ anew.
 	$(BIN)/python -m docs.generate
 
-recording: $(READY)  ## Record the switch in the README anew, on real models; needs the extra `recording`.
-	@$(BIN)/changeover pull $(SMALL_MODEL) >/dev/null
-	@$(BIN)/changeover pull $(BETTER_MODEL) >/dev/null
+recording: $(READY)  ## Record the switch in the README anew; needs the extra `recording`.
 	$(BIN)/python -m docs.record
 
 lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.

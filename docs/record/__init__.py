@@ -1,1 +1,1 @@
-"""The recording in the README: a switch under load on real small models, as a terminal showed it."""
+"""The recording that the README shows: a switch under load, as a terminal showed it."""

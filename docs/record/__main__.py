@@ -2,10 +2,10 @@
 
 `python -m docs.record [--draw]`
 
-The session runs the real commands on two real small models (600 MB, fetched by `changeover pull`) with a steady load, and
-takes some minutes on two cores. Nothing of it is staged: prompts are typed by this program, all else is what the commands
-printed. The picture leaves out what no person would wait for: nothing stands still for longer than 1.5 seconds. With
-`--draw`, only the picture is drawn anew, from the recording that is there.
+The session runs the real commands on two echo engines with a steady load. Prompts are typed by this program, all else is
+what the commands printed. The picture leaves out what nobody would wait for: nothing stands still for longer than 1.5
+seconds, and figures alone change every 0.4 seconds. With `--draw`, only the picture is drawn anew, from the recording that
+is there.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from changeover.core.settings import cache_directory
-from changeover.library.catalogue import Catalogue
-from changeover.library.pull import present
 from docs.record.cast import CastError, read_cast
-from docs.record.session import CANDIDATE, INCUMBENT, record
+from docs.record.session import record
 
 try:
     from docs.record.picture import svg
@@ -42,10 +39,6 @@ def main() -> None:
 
 
 def _record() -> None:
-    catalogue, cache = Catalogue.load(), cache_directory()
-    for name in (INCUMBENT, CANDIDATE):
-        if not present(catalogue.card(name).artifacts[0], cache):
-            sys.exit(f"the weights of `{name}` are not here: changeover pull {name}")
     try:
         with tempfile.TemporaryDirectory(prefix="recording-") as directory:
             cast = record(Path(directory))

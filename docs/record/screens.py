@@ -95,19 +95,17 @@ def _wording(screen: Screen) -> str:
 
 
 def _screens(cast: Cast) -> Iterator[tuple[float, Screen]]:
+    """Every screen; of lines only those are read anew that may have changed."""
     terminal = _Terminal(cast.columns, cast.rows)
     stream = pyte.Stream(terminal)
+    lines: list[Line] = [()] * cast.rows
     for output in cast.outputs:
         stream.feed(output.text)
-        yield output.at, _screen(terminal)
-
-
-def _screen(terminal: pyte.Screen) -> Screen:
-    lines = tuple(
-        _line([terminal.buffer[row][column] for column in range(terminal.columns)]) for row in range(terminal.lines)
-    )
-    hidden = terminal.cursor.hidden
-    return Screen(lines, None if hidden else (terminal.cursor.x, terminal.cursor.y))
+        for row in terminal.dirty:
+            lines[row] = _line([terminal.buffer[row][column] for column in range(cast.columns)])
+        terminal.dirty.clear()
+        cursor = terminal.cursor
+        yield output.at, Screen(tuple(lines), None if cursor.hidden else (cursor.x, cursor.y))
 
 
 def _line(characters: Sequence[Any]) -> Line:

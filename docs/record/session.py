@@ -1,4 +1,4 @@
-"""The session that is recorded: the real commands in a pseudo-terminal, on a project of real small models, under load."""
+"""The session that is recorded: the real commands in a pseudo-terminal, on a project on echo engines, under load."""
 
 from __future__ import annotations
 
@@ -7,108 +7,73 @@ import json
 import os
 import pty
 import select
-import shutil
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.switch.load import Demand, Line, load
 from tests.support.processes import Up, system
+from tests.support.projects import deploy_echo
 
-import changeover
 from changeover.app.local import operator_key
 from changeover.cli.running import wait_ready
 from docs.record.cast import COLUMNS, ROWS, Cast, CastError, Output, foreign_words
 
-INCUMBENT, CANDIDATE = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"
-TASK = "customer-intent"
-TITLE = "changeover: a switch under load"
+TASK, INCUMBENT, CANDIDATE = "confirm", "echo-confirm", "confirm-v2"
+TITLE = "changeover: a switch under load, on engines without a model"
 COMMANDS: Sequence[Sequence[str]] = (
     ("switch", TASK, "--to", CANDIDATE),
     ("rollback", TASK, "--reason", "complaints from the desk"),
-    ("history", TASK),
+    ("history", TASK, "--limit", "3"),
 )
 PROMPT = "\x1b[36m$\x1b[0m "
 KEY_S, READING_S = 0.05, 1.4
 """Between two keys, and between the end of a command and the next one."""
-LONGEST_S = 540.0
+LONGEST_S = 120.0
 """Of a command; one that takes longer is ended."""
-CALLERS = (Line(stream=False, period_s=3.0), Line(stream=True, period_s=3.0))
-LABELS = (
-    "track-order",
-    "cancel-order",
-    "change-order",
-    "return-item",
-    "report-fault",
-    "refund-status",
-    "dispute-charge",
-    "payment-failed",
-    "get-invoice",
-    "login-problem",
-    "change-profile",
-    "replace-card",
-    "ask-product",
-    "other",
-)
+CALLERS = (Line(stream=False, period_s=0.1), Line(stream=True, period_s=0.1))
+"""Twenty requests a second."""
+DELAY_S = 0.5
+"""Of an answer, so that there is something to see."""
 FILES: Mapping[str, str] = {
-    "changeover.toml": """\
-name = "my-org"
-[gateway]
-port = 0
-ready_wait_s = 60
-[engines]
-slots = 4
-threads = 1
-context_tokens = 2048
-""",
-    f"tasks/{TASK}.prompt.md": "Say what the customer wants, as one label.\n",
+    "changeover.toml": 'name = "my-org"\n[gateway]\nport = 0\nready_wait_s = 60\n',
+    f"tasks/{TASK}.prompt.md": "Confirm the order by its number.\n",
     f"tasks/{TASK}.toml": f"""\
-description = "Say what a customer's message wants."
+description = "Confirm an order to who made it."
 prompt = "{TASK}.prompt.md"
-dataset = "../evals/{TASK}/v1.jsonl"
-first_incumbent = "{INCUMBENT}"
+dataset = "../evals/{TASK}.jsonl"
+first_incumbent = "echo"
 timeout_s = 60
-[parameters]
-temperature = 0.0
-max_tokens = 10
-[parameters.response_format]
-type = "json_schema"
-[parameters.response_format.json_schema]
-name = "intent"
-strict = true
-schema = {{ type = "string", enum = {json.dumps(LABELS)} }}
 [scorer]
-name = "choice"
-options = {{ labels = {json.dumps(LABELS)} }}
+name = "contains"
 [gate]
 margin = 0.05
-max_samples = 200
-[guard]
-tolerated_slow = 0.9
+max_samples = 96
 [[steps]]
-shadow = 0.3
-requests = 5
-hold_s = 0
-[[steps]]
-canary = 0.2
-requests = 5
-hold_s = 0
-[[steps]]
-canary = 0.5
+shadow = 0.2
 requests = 10
 hold_s = 0
+[[steps]]
+canary = 0.05
+requests = 5
+hold_s = 0
+[[steps]]
+canary = 0.25
+requests = 30
+hold_s = 0
+[echo]
+reply = "Thank you for your order. It will be with you soon."
+delay_s = {DELAY_S}
 """,
 }
-"""The project: as `changeover init` makes it, with a shorter prompt and answer, larger shares, and no alarm for a model
-of four times the size that is slower, so that two cores play
-the whole of it in a minute or two."""
+"""A project of one task. The incumbent always says the same; the candidate repeats what it is told, the number too."""
+SAMPLES = 96
 
 
 @dataclass
@@ -136,20 +101,19 @@ def record(directory: Path) -> Cast:
     """Play the session in a new project below a directory.
 
     Raises:
-        CastError: A command did not end well, or the recording names the machine.
+        CastError: A command did not end well, a request failed, or the recording names the machine.
     """
     project = _project(directory / "my-org")
     tape = _Tape()
     with system(project) as up:
         with up.opened() as installation:
-            wait_ready(installation, [INCUMBENT])
-        up.ask(TASK)
+            deploy_echo(installation, CANDIDATE, TASK, delay_s=DELAY_S)
+            wait_ready(installation, [INCUMBENT, CANDIDATE])
         with load(_demand(up)) as answers:
             tape.began = time.monotonic()
             for command in COMMANDS:
                 _play(tape, project, command)
-        problems = [answer.problem for answer in answers if answer.problem]
-    if problems:
+    if problems := [answer.problem for answer in answers if answer.problem]:
         raise CastError(f"{len(problems)} of {len(answers)} requests of the load failed, the first: {problems[0]}")
     tape.add(PROMPT)
     return checked(Cast(tape.outputs, TITLE))
@@ -169,14 +133,22 @@ def checked(cast: Cast) -> Cast:
 
 
 def _project(directory: Path) -> Path:
-    """A project of one task, with the cases that ship."""
     for name, text in FILES.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(text)
-    cases = Path(changeover.__file__).parent / "templates" / "project" / "evals" / TASK / "v1.jsonl"
-    (directory / "evals" / TASK).mkdir(parents=True)
-    shutil.copy(cases, directory / "evals" / TASK)
+    (directory / "evals").mkdir()
+    (directory / "evals" / f"{TASK}.jsonl").write_text("".join(_cases()))
     return directory
+
+
+def _cases() -> Iterator[str]:
+    """Orders to be confirmed: most by their number, every third with thanks, every tenth by a word that nobody says."""
+    for number in range(SAMPLES):
+        order = f"{4_100 + 7 * number}"
+        target = "Thank you" if number % 3 == 0 else "by Friday" if number % 10 == 1 else order
+        thanks = "Thank you, and " if number % 6 == 0 else ""
+        text = f"{thanks}please confirm order {order}."
+        yield json.dumps({"id": f"order-{order}", "input": text, "target": target}) + "\n"
 
 
 def _demand(up: Up) -> Demand:
@@ -213,7 +185,7 @@ def _play(tape: _Tape, project: Path, command: Sequence[str]) -> None:
         _listen(tape, ours, process)
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
         status = process.wait()
         os.close(ours)
     if status != 0:
@@ -223,16 +195,16 @@ def _play(tape: _Tape, project: Path, command: Sequence[str]) -> None:
 
 
 def _listen(tape: _Tape, terminal: int, process: subprocess.Popen[bytes]) -> None:
+    """Keep what a command says until it has ended, or its time is over."""
     deadline, kept = time.monotonic() + LONGEST_S, b""
     while time.monotonic() < deadline:
         ready, _, _ = select.select([terminal], [], [], 0.1)
         if not ready:
-            if process.poll() is not None:
-                return
             continue
         try:
             kept += os.read(terminal, 65536)
         except OSError:  # Linux's way to say that nobody has the other end any more
+            process.wait(LONGEST_S)
             return
         text, kept = _decoded(kept)
         if text:

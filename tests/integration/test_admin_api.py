@@ -17,7 +17,7 @@ from changeover.rollouts.decide import Plan
 from changeover.rollouts.queries import latest_rollout, rollout_history
 from changeover.serving.backends import describe
 from changeover.serving.plan import EnginePlan
-from changeover.serving.queries import all_deployments, find_deployment, want
+from changeover.serving.queries import add_deployment, all_deployments, find_deployment, want
 
 TASKS = "/admin/v1/tasks"
 
@@ -84,6 +84,19 @@ async def test_an_abort_and_a_rollback_say_who_answers(up: Running) -> None:
     status, said = await call(up, "POST", "/echo/rollback", reason="complaints")
     assert status == 409
     assert "no former incumbent" in said["error"]["message"]
+
+
+async def test_a_refused_switch_starts_no_engine(up: Running) -> None:
+    deploy_echo(up.installation, "new")
+    await call(up, "POST", "/echo/switch", to="new", reason="try")
+    with up.installation.store.write() as connection:
+        add_deployment(
+            connection, name="third", backend="echo", model="third", options={}, actor="test",
+            engine=find_deployment(connection, "new").engine, now=up.installation.clock.now(), desired="stopped",
+        )  # fmt: skip
+    assert (await call(up, "POST", "/echo/switch", to="third", reason="try"))[0] == 409
+    with up.installation.store.read() as connection:
+        assert find_deployment(connection, "third").desired == "stopped"
 
 
 async def test_a_rollback_waits_for_a_former_engine_that_was_stopped(up: Running) -> None:

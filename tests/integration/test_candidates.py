@@ -10,8 +10,8 @@ import pytest
 from tests.support.projects import deploy_echo, open_written, write_project
 
 from changeover.app.candidates import Candidate, Candidates
+from changeover.app.deploy import incumbent_of
 from changeover.app.installation import Installation, read_again
-from changeover.app.matching import incumbent_of
 from changeover.cli.proposing import candidate_lines
 from changeover.core.settings import Price
 from changeover.evals.datasets import Dataset

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import update
 from tests.support.projects import Running, deploy_echo, open_written, running, write_project
 
-from changeover.app.deploy import declared_variant
+from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation
 from changeover.app.kept import is_gone, match_of_rollout
 from changeover.app.local import operator_key
-from changeover.app.matching import incumbent_of, prepared
+from changeover.app.matching import prepared
 from changeover.app.prepare import prepare
 from changeover.app.steering import resume
 from changeover.core.errors import DatasetError

@@ -1,4 +1,7 @@
-"""Asking for deployments, and the variant that a task's files make of one. Commands start from here as `up` does."""
+"""Asking for deployments, the variant that a task's files make of one, and the one that answers it now.
+
+Commands start from here as `up` does.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ from sqlalchemy import Connection
 
 from changeover.app.installation import ECHO, Installation
 from changeover.app.room import check_room
+from changeover.core.errors import GateError
 from changeover.serving.backends import describe
 from changeover.serving.bundles import EnginePart
 from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
-from changeover.serving.queries import add_deployment, exchange, find_deployment, has_deployment, want
+from changeover.serving.queries import add_deployment, exchange, find_deployment, has_deployment, load_variants, want
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task
+from changeover.tasks.queries import current_route
 
 
 def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_of: str | None = None) -> bool:
@@ -103,3 +108,15 @@ def declared_variant(installation: Installation, task: str, deployment: str) -> 
     with installation.store.read() as connection:
         row = find_deployment(connection, deployment)
     return Variant.declared(installation.tasks[task], deployment, EnginePart.from_document(row.engine))
+
+
+def incumbent_of(connection: Connection, task: str) -> Variant:
+    """Who answers a task now.
+
+    Raises:
+        GateError: Nobody yet.
+    """
+    route = current_route(connection, task)
+    if route is None:
+        raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
+    return load_variants(connection, [route.incumbent])[route.incumbent]

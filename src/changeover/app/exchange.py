@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from changeover.app.deploy import ask_for, first_plan
+from changeover.app.deploy import ask_for, first_plan, incumbent_of
 from changeover.app.installation import Installation
-from changeover.app.matching import incumbent_of, known_verdict
+from changeover.app.matching import known_verdict
 from changeover.app.room import check_room, room_for
 from changeover.core.errors import GateError
 from changeover.evals.comparison import Match

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
-from changeover.app.deploy import declared_variant
+from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation, spec_of
 from changeover.core.errors import ConfigError, GateError, JudgeError, nearest
 from changeover.evals.comparison import Match, comparison_keys, same_scoring
@@ -19,10 +19,9 @@ from changeover.evals.queries import Comparison, latest_verdict, passed_comparis
 from changeover.evals.runner import Scoring
 from changeover.evals.scorers import ScorerSpec, check_targets
 from changeover.rollouts.gate import shortcoming
-from changeover.serving.queries import keep_variant, load_variants
+from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task, find_task
-from changeover.tasks.queries import current_route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,18 +112,6 @@ def match_between(
         actor=actor,
         notes=tuple(note for note in notes if note is not None),
     )
-
-
-def incumbent_of(connection: Connection, task: str) -> Variant:
-    """Who answers a task now.
-
-    Raises:
-        GateError: Nobody yet.
-    """
-    route = current_route(connection, task)
-    if route is None:
-        raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
-    return load_variants(connection, [route.incumbent])[route.incumbent]
 
 
 def known_verdict(installation: Installation, match: Match) -> Comparison | None:

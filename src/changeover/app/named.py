@@ -122,5 +122,8 @@ def _standing(connection: Connection, route: Route, place: str, name: str) -> st
         rollout = latest_rollout(connection, route.task)
         id = None if rollout is None or rollout.state not in BEFORE_PROMOTION else rollout.candidate
     if id is None:
-        raise ConfigError(f"`{name}`: `{route.task}` has no {place} now. `changeover status {route.task}` shows it.")
+        raise ConfigError(
+            f"`{name}`: `{route.task}` has no {'former incumbent' if place == 'former' else place} now. "
+            f"`changeover history {route.task}` shows who answered when."
+        )
     return id

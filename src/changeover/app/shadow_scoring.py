@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from changeover.app.deploy import incumbent_of
 from changeover.app.installation import Installation, spec_of
 from changeover.app.local import operator_key
-from changeover.app.matching import incumbent_of
 from changeover.core.errors import ChangeoverError, JudgeError, NotReadyError
 from changeover.evals.answers import Answer
 from changeover.evals.caller import Caller, LateCaller

@@ -13,10 +13,10 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from changeover.app.deploy import declared_variant
+from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
-from changeover.app.matching import Prepared, incumbent_of, known_verdict, match_of, prepared, with_budget
+from changeover.app.matching import Prepared, known_verdict, match_of, prepared, with_budget
 from changeover.core.errors import ChangeoverError, ConfigError
 from changeover.evals.comparison import Live, Match, compare
 from changeover.evals.multiplicity import RATE

@@ -19,7 +19,7 @@ def abort(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Stop a rollout before its promotion: the incumbent answers everything again. Requests under way end where they are.
+    """Stop a rollout before its promotion: the incumbent answers everything. Requests under way end where they are.
 
     Where an engine changed under a task, what answers now is accepted without a measurement.
 

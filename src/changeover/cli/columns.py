@@ -1,4 +1,4 @@
-"""Columns that fit on a terminal: long names are shortened first, then columns are left out. Nothing is folded."""
+"""Columns that fit on a terminal: long names are shortened first, then columns are left out. Only prose is folded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.text import Text
 
 GAP = "  "
 UNKNOWN = "–"
 NARROWEST = 8
 """Characters of any column."""
+NARROWEST_TEXT = 24
+"""Characters of a line of prose."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,16 @@ def apart(left: Text, right: Text, width: int) -> list[Text]:
     if left.cell_len + 3 + right.cell_len > width:
         return [left, right]
     return [Text.assemble(left, "   ", right)]
+
+
+def hanging(before: str, said: Text, width: int) -> list[Text]:
+    """A text after what it belongs to. What does not fit goes on below its beginning."""
+    indent = cell_len(before)
+    room = max(width - indent, NARROWEST_TEXT)
+    lines = list(said.wrap(Console(width=room), room)) or [Text()]
+    for line in lines:
+        line.rstrip()
+    return [Text(" " * indent if place else before).append_text(line) for place, line in enumerate(lines)]
 
 
 def clipped(text: str, width: int) -> str:

@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console
 from rich.text import Text
 
 from changeover.app import steering
 from changeover.app.installation import Installation
-from changeover.cli.columns import apart, clipped
+from changeover.cli.columns import apart, clipped, hanging
 from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
 from changeover.cli.keys import Keys
 from changeover.cli.running import gateway_address
@@ -31,7 +30,6 @@ from changeover.tasks.queries import copies, traffic
 POLL_S = 0.25
 WIDEST = 100
 """Columns of a line, on however wide a terminal: times stay near what they are of."""
-NARROWEST = 24
 SPINNER = 2
 """Columns before what is waited for."""
 MARKS = {
@@ -117,13 +115,10 @@ def event_line(event: Event, rollout: Rollout, width: int) -> Text:
 def _line(mark: str, name: str, said: str, at: datetime, width: int) -> Text:
     """A line of a rollout; what is too long goes on below its beginning."""
     before, after = f"  {mark} {name:<13}  ", f"  {clock_time(at)[-8:]}"
-    room = max(min(width, WIDEST) - cell_len(before) - cell_len(after), NARROWEST)
-    first, *rest = Text(said).wrap(Console(width=room), room)
-    for each in (first, *rest):
-        each.rstrip()
-    gap = " " * (room - first.cell_len)
-    below = [Text.assemble("\n", " " * cell_len(before), each) for each in rest]
-    return Text.assemble(before, first, gap, (after, "dim"), *below)
+    room = min(width, WIDEST) - cell_len(after)
+    first, *rest = hanging(before, Text(said), room)
+    gap = " " * max(room - first.cell_len, 0)
+    return Text("\n").join((Text.assemble(first, gap, (after, "dim")), *rest))
 
 
 def header_lines(installation: Installation, rollout: Rollout, width: int) -> list[Text]:
@@ -185,10 +180,8 @@ def _copies_line(installation: Installation, rollout: Rollout) -> Iterable[str]:
 def _traffic_line(installation: Installation, rollout: Rollout) -> str:
     with installation.store.read() as connection:
         counts = traffic(connection, rollout.task, rollout.created_at)
-        variants = load_variants(connection, [rollout.incumbent, rollout.candidate])
-    names = " → ".join(variants[id].deployment for id in (rollout.incumbent, rollout.candidate))
     state = rollout.state if rollout.hold is None else rollout.hold.kind
     return (
-        f"  {rollout.task}: {names}  {state} · requests since the start {counts['requests']} · "
+        f"  {rollout.task} {state.replace('_', ' ')} · requests since the start {counts['requests']} · "
         f"failed {counts['failed_requests']} · truncated {counts['truncated_streams']}"
     )

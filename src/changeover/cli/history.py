@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.cells import cell_len
-from rich.console import Console
 from rich.text import Text
 
 from changeover.app.installation import Installation
-from changeover.cli.columns import clipped
+from changeover.cli.columns import clipped, hanging
 from changeover.cli.frame import Json, clock_time, odds, out, points, print_json, require
 from changeover.cli.running import check_task, opened
 from changeover.evals.queries import find_comparison
@@ -25,8 +24,6 @@ app = typer.Typer(add_completion=False)
 WIDE = 100
 """Columns from which on there is room for years and seconds."""
 LONGEST_WHO = 16
-NARROWEST = 24
-"""Characters of a reason on one line."""
 
 
 @app.command()
@@ -136,11 +133,7 @@ def _entry(row: dict[str, Any], who: int, width: int) -> list[Text]:
     revision = "" if row["revision"] is None else str(row["revision"])
     action = f"{row['action']} {100 * row['candidate_weight']:g} %" if row["candidate_weight"] else row["action"]
     before = f"{revision:>5}  {at}  {action:<11}  {_padded(row['actor'], who)}  "
-    room = max(width - cell_len(before), NARROWEST)
-    why = Text(_why(row), no_wrap=False).wrap(Console(width=room), room)
-    for line in why:
-        line.rstrip()
-    return [Text(before) + why[0], *(Text(" " * cell_len(before)) + line for line in why[1:])]
+    return hanging(before, Text(_why(row)), width)
 
 
 def _padded(text: str, width: int) -> str:

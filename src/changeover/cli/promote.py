@@ -19,7 +19,7 @@ def promote(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Make the candidate of a rollout the incumbent now. The former incumbent stays ready.
+    """Make the candidate of a rollout the incumbent now, without its remaining steps.
 
     Only steps are left out: an evaluation that has passed, and approvals, are asked for here too.
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
-from changeover.cli.columns import Cell, Columns, widest
+from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout, missing_approvals
@@ -33,7 +31,6 @@ TASKS = Columns(
     right=("rev", "requests 24 h", "failed", "cut"),
     concessions=(("candidate", 20), ("incumbent", 16), ("task", 12), ("rev", 0), ("incumbent", 8), ("candidate", 8)),
 )
-NARROWEST = 24
 STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow"}
 
 
@@ -53,7 +50,8 @@ def status(
     if task is not None and task not in routes:
         find_task(installation.tasks, task)
     address = running_address(installation.project.state)
-    rows = [_task(installation, route) for name, route in routes.items() if task in (None, name)]
+    stopped = {row.name for row in deployments if row.desired == "stopped"}
+    rows = [_task(installation, route, stopped) for name, route in routes.items() if task in (None, name)]
     tasks = [row for row in rows if row["task"] not in gone]
     removed = [row for row in rows if row["task"] in gone]
     if as_json:
@@ -69,7 +67,7 @@ def status(
     out.print(_deployment_table(deployments, running=address is not None))
 
 
-def _task(installation: Installation, route: Route) -> dict[str, Any]:
+def _task(installation: Installation, route: Route, stopped: Container[str | None]) -> dict[str, Any]:
     with installation.store.read() as connection:
         rollout = latest_rollout(connection, route.task)
         approved = [] if rollout is None else [each.actor for each in approvals_of(connection, rollout.id)]
@@ -77,10 +75,12 @@ def _task(installation: Installation, route: Route) -> dict[str, Any]:
         variants = load_variants(connection, named)
         day = traffic(connection, route.task, installation.clock.now() - timedelta(days=1))
         overrides = [each for each in open_overrides(connection) if each.task == route.task]
+    incumbent = _deployment_of(variants, route.incumbent)
     return {
         "task": route.task,
         "revision": route.revision,
-        "incumbent": _deployment_of(variants, route.incumbent),
+        "incumbent": incumbent,
+        "incumbent_stopped": incumbent in stopped,
         "candidate": _deployment_of(variants, route.candidate),
         "candidate_weight": route.candidate_weight,
         "former": _deployment_of(variants, route.former),
@@ -126,6 +126,8 @@ def _deployment_of(variants: Mapping[str, Variant], id: str | None) -> str | Non
 
 def _task_lines(tasks: list[dict[str, Any]], width: int) -> Iterable[Text]:
     """Who answers each task, on one line; below all of them what needs a person."""
+    if not tasks:
+        return
     rows = [{name: Cell(text) for name, text in _cells(task).items()} for task in tasks]
     headings = {name: Cell(name, "dim") for name in TASKS.names}
     widths = TASKS.fitted({name: widest(name, name, rows) for name in TASKS.names}, width)
@@ -133,12 +135,7 @@ def _task_lines(tasks: list[dict[str, Any]], width: int) -> Iterable[Text]:
         yield TASKS.line(row, widths)
     for task in tasks:
         for hint in _hints(task):
-            name = f"{task['task']}  "
-            room = max(width - cell_len(name), NARROWEST)
-            first, *more = Text.from_markup(hint).wrap(Console(width=room), room)
-            for line in (Text(name) + first, *(Text(" " * cell_len(name)) + each for each in more)):
-                line.rstrip()
-                yield line
+            yield from hanging(f"{task['task']}  ", Text.from_markup(hint), width)
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -158,6 +155,8 @@ def _candidate(row: Mapping[str, Any]) -> str:
 def _hints(row: Mapping[str, Any]) -> Iterable[str]:
     """What needs a person."""
     rollout, name = row["rollout"], row["task"]
+    if row["incumbent_stopped"]:
+        yield f"[red]nobody answers[/]: {row['incumbent']} was stopped · changeover deploy {row['incumbent']}"
     if rollout is not None and rollout["hold"] is not None:
         hold: Hold = rollout["hold"]
         yield f"[yellow]{hold.kind}[/] by {plain(hold.actor)}: {plain(hold.reason)} · changeover resume {name}"

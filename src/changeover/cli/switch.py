@@ -30,10 +30,10 @@ def switch(
     yes: Annotated[bool, typer.Option("--yes", help="With --from-trial: do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Let a candidate take over: compare unless that is done, then shadow and canary by the task's steps, then promotion.
+    """Let a candidate take over: compare unless that is done, then shadow and canary by the task's steps.
 
-    It goes back by itself if the candidate fails more than the task tolerates. Ends with status 0 promoted,
-    1 refused or rolled back, 3 inconclusive. `--from-trial` begins the rollouts and follows none.
+    After the last step it is promoted. It goes back by itself if the candidate does worse than the task tolerates. Ends
+    with status 0 promoted, 1 refused or rolled back, 3 inconclusive or held. `--from-trial` begins the rollouts and follows none.
 
     Example: changeover switch code --to qwen2.5-coder-0.5b-instruct --reason "better on our cases"
     """

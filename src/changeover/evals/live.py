@@ -74,18 +74,13 @@ def check_live(spec: ScorerSpec, key: str, *, judged: bool) -> None:
         why = "compares two answers, and here is one"
     elif not judged and spec.judges:
         why = "asks a judge, and every answer is looked at"
-    elif not judged and OWN_CODE in (spec.name, *_parts(spec)):
+    elif not judged and OWN_CODE in spec.names:
         why = "runs code of the project's, and the gateway runs none"
     if why is not None:
         raise ConfigError(
             f"`{key}`: `{spec.name}` {why}. Name one that needs none of this, such as `language` with `language = "
             '"ja"`, `refusal` with `refuse = false`, or `shape`.'
         )
-
-
-def _parts(spec: ScorerSpec) -> list[Any]:
-    parts: list[dict[str, Any]] = spec.options.get("parts", [])
-    return [part.get("scorer") for part in parts]
 
 
 def asked_of(id: str, request: bytes | str) -> Sample:

@@ -25,8 +25,9 @@ EMPTY = "empty"
 NOT_IN_SHAPE = "structured_output_failed"
 """Also the code of the error that the caller gets."""
 WRONG_BELOW = 0.5
-MOST_CHARACTERS = 100_000
-"""Of an answer that is looked at; a longer one is only known not to be empty. Telling a language takes longest."""
+MOST_CHARACTERS = 30_000
+"""Of an answer that is looked at; a longer one is only known not to be empty. Whatever it says, a check of so many takes
+less than a second of the recorder's thread; of three times as many some take ten times as long."""
 LONGEST_CODE = 40
 _REFUSES_NOT = ScorerDeclaration(name="refusal", options={"refuse": False})
 

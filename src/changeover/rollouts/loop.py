@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable
 
 from changeover.core.clock import Clock
@@ -102,4 +103,9 @@ class Controller:
                     settle(connection, rollout, evidence, by)
                 case Finish():
                     finish(connection, rollout, evidence, by)
-        log.info("rollout %d of %s: %s: %s", rollout.id, rollout.task, type(decision).__name__.lower(), decision.reason)
+        log.info("rollout %d of %s: %s: %s", rollout.id, rollout.task, _name(decision), decision.reason)
+
+
+def _name(decision: Decision) -> str:
+    """Such as `roll back`."""
+    return re.sub("(?<=.)(?=[A-Z])", " ", type(decision).__name__).lower()

@@ -143,4 +143,4 @@ def _changed_digest(name: str, old: str | None, new: str | None) -> list[Differe
 def _show(value: Any) -> str:
     if value is None:
         return "unknown"
-    return value if isinstance(value, str) else canonical_json(value)
+    return value if isinstance(value, str) and value else canonical_json(value)

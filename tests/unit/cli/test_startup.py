@@ -63,3 +63,8 @@ def test_opening_a_project_imports_its_store_and_no_client_server_or_mathematics
 def test_a_run_from_kept_answers_needs_no_http_client() -> None:
     code = "import changeover.app.matching, changeover.evals.comparison, changeover.cli.measure"
     assert found(code, {"aiohttp", "alembic", "uvicorn", "uvloop", "scipy", "pandas"}) == []
+
+
+def test_the_running_system_imports_no_mathematics_and_nothing_that_only_some_projects_need() -> None:
+    heavy = {"numpy", "py3langid", "cryptography", "jinja2", "aiohttp", "xllamacpp"}
+    assert found("import changeover.app.system, changeover.app.worker", heavy) == []

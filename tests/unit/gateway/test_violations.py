@@ -18,6 +18,9 @@ from changeover.tasks.declarations import ScorerDeclaration
 
 JAPANESE = ScorerDeclaration(name="language", options={"language": "ja"})
 ONLY_JSON = ScorerDeclaration(name="shape", options={"json_only": True})
+MIXED_COST = {"scorer": "mix", "options": {"parts": [{"scorer": "cost", "options": {"worst_usd": 1}}]}}
+OWN_CODE = {"scorer": "function", "options": {"path": __file__, "name": "violation"}}
+MIXED_CODE = {"scorer": "mix", "options": {"parts": [OWN_CODE]}}
 SORRY = "I'm sorry, but I can't help with that."
 
 
@@ -142,6 +145,9 @@ def test_a_message_is_read_with_its_calls() -> None:
         ("pairwise", {}, False, "compares two answers"),
         ("mix", {"parts": [{"scorer": "rubric"}]}, False, "asks a judge"),
         ("mix", {"parts": [{"scorer": "contains", "key": "a"}]}, True, "reads a target"),
+        ("mix", {"parts": [MIXED_COST]}, True, "reads prices"),
+        ("mix", {"parts": [OWN_CODE]}, False, "runs code of the project's"),
+        ("mix", {"parts": [MIXED_CODE]}, False, "runs code of the project's"),
     ],
 )
 def test_a_scorer_that_cannot_look_at_live_answers_is_refused(
