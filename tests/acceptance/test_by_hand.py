@@ -95,7 +95,6 @@ def test_who_started_a_rollout_cannot_approve_it(up: Up) -> None:
     until(lambda: "evaluate" in actions(up, "approved"))
     time.sleep(0.6)
     assert state(up, "approved")["state"] == "evaluation", "it waits for an approval"
-    assert "needs 1 approval · changeover approve approved" in " ".join(up.call("status", "approved").out.split())
     assert "somebody else has to approve" in up.call("approve", "approved").refused(1)
     assert "needs 1 approval of ana, bo" in up.call("promote", "approved").refused(1)
     stranger = up.call("approve", "approved", user="eve")
