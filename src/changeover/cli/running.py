@@ -97,6 +97,7 @@ def wait_ready(installation: Installation, names: Iterable[str], timeout_s: floa
     """
     deadline = time.monotonic() + timeout_s
     for name in names:
+        said = ""
         with err.status(f"{name}: starting") as status:
             while True:
                 with installation.store.read() as connection:
@@ -110,4 +111,7 @@ def wait_ready(installation: Installation, names: Iterable[str], timeout_s: floa
                 if time.monotonic() > deadline:
                     raise EngineError(f"`{name}` is not ready after {timeout_s:g} s ({row.detail}). Its log: {log}")
                 status.update(f"{name}: {row.state}  {plain(row.detail)}")
+                if row.detail not in ("", said) and not err.is_terminal:
+                    note(f"{name}: {row.state}  {row.detail}")
+                said = row.detail
                 time.sleep(POLL_S)

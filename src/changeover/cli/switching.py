@@ -24,11 +24,13 @@ from changeover.cli.measure import measure
 from changeover.cli.reporting import named, report_of, write_page
 from changeover.cli.running import ensure_running, fetched, opened
 from changeover.cli.verdict import verdict_lines
+from changeover.core.errors import GateError
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison, find_comparison
 from changeover.rollouts.actions import By, plan_of, start
 from changeover.rollouts.decide import Plan, Rollout
 from changeover.rollouts.gate import check_gate
+from changeover.serving.queries import find_deployment
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,27 @@ def switch(task: str, to: str, ask: Ask) -> int:
         return _exchange(installation, ready, to, ask)
     ensure_running(installation, to)
     match = match_of(installation, ready, to, actor())
+    _check_incumbent(installation, match)
     if ask.detach and known_verdict(installation, match) is None:
         return _propose(installation, match, ask)
     comparison = _evidence(installation, ready, match, ask.as_json)
     return _begin(installation, match, comparison, plan_of(match.task.declared), ask)
+
+
+def _check_incumbent(installation: Installation, match: Match) -> None:
+    """Refuse to begin where nobody answers: neither a shadow nor a canary would ever get a request.
+
+    Raises:
+        GateError: The incumbent's engine was stopped.
+    """
+    name, task = match.incumbent.deployment, match.task.name
+    with installation.store.read() as connection:
+        desired = find_deployment(connection, name).desired
+    if desired != "running":
+        raise GateError(
+            f"`{name}`, which answers `{task}`, was stopped. Start it first: `changeover deploy {name}`, where memory does "
+            f"not hold both with `--instead-of {match.candidate.deployment}`."
+        )
 
 
 def _exchange(installation: Installation, ready: Prepared, to: str, ask: Ask) -> int:
