@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from changeover.core.clock import Clock
-from changeover.core.errors import CapacityError, RequestError, nearest
+from changeover.core.errors import RequestError, nearest
+from changeover.gateway.admit import Admission
 from changeover.gateway.http import Headers, Reply, send_json
 from changeover.gateway.keys import Key
 from changeover.gateway.redact import Redactor
@@ -53,7 +54,8 @@ class Ratings:
         self._snapshots = snapshots
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feedback")
-        self._waiting = 0
+        # Fair between keys: one that asks for requests which do not exist holds its places for a second each.
+        self._places = Admission(MOST_AT_ONCE)
 
     async def take(self, key: Key, body: bytes, reply: Reply, headers: Headers) -> None:
         """Write one rating, and say so.
@@ -65,9 +67,7 @@ class Ratings:
             StoreError: The store cannot be used.
         """
         rating = rating_of(read_fields(body))
-        if self._waiting >= MOST_AT_ONCE:
-            raise CapacityError(f"{self._waiting} ratings are being taken already. Try again in a second.")
-        self._waiting += 1
+        self._places.enter(key.id)
         try:
             rated = await self._found(rating.request, key)
             if rated.variant is None:
@@ -75,7 +75,7 @@ class Ratings:
             given = self._given(rating, rated, rated.variant, key)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, given)
         finally:
-            self._waiting -= 1
+            self._places.leave(key.id)
         said = {"object": "feedback", "request_id": rating.request, "good": rating.good, "comment": given.comment}
         send_json(reply, 200, said, headers)
 
