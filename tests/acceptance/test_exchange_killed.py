@@ -64,7 +64,7 @@ def test_deploy_says_what_does_not_fit_and_exchanges_when_it_is_told_to(project:
         until(lambda: up.ready(OLD))
         said = up.call(*NEW).refused(1)
         assert "`new` needs 0.7 GiB beside 0.7 GiB running; the budget is 1.0 GiB." in said
-        assert "changeover switch echo --to new" in said
+        assert f"Ask again with `--instead-of {OLD}`" in said
         measured_in_a_quiet_hour(up)
         until(lambda: up.ready(OLD))
         assert up.ready("new") is None

@@ -131,6 +131,7 @@ def test_what_a_canary_cost_is_read_from_the_records() -> None:
             "shadow_of": None,
             "started_at": BEGAN + timedelta(seconds=number),
             "error_source": None,
+            "revision": 1,
         }
         return Observed(**{**told, **changes})
 

@@ -91,19 +91,18 @@ def _steer(action: Callable[[Store, str, By], Rollout], task: str, reason: str, 
 def _route(
     action: Callable[[Store, str, By], Route], installation: Installation, task: str, reason: str, as_json: bool
 ) -> None:
-    """Do what changes who answers, and say who answers now."""
-    route = action(installation.store, task, By(actor(), reason, installation.clock.now()))
+    """Do what may change who answers, and say who answers now."""
+    by = By(actor(), reason, installation.clock.now())
+    route = action(installation.store, task, by)
+    done = action.__name__  # not the route's own: a rollout that touched no request leaves it as it was
     with installation.store.read() as connection:
         variants = load_variants(connection, route.variants())
     incumbent = require(variants.get(route.incumbent), "The incumbent's variant is gone.")
     if as_json:
-        print_json(
-            {"task": route.task, "revision": route.revision, "incumbent": incumbent.deployment, "action": route.action}
-        )
+        print_json({"task": route.task, "revision": route.revision, "incumbent": incumbent.deployment, "action": done})
     else:
         out.print(
-            f"{route.task}  revision {route.revision}  {incumbent.deployment} answers  "
-            f"({route.action}: {plain(route.reason)})"
+            f"{route.task}  revision {route.revision}  {incumbent.deployment} answers  ({done}: {plain(by.reason)})"
         )
 
 
