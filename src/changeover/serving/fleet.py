@@ -89,7 +89,8 @@ class Fleet:
             except StoreError as exc:
                 log.warning("deployments: %s", exc)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self._gone.wait()
             self._gone.clear()
 
     async def reconcile(self) -> None:
