@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.cells import cell_len
+from rich.status import Status
 from rich.text import Text
 
 from changeover.app import steering
@@ -53,21 +54,20 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
     """Show what happens until the candidate is promoted or out, or the rollout holds. Leaving changes nothing."""
     shown = 0
     observer = Observer(installation.store, lambda _: True, installation.clock)
-    with Keys() as keys, err.status("") as status:
+    with Keys() as keys, _Waiting() as waiting:
         while True:
             now, events = _look(installation, rollout.id)
             if len(events) > shown:
-                status.stop()  # what waits is on the other stream: its line would stay between those that are printed
+                waiting.hide()
             for event in events[shown:]:
                 if not quiet:
                     out.print(event_line(event, now, out.width))
             shown = len(events)
             if _is_over(now, events):
                 break
-            status.update(_waiting(installation, observer, now, err.width) + (_KEYS if keys.on else ""))
+            waiting.show(_waiting(installation, observer, now, err.width) + (_KEYS if keys.on else ""))
             # Without the running system nobody brings it on; the rows keep where it stands.
             gateway_address(installation.project)
-            status.start()
             _steer(installation, now, keys.pressed(POLL_S))
     if not quiet:
         out.print(_traffic_line(installation, now))
@@ -78,6 +78,35 @@ def follow(installation: Installation, rollout: Rollout, *, quiet: bool = False)
         if took is not None:
             out.print(f"  {changeover_line(took)}")
     return now
+
+
+class _Waiting:
+    """The lines about what is waited for, below all that was printed.
+
+    They are on the other stream, which knows nothing of what is printed between: they are taken away before that, and new
+    ones begin below it. Those that were stopped and begun again would be drawn over as many lines above.
+    """
+
+    def __init__(self) -> None:
+        self._status: Status | None = None
+
+    def __enter__(self) -> _Waiting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()
+
+    def show(self, text: str) -> None:
+        if self._status is None:
+            self._status = err.status(text)
+            self._status.start()
+        else:
+            self._status.update(text)
+
+    def hide(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
 
 def _is_over(rollout: Rollout, events: Sequence[Event]) -> bool:
