@@ -22,7 +22,7 @@ def test_lines_that_begin_anew_leave_what_was_printed_meanwhile(monkeypatch: pyt
         terminal.write("an event\n")
         before = len(terminal.getvalue())
         waiting.show("four\nfive\nsix")
-        drawn = terminal.getvalue()[before:]
+    drawn = terminal.getvalue()[before:]
     assert "four" in drawn
     assert UP not in drawn[: drawn.index("four")]
 
