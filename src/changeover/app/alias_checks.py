@@ -19,6 +19,7 @@ from changeover.app.installation import Installation
 from changeover.app.local import operator_key, running_address
 from changeover.core.digest import sha256_text, sha256_value
 from changeover.core.errors import ChangeoverError, StoreError
+from changeover.core.threads import in_thread
 from changeover.evals.alias_evidence import ALARM_AT, Look, changed_evidence
 from changeover.evals.alias_queries import AliasCheck, Outcome, add_check, checks_of
 from changeover.evals.caller import Caller, LateCaller, Reply
@@ -89,7 +90,7 @@ class AliasChecks:
             return
         while True:
             try:
-                due = await asyncio.to_thread(self.due) if await self._leads() else []
+                due = await in_thread(self.due) if await self._leads() else []
                 if due and running_address(self._installation.project.state) is not None:
                     await self.check(due)
             except ChangeoverError as exc:
@@ -97,7 +98,7 @@ class AliasChecks:
             await asyncio.sleep(min(LOOK_S, every_s))
 
     async def _leads(self) -> bool:
-        return self._lead is None or await asyncio.to_thread(self._lead.held)
+        return self._lead is None or await in_thread(self._lead.held)
 
     def aliases(self) -> list[Alias]:
         """Those that answer tasks now and whose engine should run.

@@ -11,10 +11,12 @@ import json
 import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from changeover.app.installation import Installation
 from changeover.core.errors import ChangeoverError, GateError
+from changeover.core.threads import in_thread
 from changeover.evals.queries import Comparison, find_comparison
 from changeover.rollouts.actions import By, evaluated, put_on_hold
 from changeover.rollouts.decide import Rollout
@@ -64,7 +66,7 @@ class Evaluator:
         try:
             while True:
                 try:
-                    for rollout in await asyncio.to_thread(self._waiting):
+                    for rollout in await in_thread(self._waiting):
                         if not self._stopped and rollout.id not in self._running and len(self._running) < AT_ONCE:
                             self._begin(rollout)
                 except ChangeoverError as exc:
@@ -88,7 +90,7 @@ class Evaluator:
     async def _evaluate(self, rollout: Rollout) -> None:
         try:
             said = await self._compare(rollout)
-            await asyncio.to_thread(self._conclude, rollout, said)
+            await in_thread(partial(self._conclude, rollout, said))
         except GateError as exc:
             log.info("rollout %d: %s", rollout.id, exc)
         except (ChangeoverError, OSError) as exc:
@@ -124,7 +126,7 @@ class Evaluator:
         while True:
             await asyncio.sleep(TICK_S)
             try:
-                now = await asyncio.to_thread(self._find, rollout.id)
+                now = await in_thread(partial(self._find, rollout.id))
             except ChangeoverError:
                 continue
             if now is None or not _is_to_be_evaluated(now):

@@ -11,12 +11,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from changeover.app.deploy import incumbent_of
 from changeover.app.installation import Installation, spec_of
 from changeover.app.local import operator_key
 from changeover.core.errors import ChangeoverError, JudgeError, NotReadyError
+from changeover.core.threads import in_thread
 from changeover.evals.answers import Answer
 from changeover.evals.caller import Caller, LateCaller
 from changeover.evals.datasets import Message, Sample
@@ -122,7 +124,7 @@ class ShadowScoring:
             for look in self._looks.values():
                 look.cancel()
             await asyncio.gather(*self._looks.values(), return_exceptions=True)
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            await in_thread(partial(self._thread.shutdown, wait=True, cancel_futures=True))
             if self._caller is not None:
                 await self._caller.close()
 

@@ -20,6 +20,7 @@ from changeover.app.shadow_scoring import ShadowScoring
 from changeover.app.watch import watch
 from changeover.app.workers import Addresses, Workers
 from changeover.core.errors import ConfigError, StoreError
+from changeover.core.threads import in_thread
 from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.rollouts.loop import Controller
 from changeover.serving.fleet import Fleet
@@ -120,7 +121,7 @@ class System:
 
     async def _load(self) -> None:
         if self._gateway is None:
-            await asyncio.to_thread(self._snapshots.refresh)
+            await in_thread(self._snapshots.refresh)
         else:
             await self._gateway.load()
 
@@ -141,7 +142,7 @@ class System:
         while True:
             await asyncio.sleep(FOLLOW_S)
             with contextlib.suppress(StoreError, ConfigError):
-                await asyncio.to_thread(self._snapshots.refresh)
+                await in_thread(self._snapshots.refresh)
 
     def _tasks(self) -> Mapping[str, Task]:
         return {name: live.task for name, live in self.snapshot.tasks.items()}

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
+from changeover.core.threads import in_thread
 from changeover.gateway.choose import order
 from changeover.gateway.queries import Seen, exchange_rollouts, look
 from changeover.gateway.violations import Checks
@@ -152,7 +153,7 @@ class Snapshots:
         """Refresh for ever."""
         while True:
             try:
-                await asyncio.to_thread(self.refresh)
+                await in_thread(self.refresh)
                 if self.stale_since is not None:
                     away = self._clock.now() - self.stale_since
                     log.warning("routes: the store is back after %.1f s", away.total_seconds())

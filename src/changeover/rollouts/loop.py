@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from changeover.core.clock import Clock
 from changeover.core.errors import GateError, StoreError
+from changeover.core.threads import in_thread
 from changeover.rollouts.actions import By, advance, finish, promote, put_on_hold, refuse, roll_back, settle
 from changeover.rollouts.decide import (
     Advance,
@@ -52,7 +53,7 @@ class Controller:
         """Tick for ever. A store that is gone is tried again; the rows know where everything stood."""
         while True:
             try:
-                await asyncio.to_thread(self.tick)
+                await in_thread(self.tick)
             except StoreError as exc:
                 log.warning("rollouts: %s", exc)
             await asyncio.sleep(TICK_S)

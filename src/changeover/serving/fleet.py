@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, EngineError, StoreError
+from changeover.core.threads import in_thread
 from changeover.library.catalogue import Catalogue
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.memory import Held, fits, held_by, needed_bytes
@@ -95,7 +97,7 @@ class Fleet:
 
     async def reconcile(self) -> None:
         """Look once: start, stop, write down."""
-        rows = await asyncio.to_thread(self._rows)
+        rows = await in_thread(self._rows)
         # What goes comes first: in an exchange the other one must see that it has to wait.
         for row in rows:
             if row.desired == "stopped" and row.name in self._started:
@@ -109,7 +111,7 @@ class Fleet:
                 await self._start(row)
             elif row.name not in self._ending:
                 await self._keep_on(row.name)
-        await asyncio.to_thread(self._note, [row.name for row in rows])
+        await in_thread(partial(self._note, [row.name for row in rows]))
 
     def _gave_up(self, name: str) -> bool:
         states = {status.name: status.state for status in self._supervisor.statuses()}
@@ -120,7 +122,7 @@ class Fleet:
             return
         try:
             # Read anew: a card may have been written since this process began.
-            catalogue = await asyncio.to_thread(self._load_catalogue)
+            catalogue = await in_thread(self._load_catalogue)
             plan = plan_from_row(row, catalogue, self._cache)
             self._needs[row.name] = await asyncio.to_thread(needed_bytes, plan, row.memory_bytes)
             if await self._must_wait(row.name):

@@ -35,10 +35,13 @@ class Lead:
         self._file: int | None = None
         self._session: Connection | None = None
         self._mutex = Lock()
+        self._released = False
 
     def held(self) -> bool:
         """Whether this process leads, or does from now on. A store that is gone has no leader. Blocks shortly."""
         with self._mutex:
+            if self._released:
+                return False
             engine = self._store.engine
             if engine.dialect.name != "sqlite":
                 return self._by_session()
@@ -46,8 +49,9 @@ class Lead:
             return database in (None, "", ":memory:") or self._by_file(Path(f"{database}.{self._name}"))
 
     def release(self) -> None:
-        """Let another one lead."""
+        """Let another one lead, for good: who still asks here is late."""
         with self._mutex:
+            self._released = True
             self._drop_session()
             if self._file is not None:
                 os.close(self._file)
