@@ -143,7 +143,6 @@ def test_undeploy_is_refused_for_the_former_incumbent_while_its_successor_bakes(
 def test_a_reason_may_be_written_in_any_words(up: Up) -> None:
     reason = "ticket [ops-12], see [/var/log] and [bold]"
     assert up.call("switch", "odd", "--to", "twin", "--detach", "--reason", reason).status == 0
-    assert "has no evaluation yet" in up.call("promote", "odd").refused(1), "the running system measures it"
     until(lambda: up.call("status", "odd", "--json").json["tasks"][0]["rollout"]["state"] == "canary")
     ended = up.call("promote", "odd", "--reason", reason)
     assert ended.status == 0, ended.err[-300:]

@@ -59,12 +59,15 @@ class Stage:
     def plan(self, task: str) -> Plan:
         return plan_of(self.up.installation.tasks[task].declared)
 
-    def engine(self, name: str) -> int:
-        """Process id of an engine that can answer."""
-        with self.up.installation.store.read() as connection:
-            pid = find_deployment(connection, name).pid
-        assert pid is not None
-        return pid
+    async def engine(self, name: str) -> int:
+        """Process id of an engine that can answer, once it is written down."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with self.up.installation.store.read() as connection:
+                    pid = find_deployment(connection, name).pid
+                if pid is not None and psutil.pid_exists(pid):
+                    return pid
+                await asyncio.sleep(0.05)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -104,7 +107,7 @@ async def test_a_candidate_that_crashes_costs_no_answer_and_goes_back_or_comes_a
     rollout = await stage.canary(callers, "crashing")
     await callers.ask_until(lambda: "crashing" in callers.answered_by)
     for _ in range(2):
-        os.kill(stage.engine("crashing"), signal.SIGKILL)
+        os.kill(await stage.engine("crashing"), signal.SIGKILL)
         before = len(callers.statuses)
         await callers.ask_until(lambda before=before: len(callers.statuses) > before + 8)
         await stage.up.ready("crashing", timeout_s=PATIENCE_S)
@@ -119,7 +122,7 @@ async def test_a_candidate_that_runs_out_of_memory_costs_no_answer(stage: Stage)
     rollout = await stage.canary(callers, "full")
     await callers.ask_until(lambda: "full" in callers.answered_by)
     callers.text = "word " * 200_000
-    engine = psutil.Process(stage.engine("full"))
+    engine = psutil.Process(await stage.engine("full"))
     most = engine.memory_info().vms + 100_000
     try:
         resource.prlimit(engine.pid, resource.RLIMIT_AS, (most, most))
@@ -143,7 +146,7 @@ async def test_an_incumbent_that_dies_in_the_canary_is_stood_in_for(stage: Stage
     assert callers.state(first) == "done", "its former incumbent gave way"
     async with callers.asking():
         for _ in range(2):
-            pid = stage.engine("mortal")
+            pid = await stage.engine("mortal")
             os.kill(pid, signal.SIGKILL)
             before = len(callers.statuses)
             async with asyncio.timeout(PATIENCE_S):

@@ -147,6 +147,8 @@ def killed_at_the_end(up: Up) -> Generator[None]:
     finally:
         up.stop(signal.SIGKILL)
         _, left = psutil.wait_procs(children, 10)
+        # Who is dead, and not yet buried by the machine's first process, has ended.
+        left = [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
         for each in left:
             each.kill()
     assert [each for each in left if "compare" not in each.name()] == [], "engines end with whoever started them"
