@@ -10,7 +10,7 @@ export PIP_NO_INPUT = 1
 
 CLIENTS := .venv-clients
 
-.PHONY: demo test test-clients check format bench docs lock clean
+.PHONY: demo test test-clients check format bench docs recording lock clean
 
 demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 	@$(BIN)/changeover sandbox >/dev/null
@@ -20,7 +20,7 @@ test: $(READY)  ## All tests, the real small model and the sandbox included.
 	@scripts/postgres.sh
 	@$(BIN)/changeover sandbox >/dev/null
 	@$(BIN)/changeover pull $(SMALL_MODEL) >/dev/null
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 test-clients: $(READY) $(CLIENTS)/.ready  ## Real clients, unchanged, against a gateway of their own.
 	$(CLIENTS)/bin/python -m pytest tests/clients $(PYTEST)
@@ -38,11 +38,15 @@ format: $(READY)
 bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one, whole.
 	$(BIN)/python -m benchmarks.switch --quick
 	$(BIN)/python -m benchmarks.evidence --quick
+	$(BIN)/python -m benchmarks.rollouts --quick
 	$(BIN)/python -m benchmarks.evals --quick
 	$(BIN)/python -m benchmarks.gateway --quick
 
 docs: $(READY)  ## Write the generated parts of docs/ anew.
 	$(BIN)/python -m docs.generate
+
+recording: $(READY)  ## Record the switch in the README anew; needs the extra `recording`.
+	$(BIN)/python -m docs.record
 
 lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	$(BIN)/python -m pip install --quiet pip-tools

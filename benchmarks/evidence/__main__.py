@@ -9,16 +9,14 @@ pip and left out where that fails; and cached scores of earlier models as covari
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 
 from benchmarks.evidence import banking77, grid, pools
 from benchmarks.evidence.replays import Summary
+from benchmarks.promises import Target, at_least, at_most, command, noise
 from changeover.core.errors import ChangeoverError
 
 CALLS_ASKED = {0.3: 0.36, 0.6: 0.38, 0.9: 0.55}
@@ -39,18 +37,6 @@ class Amounts:
 
 QUICK = Amounts(grid=800, peers=400, banking77=50, pools=pools.Amount(pairs=24, orders=1, forced=24))
 FULL = Amounts(grid=10_000, peers=4_000, banking77=500, pools=pools.Amount(pairs=60, orders=2, forced=160))
-
-
-@dataclass(frozen=True)
-class Target:
-    """A promise and what was measured."""
-
-    name: str
-    asked: float
-    measured: float
-    allowance: float
-    """Monte Carlo error, three standard errors, that is forgiven."""
-    met: bool
 
 
 def run(amounts: Amounts, *, real: bool = True) -> dict[str, object]:
@@ -103,31 +89,31 @@ def targets(rows: list[grid.Row], covered: list[Summary], amounts: Amounts) -> l
         # The spread of a test's length is about its mean, so that is what the mean over the cells is unsure by.
         unsure = 3.0 * math.hypot(*(row.mean_calls_over_fixed_n for row in some)) / len(some) / math.sqrt(amounts.grid)
         calls, over = _calls(rows, correlation), grid.over_limit(some)
-        found.append(_at_most(f"calls over fixed N, correlation {correlation}", asked, calls, unsure))
+        found.append(at_most(f"calls over fixed N, correlation {correlation}", asked, calls, unsure))
         name = f"calls over information limit, correlation {correlation}"
-        found.append(_at_most(name, LIMIT_ASKED, over, over * unsure / calls))
+        found.append(at_most(name, LIMIT_ASKED, over, over * unsure / calls))
     false_go = max(row.go for row in rows if row.delta <= -100 * grid.PLAN.margin)
     power = min(row.go for row in rows if row.delta == 0)
-    found.append(_at_most("false go, worst", FALSE_GO_ASKED, false_go, _noise(FALSE_GO_ASKED, amounts.grid)))
-    found.append(_at_least("power at equality", POWER_ASKED, power, _noise(POWER_ASKED, amounts.grid)))
+    found.append(at_most("false go, worst", FALSE_GO_ASKED, false_go, noise(FALSE_GO_ASKED, amounts.grid)))
+    found.append(at_least("power at equality", POWER_ASKED, power, noise(POWER_ASKED, amounts.grid)))
     for row in covered:
         # The plain test is the baseline, and a plan that may end early trades power for calls.
         if not row.test.startswith("dataset") or "models" not in row.test:
             continue
         if row.pairs == "as they are":
             found.append(
-                _at_most(
+                at_most(
                     f"calls over fixed N, {row.test}, {row.data}", COVARIATES_ASKED, row.mean_calls_over_fixed_n, 0.0
                 )
             )
         elif row.pairs == "null":
             found.append(
-                _at_most(f"false go, {row.test}, {row.data}", FALSE_GO_ASKED, row.go, _noise(FALSE_GO_ASKED, row.runs))
+                at_most(f"false go, {row.test}, {row.data}", FALSE_GO_ASKED, row.go, noise(FALSE_GO_ASKED, row.runs))
             )
         else:
             found.append(
-                _at_least(
-                    f"power at equality, {row.test}, {row.data}", POWER_ASKED, row.go, _noise(POWER_ASKED, row.runs)
+                at_least(
+                    f"power at equality, {row.test}, {row.data}", POWER_ASKED, row.go, noise(POWER_ASKED, row.runs)
                 )
             )
     return found
@@ -135,18 +121,6 @@ def targets(rows: list[grid.Row], covered: list[Summary], amounts: Amounts) -> l
 
 def _calls(rows: list[grid.Row], correlation: float) -> float:
     return fmean(row.mean_calls_over_fixed_n for row in rows if row.correlation == correlation)
-
-
-def _noise(rate: float, runs: int) -> float:
-    return 3.0 * math.sqrt(rate * (1.0 - rate) / runs)
-
-
-def _at_most(name: str, asked: float, measured: float, allowance: float) -> Target:
-    return Target(name, asked, measured, allowance, measured <= asked + allowance)
-
-
-def _at_least(name: str, asked: float, measured: float, allowance: float) -> Target:
-    return Target(name, asked, measured, allowance, measured >= asked - allowance)
 
 
 def show(report: dict[str, object]) -> None:
@@ -193,14 +167,7 @@ def _rows(value: object) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer replications, under a minute")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
-    options = parser.parse_args()
-    report = run(QUICK if options.quick else FULL)
-    show(report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    command(__doc__, lambda quick: run(QUICK if quick else FULL), show)
 
 
 if __name__ == "__main__":

@@ -178,8 +178,8 @@ MISTYPED: list[tuple[Sequence[str], int, str]] = [
     (["eval", "echo"], FAIL, "Project `test` is not running. "),
     (["compare", "echo", "--candidate", "twin"], FAIL, "Project `test` is not running. "),
     (["switch", "echo", "--to", "twin"], FAIL, "Project `test` is not running. "),
-    (["promote", "echo"], FAIL, "`echo` has no canary under way. "),
-    (["abort", "echo"], FAIL, "`echo` has no canary under way. "),
+    (["promote", "echo"], FAIL, "`echo` has no rollout under way. "),
+    (["abort", "echo"], FAIL, "`echo` has no rollout under way. "),
     (["rollback", "echo"], FAIL, "`echo` has no former incumbent to bring back. "),
     (["undeploy", "echo"], FAIL, "`echo` "),
 ]  # fmt: skip

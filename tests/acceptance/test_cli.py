@@ -106,7 +106,7 @@ def test_a_switch_follows_its_canary_to_the_promotion_and_a_rollback_takes_it_ba
 
 
 def test_promote_and_abort_by_hand(up: Up) -> None:
-    assert up.call("promote", "twice").refused(1).startswith("`twice` has no canary under way")
+    assert up.call("promote", "twice").refused(1).startswith("`twice` has no rollout under way")
     begun = up.call("switch", "twice", "--to", "twin", "--detach", "--json")
     assert begun.status == 0
     again = up.call("switch", "twice", "--to", "twin").refused(1)
@@ -143,6 +143,7 @@ def test_undeploy_is_refused_for_the_former_incumbent_while_its_successor_bakes(
 def test_a_reason_may_be_written_in_any_words(up: Up) -> None:
     reason = "ticket [ops-12], see [/var/log] and [bold]"
     assert up.call("switch", "odd", "--to", "twin", "--detach", "--reason", reason).status == 0
+    until(lambda: up.call("status", "odd", "--json").json["tasks"][0]["rollout"]["state"] == "canary")
     ended = up.call("promote", "odd", "--reason", reason)
     assert ended.status == 0, ended.err[-300:]
     assert reason in ended.out
@@ -190,11 +191,12 @@ def test_models_lists_the_library_and_shows_a_card(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *([name] for name in COMMANDS if name not in ("key", "team", "dataset", "labels")),
+        *([name] for name in COMMANDS if name not in ("key", "team", "dataset", "labels", "evidence")),
         *(["key", name] for name in ("new", "list", "set", "revoke")),
         *(["team", name] for name in ("new", "list", "set", "remove")),
         *(["dataset", name] for name in ("check", "diff", "import", "from-traffic")),
         *(["labels", name] for name in ("export", "import")),
+        *(["evidence", name] for name in ("pack", "verify", "key")),
     ],
 )
 def test_every_command_has_json_and_a_help_with_an_example(

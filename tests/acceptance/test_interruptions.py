@@ -14,8 +14,11 @@ import pytest
 from tests.support.processes import Up, begin, changeover, end_of, load, start, system, until
 from tests.support.projects import deploy_echo, write_project
 
+from changeover.app.installation import Installation
 from changeover.rollouts import actions
 from changeover.rollouts.decide import Step
+from changeover.rollouts.queries import latest_rollout
+from changeover.tasks.queries import recent_exchanges
 
 ORPHANS_GONE_S = 3.0
 
@@ -119,6 +122,44 @@ def _samples_shown(line: str) -> int:
     """How many of the sixty samples a line of progress shows, from twenty on."""
     shown = re.search(r"(\d+)/60 samples", line)
     return int(shown.group(1)) if shown and int(shown.group(1)) >= 20 else 0
+
+
+def test_ctrl_c_ends_an_evaluation_under_way_and_does_not_call_it_failed(project: Path) -> None:
+    file = project / "tasks" / "echo.toml"
+    # The incumbent takes its time over a stream, so that the system goes on for a while.
+    file.write_text(f"{file.read_text()}\n[echo]\nchunk_delay_s = 0.5\nchunks = 8\n")
+    up = start(project)
+    with up.opened() as installation:
+        deploy_echo(installation, "slow", delay_s=0.3)
+    assert up.call("switch", "echo", "--to", "slow", "--detach").status == 0
+    measuring = until(lambda: _measuring(up))
+    with up.opened() as installation:
+        until(lambda: "slow" in _asked(installation))
+    asking = begin(up.project, "ask", "echo", "1 2 3 4 5 6 7 8", process_group=0)
+    assert asking.stdout is not None
+    asking.stdout.read(1)
+    # A terminal sends it to all processes of its foreground group.
+    for each in measuring:
+        if os.getpgid(each.pid) == os.getpgid(up.process.pid):
+            each.send_signal(signal.SIGINT)
+    assert up.stop(signal.SIGINT) == 0, up.log()
+    assert end_of(asking).status == 0
+    assert not any(each.is_running() for each in measuring)
+    with up.opened() as installation, installation.store.read() as connection:
+        rollout = latest_rollout(connection, "echo")
+    assert rollout is not None
+    assert (rollout.state, rollout.hold) == ("evaluation", None), "the next start makes it again"
+
+
+def _measuring(up: Up) -> list[psutil.Process]:
+    """Processes of the system that evaluate."""
+    return [each for each in psutil.Process(up.process.pid).children() if "--rollout" in each.cmdline()]
+
+
+def _asked(installation: Installation) -> set[str | None]:
+    """Deployments that were asked anything."""
+    with installation.store.read() as connection:
+        return {each.deployment for each in recent_exchanges(connection, "echo")}
 
 
 def test_leaving_a_switch_that_is_followed_changes_nothing_about_it(up: Up) -> None:

@@ -12,14 +12,20 @@ from pathlib import Path
 import openai
 import psutil
 import pytest
-from tests.support.processes import Up, begin, end_of, start, until
+from tests.support.processes import Up, begin, end_of, load, start, system, until
 
 import changeover
-from changeover.app.deploy import declared_variant
+from changeover.app.deploy import ask_for, declared_variant, deploy
+from changeover.app.exchange import exchange_plan_of, needs_exchange
+from changeover.core.errors import EngineError
 from changeover.core.settings import cache_directory
 from changeover.library.catalogue import Catalogue
 from changeover.library.pull import present
-from changeover.serving.queries import Deployment, find_deployment
+from changeover.rollouts.actions import By, promote
+from changeover.rollouts.actions import start as begin_rollout
+from changeover.serving.backends import describe
+from changeover.serving.deployments import plan_for_card
+from changeover.serving.queries import Deployment, find_deployment, keep_variant
 
 MODEL = "smollm2-135m-instruct"
 READY_S = 60.0
@@ -135,6 +141,42 @@ def test_a_killed_engine_makes_the_next_request_wait_and_not_fail(up: Up, client
     assert again.pid != engine.pid
     seen = until(lambda: row if (row := deployment(up)).restarts else None)
     assert (seen.state, seen.restarts) == ("ready", 1)
+
+
+def test_engines_are_exchanged_where_memory_holds_one(tmp_path: Path) -> None:
+    card = Catalogue.load().card(MODEL)
+    if not present(card.artifacts[0], cache_directory()):
+        pytest.skip(f"{MODEL} is not in the cache")
+    project = one_task(tmp_path / "p")
+    task = project / "tasks" / "code.toml"
+    task.write_text(task.read_text().replace("max_tokens = 96", "max_tokens = 8"))
+    with (project / "changeover.toml").open("a") as settings:
+        settings.write("memory_gib = 0.8\n")  # one needs 0.3 GiB as measured, 0.6 as estimated
+    with system(project) as up:
+        until(lambda: up.ready(MODEL), READY_S)
+        with up.opened() as installation:
+            plan = plan_for_card(card, cache_directory(), installation.project.settings.engines, name="other")
+            with pytest.raises(
+                EngineError, match=r"`other` needs 0\.. GiB beside 0\.. GiB running; the budget is 0\.8 GiB"
+            ):
+                deploy(installation, plan, "test")
+            with installation.store.write() as connection:
+                ask_for(connection, plan, describe(plan), "test", installation.clock.now(), desired="stopped")
+            assert needs_exchange(installation, "code", "other")
+            variant = declared_variant(installation, "code", "other")
+            by = By(actor="test", reason="exchange", now=installation.clock.now())
+            with load(up, "code") as seen:
+                until(lambda: seen.answered_by, READY_S)
+                with installation.store.write() as connection:
+                    keep_variant(connection, variant, by.now)
+                    rollout = begin_rollout(
+                        connection, variant, exchange_plan_of(installation, "code", "other"), None, by
+                    )
+                    promote(connection, rollout, None, by)
+                until(lambda: "other" in seen.answered_by, 2 * READY_S)
+        assert seen.failed == []
+        assert seen.answered_by == {MODEL, "other"}
+        assert len(up.engines()) == 1
 
 
 def deployment(up: Up) -> Deployment:

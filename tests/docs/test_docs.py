@@ -24,6 +24,7 @@ from changeover.core import toml
 from changeover.core.settings import GatewaySettings, Settings
 from changeover.evals.datasets import Dataset
 from changeover.evals.sequential import PairedTest, TestPlan
+from changeover.library.catalogue import Catalogue
 from changeover.tasks.declarations import TaskDeclaration, load_tasks
 from docs import generate
 
@@ -184,6 +185,8 @@ def command_of(line: str) -> tuple[Any, list[str]]:
     arguments = words[1:]
     while arguments and arguments[0] in getattr(command, "commands", {}):
         command = command.commands[arguments.pop(0)]
+    if arguments and hasattr(command, "default"):
+        command = command.commands[command.default]
     return command, arguments
 
 
@@ -209,7 +212,11 @@ def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
     elif block.language == "json":
         json.loads(block.text)
     elif block.language == "toml":
-        toml.validate(TaskDeclaration, tomllib.loads(block.text), where=block.page)
+        if "[[cards]]" in block.text:
+            (tmp_path / "own.toml").write_text(block.text)
+            assert Catalogue.load(tmp_path).cards()
+        else:
+            toml.validate(TaskDeclaration, tomllib.loads(block.text), where=block.page)
     else:
         (tmp_path / "v1.jsonl").write_text(block.text)
         assert Dataset.load(tmp_path / "v1.jsonl").samples

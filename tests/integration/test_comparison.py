@@ -14,10 +14,13 @@ import pytest
 from tests.support.projects import Running, deploy_echo, open_written, running, write_project
 
 from changeover.app.installation import spec_of
+from changeover.app.matching import known_verdict
+from changeover.cli.verdict import verdict_lines
 from changeover.evals.caller import LateCaller
 from changeover.evals.comparison import HOPELESS, SEED, Live, Match, compare
 from changeover.evals.datasets import Dataset
 from changeover.evals.queries import compared_samples, find_comparison
+from changeover.evals.replay import plan_of as replay_plan
 from changeover.evals.replay import replay
 from changeover.evals.report.build import build_report
 from changeover.evals.runner import AHEAD, Runner
@@ -263,6 +266,61 @@ async def test_a_gate_may_leave_what_is_known_out_of_account(bench: Bench) -> No
     assert (ended.about, ended.covariates) == ("population", ())
 
 
+async def test_a_verdict_waits_for_the_samples_that_the_gate_asks_for_and_its_record_replays(bench: Bench) -> None:
+    match = await bench.match(bench.echo("good"), margin=0.2, min_samples=50)
+    id, ended = await bench.compare(match)
+    assert (ended.verdict, ended.samples) == ("pass", 50)
+    with bench.up.installation.store.read() as connection:
+        comparison, rows = find_comparison(connection, id), compared_samples(connection, id)
+    assert (comparison.plan["min_samples"], comparison.plan["min_observations"]) == (50, 50)
+    assert replay(comparison, rows).disagreement is None
+    hasty = replace(comparison, plan={**comparison.plan, "min_observations": 51})
+    assert replay(hasty, rows).verdict == "inconclusive"
+
+
+async def test_a_dataset_with_fewer_samples_than_the_gate_asks_for_decides_nothing_and_says_so(bench: Bench) -> None:
+    id, ended = await bench.compare(await bench.match(bench.echo("good"), margin=0.2, min_samples=100))
+    assert (ended.verdict, ended.samples) == ("inconclusive", 60)
+    assert "no verdict on echo before 100 samples" in verdict_lines(id, ended)
+    with bench.up.installation.store.read() as connection:
+        report = build_report(connection, id, project="test")
+    assert "gives no verdict before 100 (`min_samples`)" in report.reason
+
+
+async def test_a_kept_verdict_counts_where_its_rules_were_at_least_as_strict_as_those_of_now(bench: Bench) -> None:
+    installation, candidate = bench.up.installation, bench.echo("good")
+
+    async def known(**gate: Any) -> str | None:
+        found = known_verdict(installation, await bench.match(candidate, **gate))
+        return None if found is None else found.id
+
+    id, ended = await bench.compare(await bench.match(candidate, margin=0.2))
+    assert ended.verdict == "pass"
+    assert await known(margin=0.2) == id
+    assert await known(margin=0.3) == id
+    assert await known(margin=0.2, beta=0.2, max_samples=40) == id, "neither makes a pass easier"
+    assert await known(margin=0.2, min_samples=ended.samples) == id
+    assert await known(margin=0.2, min_samples=ended.samples + 1) is None
+    assert await known(margin=0.15) is None
+    assert await known(margin=0.2, alpha=0.01) is None
+    assert await known(margin=0.2, about="dataset") is None
+    assert await known(margin=0.2, max_failed_share=0.01) is None
+    longer, again = await bench.compare(await bench.match(candidate, margin=0.2, min_samples=50))
+    assert again.verdict == "pass"
+    assert again.calls_cached >= 2 * ended.samples, "measured again, with the answers that are there"
+    assert await known(margin=0.2, min_samples=50) == longer
+
+
+async def test_a_verdict_that_is_no_pass_counts_for_exactly_its_own_rules(bench: Bench) -> None:
+    installation, candidate = bench.up.installation, bench.echo("bad", reply="no")
+    id, ended = await bench.compare(await bench.match(candidate, margin=0.2))
+    assert ended.verdict == "fail"
+    found = known_verdict(installation, await bench.match(candidate, margin=0.2))
+    assert found is not None
+    assert found.id == id
+    assert known_verdict(installation, await bench.match(candidate, margin=0.3)) is None
+
+
 async def test_clusters_count_once_and_are_never_cut_by_the_largest_number_of_samples(tmp_path: Path) -> None:
     directory = write_project(tmp_path / "p")
     samples = [
@@ -278,6 +336,7 @@ async def test_clusters_count_once_and_are_never_cut_by_the_largest_number_of_sa
             comparison, rows = find_comparison(connection, id), compared_samples(connection, id)
             report = build_report(connection, id, project="test")
         assert comparison.plan["max_observations"] == 2
+        assert (comparison.plan["min_observations"], replay_plan(comparison).min_samples) == (1, 1)
         assert replay(comparison, rows).disagreement is None
         assert report.familiar is not None
         assert report.familiar.name == "paired t, clustered"

@@ -17,7 +17,7 @@ from changeover.app.retention import Retention
 from changeover.core.settings import RecordSettings
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
-from changeover.store.schema import exchanges, usage
+from changeover.store.schema import exchanges, feedback, usage
 from changeover.tasks.declarations import ScorerDeclaration, Task, TaskDeclaration
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import add_exchanges
@@ -236,3 +236,17 @@ async def test_a_file_that_was_made_for_it_shrinks(tmp_path: Path) -> None:
     assert await retention(store, {}).sweep() == 300
     store.close()
     assert database.stat().st_size < before / 4
+
+
+async def test_feedback_is_kept_as_long_as_exchanges_are(store: Store) -> None:
+    ages = {"echo": (1, 8), "short": (1, 8), "gone": (8, 31)}
+    with store.write() as connection:
+        for task, days in ages.items():
+            for age in days:
+                at = NOW - timedelta(days=age)
+                values = {"task": task, "variant": "v", "good": False, "comment": "x", "key": "k", "at": at}
+                connection.execute(insert(feedback).values(exchange=f"req_{task}{age}", **values))
+    await Retention(store, Held(), RecordSettings(), lambda: declared(echo=None, short=7)).sweep()
+    with store.read() as connection:
+        left = connection.execute(select(feedback.c.exchange).order_by(feedback.c.id)).scalars().all()
+    assert left == ["req_echo1", "req_echo8", "req_short1", "req_gone8"]

@@ -30,6 +30,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/responses": {"input": "hi"},
     "/v1/messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9},
 }
+TOLD: dict[str, Any] = {
+    "reason": "a walk",
+    "switch": {"to": "echo"},
+    "override": {"gate": "approval", "approver": "ana", "expires_at": "2100-01-01T00:00:00Z"},
+}
+"""What the admin API's routes are told. Where no rollout is under way each is refused, with its own status."""
 
 
 @pytest.fixture
@@ -62,8 +68,24 @@ async def status(
         return response.status, json.loads(said) if said.startswith(b"{") else said
 
 
+async def answered(http: aiohttp.ClientSession, key: str | None) -> str:
+    """Id of a request that was answered."""
+    headers, body = {"authorization": f"Bearer {key}"}, {"model": "echo", **BODIES[CHAT]}
+    async with http.post(CHAT, headers=headers, json=body) as response:
+        assert response.status == 200
+        return response.headers["x-changeover-request-id"]
+
+
 def path_of(route: Route) -> str:
-    return "/v1/models/echo" if route.path == MODEL_PREFIX else route.path
+    return "/v1/models/echo" if route.path == MODEL_PREFIX else route.path.replace("{task}", "echo")
+
+
+def body_of(route: Route, method: str) -> dict[str, Any] | None:
+    if route.endpoint is not None:
+        return {"model": "echo", **BODIES[route.path]}
+    if route.page == "admin" and method == "POST":
+        return {"reason": TOLD["reason"], **TOLD.get(route.path.rpartition("/")[2], {})}
+    return None
 
 
 async def test_every_route_lets_in_the_roles_of_its_row_and_nobody_else(up: Running) -> None:
@@ -72,12 +94,15 @@ async def test_every_route_lets_in_the_roles_of_its_row_and_nobody_else(up: Runn
         for key in keys.values():
             if key is not None:
                 await until_known(up, http, key)
+        rated = {"request_id": await answered(http, keys["application"]), "good": True}
         for route in ROUTES:
             for role, key in keys.items():
                 for method in route.methods:
-                    body = None if route.endpoint is None else {"model": "echo", **BODIES[route.path]}
+                    body = rated if route.page == "feedback" else body_of(route, method)
                     got, said = await status(http, method, path_of(route), key, body)
-                    if route.roles == ANYBODY or role in route.roles:
+                    if route.page == "admin" and method == "POST" and role in route.roles:
+                        assert (got, said["error"]["code"]) == (409, "not_allowed"), (route.path, said)
+                    elif route.roles == ANYBODY or role in route.roles:
                         assert got == 200, (route.path, role, said)
                     elif role is None:
                         assert got == 401, (route.path, said)

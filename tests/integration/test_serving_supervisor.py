@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -527,3 +527,86 @@ async def test_no_engine_outlives_its_parent_however_that_ends(tmp_path: Path, h
     await parent.wait()
 
     assert await until(lambda: not any(runs(pid) for pid in pids)) < 2.0
+
+
+CHECKED = """
+    import json, sys, time
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    json.loads(sys.stdin.readline())
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = json.dumps({"choices": [{"message": {"content": "yes"}}] if ANSWERS else []}).encode()
+            print(asked["max_tokens"], "asked", file=sys.stderr, flush=True)
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    print(json.dumps({"ready": True, "port": server.server_address[1]}), flush=True)
+    server.serve_forever()
+"""
+"""An engine that says of each request that it was asked."""
+
+
+@dataclass
+class Checked(Scripted):
+    """One whose first answer is checked."""
+
+    def launch(self, plan: EnginePlan) -> Launch:
+        return replace(super().launch(plan), first_answer=True)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_an_engine_is_ready_once_it_has_answered_and_only_the_first_time(tmp_path: Path, answers: bool) -> None:
+    backend = Checked(CHECKED.replace("ANSWERS", str(answers)))
+    supervisor = Supervisor(SystemClock(), tmp_path, backends={"echo": backend}, timing=HASTY)
+    try:
+        await supervisor.ensure(EnginePlan(deployment="it", backend="echo", model="it"))
+        if not answers:
+            with pytest.raises(EngineError, match="failed its first answer: it has no `choices`"):
+                await supervisor.wait_ready("it", 20)
+            return
+        await supervisor.wait_ready("it", 10)
+        first = supervisor.status("it")
+        assert re.fullmatch(r"[\d.]+ s, first answer checked", first.detail)
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while supervisor.status("it").pid in (first.pid, None) or supervisor.upstream("it") is None:
+                await asyncio.sleep(0.02)
+        assert supervisor.status("it").detail == ""
+        assert (tmp_path / "it.log").read_text().count("1 asked") == 1
+    finally:
+        await supervisor.close()
+
+
+async def test_an_engine_that_drains_can_be_kept_on(watched: Watched) -> None:
+    supervisor = watched.supervisor()
+    await supervisor.ensure(EnginePlan(deployment="it", backend="echo", model="it", options={"delay_s": 1.0}))
+    await supervisor.wait_ready("it", 10)
+    upstream = supervisor.upstream("it")
+    assert upstream is not None
+    asked = json.dumps({"model": "it", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    asking = asyncio.create_task(upstream.fetch(PATH, asked, first_byte_s=5, stall_s=5))
+    await asyncio.sleep(0.1)
+    draining = asyncio.create_task(supervisor.drain("it"))
+    await asyncio.sleep(0.1)
+    assert supervisor.upstream("it") is None
+    assert supervisor.in_flight("it") == 1
+    draining.cancel()
+    supervisor.keep_on("it")
+    assert supervisor.upstream("it") is upstream
+    assert (supervisor.status("it").state, supervisor.status("it").detail) == ("ready", "")
+    await asking

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from tests.support.projects import deploy_echo, open_written, write_project
 
 from changeover.app.apply import apply
 from changeover.app.installation import Installation, read_again
+from changeover.cli.follow import event_line, header_lines
+from changeover.cli.history import history_lines, revisions
 from changeover.cli.main import run_command
 from changeover.rollouts import actions
-from changeover.rollouts.queries import latest_rollout
+from changeover.rollouts.queries import latest_rollout, rollout_history
 
 
 class User:
@@ -48,10 +51,10 @@ class User:
     def apply(self) -> None:
         assert apply(read_again(self.installation), "ana").committed
 
-    def begin_rollout(self, *, promoted: bool) -> None:
+    def begin_rollout(self, *, promoted: bool, approvals: int = 0) -> None:
         """Bring `second` in for `other`, to its first canary step or to its bake time."""
         variant = deploy_echo(self.installation, "second", "other")
-        plan = actions.plan_of(self.installation.tasks["other"].declared)
+        plan = replace(actions.plan_of(self.installation.tasks["other"].declared), approvals=approvals)
         by = actions.By(actor="test", reason="test", now=self.installation.clock.now())
         with self.installation.store.write() as connection:
             rollout = actions.start(connection, variant, plan, None, by)
@@ -131,3 +134,50 @@ def test_without_declarations_that_were_applied_every_routed_task_is_listed(user
     with user.installation.store.write() as connection:
         connection.execute(text("DELETE FROM applied"))
     assert user.names("tasks") == ["echo", "other"]
+
+
+def test_what_needs_a_person_stands_below_the_table(user: User) -> None:
+    user.begin_rollout(promoted=False, approvals=1)
+    assert user.lines_about("other")[1:] == ["other  needs 1 approval before the canary · changeover approve other"]
+    user.said("pause", "other", "--reason", "quarter end")
+    said = user.lines_about("other")[1]
+    assert said.endswith(": quarter end · changeover resume other")
+    assert said.startswith("other  paused by ")
+
+
+def test_a_candidate_that_was_promoted_is_said_to_bake(user: User) -> None:
+    user.begin_rollout(promoted=True)
+    assert "second was promoted and bakes until " in user.lines_about("other")[1]
+    assert "was promoted. `changeover rollback other` takes it back." in user.run("abort", "other").refused(1)
+
+
+def test_a_task_whose_engine_was_stopped_says_so_until_it_is_deployed_again(user: User) -> None:
+    deploy_echo(user.installation, "second", "other")
+    user.said("deploy", "second", "--instead-of", "echo")
+    assert user.lines_about("other")[1:] == ["other  nobody answers: echo was stopped · changeover deploy echo"]
+    user.said("deploy", "echo")
+    assert len(user.lines_about("other")) == 1
+
+
+def test_history_says_of_each_rollout_what_it_was_and_fits_into_a_terminal(user: User) -> None:
+    user.begin_rollout(promoted=True)
+    user.said("rollback", "other", "--reason", "the answers were too short " * 6)
+    rows = revisions(user.installation, "other", 50)
+    lines = [line.plain for line in history_lines(user.installation, rows, 80)]
+    assert lines[:2] == ["rollout 1  echo → second  tier low", "           not measured"]
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()).count("the answers were too short") == 6, "nothing is cut off"
+    assert lines[-1].endswith("first start; declared in other.toml") or lines[-1].endswith("echo answers")
+
+
+def test_what_follows_a_rollout_fits_into_a_terminal(user: User) -> None:
+    user.begin_rollout(promoted=True)
+    with user.installation.store.read() as connection:
+        rollout = latest_rollout(connection, "other")
+        assert rollout is not None
+        events = rollout_history(connection, rollout.id)
+    long = replace(events[-1], reason="the desk agreed after a week of both kinds of answers " * 3)
+    said = [*header_lines(user.installation, rollout, 80), event_line(long, rollout, 80)]
+    lines = [line for text in said for line in text.plain.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()).count("the desk") == 3, "nothing is cut off"

@@ -20,7 +20,7 @@ from changeover.serving.queries import keep_variant
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import recent_exchanges
 
-ONE_STEP = "[[steps]]\ncanary = 0.999\nrequests = 1000000\nhold_s = 0\n[guard]\ntolerated_failures = 0.999\n"
+ONE_STEP = "[[steps]]\ncanary = 0.9999999\nrequests = 1000000\nhold_s = 0\n[guard]\ntolerated_failures = 0.999\n"
 
 
 def fault_task(project: Path, name: str, keys: Mapping[str, Any], echo: Mapping[str, Any] | None = None) -> None:

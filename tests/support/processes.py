@@ -97,8 +97,10 @@ class Up:
     key: str
     """An application's."""
 
-    def call(self, *arguments: str, text: str | None = None) -> Ended:
-        return changeover(self.project, *arguments, text=text)
+    def call(self, *arguments: str, text: str | None = None, user: str | None = None) -> Ended:
+        """Run a command in its project, as somebody else if a `user` is named."""
+        more = {} if user is None else {"env": {**os.environ, "LOGNAME": user}}
+        return changeover(self.project, *arguments, text=text, **more)
 
     def engines(self) -> list[psutil.Process]:
         """Its engines' processes."""

@@ -1,32 +1,77 @@
-"""Asking for deployments, and the variant that a task's files make of one. Commands start from here as `up` does."""
+"""Asking for deployments, the variant that a task's files make of one, and the one that answers it now.
+
+Commands start from here as `up` does.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import Connection
 
 from changeover.app.installation import ECHO, Installation
+from changeover.app.room import check_room
+from changeover.core.errors import GateError
 from changeover.serving.backends import describe
 from changeover.serving.bundles import EnginePart
-from changeover.serving.deployments import plan_for_card
+from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
-from changeover.serving.queries import add_deployment, find_deployment, has_deployment, want
+from changeover.serving.queries import add_deployment, exchange, find_deployment, has_deployment, load_variants, want
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task
+from changeover.tasks.queries import current_route
 
 
-def deploy(installation: Installation, plan: EnginePlan, actor: str) -> bool:
-    """Ask for a deployment; False if it is there already and only has to run."""
+def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_of: str | None = None) -> bool:
+    """Ask for a deployment; False if it is there already and only has to run.
+
+    Args:
+        installation: The project.
+        plan: How it runs.
+        actor: Who asks.
+        instead_of: A deployment that is stopped for it, whoever needs that.
+
+    Raises:
+        EngineError: Memory does not hold it beside what runs; says what could be stopped.
+        UnknownModelError: There is no deployment that it could take the place of.
+    """
     engine = describe(plan)
+    now = installation.clock.now()
     with installation.store.write() as connection:
-        return ask_for(connection, plan, engine, actor, installation.clock.now())
+        if instead_of is not None:
+            find_deployment(connection, instead_of)
+        check_room(installation, connection, plan, without=instead_of)
+        fresh = ask_for(connection, plan, engine, actor, now)
+        if instead_of is not None:
+            exchange(connection, stop=instead_of, start=plan.deployment, now=now)
+        return fresh
 
 
-def ask_for(connection: Connection, plan: EnginePlan, engine: EnginePart, actor: str, now: datetime) -> bool:
+def run_again(installation: Installation, name: str) -> None:
+    """Ask for a deployment that is known to run.
+
+    Raises:
+        EngineError: Memory does not hold it beside what runs; says what could be stopped.
+    """
+    with installation.store.write() as connection:
+        row = find_deployment(connection, name)
+        check_room(installation, connection, plan_from_row(row, installation.catalogue, installation.project.cache))
+        want(connection, name, "running", installation.clock.now())
+
+
+def ask_for(
+    connection: Connection,
+    plan: EnginePlan,
+    engine: EnginePart,
+    actor: str,
+    now: datetime,
+    *,
+    desired: Literal["running", "stopped"] = "running",
+) -> bool:
     """As `deploy`, in a transaction that has more to do."""
     if has_deployment(connection, plan.deployment):
-        want(connection, plan.deployment, "running", now)
+        want(connection, plan.deployment, desired, now)
         return False
     add_deployment(
         connection,
@@ -37,6 +82,7 @@ def ask_for(connection: Connection, plan: EnginePlan, engine: EnginePart, actor:
         engine=engine.document(),
         actor=actor,
         now=now,
+        desired=desired,
     )
     return True
 
@@ -62,3 +108,15 @@ def declared_variant(installation: Installation, task: str, deployment: str) -> 
     with installation.store.read() as connection:
         row = find_deployment(connection, deployment)
     return Variant.declared(installation.tasks[task], deployment, EnginePart.from_document(row.engine))
+
+
+def incumbent_of(connection: Connection, task: str) -> Variant:
+    """Who answers a task now.
+
+    Raises:
+        GateError: Nobody yet.
+    """
+    route = current_route(connection, task)
+    if route is None:
+        raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
+    return load_variants(connection, [route.incumbent])[route.incumbent]

@@ -9,21 +9,25 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from changeover.app.admin import Admin
 from changeover.app.installation import Installation
 from changeover.core.errors import ConfigError, StoreError
 from changeover.core.ids import new_id
 from changeover.core.secrets import register_secret
 from changeover.core.settings import TelemetrySettings, secret_from_environment
+from changeover.gateway.admin import Desk
 from changeover.gateway.admit import Admission
 from changeover.gateway.allowances import Allowances
 from changeover.gateway.breaker import Breakers
 from changeover.gateway.dispatch import Fleet
 from changeover.gateway.door import Door, Parts
+from changeover.gateway.feedback import Ratings
 from changeover.gateway.keys import Keyring
 from changeover.gateway.metrics import Levels, Metrics
 from changeover.gateway.pages import Pages
 from changeover.gateway.record import Recorder
 from changeover.gateway.server import Server
+from changeover.gateway.shadow import Shadows
 from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.gateway.traces import Traces, collector, parse_headers
 from changeover.gateway.usage import Usage
@@ -61,7 +65,18 @@ class Gateway:
         self.recorder = Recorder(store, self._usage, [self._metrics, self._traces])
         self._allowances = Allowances(store, clock, writer, spool=project.state)
         self._breakers = Breakers(failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
+        self._ratings = Ratings(store, self.snapshots, clock)
+        self._desk = Desk(Admin(installation))
         self.admission = Admission(settings.max_in_flight)
+        self._shadows = Shadows(
+            snapshots=self.snapshots,
+            fleet=fleet,
+            admission=self.admission,
+            recorder=self.recorder,
+            prices=project.settings.prices,
+            clock=clock,
+            skipped=self._metrics.skipped,
+        )
         self.door = Door(
             Parts(
                 settings=settings,
@@ -73,8 +88,11 @@ class Gateway:
                 breakers=self._breakers,
                 admission=self.admission,
                 recorder=self.recorder,
+                shadows=self._shadows,
                 traces=self._traces,
                 pages=Pages(snapshots=self.snapshots, metrics=self._metrics, state=self.state),
+                ratings=self._ratings,
+                admin=self._desk,
                 clock=clock,
             )
         )
@@ -100,6 +118,7 @@ class Gateway:
             "store_stale_since": self.snapshots.stale_since,
             "limits_alone": self._allowances.gone,
             "in_flight": self.admission.in_flight,
+            "shadows": self._shadows.under_way,
             "records_waiting": self.recorder.waiting,
             "records_without_content": self.recorder.dropped_content,
             "records_lost": self.recorder.lost,
@@ -131,6 +150,7 @@ class Gateway:
             self._allowances.run(),
             self._follow_keys(),
             self._metrics.run(),
+            self._shadows.run(),
         ]
 
     async def load(self) -> None:
@@ -145,10 +165,14 @@ class Gateway:
 
     def stop(self) -> None:
         """Stop as after SIGTERM; a second call does not wait for answers under way."""
+        self._shadows.stop()
         self._server.stop()
 
     async def close(self) -> None:
         """Write what is not written yet."""
+        self._ratings.close()
+        self._desk.close()
+        await self._shadows.close()
         with contextlib.suppress(StoreError):
             await self.recorder.flush()
         if self._usage.waiting:

@@ -10,6 +10,7 @@ from changeover.core import toml
 from changeover.core.clock import Clock, SystemClock
 from changeover.core.errors import ChangeoverError, ConfigError, StoreError
 from changeover.core.settings import Project
+from changeover.evals.live import check_live
 from changeover.evals.scorers import ScorerSpec
 from changeover.library.catalogue import Catalogue
 from changeover.serving.plan import EchoOptions
@@ -123,6 +124,10 @@ def _check_references(task: Task, catalogue: Catalogue) -> None:
             catalogue.card(task.declared.first_incumbent)
         for declared in (task.declared.scorer, *task.declared.measures):
             spec_of(task, declared)
+        for declared in task.declared.guard.checks:
+            check_live(spec_of(task, declared), "guard.checks", judged=False)
+        for declared in task.declared.shadow.scorers:
+            check_live(spec_of(task, declared), "shadow.scorers", judged=True)
     except ChangeoverError as exc:
         raise ConfigError(f"{task.file}: {exc.message}") from exc
     _check_echo(task)

@@ -7,21 +7,21 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
-from changeover.app.deploy import declared_variant
+from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation, spec_of
 from changeover.core.errors import ConfigError, GateError, JudgeError, nearest
-from changeover.evals.comparison import Match, comparison_keys
+from changeover.evals.comparison import Match, comparison_keys, same_scoring
 from changeover.evals.datasets import Dataset
 from changeover.evals.judges.kinship import check_judge
 from changeover.evals.judges.labels import Label, read_labels
 from changeover.evals.judges.options import JudgeOptions, labels_file
-from changeover.evals.queries import Comparison, latest_verdict
+from changeover.evals.queries import Comparison, latest_verdict, passed_comparisons
 from changeover.evals.runner import Scoring
 from changeover.evals.scorers import ScorerSpec, check_targets
-from changeover.serving.queries import keep_variant, load_variants
+from changeover.rollouts.gate import shortcoming
+from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task, find_task
-from changeover.tasks.queries import current_route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,42 +86,51 @@ def match_of(installation: Installation, prepared: Prepared, candidate: str, act
         if incumbent.id == variant.id:
             raise GateError(f"`{candidate}` already answers `{task.name}` with this prompt and these parameters.")
         keep_variant(connection, variant, installation.clock.now())
+    return match_between(installation, prepared, incumbent, variant, actor)
+
+
+def match_between(
+    installation: Installation, prepared: Prepared, incumbent: Variant, candidate: Variant, actor: str
+) -> Match:
+    """What a comparison of two variants is about. Both must be written.
+
+    Raises:
+        JudgeError: A judge would judge its own family.
+    """
     notes = [
         check_judge(installation.catalogue, name, judge, side)
         for name, (_, judge) in prepared.judges.items()
-        for side in (incumbent, variant)
+        for side in (incumbent, candidate)
     ]
     return Match(
-        task=task,
+        task=prepared.task,
         dataset=prepared.dataset,
         scorer=prepared.scoring.decisive,
         measures=prepared.scoring.measures,
         incumbent=incumbent,
-        candidate=variant,
+        candidate=candidate,
         actor=actor,
         notes=tuple(note for note in notes if note is not None),
     )
 
 
-def incumbent_of(connection: Connection, task: str) -> Variant:
-    """Who answers a task now.
-
-    Raises:
-        GateError: Nobody yet.
-    """
-    route = current_route(connection, task)
-    if route is None:
-        raise GateError(f"`{task}` has no route yet. Start the project once with `changeover up`.")
-    return load_variants(connection, [route.incumbent])[route.incumbent]
-
-
 def known_verdict(installation: Installation, match: Match) -> Comparison | None:
-    """The finished comparison of exactly this match, if there is one. One that a budget stopped is not finished."""
+    """The finished comparison that answers this match, if there is one. One that a budget stopped is not finished.
+
+    That is the newest by exactly the rules that the task declares now, whatever its verdict; or else the newest that
+    passed by rules at least as strict. What was measured by laxer ones must be measured again; answers are kept, so
+    that takes hardly any call.
+    """
+    keys = comparison_keys(match)
     with installation.store.read() as connection:
-        found = latest_verdict(connection, **comparison_keys(match))
-    if found is None or (found.verdict == "inconclusive" and (found.summary or {}).get("stopped")):
-        return None
-    return found
+        found = latest_verdict(connection, **keys)
+        if found is not None and not (found.verdict == "inconclusive" and (found.summary or {}).get("stopped")):
+            return found
+        passed = passed_comparisons(
+            connection, incumbent=keys["incumbent"], candidate=keys["candidate"], dataset=keys["dataset"]
+        )
+    gate = match.task.declared.gate
+    return next((each for each in passed if same_scoring(match, each) and shortcoming(each, gate) is None), None)
 
 
 def with_budget(match: Match, max_calls: int | None, max_cost_usd: float | None) -> Match:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from changeover.app.apply import apply
+from changeover.app.changed_engine import bare, note_changed_engine
 from changeover.app.installation import ECHO, Installation
 from changeover.app.local import OPERATOR_KEY_FILE, write_private
 from changeover.core.errors import ChangeoverError
 from changeover.gateway.keys import Keyring, Role, count_keys, issue_key, was_issued
 from changeover.library.cards import Card
 from changeover.library.pull import present
-from changeover.rollouts.actions import By
-from changeover.rollouts.begin import follow_engine
 from changeover.rollouts.loop import ACTOR
 from changeover.serving.backends import describe
-from changeover.serving.bundles import Bundle, EnginePart, differences
+from changeover.serving.bundles import EnginePart, differences
 from changeover.serving.deployments import plan_from_row
-from changeover.serving.queries import (
-    all_deployments,
-    find_variants,
-    forget_states,
-    note_engine,
-)
-from changeover.serving.variants import Variant
+from changeover.serving.queries import all_deployments, forget_states
 from changeover.tasks.queries import current_routes
 
 log = logging.getLogger(__name__)
@@ -102,32 +96,19 @@ def prepare(installation: Installation) -> None:
 
 
 def _follow_engines(installation: Installation) -> None:
-    """Notice engines that are not what they were when their variants were measured."""
+    """Notice engines that are not what they were when their variants were measured.
+
+    Those that are stopped too: one would come back as another bundle under a verdict that is not about it.
+    """
     with installation.store.read() as connection:
         rows = all_deployments(connection)
     for row in rows:
-        if row.desired != "running":
-            continue
         before = EnginePart.from_document(row.engine)
         try:
             now = describe(plan_from_row(row, installation.catalogue, installation.project.cache))
         except ChangeoverError:
             continue  # It will not start either, and the fleet says why in its row; the others must.
-        if now == before:
-            continue
-        with installation.store.write() as connection:
-            note_engine(connection, row.name, now.document())
-            replaced = {old.id: _on_engine(old, now) for old in find_variants(connection, row.name)}
-            changes = "; ".join(differences(_bare(before), _bare(now)))
-            reason = f"the engine of {row.name} changed ({changes}); not measured"
-            follow_engine(connection, replaced, By(actor=ACTOR, reason=reason, now=installation.clock.now()))
-
-
-def _on_engine(variant: Variant, engine: EnginePart) -> Variant:
-    bundle = variant.bundle
-    moved = Bundle(engine=engine, prompt_name=bundle.prompt_name, prompt=bundle.prompt, parameters=bundle.parameters)
-    return Variant.of(variant.task, variant.deployment, moved)
-
-
-def _bare(engine: EnginePart) -> Bundle:
-    return Bundle(engine=engine, prompt_name="", prompt="", parameters={})
+        if now == replace(before, observed=None):
+            continue  # What was observed of it cannot be described, and is still true.
+        changes = "; ".join(differences(bare(before), bare(now)))
+        note_changed_engine(installation, row.name, now, f"the engine of {row.name} changed ({changes}); not measured")

@@ -1,4 +1,4 @@
-"""Retention: a loop beside the gateway that deletes exchanges whose time is over, a few at a time."""
+"""Retention: a loop beside the gateway that deletes exchanges and feedback whose time is over, a few at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from changeover.core.errors import StoreError
 from changeover.core.settings import RecordSettings
 from changeover.store.engine import Store
 from changeover.tasks.declarations import Task
-from changeover.tasks.retention import LARGEST_BATCH, delete_exchanges_before, give_back_space, recorded_tasks
+from changeover.tasks.retention import (
+    LARGEST_BATCH,
+    delete_exchanges_before,
+    delete_feedback_before,
+    give_back_space,
+    rated_tasks,
+    recorded_tasks,
+)
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +87,8 @@ class Retention:
                     extra={"task": task},
                 )
             total += deleted
+        for task in await asyncio.to_thread(self._rated):
+            await self._sweep_feedback(task)
         if total:
             await self._shrink()
         return total
@@ -107,6 +116,13 @@ class Retention:
                 return total
             await asyncio.sleep(PAUSE_S)
 
+    async def _sweep_feedback(self, task: str) -> None:
+        """It is kept as long as exchanges are: a comment may quote them."""
+        while True:
+            if await asyncio.to_thread(self._delete_feedback, task) < LARGEST_BATCH:
+                return
+            await asyncio.sleep(PAUSE_S)
+
     def _recorded(self) -> list[str]:
         with self._store.read() as connection:
             return recorded_tasks(connection)
@@ -122,6 +138,15 @@ class Retention:
         elif took < LONG_S / 4:
             self._batch = min(self._batch * 2, LARGEST_BATCH)
         return deleted
+
+    def _rated(self) -> list[str]:
+        with self._store.read() as connection:
+            return rated_tasks(connection)
+
+    def _delete_feedback(self, task: str) -> int:
+        before = self._clock.now() - timedelta(days=self.days(task))
+        with self._store.append() as connection:
+            return delete_feedback_before(connection, task, before)
 
     def _give_back(self) -> int:
         with self._store.append() as connection:

@@ -9,18 +9,24 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from changeover.app.alias_checks import AliasChecks
+from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.local import announced
 from changeover.app.loops import background
 from changeover.app.retention import Retention
+from changeover.app.shadow_scoring import ShadowScoring
 from changeover.app.watch import watch
 from changeover.app.workers import Addresses, Workers
 from changeover.core.errors import ConfigError, StoreError
+from changeover.core.threads import in_thread
 from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.rollouts.loop import Controller
 from changeover.serving.fleet import Fleet
-from changeover.serving.supervisor import DeploymentStatus, Supervisor
+from changeover.serving.memory import budget_bytes
+from changeover.serving.supervisor import DeploymentStatus, Supervisor, Timing
+from changeover.store.lead import Lead
 from changeover.tasks.declarations import Task
 
 FOLLOW_S = 1.0
@@ -46,7 +52,11 @@ class System:
         kind, count = project.settings.gateway.client, workers or project.settings.gateway.workers
         addresses = Addresses(kind) if count > 1 else None
         self._supervisor = Supervisor(
-            clock=clock, log_dir=project.state / "logs", on_change=self._tell, client=addresses or kind
+            clock=clock,
+            log_dir=project.state / "logs",
+            on_change=self._tell,
+            timing=Timing(ready_base_s=project.settings.engines.ready_s),
+            client=addresses or kind,
         )
         self._workers = addresses and Workers(project, count, addresses, self._supervisor.upstreams)
         self.fleet = Fleet(
@@ -56,10 +66,14 @@ class System:
             self._supervisor,
             clock,
             leave=self._workers and self._workers.leave,
+            memory_bytes=budget_bytes(project.settings.engines.memory_gib),
         )
-        self._controller = Controller(store, self.fleet.is_ready, clock)
+        self._lead = Lead(store, "rollouts")
+        self._controller = Controller(store, self.fleet.is_ready, clock, self._lead)
+        self._evaluator = Evaluator(installation, self._lead)
         self._gateway = None if self._workers else Gateway(installation, self.fleet)
         self._snapshots = self._gateway.snapshots if self._gateway else Snapshots(store, clock)
+        self._alias_checks = AliasChecks(installation, self._lead)
         self._retention = Retention(store, clock, project.settings.records, self._tasks)
 
     @property
@@ -75,6 +89,7 @@ class System:
 
     def stop(self) -> None:
         """Stop as after SIGTERM; a second call does not wait for answers under way."""
+        self._evaluator.stop()
         (self._workers or self.gateway).stop()
 
     async def serve(self, listener: socket.socket, on_listening: Callable[[str], None]) -> None:
@@ -86,7 +101,7 @@ class System:
         address = address_of(listener)
         await self._load()
         try:
-            async with background(self._loops(), on_failure=self.stop):
+            async with background(self._loops(address), on_failure=self.stop):
                 _on_signals(self.stop)
                 serving = asyncio.create_task((self._workers or self.gateway).serve(listener))
                 try:
@@ -102,18 +117,22 @@ class System:
             if self._gateway is not None:
                 await self._gateway.close()
             await self._supervisor.close()
+            self._lead.release()
 
     async def _load(self) -> None:
         if self._gateway is None:
-            await asyncio.to_thread(self._snapshots.refresh)
+            await in_thread(self._snapshots.refresh)
         else:
             await self._gateway.load()
 
-    def _loops(self) -> list[Coroutine[Any, Any, None]]:
+    def _loops(self, address: str) -> list[Coroutine[Any, Any, None]]:
         return [
             self.fleet.run(),
             self._controller.run(),
+            self._evaluator.run(),
             self._retention.run(),
+            self._alias_checks.run(),
+            ShadowScoring(self.installation, address, self._lead).run(),
             *([self._follow()] if self._gateway is None else self._gateway.loops()),
             *([watch(self.installation)] if self._watching else []),
         ]
@@ -123,7 +142,7 @@ class System:
         while True:
             await asyncio.sleep(FOLLOW_S)
             with contextlib.suppress(StoreError, ConfigError):
-                await asyncio.to_thread(self._snapshots.refresh)
+                await in_thread(self._snapshots.refresh)
 
     def _tasks(self) -> Mapping[str, Task]:
         return {name: live.task for name, live in self.snapshot.tasks.items()}

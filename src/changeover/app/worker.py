@@ -67,13 +67,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that can answer now, by deployment; None: as before."""
     leave: str | None = None
     """Say when no request is in flight any more at this deployment, which is not among `engines`."""
+    number: int = 0
+    """Of this order to leave: the same deployment may be kept on after all, and left again later."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A line that it says. Whatever it says, it is alive; where there is nothing else, that is all it says."""
 
     ready: bool = False
-    left: str | None = None
+    left: int | None = None
+    """Number of an order to leave that is done."""
     heard: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
     """Pieces of answers that came from each deployment since the last time."""
 
@@ -111,7 +114,8 @@ class Told:
         """Wait until no request is in flight at a deployment that is known no more."""
         for upstream in self._leaving.get(name, []):
             await upstream.idle()
-        self._leaving.pop(name, None)
+        if not any(upstream.in_flight for upstream in self._leaving.get(name, [])):  # it may have come and gone again
+            self._leaving.pop(name, None)
 
     def heard(self) -> dict[str, int]:
         """Pieces of answers that came from each engine since the last call, also from those that are being left."""
@@ -208,15 +212,15 @@ class Worker:
             if order.engines is not None:
                 told.take(order.engines)
             if order.leave is not None:
-                task = asyncio.create_task(self._leave(told, order.leave))
+                task = asyncio.create_task(self._leave(told, order.leave, order.number))
                 self._leaving.add(task)
                 task.add_done_callback(self._leaving.discard)
         log.warning("the process that started this one is gone; it ends")
         gateway.stop()
 
-    async def _leave(self, told: Told, name: str) -> None:
+    async def _leave(self, told: Told, name: str, number: int) -> None:
         await told.left(name)
-        self._parent.say(Said(left=name))
+        self._parent.say(Said(left=number))
 
     async def _report(self, told: Told) -> None:
         while True:

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from changeover.app.gateway import DRAIN_S
+from changeover.app.gateway import DRAIN_S, METRICS_DIRECTORY
 from changeover.app.local import make_private
 from changeover.app.logs import register_secret
 from changeover.app.worker import Order, Said, Setup, Where
@@ -31,16 +31,12 @@ from changeover.serving.upstream.base import Address
 
 log = logging.getLogger(__name__)
 
-METRICS_DIRECTORY = "metrics"
-"""In the state directory: where workers show each other what they have counted."""
 TELL_S = 0.05
 """How often it is looked for engines that came or went without a word."""
 READY_S = 60.0
 STEADY_S = 10.0
 """A worker that lived for so long is started again at once; another one after a growing pause."""
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.2, 10.0
-LEAVE_S = 600.0
-"""Longest wait for the requests at an engine that shall stop. By count, not by clock: this is only against a leak."""
 SILENT_S = 15.0
 """A worker that has said nothing for so long hangs. It says something every half second; what delays that on a machine
 whose cores and disks are all busy is seconds. One that is killed wrongly breaks its callers' answers; one that hangs has
@@ -121,8 +117,8 @@ class _One:
     process: asyncio.subprocess.Process | None = None
     """None while there is none."""
     told: Mapping[str, Where] = field(default_factory=dict[str, Where])
-    left: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
-    """By deployment that it was told to leave; set when nothing of it is in flight there."""
+    left: dict[int, asyncio.Event] = field(default_factory=dict[int, asyncio.Event])
+    """By number of the order to leave a deployment; set when nothing of it is in flight there."""
     ready: bool = False
     silence: Silence = field(default_factory=Silence)
 
@@ -164,6 +160,7 @@ class Workers:
         self._all = [_One(number) for number in range(1, count + 1)]
         self._listener: socket.socket | None = None
         self._stopping = False
+        self._leaves = 0
         self._changed = asyncio.Event()
         """Set when one became ready, and when they shall stop."""
 
@@ -216,18 +213,16 @@ class Workers:
     async def leave(self, name: str) -> None:
         """Wait until no worker has a request in flight at a deployment that gets no new ones any more."""
         self.tell()
+        self._leaves += 1
         waits: list[asyncio.Event] = []
         for one in self._all:
             if one.process is not None:
-                event = one.left[name] = asyncio.Event()
+                event = one.left[self._leaves] = asyncio.Event()
                 waits.append(event)
-                one.say(Order(leave=name))
-        try:
-            async with asyncio.timeout(LEAVE_S):
-                for event in waits:
-                    await event.wait()
-        except TimeoutError:
-            log.warning("%s: stopped while workers have requests in flight there", name)
+                one.say(Order(leave=name, number=self._leaves))
+        # By count, however long it takes; a worker that dies has none in flight.
+        for event in waits:
+            await event.wait()
 
     async def _keep(self, one: _One, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -43,6 +43,9 @@ def compare(
     replayed: Annotated[
         str | None, typer.Option("--replay", help="Recompute the verdict of a kept comparison from its scores.")
     ] = None,
+    rollout: Annotated[
+        int | None, typer.Option(help="Measure what this rollout waits for, as the running system does.", min=1)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a candidate against the incumbent until the evidence is enough, and no further.
@@ -54,8 +57,13 @@ def compare(
     """
     if replayed is not None:
         status = work().replay_one(replayed, as_json)
-    elif candidate is None or (task is None) != every:
-        raise ConfigError("Say what is compared: `changeover compare TASK --candidate X`, or `--all --candidate X`.")
+    elif rollout is not None and task is None and candidate is None and not every:
+        ask = work().Ask(max_calls=max_calls, max_cost_usd=max_cost, again=again, html=html, junit=junit)
+        status = work().compare_rollout(rollout, ask, as_json)
+    elif rollout is not None or candidate is None or (task is None) != every:
+        raise ConfigError(
+            "Say what is compared: `changeover compare TASK --candidate X`, `--all --candidate X`, or `--rollout N`."
+        )
     elif task is None:
         status = work().compare_all(candidate, max_calls, max_cost, junit, as_json)
     else:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from changeover.app.matching import match_of, prepared, with_budget
+from changeover.app.installation import Installation
+from changeover.app.kept import match_of_rollout
+from changeover.app.matching import Prepared, match_of, prepared, with_budget
 from changeover.cli.exits import EXIT_FAIL, EXIT_OF_VERDICT, EXIT_PASS
-from changeover.cli.frame import actor, print_json, run
+from changeover.cli.frame import actor, print_json, require, run
 from changeover.cli.measure import measure
-from changeover.cli.reporting import report_of, write_page
+from changeover.cli.reporting import named, report_of, write_page
 from changeover.cli.running import ensure_running, opened
 from changeover.cli.signature import later
 from changeover.cli.terminal import out, plain
 from changeover.cli.verdict import beside, report_lines, verdict_lines
+from changeover.evals.comparison import Match
 from changeover.evals.queries import compared_samples, find_comparison
 from changeover.evals.replay import replay
 from changeover.evals.report.junit import to_junit
+from changeover.rollouts.queries import find_rollout
+from changeover.serving.queries import load_variants
 
 fleet = later("changeover.cli.fleet")
 
@@ -37,7 +42,23 @@ def compare_one(task: str, candidate: str, ask: Ask, as_json: bool) -> int:
     installation = opened()
     ready = prepared(installation, task)  # before a candidate is fetched for nothing
     ensure_running(installation, candidate)
-    match = with_budget(match_of(installation, ready, candidate, actor()), ask.max_calls, ask.max_cost_usd)
+    match = match_of(installation, ready, candidate, actor())
+    return _compare(installation, ready, match, ask, as_json)
+
+
+def compare_rollout(number: int, ask: Ask, as_json: bool) -> int:
+    """Compare exactly what a rollout is about. Returns the exit status."""
+    installation = opened()
+    with installation.store.read() as connection:
+        rollout = require(find_rollout(connection, number), f"There is no rollout {number}.")
+        candidate = load_variants(connection, [rollout.candidate])[rollout.candidate]
+    ready, match = match_of_rollout(installation, rollout, actor())
+    ensure_running(installation, candidate.deployment)
+    return _compare(installation, ready, match, ask, as_json)
+
+
+def _compare(installation: Installation, ready: Prepared, match: Match, ask: Ask, as_json: bool) -> int:
+    match = with_budget(match, ask.max_calls, ask.max_cost_usd)
     id, ended = run(measure(installation, ready, match, ask.again))
     report = report_of(installation, id)
     page = write_page(installation, report, ask.html) if ask.html is not None or not as_json else None
@@ -49,9 +70,10 @@ def compare_one(task: str, candidate: str, ask: Ask, as_json: bool) -> int:
         out.print(verdict_lines(id, ended))
         for line in report_lines(report):
             out.print(f"      {line}")
-        out.print(f"      report  {page}")
+        if page is not None:
+            out.print(f"      report  {named(page)}")
         if ended.verdict == "pass":
-            out.print(f"      next  changeover switch {task} --to {candidate}")
+            out.print(f"      next  changeover switch {match.task.name} --to {match.candidate.deployment}")
     return EXIT_OF_VERDICT[ended.verdict]
 
 

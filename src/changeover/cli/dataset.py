@@ -184,7 +184,13 @@ def _check_task(name: str) -> tuple[Dataset, list[Finding]]:
     task = find_task(load_tasks(project.tasks), name)
     dataset = Dataset.load(task.dataset, template=task.input_template)
     gate = task.declared.gate
-    plan = TestPlan(margin=gate.margin, alpha=gate.alpha, beta=gate.beta, max_samples=gate.max_samples)
+    plan = TestPlan(
+        margin=gate.margin,
+        alpha=gate.alpha,
+        beta=gate.beta,
+        max_samples=gate.max_samples,
+        min_samples=gate.min_samples,
+    )
     scorers = [_spec(task, declared) for declared in (task.declared.scorer, *task.declared.measures)]
 
     def read_target(sample: Sample) -> None:

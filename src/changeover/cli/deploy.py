@@ -14,8 +14,9 @@ from changeover.cli.frame import Json, actor, note, out, print_json
 from changeover.cli.running import opened, wait_ready
 from changeover.cli.weights import fetch
 from changeover.core.errors import ConfigError
-from changeover.serving.deployments import plan_for_card
+from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
+from changeover.serving.queries import Deployment, all_deployments
 
 app = typer.Typer(add_completion=False)
 
@@ -23,7 +24,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def deploy(
     model: Annotated[
-        str, typer.Argument(help="A card of the library, or with --engine the name a server knows it by.")
+        str,
+        typer.Argument(
+            help="A card of the library, or with --engine the name a server knows it by; or a deployment to run again."
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the deployment; by default the model's.")] = None,
     engine: Annotated[str, typer.Option(help="local, echo, or openai for any compatible server.")] = "local",
@@ -35,6 +39,10 @@ def deploy(
     option: Annotated[
         list[str] | None, typer.Option(help="Any other option of the engine, as NAME=VALUE; may be repeated.")
     ] = None,
+    instead_of: Annotated[
+        str | None,
+        typer.Option(help="A deployment to stop for it, where memory does not hold both. Its tasks wait meanwhile."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a model where needed, start it, and wait until it is ready. It gets no traffic by that.
@@ -44,13 +52,16 @@ def deploy(
     installation = opened()
     chosen = {"slots": slots, "context_tokens": context, "threads": threads}
     options = {**{key: value for key, value in chosen.items() if value is not None}, **_options(option or [])}
-    if engine == "local":
+    again = _deployed(installation, model) if engine == "local" and name is None else None
+    if again is not None:
+        plan = plan_from_row(again, installation.catalogue, installation.project.cache)
+    elif engine == "local":
         plan = _local(installation, model, name, options)
     elif engine in ("openai", "echo"):
         plan = _other(engine, model, name, url, key_env, options)
     else:
         raise ConfigError(f"No engine named `{engine}`. Known: echo, local, openai.")
-    fresh = ask_for(installation, plan, actor())
+    fresh = ask_for(installation, plan, actor(), instead_of=instead_of)
     if not fresh:
         note(f"{plan.deployment} is there already; it keeps the options it has")
     if running_address(installation.project.state) is not None:
@@ -62,6 +73,13 @@ def deploy(
         print_json({"deployment": plan.deployment, "model": plan.model, "engine": plan.backend, "state": state})
     else:
         out.print(f"{plan.deployment}  {state}")
+
+
+def _deployed(installation: Installation, name: str) -> Deployment | None:
+    """A deployment of that name, unless a card has it too and says more: which weights to fetch."""
+    with installation.store.read() as connection:
+        rows = {row.name: row for row in all_deployments(connection)}
+    return None if any(card.id == name for card in installation.catalogue.cards()) else rows.get(name)
 
 
 def _local(installation: Installation, model: str, name: str | None, options: dict[str, Any]) -> EnginePlan:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
-from changeover.app.deploy import declared_variant
+from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation
-from changeover.app.matching import Prepared, incumbent_of, prepared
+from changeover.app.matching import Prepared, prepared
 from changeover.cli.frame import err, out, plain, print_json, run
 from changeover.cli.measure import runner_of
 from changeover.cli.running import ensure_running, gateway_address, opened

@@ -19,12 +19,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset": ("changeover.cli.dataset", "Import, check, compare and draw the cases of a task."),
     "labels": ("changeover.cli.labels", "Let people judge: a blind sheet out, their labels in."),
     "compare": ("changeover.cli.compare", "Measure a candidate against the incumbent until the evidence is enough."),
+    "candidates": ("changeover.cli.candidates", "List what could replace an incumbent: newer versions first."),
+    "trial": ("changeover.cli.trial", "Measure a candidate on every task, in one table."),
     "switch": ("changeover.cli.switch", "Bring a candidate in: evidence, canary, promotion."),
+    "pause": ("changeover.cli.pause", "Have a rollout stay where it is; its guards stay on."),
+    "resume": ("changeover.cli.resume", "Let a rollout that waits go on."),
+    "approve": ("changeover.cli.approve", "Agree to a rollout, where the task asks for that."),
+    "override": ("changeover.cli.override", "Let a rollout pass a gate, for a reason and for a time."),
     "promote": ("changeover.cli.promote", "Make a candidate the incumbent now, without the remaining steps."),
     "abort": ("changeover.cli.abort", "Stop a rollout before its promotion."),
     "rollback": ("changeover.cli.rollback", "Bring back who answered before the last switch."),
     "status": ("changeover.cli.status", "Show who answers each task, and what runs."),
     "history": ("changeover.cli.history", "Show every route revision of a task: who, why, on what evidence."),
+    "diff": ("changeover.cli.diff", "Say in words what differs between two bundles."),
+    "alias-checks": ("changeover.cli.alias_checks", "Show, or ask, whether models that others run answer as they did."),
+    "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
     "models": ("changeover.cli.models", "List the library's models, or show one."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
@@ -63,7 +72,7 @@ def main() -> None:
 def run_command(argv: Sequence[str]) -> int:
     """Run `changeover ARGV…` and return its exit status."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(HELP.format(commands="\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {name:<12} {line}" for name, (_, line) in COMMANDS.items())))
         return 0 if argv else EXIT_USAGE
     if argv[0] == "--version":
         print(f"changeover {__version__}")

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from changeover.cli.frame import Json, Reason
-from changeover.cli.running import opened
-from changeover.cli.steer import by_hand, canary_of, print_route
-from changeover.rollouts.actions import promote as promote_now
+from changeover.cli.signature import Json, Reason, later
+
+work = later("changeover.cli.steer")
 
 app = typer.Typer(add_completion=False)
 
@@ -20,12 +19,10 @@ def promote(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Make the candidate of a running canary the incumbent now. The former incumbent stays ready.
+    """Make the candidate of a rollout the incumbent now, without its remaining steps.
+
+    Only steps are left out: an evaluation that has passed, and approvals, are asked for here too.
 
     Example: changeover promote code --reason "agreed in the change board"
     """
-    installation = opened()
-    rollout = canary_of(installation, task)
-    with installation.store.write() as connection:
-        route = promote_now(connection, rollout, None, by_hand(installation, reason, "promoted by hand"))
-    print_route(installation, route, as_json)
+    work().promote(task, reason, as_json)

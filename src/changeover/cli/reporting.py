@@ -29,3 +29,9 @@ def write_page(installation: Installation, report: ComparisonReport, html: Path 
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(pages().to_html(report, installation.project.cache / "templates"), encoding="utf-8")
     return file
+
+
+def named(file: Path) -> Path:
+    """A file as a person names it who stands in the working directory: from there, if it lies below."""
+    here = Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file

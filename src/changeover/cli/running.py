@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from changeover.app.deploy import deploy, first_plan
+from changeover.app.deploy import deploy, first_plan, run_again
 from changeover.app.installation import ECHO, Installation, open_installation
 from changeover.app.local import running_address
 from changeover.cli.frame import NOT_RUNNING, actor, err, here, note, plain
 from changeover.cli.signature import later
 from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
-from changeover.serving.queries import all_deployments, find_deployment, want
+from changeover.serving.queries import all_deployments, find_deployment
 from changeover.tasks.applied import removed_tasks
 from changeover.tasks.declarations import find_task
 
@@ -61,22 +61,32 @@ def ensure_running(installation: Installation, name: str) -> None:
 
     Raises:
         UnknownModelError: Neither a deployment nor a card has that name.
-        EngineError: It did not come up.
+        EngineError: It did not come up, or memory does not hold it beside what runs.
+    """
+    if fetched(installation, name):
+        run_again(installation, name)
+    else:
+        deploy(installation, first_plan(installation, name), actor())
+    wait_ready(installation, [name])
+
+
+def fetched(installation: Installation, name: str) -> bool:
+    """Have the weights of a deployment or card here. Returns whether it is a deployment.
+
+    Raises:
+        UnknownModelError: Neither a deployment nor a card has that name.
     """
     gateway_address(installation.project)
     with installation.store.read() as connection:
         deployed = [row.name for row in all_deployments(connection)]
-    if name not in deployed:
-        cards = [card.id for card in installation.catalogue.cards()]
-        if name not in (*cards, ECHO):
-            raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, [*deployed, *cards])}")
-        if name != ECHO:
-            weights().fetch([installation.catalogue.card(name)], installation.project.cache)
-        deploy(installation, first_plan(installation, name), actor())
-    else:
-        with installation.store.write() as connection:
-            want(connection, name, "running", installation.clock.now())
-    wait_ready(installation, [name])
+    if name in deployed:
+        return True
+    cards = [card.id for card in installation.catalogue.cards()]
+    if name not in (*cards, ECHO):
+        raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, {*deployed, *cards})}")
+    if name != ECHO:
+        weights().fetch([installation.catalogue.card(name)], installation.project.cache)
+    return False
 
 
 def wait_ready(installation: Installation, names: Iterable[str], timeout_s: float = READY_WAIT_S) -> None:
@@ -87,6 +97,7 @@ def wait_ready(installation: Installation, names: Iterable[str], timeout_s: floa
     """
     deadline = time.monotonic() + timeout_s
     for name in names:
+        said = ""
         with err.status(f"{name}: starting") as status:
             while True:
                 with installation.store.read() as connection:
@@ -100,4 +111,7 @@ def wait_ready(installation: Installation, names: Iterable[str], timeout_s: floa
                 if time.monotonic() > deadline:
                     raise EngineError(f"`{name}` is not ready after {timeout_s:g} s ({row.detail}). Its log: {log}")
                 status.update(f"{name}: {row.state}  {plain(row.detail)}")
+                if row.detail not in ("", said) and not err.is_terminal:
+                    note(f"{name}: {row.state}  {row.detail}")
+                said = row.detail
                 time.sleep(POLL_S)

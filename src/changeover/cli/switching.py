@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from changeover.app import steering
+from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
-from changeover.cli.follow import follow
+from changeover.cli.follow import follow, header_lines
 from changeover.cli.frame import (
     EXIT_FAIL,
+    EXIT_INCONCLUSIVE,
     EXIT_OF_VERDICT,
     EXIT_PASS,
     actor,
@@ -16,36 +21,107 @@ from changeover.cli.frame import (
     run,
 )
 from changeover.cli.measure import measure
-from changeover.cli.reporting import report_of, write_page
-from changeover.cli.running import ensure_running, opened
+from changeover.cli.reporting import named, report_of, write_page
+from changeover.cli.running import ensure_running, fetched, opened
 from changeover.cli.verdict import verdict_lines
+from changeover.core.errors import GateError
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison, find_comparison
 from changeover.rollouts.actions import By, plan_of, start
-from changeover.rollouts.decide import Rollout
+from changeover.rollouts.decide import Plan, Rollout
 from changeover.rollouts.gate import check_gate
+from changeover.serving.queries import find_deployment
 
 
-def switch(task: str, to: str, reason: str, detach: bool, as_json: bool) -> int:
+@dataclass(frozen=True)
+class Ask:
+    """What was asked for beside who takes over."""
+
+    reason: str
+    detach: bool
+    as_json: bool
+
+
+def switch(task: str, to: str, ask: Ask) -> int:
     """Compare unless that is done, then begin the rollout and follow it. Returns the exit status."""
     installation = opened()
     ready = prepared(installation, task)  # before a candidate is fetched for nothing
+    fetched(installation, to)
+    if needs_exchange(installation, task, to):
+        return _exchange(installation, ready, to, ask)
     ensure_running(installation, to)
     match = match_of(installation, ready, to, actor())
-    comparison = _evidence(installation, ready, match, as_json)
+    _check_incumbent(installation, match)
+    if ask.detach and known_verdict(installation, match) is None:
+        return _propose(installation, match, ask)
+    comparison = _evidence(installation, ready, match, ask.as_json)
+    return _begin(installation, match, comparison, plan_of(match.task.declared), ask)
+
+
+def _check_incumbent(installation: Installation, match: Match) -> None:
+    """Refuse to begin where nobody answers: neither a shadow nor a canary would ever get a request.
+
+    Raises:
+        GateError: The incumbent's engine was stopped.
+    """
+    name, task = match.incumbent.deployment, match.task.name
+    with installation.store.read() as connection:
+        desired = find_deployment(connection, name).desired
+    if desired != "running":
+        raise GateError(
+            f"`{name}`, which answers `{task}`, was stopped. Start it first: `changeover deploy {name}`, where memory does "
+            f"not hold both with `--instead-of {match.candidate.deployment}`."
+        )
+
+
+def _exchange(installation: Installation, ready: Prepared, to: str, ask: Ask) -> int:
+    """Where memory does not hold both: on evidence that is there already, in the incumbent's place."""
+    keep_candidate(installation, to, actor())
+    match = match_of(installation, ready, to, actor())
+    comparison = known_evidence(installation, match)
+    if not ask.as_json:
+        note(f"memory does not hold `{to}` beside `{match.incumbent.deployment}`: the engines are exchanged")
+    plan = exchange_plan_of(installation, match.task.name, to)
+    return _begin(installation, match, comparison, plan, ask)
+
+
+def _begin(installation: Installation, match: Match, comparison: Comparison, plan: Plan, ask: Ask) -> int:
+    """Begin the rollout, if the evidence allows it, and follow it."""
+    task = match.task.name
     if comparison.verdict != "pass":
-        if as_json:
+        if ask.as_json:
             print_json({"task": task, "comparison": comparison.id, "verdict": comparison.verdict, "state": "refused"})
         return EXIT_OF_VERDICT[str(comparison.verdict)]
-    check_gate(comparison, task=task, candidate=to)
-    rollout = begin_rollout(installation, match, comparison, reason)
-    if detach:
-        print_json({"rollout": rollout.id}) if as_json else out.print(f"rollout {rollout.id} began")
+    check_gate(comparison, task=task, candidate=match.candidate.deployment, gate=match.task.declared.gate)
+    rollout = begin_rollout(installation, match, comparison, ask.reason, plan)
+    if ask.detach:
+        print_json({"rollout": rollout.id}) if ask.as_json else out.print(f"rollout {rollout.id} began")
         return EXIT_PASS
-    ended = follow(installation, rollout, quiet=as_json)
-    if as_json:
+    if not ask.as_json:
+        for line in header_lines(installation, rollout, out.width):
+            out.print(line)
+    ended = follow(installation, rollout, quiet=ask.as_json)
+    if ask.as_json:
         print_json({"task": task, "comparison": comparison.id, "rollout": ended})
-    return EXIT_PASS if ended.state in ("baking", "done") else EXIT_FAIL
+    return _exit_status(ended)
+
+
+def _propose(installation: Installation, match: Match, ask: Ask) -> int:
+    """Leave it all to the running system, the evaluation too."""
+    why = ask.reason or f"{match.candidate.deployment} is to be measured"
+    by = By(actor(), why, installation.clock.now())
+    rollout = steering.propose(installation.store, match.candidate, plan_of(match.task.declared), by)
+    if ask.as_json:
+        print_json({"rollout": rollout.id})
+    else:
+        out.print(f"rollout {rollout.id} began with its evaluation: changeover status {rollout.task}")
+    return EXIT_PASS
+
+
+def _exit_status(rollout: Rollout) -> int:
+    if rollout.hold is not None:
+        return EXIT_INCONCLUSIVE
+    return EXIT_PASS if rollout.state in ("baking", "done") else EXIT_FAIL
 
 
 def _evidence(installation: Installation, ready: Prepared, match: Match, as_json: bool) -> Comparison:
@@ -57,20 +133,22 @@ def _evidence(installation: Installation, ready: Prepared, match: Match, as_json
     page = write_page(installation, report_of(installation, id))
     if not as_json:
         out.print(verdict_lines(id, ended))
-        out.print(f"      report  {page}")
+        out.print(f"      report  {named(page)}")
     with installation.store.read() as connection:
         return find_comparison(connection, id)
 
 
-def begin_rollout(installation: Installation, match: Match, comparison: Comparison, reason: str) -> Rollout:
-    """Begin the canary that a comparison allows."""
+def begin_rollout(
+    installation: Installation, match: Match, comparison: Comparison, reason: str, plan: Plan | None = None
+) -> Rollout:
+    """Begin the rollout that a comparison allows, by the task's steps unless another plan is given."""
     why = reason or f"{match.candidate.deployment} passed {comparison.id}"
     by = By(actor=actor(), reason=why, now=installation.clock.now())
     with installation.store.write() as connection:
         return start(
             connection,
             match.candidate,
-            plan_of(match.task.declared),
+            plan or plan_of(match.task.declared),
             comparison.id,
             by,
             measured_against=match.incumbent.id,

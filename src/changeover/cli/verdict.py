@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from changeover.cli.frame import odds, plain, points
+from changeover.core.clock import span
 from changeover.evals.comparison import Live
 from changeover.evals.report.record import ComparisonReport
 
@@ -20,7 +21,7 @@ def live_lines(live: Live) -> str:
     """A comparison under way, on four lines."""
     filled = round(WIDTH * live.samples / max(live.max_samples, 1))
     bar = "█" * filled + "░" * (WIDTH - filled)
-    left = "" if live.seconds_left is None else f" · about {_span(live.seconds_left)} left"
+    left = "" if live.seconds_left is None else f" · about {span(live.seconds_left)} left"
     cost = "" if live.cost_usd is None else f" · ${live.cost_usd:.4g}"
     return (
         f"[bold]{live.task}[/] · {live.incumbent} → {live.candidate}   margin {100 * live.margin:g} pts\n"
@@ -29,7 +30,7 @@ def live_lines(live: Live) -> str:
         f"  no worse {_dots(live.no_worse, 20)} {odds(live.no_worse)}   "
         f"better {_dots(live.better, 20)} {odds(live.better)}   against {_dots(live.futility, 10)} {odds(live.futility)}\n"
         f"  calls {live.calls_new} new, {live.calls_cached} cached · fixed N would need {_or_dash(live.calls_fixed_n)} · "
-        f"{_span(live.seconds)} so far{left}{cost}"
+        f"{span(live.seconds)} so far{left}{cost}"
     )
 
 
@@ -68,6 +69,10 @@ def _sentence(live: Live) -> str:
         return f"{live.candidate} would pass on {live.task}, but {live.doubt}"
     if live.verdict == "inconclusive" and live.failed and live.shown in ("better", "no worse"):
         return f"{live.failed} of {live.samples + live.unusable} samples failed: too many to trust the rest"
+    if live.verdict == "inconclusive" and live.samples < live.min_samples:
+        return (
+            f"no verdict on {live.task} before {live.min_samples} samples (`min_samples`); {live.samples} were scored"
+        )
     claims = {
         "better": f"{live.candidate} is better than {live.incumbent} on {live.task}",
         "no worse": f"{live.candidate} is no worse than {live.incumbent} on {live.task}, by {100 * live.margin:g} points",
@@ -96,11 +101,6 @@ def _dots(e_value: float, needed: float) -> str:
     from_log = 0.0 if e_value <= 1 else min(1.0, math.log(e_value) / math.log(needed))
     full = int(10 * from_log)
     return "●" * full + "○" * (10 - full)
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} m {rest:02d} s" if minutes else f"{rest} s"
 
 
 def report_lines(report: ComparisonReport) -> Iterator[str]:

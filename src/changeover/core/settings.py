@@ -29,7 +29,10 @@ class GatewaySettings(toml.Declared):
     max_in_flight: int = Field(default=256, ge=1)
     """Requests answered or waiting at once, in each worker; one more gets a 429."""
     ready_wait_s: float = Field(default=20.0, ge=0)
-    """How long a request waits for an engine that is coming up before it gets a 503."""
+    """How long a request waits for an engine that is coming up before it gets a 503; while engines are exchanged it waits
+    for as long as its task gives it."""
+    max_waiting: int = Field(default=128, ge=1)
+    """Requests that wait at once for an engine, in each worker; one more gets a 503."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that answer; 1 answers in the process of `changeover up` itself."""
     client: Literal["aiohttp", "wire"] = "wire"
@@ -78,6 +81,10 @@ class EngineSettings(toml.Declared):
     """Requests an engine answers at once."""
     context_tokens: int = Field(default=4096, ge=256)
     """For each slot."""
+    memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Memory for all engines on this machine together; None: four fifths of what this process may use."""
+    ready_s: float = Field(default=30.0, gt=0, le=3600)
+    """How long an engine may take to become ready, and 20 s more for each GiB of its weights."""
 
 
 class EvalSettings(toml.Declared):
@@ -85,6 +92,15 @@ class EvalSettings(toml.Declared):
 
     at_once: int | None = Field(default=None, ge=1, le=1024)
     """Calls under way at one deployment; None: as many as an embedded engine answers at once (`engines.slots`)."""
+
+
+class AliasCheckSettings(toml.Declared):
+    """How often models that others run are asked whether they still answer as they did."""
+
+    every_s: float = Field(default=86_400.0, ge=0)
+    """Between two checks of one of them; 0: never."""
+    samples: int = Field(default=12, ge=4, le=200)
+    """Of a task's dataset that are asked each time, always the same ones; twice as many for a baseline."""
 
 
 class Price(toml.Declared):
@@ -112,6 +128,7 @@ class Settings(toml.Declared):
     store: StoreSettings = StoreSettings()
     engines: EngineSettings = EngineSettings()
     evals: EvalSettings = EvalSettings()
+    alias_checks: AliasCheckSettings = AliasCheckSettings()
     records: RecordSettings = RecordSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     prices: dict[str, Price] = Field(default_factory=dict[str, Price])

@@ -65,8 +65,10 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
         return f"`{key}`: unknown key. {nearest(str(place[-1]), _known_keys(model, place[:-1]))}"
     if first["type"] == "missing":
         return f"`{key}`: missing. Add it."
+    said = first["msg"].removeprefix("Value error, ")
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"`{key}` = `{first['input']}`: {first['msg'].lower()}.{more}"
+    # A rule over several keys names them itself, and what stands there is the whole file.
+    return f"{said.removesuffix('.')}.{more}" if not place else f"`{key}` = `{first['input']}`: {said.lower()}.{more}"
 
 
 def _key(place: tuple[int | str, ...]) -> str:

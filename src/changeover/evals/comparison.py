@@ -19,7 +19,7 @@ from changeover.evals.budget import BudgetSpent
 from changeover.evals.datasets import Dataset, Sample
 from changeover.evals.datasets.queries import check_not_edited, keep_version
 from changeover.evals.judges.bias import Judgement, doubt, judgements_of
-from changeover.evals.known import known_pool, whole
+from changeover.evals.known import covering, known_pool, whole
 from changeover.evals.queries import ComparedSample, Comparison, add_comparison, end_comparison
 from changeover.evals.runner import Pair, Runner, Scored, Scoring
 from changeover.evals.scorers import ScorerSpec
@@ -58,6 +58,8 @@ class Live:
     """Why the judge's word cannot carry the pass that the scores would allow; None where it can, or need not."""
     samples: int
     max_samples: int
+    min_samples: int
+    """No verdict before so many."""
     unusable: int
     failed: int
     difference: float
@@ -112,7 +114,9 @@ class Match:
     def plan(self) -> TestPlan:
         gate = self.task.declared.gate
         most = min(gate.max_samples or len(self.dataset.samples), len(self.dataset.samples))
-        return TestPlan(margin=gate.margin, alpha=gate.alpha, beta=gate.beta, max_samples=most)
+        return TestPlan(
+            margin=gate.margin, alpha=gate.alpha, beta=gate.beta, max_samples=most, min_samples=gate.min_samples
+        )
 
     @property
     def scoring(self) -> Scoring:
@@ -228,6 +232,7 @@ def describe(
         doubt=doubtful,
         samples=count,
         max_samples=most,
+        min_samples=plan.min_samples,
         unusable=tally.unusable,
         failed=tally.failed,
         difference=_mean(weighing.differences),
@@ -262,11 +267,21 @@ def comparison_keys(match: Match) -> dict[str, str]:
     }
 
 
+def same_scoring(match: Match, comparison: Comparison) -> bool:
+    """Whether a comparison's samples were drawn and scored as this match's would be, whatever it had to show."""
+    kept = comparison.plan
+    asked = (SEED, match.task.declared.repeats, _named(match.scorer))
+    return asked == (kept.get("seed"), kept.get("repeats"), kept.get("scorer"))
+
+
 def _rules(match: Match) -> dict[str, Any]:
     """What decides beside the scores, fixed before the first sample."""
     declared = match.task.declared
+    plan = asdict(match.plan)
+    if match.plan.min_samples == 1:
+        del plan["min_samples"]  # it asks for nothing, and comparisons of before it existed still count
     return {
-        **asdict(match.plan),
+        **plan,
         "about": declared.gate.about,
         "covariates": declared.gate.covariates,
         "repeats": declared.repeats,
@@ -305,6 +320,7 @@ def _new(match: Match, weighing: Weighing, clock: Clock) -> Comparison:
     plan = {
         **_rules(match),
         "max_observations": weighing.test.plan.max_samples,
+        "min_observations": weighing.test.plan.min_samples,
         "changeover": __version__,
         "notes": list(match.notes),
         "dataset": str(match.dataset.path),
@@ -370,7 +386,7 @@ def _begin(store: Store, match: Match, clock: Clock) -> tuple[Comparison, Weighi
     """Write down what is compared, before anything is asked. Gives the samples too, in drawn order."""
     drawn = match.dataset.shuffled(SEED)
     groups = whole(drawn, match.plan.max_samples)
-    plan = replace(match.plan, max_samples=len(groups))
+    plan = replace(match.plan, max_samples=len(groups), min_samples=covering(drawn, match.plan.min_samples))
     with store.read() as connection:  # it may be much: nobody who writes waits for it
         check_not_edited(connection, match.dataset)
         pool = known_pool(connection, match.task, match.scorer, plan, drawn, match.incumbent, match.candidate)

@@ -42,6 +42,7 @@ from changeover.evals.sequential import (
     PairedTest,
     SequentialTest,
     TestPlan,
+    at_least,
     mixed,
 )
 
@@ -175,7 +176,7 @@ class CovariateTest:
 
     The error rates are those of `PairedTest`, about the pool's mean or the population's. Observations must be added in
     the pool's order, and every one of them: one that could not be scored is counted as the candidate's worst score in
-    each bet, which keeps the promise whatever its score would have been.
+    each bet, which keeps the promise whatever its score would have been. It does not count towards `min_samples`.
     """
 
     def __init__(self, plan: TestPlan, pool: Pool, about: About) -> None:
@@ -198,7 +199,7 @@ class CovariateTest:
         self._mean_payoff = 0.0
         self._squares = PRIOR_SAMPLES * self._reference.prior_variance
         """Of what was bet on, about its mean; with the prior's."""
-        self.evidence = self._ledger.weigh(0, 0.0, [1.0] * len(PROCESSES))
+        self.evidence = self._ledger.weigh(0, 0.0, [1.0] * len(PROCESSES), scored=0)
 
     def update(self, difference: float | None) -> Evidence:
         """Add the next observation of the pool: candidate minus incumbent; None where it could not be scored.
@@ -226,7 +227,8 @@ class CovariateTest:
             self._learn(difference, difference - correction)
         self._rule_out()
         mean = self._sum / self._seen if self._seen else 0.0
-        self.evidence = self._ledger.weigh(self._drawn, mean, [mixed(logs) for logs in self._log_capital])
+        now = [mixed(logs) for logs in self._log_capital]
+        self.evidence = self._ledger.weigh(self._drawn, mean, now, scored=self._seen)
         return self.evidence
 
     def bets(self) -> list[list[float]]:
@@ -265,7 +267,7 @@ class CovariateTest:
             speed = max(bet * gain - bet * bet * (variance + gain * gain) / 2.0 for bet in bets)
             if speed > 0.0:
                 waits.append(max(1, math.ceil((-math.log(rate) - math.log(max(value, 1e-300))) / speed)))
-        return min(*waits, left) if waits else None
+        return at_least(self.plan.min_samples - self._seen, min(*waits, left)) if waits else None
 
     def _bounds(self) -> list[tuple[float, float, float]]:
         """Of each process: which way it bets, its null's mean, and that null's mean of the next payoff."""

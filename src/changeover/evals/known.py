@@ -89,6 +89,19 @@ def whole(drawn: Sequence[Sample], most: int | None) -> list[list[Sample]]:
     return kept
 
 
+def covering(drawn: Sequence[Sample], least: int) -> int:
+    """How many observations, from the first on, have at least so many samples together.
+
+    One more than there are where the samples are too few.
+    """
+    taken = 0
+    for number, group in enumerate(observations(drawn), start=1):
+        taken += len(group)
+        if taken >= least:
+            return number
+    return len(observations(drawn)) + 1
+
+
 def _means(groups: Sequence[Sequence[Sample]], scores: Mapping[str, float]) -> list[float | None]:
     """Mean of each observation, None where a score is missing."""
     known = [[scores[sample.id] for sample in group if sample.id in scores] for group in groups]

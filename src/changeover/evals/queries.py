@@ -233,6 +233,32 @@ def latest_verdict(
     )
 
 
+def passed_comparisons(connection: Connection, *, incumbent: str, candidate: str, dataset: str) -> list[Comparison]:
+    """Comparisons of exactly these two variants on exactly this dataset that passed, newest first."""
+    rows = connection.execute(
+        select(comparisons)
+        .where(
+            comparisons.c.incumbent == incumbent,
+            comparisons.c.candidate == candidate,
+            comparisons.c.dataset == dataset,
+            comparisons.c.verdict == "pass",
+        )
+        .order_by(comparisons.c.started_at.desc())
+    )
+    return [_comparison(row) for row in rows]
+
+
+def passed_since(connection: Connection, *, incumbent: str, candidate: str, since: datetime) -> bool:
+    """Whether a comparison of exactly these two variants has passed since a moment."""
+    query = select(comparisons.c.id).where(
+        comparisons.c.incumbent == incumbent,
+        comparisons.c.candidate == candidate,
+        comparisons.c.verdict == "pass",
+        comparisons.c.ended_at >= since,
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def recent_comparisons(connection: Connection, task: str, limit: int = 20) -> list[Comparison]:
     """Comparisons of a task, newest first."""
     rows = connection.execute(

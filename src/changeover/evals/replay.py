@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ class Replay:
     verdict: Verdict
     recorded: str | None
     """The verdict in the record; None: the comparison was interrupted and has none."""
+    ended: Mapping[str, float]
+    """What was known at the end: e-values, interval, and the mean difference."""
     disagreement: str | None
     """The first thing that the record says otherwise; None where everything agrees."""
 
@@ -38,7 +40,13 @@ def plan_of(comparison: Comparison) -> TestPlan:
     """The plan that a comparison was made with."""
     kept = comparison.plan
     most = kept.get("max_observations", kept.get("max_samples"))
-    return TestPlan(margin=kept["margin"], alpha=kept["alpha"], beta=kept["beta"], max_samples=most)
+    return TestPlan(
+        margin=kept["margin"],
+        alpha=kept["alpha"],
+        beta=kept["beta"],
+        max_samples=most,
+        min_samples=kept.get("min_observations", 1),  # comparisons of before it existed have none
+    )
 
 
 def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
@@ -48,13 +56,15 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         comparison: The record.
         rows: Its samples in drawn order.
     """
-    weighing = Weighing.from_documents(plan_of(comparison), comparison.pool)
-    disagreement: str | None = None
-    for row in rows:
-        weighing.add(row.candidate_score - row.incumbent_score if row.usable else None, row.cluster)
-        disagreement = disagreement or _difference(row, weighing)
-    summary = comparison.summary
-    weighing.finish(stopped=summary is None or summary.get("stopped") is not None)
+    disagreements: list[str] = []
+
+    def check(row: ComparedSample, weighing: Weighing) -> None:
+        found = None if disagreements else _difference(row, weighing)
+        disagreements.extend([] if found is None else [found])
+
+    weighing = weighed(comparison, rows, check)
+    disagreement = disagreements[0] if disagreements else None
+    differences = weighing.differences
     said = [judgement for row in rows if row.usable for judgement in judgements_in(_why(row, 0), _why(row, 1))]
     verdict = checked_verdict(
         weighing.evidence.verdict,
@@ -70,8 +80,25 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         samples=sum(row.usable for row in rows),
         verdict=verdict,
         recorded=comparison.verdict,
+        ended={**weighing.document(), "difference": sum(differences) / len(differences) if differences else 0.0},
         disagreement=disagreement,
     )
+
+
+def weighed(
+    comparison: Comparison,
+    rows: Sequence[ComparedSample],
+    on_sample: Callable[[ComparedSample, Weighing], None] | None = None,
+) -> Weighing:
+    """The test and the interval of a comparison after its stored scores, in their order."""
+    weighing = Weighing.from_documents(plan_of(comparison), comparison.pool)
+    for row in rows:
+        weighing.add(row.candidate_score - row.incumbent_score if row.usable else None, row.cluster)
+        if on_sample is not None:
+            on_sample(row, weighing)
+    summary = comparison.summary
+    weighing.finish(stopped=summary is None or summary.get("stopped") is not None)
+    return weighing
 
 
 def _why(row: ComparedSample, side: int) -> Mapping[str, Any]:

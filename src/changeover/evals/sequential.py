@@ -3,7 +3,7 @@
 Each test is an e-process, the capital of a gambler who bets against a null hypothesis and cannot expect to win while
 it is true. By Ville's inequality the capital ever reaches 1/a with probability at most a under the null, whenever one
 looks or stops. The comparison feeds paired differences to `PairedTest`, or to `CovariateTest` (`evals/covariates.py`)
-where scores are known beforehand; the canary feeds bad events to `BadEventGuard`.
+where scores are known beforehand; what a canary feeds to its guards stands in `evals/canary.py`.
 
 Samples must come in random order and be counted in that order, not in order of completion. Plain arithmetic without
 numpy: a test costs some microseconds a sample, and whoever needs only the types starts fast.
@@ -52,6 +52,8 @@ class TestPlan:
     """Chance of a fail when the candidate loses nothing."""
     max_samples: int | None = None
     """Where the comparison gives up undecided. None: never."""
+    min_samples: int = 1
+    """No verdict before so many that could be scored, however clear it is."""
 
     def __post_init__(self) -> None:
         for name, value in (("margin", self.margin), ("alpha", self.alpha), ("beta", self.beta)):
@@ -59,6 +61,8 @@ class TestPlan:
                 raise ValueError(f"`{name}` is `{value}`; it must lie above 0 and below 1.")
         if self.max_samples is not None and self.max_samples < 1:
             raise ValueError(f"`max_samples` is `{self.max_samples}`; it must be at least 1, or None for no limit.")
+        if self.min_samples < 1:
+            raise ValueError(f"`min_samples` is `{self.min_samples}`; it must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,8 @@ class Evidence:
     worse: float
     peak: EValues
     verdict: Verdict
-    """Set by the first process that reaches its bound, and kept: later samples do not change it."""
+    """Set by the first process that reaches its bound, and kept: later samples do not change it. Where the plan wants
+    more samples than that took, it is set by the peaks, once there are so many."""
     shown: Shown | None
     """The strongest claim that the evidence carries; None while there is none."""
     finished: bool
@@ -129,25 +134,36 @@ class SequentialTest(Protocol):
 
 
 class Ledger:
-    """Turns the four capitals after each sample into evidence: peaks, a verdict that stays, and what it is called."""
+    """Turns the four capitals after each sample into evidence: peaks, a verdict that stays, and what it is called.
+
+    A verdict that waits for `min_samples` is read off the peaks. That a peak ever reaches 1/a has chance at most a, so
+    every promise holds as it does without waiting.
+    """
 
     def __init__(self, plan: TestPlan) -> None:
         self.plan = plan
         self._peak = [1.0] * len(PROCESSES)
         self._verdict: Verdict = "inconclusive"
 
-    def weigh(self, samples: int, mean: float, now: Sequence[float]) -> Evidence:
-        """Enter the capitals, in the order of `PROCESSES`."""
+    def weigh(self, samples: int, mean: float, now: Sequence[float], *, scored: int) -> Evidence:
+        """Enter the capitals, in the order of `PROCESSES`.
+
+        Args:
+            samples: Drawn so far.
+            mean: Of the differences.
+            now: The capitals.
+            scored: How many of the samples could be scored.
+        """
         no_worse, futility, better, worse = now
         self._peak = [max(before, value) for before, value in zip(self._peak, now, strict=True)]
         plan = self.plan
-        # A pass is asked first: where both bounds are reached, the loss is real and within the margin.
-        if self._verdict == "inconclusive":
-            if no_worse >= 1.0 / plan.alpha:
-                self._verdict = "pass"
-            elif futility >= 1.0 / plan.beta or worse >= 1.0 / plan.alpha:
-                self._verdict = "fail"
         peak = EValues(no_worse=self._peak[0], futility=self._peak[1], better=self._peak[2], worse=self._peak[3])
+        # A pass is asked first: where both bounds are reached, the loss is real and within the margin.
+        if self._verdict == "inconclusive" and scored >= plan.min_samples:
+            if peak.no_worse >= 1.0 / plan.alpha:
+                self._verdict = "pass"
+            elif peak.futility >= 1.0 / plan.beta or peak.worse >= 1.0 / plan.alpha:
+                self._verdict = "fail"
         return Evidence(
             samples=samples,
             mean=mean,
@@ -195,7 +211,7 @@ class PairedTest:
         P(fail | d >= 0) <= beta + alpha    `futility` reached 1/beta, or `worse` reached 1/alpha
         P("better" shown | d <= 0) <= alpha
         P("worse" shown | d >= -m) <= alpha
-    In practice `futility` is reached long before `worse`, and the second line is beta.
+    In practice `futility` is reached long before `worse`, and the second line is beta. They hold with `min_samples` too.
     """
 
     def __init__(self, plan: TestPlan) -> None:
@@ -205,7 +221,7 @@ class PairedTest:
         self._samples = 0
         self._sum = 0.0
         self._squares = 0.0
-        self.evidence = self._ledger.weigh(0, 0.0, [1.0] * len(PROCESSES))
+        self.evidence = self._ledger.weigh(0, 0.0, [1.0] * len(PROCESSES), scored=0)
 
     @property
     def discordance(self) -> float:
@@ -239,7 +255,7 @@ class PairedTest:
         self._samples += 1
         self._sum += difference
         self._squares += difference * difference
-        self.evidence = self._ledger.weigh(self._samples, self._sum / self._samples, now)
+        self.evidence = self._ledger.weigh(self._samples, self._sum / self._samples, now, scored=self._samples)
         return self.evidence
 
     def samples_left(self) -> int | None:
@@ -264,7 +280,7 @@ class PairedTest:
             )
             if speed > 0.0:
                 waits.append(max(1, math.ceil((-math.log(rate) - math.log(max(value, 1e-300))) / speed)))
-        return min(waits, default=None)
+        return at_least(self.plan.min_samples - seen.samples, min(waits, default=None))
 
     def _payoffs(self, difference: float) -> tuple[float, float, float, float]:
         shifted = difference + self.plan.margin
@@ -277,6 +293,11 @@ def mixed(log_capital: Sequence[float]) -> float:
     for weight, log in zip(WEIGHTS, log_capital, strict=True):  # twice as fast as sum() over a generator
         capital += weight * math.exp(log if log < LOG_MAX else LOG_MAX)
     return capital
+
+
+def at_least(missing: int, estimate: int | None) -> int | None:
+    """An estimate of samples left that reckons with those that are missing in any case."""
+    return None if estimate is None else max(missing, estimate)
 
 
 def _shown(plan: TestPlan, verdict: Verdict, peak: EValues) -> Shown | None:
@@ -312,62 +333,3 @@ def detectable_loss(variance: float, samples: int, alpha: float = 0.05, beta: fl
 def _z_sum(alpha: float, beta: float) -> float:
     normal = NormalDist()
     return normal.inv_cdf(1.0 - alpha) + normal.inv_cdf(1.0 - beta)
-
-
-_GUARD_STEPS = (0.5, 0.8, 1.2, 1.8, 2.6, 3.6)
-_GUARD_WEIGHTS = (0.25, 0.25, 0.20, 0.12, 0.10, 0.08)
-"""The mixture: log-odds of its bad-event rates above the tolerated one, and their shares. At 3 % tolerated the rates
-run from 5 to 53 %; half of real faults at 6, 10, 20 and 50 % are found within 384, 93, 24 and 6 events."""
-
-
-def bad_event_evidence(tolerated_rate: float, *, events: int, bad_events: int) -> float:
-    """E-value against "bad events are no more frequent than tolerated", from the counts alone.
-
-    A mixture of likelihood ratios over six higher rates. While the true rate is at most the tolerated one, even
-    if it varies, the chance that this ever reaches 1/alpha over a whole stream is at most alpha, whenever one looks.
-
-    Raises:
-        ValueError: The rate is not above 0 and below 1, or the counts cannot be.
-    """
-    if not 0.0 < tolerated_rate < 1.0:
-        raise ValueError(f"`tolerated_rate` is `{tolerated_rate}`; it must lie above 0 and below 1.")
-    if not 0 <= bad_events <= events:
-        raise ValueError(f"`{bad_events}` bad events of `{events}` events cannot be.")
-    log_odds = math.log(tolerated_rate / (1.0 - tolerated_rate))
-    total = 0.0
-    for step, weight in zip(_GUARD_STEPS, _GUARD_WEIGHTS, strict=True):
-        rate = 1.0 / (1.0 + math.exp(-log_odds - step))
-        if_bad = math.log(rate / tolerated_rate)
-        if_good = math.log((1.0 - rate) / (1.0 - tolerated_rate))
-        total += weight * math.exp(min(bad_events * if_bad + (events - bad_events) * if_good, LOG_MAX))
-    return total
-
-
-class BadEventGuard:
-    """Watch a canary's stream of requests for more bad events than are tolerated.
-
-    One error rate for the whole watch: P(ever an alarm) <= alpha while bad events are no more frequent than tolerated.
-    """
-
-    def __init__(self, tolerated_rate: float, alpha: float = 0.01) -> None:
-        if not 0.0 < alpha < 1.0:
-            raise ValueError(f"`alpha` is `{alpha}`; it must lie above 0 and below 1.")
-        self.tolerated_rate = tolerated_rate
-        self.alpha = alpha
-        self.events = 0
-        self.bad_events = 0
-        self.e_value = bad_event_evidence(tolerated_rate, events=0, bad_events=0)
-        self.peak = self.e_value
-
-    @property
-    def alarm(self) -> bool:
-        """Whether the e-value has ever reached 1/alpha. It stays on."""
-        return self.peak >= 1.0 / self.alpha
-
-    def update(self, bad: bool) -> float:
-        """Add one event, in the order the requests were sent, and return the e-value."""
-        self.events += 1
-        self.bad_events += bad
-        self.e_value = bad_event_evidence(self.tolerated_rate, events=self.events, bad_events=self.bad_events)
-        self.peak = max(self.peak, self.e_value)
-        return self.e_value

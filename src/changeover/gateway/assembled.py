@@ -89,6 +89,15 @@ def _all_of(delta: _Delta) -> str:
     return "".join([delta.reasoning_content or "", delta.content or "", *called])
 
 
+def finish_in(stream: bytes) -> str | None:
+    """Why the first choice of a chat's stream ended, as the engine says it."""
+    for event in _read(stream):
+        for choice in event.choices or ():
+            if choice.index == 0 and choice.finish_reason is not None:
+                return choice.finish_reason
+    return None
+
+
 def message_in(stream: bytes) -> dict[str, Any]:
     """The assistant's message that a stream's deltas make together, of the first choice; tool calls included."""
     text: list[str] = []

@@ -28,9 +28,10 @@ def order(route: Route, chosen: Side) -> tuple[tuple[Side, str], ...]:
     """Whom to ask, in turn: the chosen side, the other one, then the former incumbent. Each variant once."""
     if route.candidate is None and route.former is None:
         return (("incumbent", route.incumbent),)
+    # Before its canary a candidate answers nobody, whoever else fails.
     named: dict[Side, str | None] = {
         "incumbent": route.incumbent,
-        "candidate": route.candidate,
+        "candidate": route.candidate if route.candidate_weight > 0 else None,
         "former": route.former,
     }
     sides: tuple[Side, ...] = (chosen, *(side for side in named if side != chosen))

@@ -24,6 +24,7 @@ from changeover.core.errors import (
 from changeover.gateway.breaker import NEVER_OPEN, Breakers
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.resolve import Call
+from changeover.gateway.waiting import not_ready
 from changeover.gateway.ways import Turn
 from changeover.serving.upstream import Upstream
 
@@ -72,6 +73,7 @@ async def dispatch(
     trail: Trail,
     limits: Limits,
     headers: Sequence[tuple[str, str]] = (),
+    deadline: float | None = None,
 ) -> Opened:
     """Open the first answer that any variant in turn gives. Whoever gets it closes it.
 
@@ -82,6 +84,7 @@ async def dispatch(
         trail: Filled on the way.
         limits: How patient to be.
         headers: Sent to engines besides their own: trace context, and nothing of the caller's.
+        deadline: Monotonic seconds at which the task's time is over; None: it begins now.
 
     Raises:
         NotReadyError: No engine came up in time, or all are left alone for having failed.
@@ -92,7 +95,8 @@ async def dispatch(
     # nobody who answers applications.
     breakers = NEVER_OPEN if call.pinned is not None else limits.breakers
     now = limits.clock.monotonic()
-    deadline = now + call.live.task.declared.timeout_s
+    if deadline is None:
+        deadline = now + call.live.task.declared.timeout_s
     patience = min(deadline, now + limits.ready_wait_s)
     rounds = 0
     last: ChangeoverError | None = None
@@ -100,7 +104,8 @@ async def dispatch(
         ready = _who_is_ready(turns, fleet, breakers)
         if ready:
             rounds += 1
-            if ready[0][0] is not turns[0]:
+            # While engines are exchanged the candidate has none yet, and the former one answers until it is told to go.
+            if ready[0][0] is not turns[0] and not call.live.exchange:
                 _note_absent(turns[0], trail)
         for place, (turn, upstream) in enumerate(ready):
             if breakers.closed_in(upstream) > 0:
@@ -123,7 +128,7 @@ async def dispatch(
         if wait_s is not None and limits.clock.monotonic() - now > CRASH_SEEN_S:
             raise last or _left_alone(call, wait_s)
         await asyncio.sleep(READY_POLL_S)
-    raise last or _nobody_ready(call)
+    raise last or not_ready(call.live.task.name)
 
 
 async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
@@ -174,13 +179,6 @@ def _left_alone_for(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> 
     """Seconds until an engine that runs and is left alone may be asked; None if none such runs."""
     running = [up for _, way in turns if (up := fleet.upstream(way.variant.deployment)) is not None]
     return min((breakers.left(up) for up in running), default=None)
-
-
-def _nobody_ready(call: Call) -> NotReadyError:
-    return NotReadyError(
-        f"No model is ready to answer `{call.live.task.name}` yet. Try again shortly; `changeover status` shows why.",
-        retry_after_s=2,
-    )
 
 
 def _left_alone(call: Call, wait_s: float) -> NotReadyError:

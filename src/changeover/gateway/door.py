@@ -7,12 +7,16 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, UpstreamError
 from changeover.core.ids import new_id
 from changeover.core.settings import GatewaySettings, Price
+from changeover.gateway.admin import Desk, asked_for
 from changeover.gateway.admit import Admission, wanted
 from changeover.gateway.allowances import Allowances
 from changeover.gateway.authenticate import allow, authenticate
@@ -21,18 +25,21 @@ from changeover.gateway.choose import choose
 from changeover.gateway.dispatch import Fleet, Limits, dispatch, too_late
 from changeover.gateway.endpoints import CHAT, Endpoint
 from changeover.gateway.envelope import refuse
+from changeover.gateway.feedback import Ratings
 from changeover.gateway.forbidden import refuse_forbidden
-from changeover.gateway.http import ClientGone, Head, Headers, Reply
+from changeover.gateway.http import ClientGone, Head, Headers, Reply, send_json
 from changeover.gateway.keys import Keyring
 from changeover.gateway.pages import Pages
 from changeover.gateway.plain import is_plain_chat
 from changeover.gateway.record import Recorder
 from changeover.gateway.relay import break_off, relay_stream, relay_whole
-from changeover.gateway.resolve import Call, read_fields, resolve, task_and_pin
-from changeover.gateway.routes import WrongMethod, find_route
+from changeover.gateway.resolve import Call, read_fields, resolve, sticky_of, task_and_pin
+from changeover.gateway.routes import Route, WrongMethod, find_route
+from changeover.gateway.shadow import Shadows
 from changeover.gateway.snapshot import LiveTask, Snapshots
 from changeover.gateway.traces import Traces
 from changeover.gateway.visit import Visit
+from changeover.gateway.waiting import Line, Outlook
 from changeover.gateway.ways import Turn, Way
 
 log = logging.getLogger(__name__)
@@ -53,8 +60,11 @@ class Parts:
     breakers: Breakers
     admission: Admission
     recorder: Recorder
+    shadows: Shadows
     traces: Traces
     pages: Pages
+    ratings: Ratings
+    admin: Desk
     clock: Clock
 
 
@@ -65,6 +75,7 @@ class Door:
         self._parts = parts
         self._clock = parts.clock
         self._admission = parts.admission
+        self._line = Line(parts.settings.max_waiting, parts.settings.ready_wait_s, parts.clock)
         self._limits = Limits(ready_wait_s=parts.settings.ready_wait_s, clock=parts.clock, breakers=parts.breakers)
         self._dearest: dict[str, tuple[LiveTask, tuple[float, float] | None]] = {}
         """By the name that was called: the price that a reservation reckons with."""
@@ -93,7 +104,12 @@ class Door:
         try:
             if route is None:
                 raise visit.error or ChangeoverError("The request was refused.")
-            if route.endpoint is None:
+            if route.page == "feedback":
+                assert visit.key is not None, "no feedback without a key"
+                await self._parts.ratings.take(visit.key, body, reply, _id_header(visit))
+            elif route.page == "admin":
+                await self._steer(visit, route, body, reply)
+            elif route.endpoint is None:
                 self._parts.pages.answer(route.page, visit.head, reply, visit.key, _id_header(visit))
             else:
                 await self._call(visit, body, reply, route.endpoint)
@@ -103,6 +119,19 @@ class Door:
             self._parts.pages.refused(error)
             more = [(b"allow", ", ".join(error.allowed).encode())] if isinstance(error, WrongMethod) else []
             refuse(reply, error, visit.id, [*more, *_id_header(visit)])
+
+    async def _steer(self, visit: Visit, route: Route, body: bytes, reply: Reply) -> None:
+        """Answer one of the admin API."""
+        assert visit.key is not None, "no route of the admin API is open to anybody"
+        asked = asked_for(route, visit.head, visit.key, body)
+        try:
+            said = await self._parts.admin.see_to(asked)
+        except ChangeoverError:
+            raise
+        except Exception as exc:  # the edge of one request: it must not end as a cut connection
+            log.exception("request %s", visit.id)
+            raise ChangeoverError(f"The gateway itself failed. Its log says why, under `{visit.id}`.") from exc
+        send_json(reply, 200, said, _id_header(visit))
 
     async def _call(self, visit: Visit, body: bytes, reply: Reply, endpoint: Endpoint) -> None:
         try:
@@ -167,7 +196,15 @@ class Door:
             headers: Sequence[tuple[str, str]] = ()
             if trace is not None:
                 visit.trace, headers = trace.id, trace.headers()
-            visit.opened = opened = await dispatch(call, _turns(call), parts.fleet, visit.trail, self._limits, headers)
+            turns, deadline = _turns(call), visit.deadline - GRACE_S
+            if parts.fleet.upstream(turns[0][1].variant.deployment) is None and self._outlook(call, turns) != "ready":
+                await self._line.wait(call.name, partial(self._now, visit, call), deadline)
+                # Asked of nobody yet, it is answered by the route of now: that may be another one since.
+                visit.call = call = self._again(visit.call)
+                turns = _turns(call)
+            visit.opened = opened = await dispatch(
+                call, turns, parts.fleet, visit.trail, self._limits, headers, deadline
+            )
             lines = b"x-changeover-request-id: %b\r\n%b" % (visit.id.encode(), opened.way.lines)
             delivery = visit.delivery
             delivery.first_at = self._clock.monotonic()
@@ -186,6 +223,31 @@ class Door:
             raise
         finally:
             self._admission.leave(key.id)
+
+    def _again(self, call: Call) -> Call:
+        """The same call under the newest route of its task; unchanged where the task is gone."""
+        live = self._parts.snapshots.current.tasks.get(call.live.task.name)
+        if live is None or live is call.live:
+            return call
+        sticky = call.sticky
+        if live.route.candidate is not None and not sticky:
+            sticky = sticky_of(call.body, call.key, call.endpoint)
+        return msgspec.structs.replace(call, live=live, sticky=sticky)
+
+    def _now(self, visit: Visit, call: Call) -> Outlook:
+        visit.call = call = self._again(visit.call or call)
+        return self._outlook(call, _turns(call))
+
+    def _outlook(self, call: Call, turns: Sequence[Turn]) -> Outlook:
+        """Whether anybody in turn can answer, or will once engines have been exchanged."""
+        parts = self._parts
+        names = [way.variant.deployment for _, way in turns]
+        if any(parts.fleet.upstream(name) is not None for name in names):
+            return "ready"
+        if not call.live.exchange:
+            return "absent"
+        states = parts.snapshots.current.states
+        return "coming" if any(states.get(name, "failed") != "failed" for name in names) else "absent"
 
     async def _remember(self, fields: Mapping[str, Any]) -> None:
         """Read a variant that no route names from the store, once; in a thread, so that nobody else waits."""
@@ -214,7 +276,10 @@ class Door:
             visit.reservation.settle(visit.used(microusd))
         share = call.live.task.declared.record_share
         sampled = share >= 1 or random.random() < share
-        self._parts.recorder.record(visit.draft(call, self._clock, microusd, sampled))
+        draft = visit.draft(call, self._clock, microusd, sampled)
+        self._parts.recorder.record(draft)
+        if call.live.route.shadow_share > 0:
+            self._parts.shadows.consider(visit, draft.exchange.content)
 
 
 def _dearest(live: LiveTask, prices: Mapping[str, Price]) -> tuple[float, float] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, literal, select
 
-from changeover.store.schema import applied, deployments, routes
+from changeover.store.schema import applied, deployments, rollouts, routes
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ _LOOK = (
     .select_from(select(literal(1)).subquery().outerjoin(deployments, deployments.c.desired == "running"))
     .order_by(deployments.c.name)
 )
+
+
+def exchange_rollouts(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """Those of some rollouts that exchange engines."""
+    rows = connection.execute(select(rollouts.c.id, rollouts.c.plan).where(rollouts.c.id.in_(list(ids))))
+    return {row.id for row in rows if row.plan.get("exchange")}
 
 
 def look(connection: Connection) -> Seen:

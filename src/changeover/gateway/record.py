@@ -21,6 +21,7 @@ from changeover.core.errors import StoreError
 from changeover.gateway.assembled import message_in
 from changeover.gateway.redact import Redactor
 from changeover.gateway.usage import Usage
+from changeover.gateway.violations import Checks, said
 from changeover.store.engine import Store
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import add_exchanges
@@ -58,6 +59,10 @@ class Draft(msgspec.Struct, frozen=True):
     """Of both."""
     keeps_row: bool = True
     """False: it is counted, and leaves nothing behind."""
+    keeps_content: bool = True
+    """False: the content is here to be looked at, and is not written."""
+    checks: Checks | None = None
+    """What the answer is looked at for, before it is written; None: nothing."""
 
 
 class Recorder:
@@ -101,8 +106,11 @@ class Recorder:
             return
         size = draft.content_bytes
         if self._content_bytes + size > MOST_CONTENT_BYTES:
-            self.dropped_content += 1
-            draft = Draft(replace(draft.exchange, content="dropped"), None, None)
+            if draft.keeps_content:
+                self.dropped_content += 1
+                draft = Draft(replace(draft.exchange, content="dropped"), None, None)
+            else:
+                draft = Draft(draft.exchange, None, None)
             size = 0
         self._content_bytes += size
         self._waiting.append(draft)
@@ -153,8 +161,10 @@ class Recorder:
 
     def _write(self, batch: list[Draft]) -> None:
         try:
+            # Before the transaction: others wait for its end.
+            finished = [_finish(draft) for draft in batch]
             with self._store.append() as connection:
-                add_exchanges(connection, [_finish(draft) for draft in batch])
+                add_exchanges(connection, finished)
                 written = self._usage.write(connection)
         finally:
             for draft in batch:
@@ -170,9 +180,13 @@ class Recorder:
 
 
 def _finish(draft: Draft) -> Exchange:
-    """The exchange with its content."""
+    """The exchange with its content, and with what is wrong with the answer."""
     exchange = draft.exchange
     if draft.request is None:
+        return exchange
+    if draft.checks is not None and draft.response is not None and exchange.violation is None:
+        force_setattr(exchange, "violation", _violation(draft.checks, draft.request, draft.response, exchange))
+    if not draft.keeps_content:
         return exchange
     response = None if draft.response is None else _message(b"".join(draft.response), exchange)
     if exchange.content == "redacted":
@@ -185,6 +199,14 @@ def _finish(draft: Draft) -> Exchange:
     force_setattr(exchange, "request", request)
     force_setattr(exchange, "response", response)
     return exchange
+
+
+def _violation(checks: Checks, request: bytes, response: Sequence[bytes], exchange: Exchange) -> str | None:
+    try:
+        answer = said(b"".join(response), stream=exchange.stream)
+    except ValueError:
+        return None  # what is no answer at all was an error to the caller already
+    return checks.violation(exchange.id, request, answer)
 
 
 def _let_go(exchange: Exchange) -> None:

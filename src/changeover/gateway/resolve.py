@@ -117,7 +117,7 @@ def resolve(
         stream=stream,
         wants_usage=wants,
         # Who is asked matters only where two may answer.
-        sticky="" if live.route.candidate is None else _sticky(fields, key, endpoint),
+        sticky="" if live.route.candidate is None else sticky_of(fields, key, endpoint),
         internal=key.role == "operator" and pinned is not None,
         expects=Expectation.of(fields) if endpoint.shaped and endpoint.shaped in fields else None,
         plain=plain,
@@ -178,8 +178,11 @@ def _pinned(task: str, variant_id: str, live: LiveTask, find_variant: Callable[[
     return variant
 
 
-def _sticky(fields: Mapping[str, Any], key: Key, endpoint: Endpoint) -> str:
-    """The user if the caller names one, else the conversation: its first words stay the same over all turns."""
+def sticky_of(fields: Mapping[str, Any], key: Key, endpoint: Endpoint) -> str:
+    """What keeps a caller on one side: the user if the caller names one, else the conversation.
+
+    Its first words stay the same over all turns.
+    """
     user = fields.get("user")
     if isinstance(user, str) and user:
         return f"{key.id}:{user}"

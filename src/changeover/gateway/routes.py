@@ -15,9 +15,13 @@ ANYBODY: frozenset[Role] = frozenset()
 CALLERS: frozenset[Role] = frozenset({"application", "operator"})
 EVERY_ROLE: frozenset[Role] = frozenset({"application", "operator", "monitor"})
 LOOKERS: frozenset[Role] = frozenset({"operator", "monitor"})
+OPERATORS: frozenset[Role] = frozenset({"operator"})
 MODEL_PREFIX = "/v1/models/"
+ADMIN_TASKS = "/admin/v1/tasks"
+LOOKS = ("rollout", "history")
+DEEDS = ("switch", "pause", "resume", "promote", "abort", "rollback", "approve", "override")
 
-Page = Literal["call", "models", "model", "health", "metrics", "openapi"]
+Page = Literal["call", "models", "model", "health", "metrics", "openapi", "feedback", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,15 @@ class Route:
 
 ROUTES: tuple[Route, ...] = (
     *(Route(path, ("POST",), "call", CALLERS, endpoint) for path, endpoint in ENDPOINTS.items()),
+    Route("/v1/feedback", ("POST",), "feedback", CALLERS),
     Route("/v1/models", ("GET",), "models", EVERY_ROLE),
     Route(MODEL_PREFIX, ("GET",), "model", EVERY_ROLE),
     Route("/openapi.json", ("GET",), "openapi", EVERY_ROLE),
     Route("/metrics", ("GET",), "metrics", LOOKERS),
     Route("/healthz", ("GET", "HEAD"), "health", ANYBODY),
+    Route(ADMIN_TASKS, ("GET",), "admin", LOOKERS),
+    *(Route(f"{ADMIN_TASKS}/{{task}}/{look}", ("GET",), "admin", LOOKERS) for look in LOOKS),
+    *(Route(f"{ADMIN_TASKS}/{{task}}/{deed}", ("POST",), "admin", OPERATORS) for deed in DEEDS),
 )
 _BY_PATH: Mapping[str, Route] = {route.path: route for route in ROUTES if route.path != MODEL_PREFIX}
 _MODEL = next(route for route in ROUTES if route.path == MODEL_PREFIX)
@@ -70,8 +78,11 @@ def find_route(path: str, method: str) -> Route:
     route = _BY_PATH.get(path)
     if route is None and path.startswith(MODEL_PREFIX) and len(path) > len(MODEL_PREFIX):
         route = _MODEL
+    elif route is None and path.startswith(f"{ADMIN_TASKS}/"):
+        task, _, deed = path.removeprefix(f"{ADMIN_TASKS}/").rpartition("/")
+        route = _BY_PATH.get(f"{ADMIN_TASKS}/{{task}}/{deed}") if task and "/" not in task else None
     if route is None:
-        known = ", ".join(sorted(_BY_PATH))
+        known = ", ".join(sorted(path for path in _BY_PATH if "{" not in path))
         raise NoSuchRoute(f"No route `{method} {path[:200]}`. This gateway answers {known}.")
     if method not in route.methods:
         raise WrongMethod(f"`{route.path}` takes {' and '.join(route.methods)}, not `{method[:20]}`.", route.methods)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from sqlalchemy import Connection
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
+from changeover.core.threads import in_thread
 from changeover.gateway.choose import order
-from changeover.gateway.queries import Seen, look
+from changeover.gateway.queries import Seen, exchange_rollouts, look
+from changeover.gateway.violations import Checks
 from changeover.gateway.ways import Turn, Way
 from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.queries import Deployment, all_deployments, load_variants
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """A change is followed within this time and a few short queries."""
+BAKES_LATE = timedelta(minutes=5)
+"""Answers are looked at for so long after the bake time should be over."""
 DIRECT = "@"
 """Before a deployment's name: the task under which it is called, and recorded, where a key may name it."""
 
@@ -45,6 +49,8 @@ class LiveTask:
     task: Task
     route: Route
     variants: Mapping[str, Variant]
+    exchange: bool = False
+    """The route was written by a rollout that exchanges engines: memory does not hold the incumbent's and the former's."""
 
     @cached_property
     def ways(self) -> Mapping[str, Way]:
@@ -55,6 +61,22 @@ class LiveTask:
     def only_turns(self) -> tuple[Turn, ...] | None:
         """Whom to ask, in turn, where that is the same for every caller; None where callers are on two sides."""
         return None if self.route.candidate is not None else self.turns("incumbent")
+
+    @cached_property
+    def checks(self) -> Checks:
+        """What its answers are looked at for, while somebody watches them."""
+        return Checks(self.task.declared.guard.checks)
+
+    def watched(self, at: datetime) -> bool:
+        """Whether a rollout, or the bake time after one, may need to know how answers were at a moment."""
+        route = self.route
+        if route.candidate is not None:
+            return True
+        return route.former is not None and at < self._baked_at
+
+    @cached_property
+    def _baked_at(self) -> datetime:
+        return self.route.created_at + timedelta(seconds=self.task.declared.bake_s) + BAKES_LATE
 
     def turns(self, chosen: Side) -> tuple[Turn, ...]:
         """Whom to ask, in turn, where a caller is on a side."""
@@ -72,6 +94,8 @@ class Snapshot:
     """Every deployment that shall run, by its name: for keys that may name one. No prompt, no parameters."""
     applied: int = 0
     """Revision of the declarations."""
+    states: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of every deployment that shall run: what was last seen of it."""
 
 
 class Snapshots:
@@ -100,11 +124,17 @@ class Snapshots:
                 return False
             if seen.applied != self._seen.applied:
                 self._read_declarations(connection)
+            deployments, states = self.current.deployments, self.current.states
+            if seen.running != self._seen.running:
+                running = [row for row in all_deployments(connection) if row.desired == "running"]
+                deployments = {row.name: _called_by_name(row) for row in running}
+                states = {row.name: row.state for row in running}
             self.current = Snapshot(
                 revision=seen.routes,
-                tasks=_live_tasks(connection, self._tasks),
-                deployments=_direct(all_deployments(connection)),
+                tasks=_live_tasks(connection, self._tasks, self.current.tasks),
+                deployments=deployments,
                 applied=seen.applied,
+                states=states,
             )
         self._seen = seen
         return True
@@ -123,7 +153,7 @@ class Snapshots:
         """Refresh for ever."""
         while True:
             try:
-                await asyncio.to_thread(self.refresh)
+                await in_thread(self.refresh)
                 if self.stale_since is not None:
                     away = self._clock.now() - self.stale_since
                     log.warning("routes: the store is back after %.1f s", away.total_seconds())
@@ -146,18 +176,32 @@ class Snapshots:
         return self._remembered.get(id)
 
 
-def _live_tasks(connection: Connection, tasks: Mapping[str, Task]) -> dict[str, LiveTask]:
-    """Tasks that are declared and have a route. The route of a task that was taken out stays, and answers nobody."""
+def _live_tasks(
+    connection: Connection, tasks: Mapping[str, Task], known: Mapping[str, LiveTask]
+) -> dict[str, LiveTask]:
+    """Tasks that are declared and have a route. The route of a task that was taken out stays, and answers nobody.
+
+    What has not changed stays as it is known: a switch of one task costs the others' requests no time.
+    """
     routes = {name: route for name, route in current_routes(connection).items() if name in tasks}
-    variants = load_variants(connection, {id for route in routes.values() for id in route.variants()})
-    return {
-        name: LiveTask(tasks[name], route, {id: variants[id] for id in route.variants()})
-        for name, route in routes.items()
+    kept = {
+        name: live
+        for name, live in known.items()
+        if name in routes and live.task is tasks[name] and live.route.revision == routes[name].revision
     }
-
-
-def _direct(deployments: list[Deployment]) -> dict[str, LiveTask]:
-    return {row.name: _called_by_name(row) for row in deployments if row.desired == "running"}
+    fresh = {name: route for name, route in routes.items() if name not in kept}
+    if not fresh:
+        return kept
+    variants = {id: variant for live in known.values() for id, variant in live.variants.items()}
+    missing = {id for route in fresh.values() for id in route.variants()} - set(variants)
+    if missing:
+        variants |= load_variants(connection, missing)
+    exchanges = exchange_rollouts(connection, {route.rollout for route in fresh.values() if route.rollout is not None})
+    made = {
+        name: LiveTask(tasks[name], route, {id: variants[id] for id in route.variants()}, route.rollout in exchanges)
+        for name, route in fresh.items()
+    }
+    return {**kept, **made}
 
 
 def _called_by_name(row: Deployment) -> LiveTask:

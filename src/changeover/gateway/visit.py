@@ -13,6 +13,7 @@ from changeover.core.settings import Price
 from changeover.gateway.assembled import words_in
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.dispatch import Trail
+from changeover.gateway.endpoints import CHAT
 from changeover.gateway.http import Head
 from changeover.gateway.keys import Key
 from changeover.gateway.leases import NOTHING, Reservation, Wanted
@@ -21,6 +22,7 @@ from changeover.gateway.record import Draft
 from changeover.gateway.relay import Delivery
 from changeover.gateway.resolve import Call
 from changeover.gateway.routes import Route
+from changeover.gateway.violations import NOT_IN_SHAPE
 from changeover.tasks.exchanges import Content, Exchange
 
 MICRO = 1_000_000
@@ -90,14 +92,23 @@ class Visit(msgspec.Struct, eq=False):
             content = "full" if declared.record == "full" else "redacted" if declared.record == "redacted" else "none"
         delivery = self.delivery
         keeps = content != "none"
+        looks = self.whole and not call.internal and call.endpoint is CHAT and call.live.watched(self.started_at)
+        held = keeps or looks
         return Draft(
             self._exchange(call, clock, microusd, content),
-            self.body if keeps else None,
-            delivery.kept if keeps and delivery.kept else None,
-            len(self.body) + delivery.kept_bytes if keeps else 0,
+            self.body if held else None,
+            delivery.kept if held and delivery.kept else None,
+            len(self.body) + delivery.kept_bytes if held else 0,
             # A rollout is decided by rows, so they are kept while one is under way, whatever is declared.
             declared.record != "off" or not (route.candidate is None and route.former is None),
+            keeps,
+            call.live.checks if looks else None,
         )
+
+    @property
+    def whole(self) -> bool:
+        """The caller was sent a whole answer, without an error."""
+        return self.error is None and self.delivery.ended and not self.delivery.truncated
 
     def _exchange(self, call: Call, clock: Clock, microusd: int | None, content: Content) -> Exchange:
         opened, delivery, error = self.opened, self.delivery, self.error
@@ -130,4 +141,5 @@ class Visit(msgspec.Struct, eq=False):
             cost_microusd=microusd,
             content=content,
             trace=self.trace,
+            violation=NOT_IN_SHAPE if error is not None and error.code == NOT_IN_SHAPE else None,
         )

@@ -129,7 +129,7 @@ def plain_name(name: str) -> str:
 
 
 def _identify(catalogue: Catalogue, model: Model) -> _Identity:
-    card = _find_card(catalogue, model)
+    card = find_card(catalogue, model)
     names = {plain_name(model.name)}
     if card is not None:
         names |= {plain_name(card.id), plain_name(card.display_name)}
@@ -144,7 +144,8 @@ def _identify(catalogue: Catalogue, model: Model) -> _Identity:
     return _Identity(card=card, names=frozenset(names), ancestry=frozenset(ancestry), families=families)
 
 
-def _find_card(catalogue: Catalogue, model: Model) -> Card | None:
+def find_card(catalogue: Catalogue, model: Model) -> Card | None:
+    """The card of a model, by its weights or else by its name; None where there is none."""
     if model.weights is not None:
         for card in catalogue.cards():
             if any(artifact.sha256 == model.weights for artifact in card.artifacts):

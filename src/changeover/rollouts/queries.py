@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
-from changeover.rollouts.decide import ACTIVE, Plan, Rollout, State, Step
-from changeover.store.schema import rollout_events, rollouts
+from changeover.rollouts.decide import ACTIVE, Hold, Plan, Rollout, State, Step
+from changeover.store.schema import approvals, overrides, rollout_events, rollouts
 
 _ROLLOUT_FIELDS = tuple(field.name for field in fields(Rollout))
 
@@ -28,10 +28,41 @@ class Event:
     revision: int | None
 
 
+Gate = Literal["evaluation", "approval"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """Somebody agreed to a rollout."""
+
+    rollout: int
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """Leave to go on without what a gate asks for. It stays in sight until it ends."""
+
+    id: int
+    task: str
+    rollout: int
+    gate: Gate
+    approver: str
+    actor: str
+    reason: str
+    created_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None = None
+    ended_because: str | None = None
+
+
 def add_rollout(connection: Connection, rollout: Rollout) -> Rollout:
     """Write a new rollout and return it with its number."""
     values = asdict(rollout)
     del values["id"]
+    values["hold"] = _hold_document(rollout.hold)
     key = connection.execute(insert(rollouts).values(**values)).inserted_primary_key
     assert key is not None
     return replace(rollout, id=int(key[0]))
@@ -53,23 +84,79 @@ def find_rollout(connection: Connection, id: int) -> Rollout | None:
     return _first(connection, select(rollouts).where(rollouts.c.id == id))
 
 
+def rollouts_of_trial(connection: Connection, trial: int) -> list[Rollout]:
+    """Rollouts that came from a trial, oldest first."""
+    rows = connection.execute(select(rollouts).where(rollouts.c.trial == trial).order_by(rollouts.c.id))
+    return [_rollout(row) for row in rows]
+
+
 def latest_rollout(connection: Connection, task: str) -> Rollout | None:
     """The newest rollout of a task, under way or not."""
     return _first(connection, select(rollouts).where(rollouts.c.task == task).order_by(rollouts.c.id.desc()).limit(1))
 
 
 def move(connection: Connection, rollout: Rollout, *, state: State, step: int, now: datetime) -> None:
-    """Bring a rollout to another state or step."""
+    """Bring a rollout to another state or step. Whatever it waited for, it goes on."""
     ended = None if state in ACTIVE else now
     connection.execute(
         update(rollouts)
         .where(rollouts.c.id == rollout.id)
-        .values(state=state, step=step, step_started_at=now, ended_at=ended)
+        .values(state=state, step=step, step_started_at=now, hold=None, ended_at=ended)
     )
+
+
+def put_hold(connection: Connection, rollout: Rollout, hold: Hold | None) -> None:
+    """Have a rollout wait for a person, or go on."""
+    connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(hold=_hold_document(hold)))
+
+
+def note_comparison(connection: Connection, rollout: Rollout, comparison: str | None) -> None:
+    """Write down what a rollout's evaluation found; None: that it is to be made anew."""
+    connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(comparison=comparison))
+
+
+def note_override(connection: Connection, rollout: Rollout, override: int) -> None:
+    """Write down what lets a rollout pass a gate."""
+    connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(override=override))
 
 
 def add_event(connection: Connection, event: Event) -> None:
     connection.execute(insert(rollout_events).values(**asdict(event)))
+
+
+def add_approval(connection: Connection, approval: Approval) -> None:
+    connection.execute(insert(approvals).values(**asdict(approval)))
+
+
+def approvals_of(connection: Connection, rollout: int) -> list[Approval]:
+    """Who agreed to a rollout, in order."""
+    rows = connection.execute(select(approvals).where(approvals.c.rollout == rollout).order_by(approvals.c.id))
+    return [Approval(rollout=row.rollout, actor=row.actor, reason=row.reason, at=row.at) for row in rows]
+
+
+def add_override(connection: Connection, made: Override) -> Override:
+    """Write an override and return it with its number."""
+    values = asdict(made)
+    del values["id"]
+    key = connection.execute(insert(overrides).values(**values)).inserted_primary_key
+    assert key is not None
+    return replace(made, id=int(key[0]))
+
+
+def overrides_of(connection: Connection, rollout: int) -> list[Override]:
+    """Overrides of a rollout, ended ones too, oldest first."""
+    rows = connection.execute(select(overrides).where(overrides.c.rollout == rollout).order_by(overrides.c.id))
+    return [_override(row) for row in rows]
+
+
+def open_overrides(connection: Connection) -> list[Override]:
+    """Overrides that have not ended, oldest first; also those whose time is over and that nobody has ended."""
+    rows = connection.execute(select(overrides).where(overrides.c.ended_at.is_(None)).order_by(overrides.c.id))
+    return [_override(row) for row in rows]
+
+
+def end_override(connection: Connection, id: int, *, because: str, now: datetime) -> None:
+    connection.execute(update(overrides).where(overrides.c.id == id).values(ended_at=now, ended_because=because))
 
 
 def rollout_history(connection: Connection, rollout: int) -> list[Event]:
@@ -77,8 +164,32 @@ def rollout_history(connection: Connection, rollout: int) -> list[Event]:
     rows = connection.execute(
         select(rollout_events).where(rollout_events.c.rollout == rollout).order_by(rollout_events.c.id)
     )
-    names = [field.name for field in fields(Event)]
-    return [Event(**{name: getattr(row, name) for name in names}) for row in rows]
+    return [_event(row) for row in rows]
+
+
+def events_of_task(connection: Connection, task: str, since: datetime | None = None) -> list[Event]:
+    """What happened to all rollouts of a task, oldest first."""
+    query = (
+        select(rollout_events)
+        .join(rollouts, rollouts.c.id == rollout_events.c.rollout)
+        .where(rollouts.c.task == task)
+        .order_by(rollout_events.c.id)
+    )
+    if since is not None:
+        query = query.where(rollout_events.c.at >= since)
+    return [_event(row) for row in connection.execute(query)]
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(**{field.name: getattr(row, field.name) for field in fields(Event)})
+
+
+def _override(row: Row[Any]) -> Override:
+    return Override(**{field.name: getattr(row, field.name) for field in fields(Override)})
+
+
+def _hold_document(hold: Hold | None) -> dict[str, Any] | None:
+    return None if hold is None else {**asdict(hold), "since": hold.since.isoformat()}
 
 
 def _first(connection: Connection, query: Select[Any]) -> Rollout | None:
@@ -89,10 +200,11 @@ def _first(connection: Connection, query: Select[Any]) -> Rollout | None:
 def _rollout(row: Row[Any]) -> Rollout:
     values = {name: getattr(row, name) for name in _ROLLOUT_FIELDS}
     plan: dict[str, Any] = values["plan"]
-    values["plan"] = Plan(
-        steps=tuple(Step(**step) for step in plan["steps"]),
-        tolerated_failures=plan["tolerated_failures"],
-        alpha=plan["alpha"],
-        bake_s=plan["bake_s"],
-    )
+    steps = tuple(Step(**step) for step in plan["steps"])
+    frozen: dict[str, Any] = {**plan, "steps": steps, "approvers": tuple(plan.get("approvers", ()))}
+    values["plan"] = Plan(**frozen)
+    held: dict[str, Any] | None = values["hold"]
+    if held is not None:
+        since = datetime.fromisoformat(held["since"])
+        values["hold"] = Hold(kind=held["kind"], actor=held["actor"], reason=held["reason"], since=since)
     return Rollout(**values)

@@ -45,6 +45,8 @@ class Launch:
     """Goes through the child's standard input. Holds no secret; the process adds its own."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """On top of what every child gets."""
+    first_answer: bool = False
+    """It is asked something, and has to answer, before it counts as ready for the first time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,7 @@ class LocalBackend:
                 "GGML_NO_BACKTRACE": "1",  # a failed assertion would start a debugger
                 "GOMP_SPINCOUNT": "1000",  # beside busy cores the default spin costs fifty times the speed
             },
+            first_answer=not options.embeddings,  # a model that makes vectors may have no words
         )
 
 
@@ -144,13 +147,11 @@ class EchoBackend:
         )
 
     def launch(self, plan: EnginePlan) -> Launch:
+        options = plan.options_as(EchoOptions)
         return Launch(
             argv=_module("changeover.serving.engines.echo"),
-            config={
-                "deployment": plan.deployment,
-                "model": plan.model,
-                "options": plan.options_as(EchoOptions).model_dump(),
-            },
+            config={"deployment": plan.deployment, "model": plan.model, "options": options.model_dump()},
+            first_answer=options.memory_mib > 0,  # one that stands in for a model; others count what they are asked
         )
 
 

@@ -13,7 +13,7 @@ from changeover.serving.backends import describe
 from changeover.serving.parts import EnginePart, expect_keys, normal
 from changeover.serving.plan import Json
 
-__all__ = ["Bundle", "EnginePart", "describe", "differences"]
+__all__ = ["Bundle", "Difference", "EnginePart", "changes", "describe", "differences"]
 
 SHORT = 12
 """Characters of a digest that people read."""
@@ -65,21 +65,38 @@ class Bundle:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One thing that is not the same in two bundles, in words."""
+
+    name: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.old} → {self.new}" if self.old else f"{self.name} {self.new}"
+
+
 def differences(a: Bundle, b: Bundle) -> list[str]:
     """Say in words what changes from `a` to `b`; empty for the same bundle."""
+    return [str(each) for each in changes(a, b)]
+
+
+def changes(a: Bundle, b: Bundle) -> list[Difference]:
+    """What changes from `a` to `b`, one by one; empty for the same bundle."""
     old, new = a.document(), b.document()
     old_engine, new_engine = old["engine"], new["engine"]
-    found: list[str] = []
+    found: list[Difference] = []
     for name in ("backend", "engine", "engine_version", "model", "quantisation"):
         found += _changed(name.replace("_", " "), old_engine[name], new_engine[name])
     for name, words in _DIGESTS.items():
-        found += _changed_digest(words, old_engine[name], new_engine[name])
+        found += _changed_digest(words, old_engine.get(name), new_engine.get(name))
     found += _changed_keys(old_engine["flags"], new_engine["flags"])
     found += _changed_keys(old_engine.get("profile", {}), new_engine.get("profile", {}))
     found += _changed("prompt name", old["prompt_name"], new["prompt_name"])
     if old["prompt"] != new["prompt"]:
         lines = _changed_lines(old["prompt"], new["prompt"])
-        found.append(f"prompt changed ({lines} line{'s' if lines != 1 else ''})")
+        found.append(Difference(name="prompt", old="", new=f"changed ({lines} line{'s' if lines != 1 else ''})"))
     return found + _changed_keys(old["parameters"], new["parameters"])
 
 
@@ -87,26 +104,27 @@ _DIGESTS = {
     "weights_digest": "weights",
     "tokenizer_digest": "tokenizer",
     "chat_template_digest": "chat template",
+    "observed": "answers observed",
 }
 
 
-def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    found: list[str] = []
+def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
+    found: list[Difference] = []
     for key in sorted({*old, *new}):
         if key not in old:
-            found.append(f"{key} unset → {_show(new[key])}")
+            found.append(Difference(name=key, old="unset", new=_show(new[key])))
         elif key not in new:
-            found.append(f"{key} {_show(old[key])} → unset")
+            found.append(Difference(name=key, old=_show(old[key]), new="unset"))
         else:
             found += _changed(key, old[key], new[key])
     return found
 
 
-def _changed(name: str, old: Any, new: Any) -> list[str]:
+def _changed(name: str, old: Any, new: Any) -> list[Difference]:
     # Compared as JSON: for Python, True is 1.
     if canonical_json(old) == canonical_json(new):
         return []
-    return [f"{name} {_show(old)} → {_show(new)}"]
+    return [Difference(name=name, old=_show(old), new=_show(new))]
 
 
 def _changed_lines(old: str, new: str) -> int:
@@ -115,7 +133,7 @@ def _changed_lines(old: str, new: str) -> int:
     return sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in blocks if tag != "equal")
 
 
-def _changed_digest(name: str, old: str | None, new: str | None) -> list[str]:
+def _changed_digest(name: str, old: str | None, new: str | None) -> list[Difference]:
     """Digests are shown by their first digits, unless just these are the same."""
     if old is None or new is None or old[:SHORT] != new[:SHORT]:
         old, new = old and old[:SHORT], new and new[:SHORT]
@@ -125,4 +143,4 @@ def _changed_digest(name: str, old: str | None, new: str | None) -> list[str]:
 def _show(value: Any) -> str:
     if value is None:
         return "unknown"
-    return value if isinstance(value, str) else canonical_json(value)
+    return value if isinstance(value, str) and value else canonical_json(value)

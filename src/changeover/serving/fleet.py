@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, EngineError, StoreError
+from changeover.core.threads import in_thread
 from changeover.library.catalogue import Catalogue
 from changeover.serving.deployments import plan_from_row
+from changeover.serving.memory import Held, fits, held_by, needed_bytes
 from changeover.serving.queries import ASKED_AGAIN, Deployment, all_deployments, note_state
 from changeover.serving.supervisor import DeploymentStatus, Supervisor
 from changeover.serving.upstream import Upstream
@@ -19,8 +23,8 @@ from changeover.store.engine import Store
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
-DRAIN_S = 600.0
-"""Longest wait for the requests of an engine that shall stop. By count, not by clock: this is only against a leak."""
+SAY_S = 60.0
+"""How often the log says that an engine that shall stop still has requests. It is stopped by their count, never by a clock."""
 
 
 class Fleet:
@@ -35,6 +39,7 @@ class Fleet:
         clock: Clock,
         *,
         leave: Callable[[str], Awaitable[None]] | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         """Set up; nothing runs yet.
 
@@ -45,6 +50,8 @@ class Fleet:
             supervisor: Runs the engines.
             clock: Dates what is written down.
             leave: Awaited before an engine is stopped: returns once no other process has a request there.
+            memory_bytes: For all engines together. While one is on its way out, none is started that has no room beside
+                it; None: as much as they like.
         """
         self._store = store
         self._leave = leave
@@ -54,6 +61,15 @@ class Fleet:
         self._clock = clock
         self._started: set[str] = set()
         self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[str] = set()
+        """Of those that are stopping: the ones whose process is being ended, beyond recall."""
+        self._gone = asyncio.Event()
+        """Set when one has stopped: another may wait for its memory."""
+        self._memory_bytes = memory_bytes
+        self._needs: dict[str, int] = {}
+        """Memory of those that run or wait for room."""
+        self._waiting: dict[str, str] = {}
+        """Those that wait for room, and what was written down of it."""
         self._seen: dict[str, DeploymentStatus] = {}
 
     def upstream(self, name: str) -> Upstream | None:
@@ -74,44 +90,102 @@ class Fleet:
                 await self.reconcile()
             except StoreError as exc:
                 log.warning("deployments: %s", exc)
-            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._gone.wait()
+            self._gone.clear()
 
     async def reconcile(self) -> None:
         """Look once: start, stop, write down."""
-        rows = await asyncio.to_thread(self._rows)
+        rows = await in_thread(self._rows)
+        # What goes comes first: in an exchange the other one must see that it has to wait.
         for row in rows:
-            waits = row.name not in self._started or (row.state == ASKED_AGAIN and self._gave_up(row.name))
-            if row.desired == "running" and waits and row.name not in self._stopping:
-                await self._start(row)
-            elif row.desired == "stopped" and row.name in self._started:
+            if row.desired == "stopped" and row.name in self._started:
                 self._started.discard(row.name)
                 self._stopping[row.name] = asyncio.create_task(self._stop(row.name))
-        await asyncio.to_thread(self._note, [row.name for row in rows])
+        for row in rows:
+            waits = row.name not in self._started or (row.state == ASKED_AGAIN and self._gave_up(row.name))
+            if row.desired != "running" or not waits:
+                self._waiting.pop(row.name, None)
+            elif row.name not in self._stopping:
+                await self._start(row)
+            elif row.name not in self._ending:
+                await self._keep_on(row.name)
+        await in_thread(partial(self._note, [row.name for row in rows]))
 
     def _gave_up(self, name: str) -> bool:
         states = {status.name: status.state for status in self._supervisor.statuses()}
         return states.get(name, "failed") == "failed"
 
     async def _start(self, row: Deployment) -> None:
-        self._started.add(row.name)
+        if row.name in self._waiting and await self._must_wait(row.name):
+            return
         try:
             # Read anew: a card may have been written since this process began.
-            catalogue = await asyncio.to_thread(self._load_catalogue)
-            await self._supervisor.ensure(plan_from_row(row, catalogue, self._cache))
+            catalogue = await in_thread(self._load_catalogue)
+            plan = plan_from_row(row, catalogue, self._cache)
+            self._needs[row.name] = await asyncio.to_thread(needed_bytes, plan, row.memory_bytes)
+            if await self._must_wait(row.name):
+                return
+            self._started.add(row.name)
+            await self._supervisor.ensure(plan)
         except ChangeoverError as exc:
             # It cannot even be planned: say so in its row and leave the others alone.
-            await asyncio.to_thread(self._note_failure, row.name, exc.message)
+            self._started.add(row.name)
+            await asyncio.to_thread(self._note_state, row.name, "failed", exc.message)
+
+    async def _must_wait(self, name: str) -> bool:
+        """Whether an engine has to wait for the memory of one that is on its way out; its row says so then.
+
+        Where nothing goes, waiting would help nobody: whoever asked for it was told that it does not fit, or the budget has
+        become smaller since.
+        """
+        here = self._started | self._stopping.keys()
+        held = held_by({each: self._needs.get(each, 0) for each in here})
+        fit = fits(self._memory_bytes or 0, held, Held(name=name, bytes=self._needs[name]))
+        if self._memory_bytes is None or fit.ok:
+            self._waiting.pop(name, None)
+            return False
+        if not self._stopping:
+            log.warning("%s: %s", name, fit)
+            self._waiting.pop(name, None)
+            return False
+        said = f"waits for the memory of {', '.join(sorted(self._stopping))}: {fit}"
+        if self._waiting.get(name) != said:
+            self._waiting[name] = said
+            await asyncio.to_thread(self._note_state, name, ASKED_AGAIN, said)
+        return True
 
     async def _stop(self, name: str) -> None:
+        saying = asyncio.create_task(self._say_that_it_waits(name))
         try:
-            await self._supervisor.drain(name, DRAIN_S)
+            await self._supervisor.drain(name)
             if self._leave is not None:
                 await self._leave(name)
+            self._ending.add(name)
             await self._supervisor.stop(name, drain_s=0)
         except EngineError:
             pass  # it was never started: there is nothing to stop
         finally:
+            saying.cancel()
+            self._ending.discard(name)
             del self._stopping[name]
+            self._gone.set()
+
+    async def _keep_on(self, name: str) -> None:
+        """It was to be stopped and shall run after all, while its last requests were under way: nothing has to be loaded."""
+        task = self._stopping[name]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with contextlib.suppress(EngineError):
+            self._supervisor.keep_on(name)
+            self._started.add(name)
+
+    async def _say_that_it_waits(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(SAY_S)
+            here = self._supervisor.in_flight(name)
+            log.warning("%s: not stopped yet, requests are under way there (%d of this process)", name, here)
 
     def _rows(self) -> list[Deployment]:
         with self._store.read() as connection:
@@ -133,20 +207,15 @@ class Fleet:
                     address=status.address,
                     pid=status.pid,
                     restarts=status.restarts,
-                    memory_bytes=status.memory_bytes,
+                    # Of one that loads it says nothing about what it will need.
+                    memory_bytes=status.memory_bytes if status.state == "ready" else None,
                     now=self._clock.now(),
                 )
         self._seen = fresh
 
-    def _note_failure(self, name: str, reason: str) -> None:
+    def _note_state(self, name: str, state: str, reason: str) -> None:
         with self._store.write() as connection:
-            note_state(
-                connection,
-                name,
-                state="failed",
-                detail=reason,
-                now=self._clock.now(),
-            )
+            note_state(connection, name, state=state, detail=reason, now=self._clock.now())
 
     @staticmethod
     def _differs(before: DeploymentStatus | None, now: DeploymentStatus) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import psutil
 
 from changeover.core.clock import Clock
@@ -21,6 +22,14 @@ from changeover.serving.restart import Failure, GiveUp, next_restart, remember
 from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
+
+DRAINING = "finishing its last requests"
+FIRST_WORDS: Mapping[str, object] = {
+    "messages": [{"role": "user", "content": "Say yes."}],
+    "max_tokens": 1,
+    "temperature": 0,
+}
+"""What an engine is asked before it gets traffic: little, but through all of it."""
 
 State = Literal["starting", "ready", "restarting", "failed", "stopped"]
 
@@ -73,6 +82,10 @@ class Surroundings:
     on_change: Callable[[DeploymentStatus], None]
 
 
+class _FirstAnswer(msgspec.Struct):
+    choices: list[msgspec.Raw]
+
+
 class Keeper:
     """One deployment, from the moment it is asked for until it is stopped."""
 
@@ -89,6 +102,9 @@ class Keeper:
         self._restarts = 0
         self._history: tuple[Failure, ...] = ()
         self._draining = False
+        self._before_drain = ""
+        self._checked = False
+        """Its first answer was."""
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"keeper of {plan.deployment}")
@@ -97,6 +113,11 @@ class Keeper:
     def upstream(self) -> Upstream | None:
         """Where new requests go; None while there is nothing that could answer them."""
         return None if self._draining else self._upstream
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of this process that it has not answered yet."""
+        return 0 if self._upstream is None else self._upstream.in_flight
 
     @property
     def stopping(self) -> bool:
@@ -138,18 +159,25 @@ class Keeper:
         because = f": {reason.rstrip('.')}" if reason else ""
         return f"`{self.plan.deployment}` is {self.state}{because}."
 
-    async def drain(self, drain_s: float) -> None:
-        """Send nothing new there, and wait until nothing is in flight or `drain_s` is over."""
+    async def drain(self, drain_s: float | None) -> None:
+        """Send nothing new there, and wait until nothing is in flight; if `drain_s` is given, for no longer than that."""
         self._draining = True
         upstream = self._upstream
         if upstream is None:
             return
-        self._become(self.state, "finishing its last requests")
+        self._before_drain = self._detail
+        self._become(self.state, DRAINING)
         try:
             async with asyncio.timeout(drain_s):
                 await upstream.idle()
         except TimeoutError:
             log.warning("%s: stopped with %d requests in flight", self.plan.deployment, upstream.in_flight)
+
+    def keep_on(self) -> None:
+        """Take new requests again: it was draining, and shall not stop after all."""
+        self._draining = False
+        self._become(self.state, self._before_drain if self._detail == DRAINING else self._detail)
+        self._changed.set()
 
     async def stop(self) -> None:
         """End the process, if any, and everything that watches it."""
@@ -200,12 +228,18 @@ class Keeper:
         engine = self._engine = ChildEngine(launch, self._log, around.environment)
         try:
             deadline_s = ready_deadline_s(self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s)
+            started_at = around.clock.monotonic()
             ready = await engine.start(deadline_s)
             upstream = around.client.upstream(
                 self.plan.deployment, f"http://127.0.0.1:{ready.port}", ready.secret, None, probe_path="/health"
             )
+            notes = [ready.note] if ready.note else []
+            if launch.first_answer and not self._checked:
+                await _first_answer(upstream, self.plan.model, deadline_s - (around.clock.monotonic() - started_at))
+                self._checked = True
+                notes.insert(0, f"{around.clock.monotonic() - started_at:.1f} s, first answer checked")
             ready_at = around.clock.monotonic()
-            self._be_ready(upstream, ready.note or "")
+            self._be_ready(upstream, "; ".join(notes))
             reason = await self._watch(engine, upstream)
         except EngineError as exc:
             reason = exc.message
@@ -305,3 +339,21 @@ class Keeper:
             return psutil.Process(pid).memory_info().rss
         except psutil.Error:
             return None
+
+
+async def _first_answer(upstream: Upstream, model: str, within_s: float) -> None:
+    """Have an engine answer once: what loads need not work, and what was never used is slow at first.
+
+    Raises:
+        EngineError: It gave no answer, or none with a choice.
+    """
+    body = msgspec.json.encode({"model": model, **FIRST_WORDS})
+    try:
+        answer = await upstream.fetch(
+            "/v1/chat/completions", body, first_byte_s=max(within_s, 1.0), stall_s=max(within_s, 1.0)
+        )
+        choices = msgspec.json.decode(answer, type=_FirstAnswer).choices
+    except (ChangeoverError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise EngineError(f"failed its first answer: {exc}") from exc
+    if not choices:
+        raise EngineError("failed its first answer: it has no `choices`")

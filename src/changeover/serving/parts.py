@@ -26,12 +26,22 @@ class EnginePart:
     flags: Mapping[str, Json] = field(default_factory=dict[str, Json])
     profile: Mapping[str, Json] = field(default_factory=dict[str, Json])
     """How the model and its engine speak, where it is not the plain way: see `serving.profiles`."""
+    observed: str | None = None
+    """Digest of what a model under somebody else's name was seen to answer, once that had changed: all that tells it
+    from the one that had the name before."""
+
+    @property
+    def is_alias(self) -> bool:
+        """Whether somebody else runs it, so that another model may answer under its name without a word."""
+        return self.engine is None and self.weights_digest is None
 
     def document(self) -> dict[str, Any]:
-        """The JSON value that is stored and hashed. A plain profile is left out, as before there were profiles."""
+        """The JSON value that is stored and hashed. What is not there is left out, as before there was any such thing."""
         document = {each.name: normal(getattr(self, each.name)) for each in fields(self)}
         if not self.profile:
             del document["profile"]
+        if self.observed is None:
+            del document["observed"]
         return document
 
     @classmethod
@@ -41,7 +51,7 @@ class EnginePart:
         Raises:
             ConfigError: It lacks a key or has an unknown one.
         """
-        expect_keys({"profile": {}, **document}, {each.name for each in fields(cls)}, "engine")
+        expect_keys({"profile": {}, "observed": None, **document}, {each.name for each in fields(cls)}, "engine")
         return cls(**document)
 
 

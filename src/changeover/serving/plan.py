@@ -95,6 +95,9 @@ class EchoOptions(Declared):
     """Share of requests with the fault, spread evenly: 0.25 is every fourth request."""
     ready_delay_s: Seconds = 0.0
     """Before the engine reports that it is ready."""
+    memory_mib: float = Field(default=0.0, ge=0, le=1 << 20, allow_inf_nan=False, exclude=True)
+    """Memory it is said to need, as a model would: for trying what happens where that is scarce. Then its first answer is
+    checked as a model's is."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
     """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
 

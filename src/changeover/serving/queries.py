@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -37,6 +37,7 @@ class Deployment:
     pid: int | None
     restarts: int
     memory_bytes: int | None
+    """Resident memory of its process when it last could answer; kept after its end, for who asks whether it fits."""
     updated_at: datetime
 
 
@@ -75,8 +76,9 @@ def add_deployment(
     engine: Mapping[str, Any],
     actor: str,
     now: datetime,
+    desired: Literal["running", "stopped"] = "running",
 ) -> None:
-    """Ask for a deployment. The running system starts it when it sees the row."""
+    """Ask for a deployment. The running system starts it when it sees the row, unless it shall wait to be asked for."""
     connection.execute(
         insert(deployments).values(
             name=name,
@@ -84,7 +86,7 @@ def add_deployment(
             model=model,
             options=dict(options),
             engine=dict(engine),
-            desired="running",
+            desired=desired,
             created_by=actor,
             created_at=now,
             state="waiting",
@@ -105,9 +107,22 @@ def want(connection: Connection, name: str, desired: str, now: datetime) -> None
     )
 
 
-def note_engine(connection: Connection, name: str, engine: Mapping[str, Any]) -> None:
+def exchange(connection: Connection, *, stop: str, start: str, now: datetime) -> None:
+    """Ask for one deployment in place of another. Where memory does not hold both, it starts once the other is gone."""
+    want(connection, stop, "stopped", now)
+    want(connection, start, "running", now)
+    # What an earlier life of it came to must not be taken for this one's.
+    connection.execute(
+        update(deployments)
+        .where(deployments.c.name == start, deployments.c.state.not_in(("ready", "starting")))
+        .values(state=ASKED_AGAIN, detail=f"takes the place of {stop}", restarts=0)
+    )
+
+
+def note_engine(connection: Connection, name: str, engine: Mapping[str, Any], now: datetime) -> None:
     """Write down that the engine behind a deployment is another one now."""
-    connection.execute(update(deployments).where(deployments.c.name == name).values(engine=dict(engine)))
+    changed = update(deployments).where(deployments.c.name == name)
+    connection.execute(changed.values(engine=dict(engine), updated_at=now))
 
 
 def note_state(
@@ -122,24 +137,17 @@ def note_state(
     memory_bytes: int | None = None,
     now: datetime,
 ) -> None:
-    """Write down what the supervisor sees."""
+    """Write down what the supervisor sees. Memory that it does not see now stays what it was last."""
+    seen = {} if memory_bytes is None else {"memory_bytes": memory_bytes}
     connection.execute(
         update(deployments)
         .where(deployments.c.name == name)
-        .values(
-            state=state,
-            detail=detail,
-            address=address,
-            pid=pid,
-            restarts=restarts,
-            memory_bytes=memory_bytes,
-            updated_at=now,
-        )
+        .values(state=state, detail=detail, address=address, pid=pid, restarts=restarts, updated_at=now, **seen)
     )
 
 
 def forget_states(connection: Connection, now: datetime) -> None:
-    """Forget what an earlier process saw: its engines are gone."""
+    """Forget what an earlier process saw: its engines are gone. What memory they took stays known."""
     connection.execute(
         update(deployments).values(
             state="waiting",
@@ -147,7 +155,6 @@ def forget_states(connection: Connection, now: datetime) -> None:
             address=None,
             pid=None,
             restarts=0,
-            memory_bytes=None,
             updated_at=now,
         )
     )
@@ -179,6 +186,17 @@ def load_variants(connection: Connection, ids: Iterable[str]) -> dict[str, Varia
         row.id: Variant(id=row.id, task=row.task, deployment=row.deployment, bundle=Bundle.from_document(row.document))
         for row in rows
     }
+
+
+def find_bundles(connection: Connection, prefix: str) -> list[Variant]:
+    """The newest variant of each bundle whose digest begins so, by digest."""
+    ids = connection.execute(
+        select(variants.c.id)
+        .where(variants.c.bundle.startswith(prefix, autoescape=True))
+        .order_by(variants.c.bundle, variants.c.created_at)
+    ).scalars()
+    found = {each.bundle.digest: each for each in load_variants(connection, ids.all()).values()}
+    return [found[digest] for digest in sorted(found)]
 
 
 def bundle_names(connection: Connection, digests: Iterable[str]) -> dict[str, str]:

@@ -86,13 +86,26 @@ class Supervisor:
         )
         self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)
 
-    async def drain(self, name: str, drain_s: float = 30.0) -> None:
-        """Send no new requests to a deployment, and wait until its present ones are answered, or for `drain_s`.
+    async def drain(self, name: str, drain_s: float | None = None) -> None:
+        """Send no new requests to a deployment, and wait until its present ones are answered, or for `drain_s` if given.
 
         Raises:
             EngineError: There is no deployment of that name.
         """
         await self._keeper(name).drain(drain_s)
+
+    def keep_on(self, name: str) -> None:
+        """Send new requests again to a deployment that was draining.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        self._keeper(name).keep_on()
+
+    def in_flight(self, name: str) -> int:
+        """Requests of this process that a deployment has not answered yet."""
+        keeper = self._keepers.get(name)
+        return 0 if keeper is None else keeper.in_flight
 
     async def stop(self, name: str, drain_s: float = 30.0) -> None:
         """Stop a deployment once its requests are answered, or after `drain_s` whatever is in flight.

@@ -6,6 +6,7 @@ are never edited. Each room's queries stand in its own `queries.py`; nobody else
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +29,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration this code is written for."""
 
 
@@ -197,6 +198,7 @@ routes = Table(
     Column("candidate", String(12), ForeignKey("variants.id")),
     Column("former", String(12), ForeignKey("variants.id")),
     Column("candidate_weight", Float, nullable=False),
+    Column("shadow_share", Float, nullable=False, server_default="0"),
     Column("salt", String(40), nullable=False),
     Column("action", String(20), nullable=False),
     Column("actor", String(80), nullable=False),
@@ -220,11 +222,16 @@ rollouts = Table(
     Column("state", String(20), nullable=False),
     Column("step", Integer, nullable=False),
     Column("step_started_at", UtcDateTime, nullable=False),
+    # Why it waits for a person, and since when; null while it goes on by itself.
+    Column("hold", JSON(none_as_null=True)),
+    Column("override", Integer),
+    Column("trial", Integer),
     Column("actor", String(80), nullable=False),
     Column("reason", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Index("rollouts_by_state", "state"),
+    Index("rollouts_by_task", "task", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -239,6 +246,106 @@ rollout_events = Table(
     Column("reason", Text, nullable=False),
     Column("evidence", JSON, nullable=False),
     Column("revision", Integer),
+)
+
+# Who agreed to a rollout's next stage, where the task asks for that.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False, index=True),
+    Column("actor", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+# Leave to go on without what a gate asks for: who gave it, why, until when. It stays in sight until it ends.
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("task", String(80), nullable=False),
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False, index=True),
+    Column("gate", String(20), nullable=False),  # evaluation, approval
+    Column("approver", String(80), nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ended_because", Text),
+)
+
+# What callers said of answers, by the request that each answered. The newest of one caller counts.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("exchange", String(40), nullable=False, index=True),
+    Column("task", String(130), nullable=False),
+    Column("variant", String(12), nullable=False),
+    Column("good", Boolean, nullable=False),
+    Column("comment", ModelText),
+    Column("key", String(40), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index("feedback_by_task", "task", "at"),
+    sqlite_autoincrement=True,
+)
+
+# What scorers and judges made of a shadowed answer, beside the answer that the caller got.
+shadow_scores = Table(
+    "shadow_scores",
+    metadata,
+    Column("exchange", String(40), primary_key=True),  # the shadow's own
+    Column("scorer", String(64), primary_key=True),
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False, index=True),
+    Column("name", String(80), nullable=False),
+    Column("incumbent_score", Float),
+    Column("candidate_score", Float),
+    Column("error", ModelText),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+# One candidate on every task it could serve.
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("candidate", String(120), nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+
+trial_tasks = Table(
+    "trial_tasks",
+    metadata,
+    Column("trial", Integer, ForeignKey("trials.id"), primary_key=True),
+    Column("task", String(80), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("comparison", String(40)),
+    Column("outcome", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+# Whether a deployment that others run still answers pinned samples as it did: one row per look.
+alias_checks = Table(
+    "alias_checks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("task", String(80), nullable=False),
+    Column("variant", String(12), ForeignKey("variants.id"), nullable=False),
+    Column("deployment", String(120), nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("changed", Integer, nullable=False),
+    Column("evidence", Float, nullable=False),
+    Column("verdict", String(20), nullable=False),  # baseline, same, changed, failed
+    Column("detail", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index("alias_checks_by_variant", "variant", "id"),
+    sqlite_autoincrement=True,
 )
 
 answers = Table(
@@ -323,6 +430,10 @@ dataset_versions = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+ARRIVAL: Mapping[str, str] = {"sqlite": "exchanges.rowid", "postgresql": "exchanges.seq"}
+"""Where an exchange comes in the order of arrival, by the database's name: SQLite numbers rows by itself, PostgreSQL has
+a column for it that nobody writes."""
+
 exchanges = Table(
     "exchanges",
     metadata,
@@ -355,6 +466,8 @@ exchanges = Table(
     Column("cost_microusd", BigInteger),
     Column("content", String(10), nullable=False, server_default="full"),  # full, redacted, none, dropped
     Column("trace", String(32)),
+    # What was wrong with the answer by the task's contract checks; null: nothing, or nothing was checked.
+    Column("violation", String(40)),
+    Column("shadow_of", String(40)),  # the exchange whose request this copies
     Index("exchanges_by_task", "task", "started_at"),
-    Index("exchanges_by_variant", "variant", "started_at"),
 )

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from changeover.core import toml
 from changeover.core.errors import ConfigError, UnknownTaskError, nearest
@@ -21,6 +21,7 @@ from changeover.core.errors import ConfigError, UnknownTaskError, nearest
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Record = Literal["full", "redacted", "metadata", "off"]
+Tier = Literal["low", "medium", "high"]
 
 
 class ScorerDeclaration(toml.Declared):
@@ -47,6 +48,8 @@ class GateDeclaration(toml.Declared):
     covariates: bool = True
     """Whether scores that earlier models were given on the same samples make the differences less noisy. They are used
     where they are complete; the error rates hold in either case."""
+    min_samples: int = Field(default=1, ge=1)
+    """No verdict before so many, however clear it is."""
     max_samples: int | None = Field(default=None, ge=1)
     """Stop undecided after so many; None: the whole dataset."""
     max_calls: int | None = Field(default=None, ge=1)
@@ -58,23 +61,100 @@ class GateDeclaration(toml.Declared):
 
 
 class StepDeclaration(toml.Declared):
-    """One stage of a canary."""
+    """One stage of a rollout before the promotion: a shadow, in which the candidate answers nobody, or a canary."""
 
-    canary: float = Field(gt=0, lt=1)
+    shadow: float | None = Field(default=None, gt=0, le=1)
+    """Share of answered requests that are put to the candidate too, after the caller has its answer."""
+    canary: float | None = Field(default=None, gt=0, lt=1)
     """Share of requests that the candidate answers."""
     requests: int = Field(default=20, ge=1)
     """That the candidate was asked in this step before the next one may begin; what it failed counts too."""
     hold_s: float = Field(default=0, ge=0)
     """Shortest time in this step."""
 
+    @model_validator(mode="after")
+    def _one_kind(self) -> StepDeclaration:
+        if (self.shadow is None) == (self.canary is None):
+            raise ValueError("a step has either `shadow` or `canary`, a share of requests")
+        return self
+
+
+class ShadowDeclaration(toml.Declared):
+    """How live traffic is copied to a candidate."""
+
+    at_once: int = Field(default=2, ge=1, le=256)
+    """Copies under way at once, in each gateway; what is more is left out and counted."""
+    scorers: tuple[ScorerDeclaration, ...] = ()
+    """Scorers, or judges, that need no target: both answers to a copied request are scored, and the difference is shown.
+    They read what is recorded, so `record` must be `full` or `redacted`."""
+    margin: float = Field(default=0.1, gt=0, lt=1)
+    """Largest loss of the first of them that is accepted, share of the score, 0 to 1."""
+
 
 class GuardDeclaration(toml.Declared):
-    """When a candidate is taken out again by itself."""
+    """When a candidate is taken out again by itself. Each share is one in the long run that raises no alarm."""
 
     tolerated_failures: float = Field(default=0.03, ge=0.001, lt=1)
-    """Long-run share of failed requests that raises no alarm."""
+    """Share of failed requests."""
+    tolerated_violations: float = Field(default=0.03, ge=0.001, lt=1)
+    """Share of answers that break the contract: empty ones, refusals, and what `checks` say."""
+    tolerated_slow: float = Field(default=0.1, ge=0.001, lt=1)
+    """Share of answers that take longer than `slowdown` times the incumbent's p95."""
+    slowdown: float = Field(default=3.0, ge=1)
+    """How much slower than the incumbent an answer may be before it counts as slow."""
+    tolerated_dislikes: float = Field(default=0.3, ge=0.001, lt=1)
+    """Share of bad ones among the users' feedback."""
+    checks: tuple[ScorerDeclaration, ...] = ()
+    """Scorers that need no target, such as `language` or `shape`: an answer that gets less than half is a violation."""
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    """Chance of a false alarm over the whole canary."""
+    """Chance of a false alarm over the whole canary, all guards together."""
+    drift_requests: int = Field(default=20_000, ge=100)
+    """After the promotion: no more than one false alarm in so many requests, on average."""
+
+
+class ApprovalDeclaration(toml.Declared):
+    """Who must agree, besides whoever starts a rollout."""
+
+    required: int = Field(default=0, ge=0, le=5)
+    """How many people; never the one who started it."""
+    by: tuple[str, ...] = ()
+    """Who may; empty: anybody else."""
+    before: Literal["canary", "promotion"] = "canary"
+    """What waits for them: the first request that the candidate answers, or its promotion."""
+
+
+LOW_STEPS = (
+    StepDeclaration(shadow=0.2),
+    StepDeclaration(canary=0.05),
+    StepDeclaration(canary=0.25, requests=50),
+)
+TIERS: Mapping[Tier, Mapping[str, Any]] = {
+    "low": {},
+    "medium": {
+        "gate": {"margin": 0.03, "min_samples": 50},
+        "steps": (
+            StepDeclaration(shadow=0.2, requests=50),
+            StepDeclaration(canary=0.05, requests=50, hold_s=600),
+            StepDeclaration(canary=0.25, requests=200, hold_s=600),
+        ),
+        "guard": {"slowdown": 2.0, "tolerated_failures": 0.02, "tolerated_violations": 0.02},
+        "approval": {"required": 1, "before": "promotion"},
+        "bake_s": 3600.0,
+    },
+    "high": {
+        "gate": {"margin": 0.02, "min_samples": 100},
+        "steps": (
+            StepDeclaration(shadow=0.5, requests=200, hold_s=3600),
+            StepDeclaration(canary=0.01, requests=50, hold_s=3600),
+            StepDeclaration(canary=0.05, requests=200, hold_s=3600),
+            StepDeclaration(canary=0.25, requests=500, hold_s=3600),
+        ),
+        "guard": {"slowdown": 1.5, "tolerated_failures": 0.01, "tolerated_violations": 0.01},
+        "approval": {"required": 1, "before": "canary"},
+        "bake_s": 86_400.0,
+    },
+}
+"""What each tier sets where a task does not say it."""
 
 
 class TaskDeclaration(toml.Declared):
@@ -117,10 +197,36 @@ class TaskDeclaration(toml.Declared):
     measures: tuple[ScorerDeclaration, ...] = ()
     """More scorers, reported beside the verdict; they never decide it."""
     gate: GateDeclaration = GateDeclaration()
-    steps: tuple[StepDeclaration, ...] = (StepDeclaration(canary=0.05), StepDeclaration(canary=0.25, requests=50))
+    tier: Tier = "low"
+    """What is at stake: `low`, `medium` or `high`. Sets what is not declared of `gate`, `steps`, `guard`, `approval` and
+    `bake_s`: docs, concepts, rollouts."""
+    steps: tuple[StepDeclaration, ...] = LOW_STEPS
+    """After the evaluation, in this order; after the last one the candidate is promoted."""
+    shadow: ShadowDeclaration = ShadowDeclaration()
     guard: GuardDeclaration = GuardDeclaration()
+    approval: ApprovalDeclaration = ApprovalDeclaration()
     bake_s: float = Field(default=300, ge=0)
     """After promotion the former incumbent stays ready and the guard stays on for so long."""
+
+    @model_validator(mode="after")
+    def _by_tier(self) -> TaskDeclaration:
+        """Take from the tier what the file does not say. It stays unsaid: what is stored is what was declared."""
+        for name, preset in TIERS[self.tier].items():
+            if isinstance(preset, dict):
+                part: toml.Declared = getattr(self, name)
+                said = part.model_fields_set
+                more = {key: value for key, value in cast("dict[str, Any]", preset).items() if key not in said}
+                self._take(name, type(part).model_construct(said, **{**dict(part), **more}))
+            elif name not in self.model_fields_set:
+                self._take(name, preset)
+        if self.shadow.scorers and self.record not in ("full", "redacted"):
+            raise ValueError(
+                f"`shadow.scorers` read what is recorded, and `record` is `{self.record}`; declare `full` or `redacted`"
+            )
+        return self
+
+    def _take(self, name: str, value: Any) -> None:
+        vars(self)[name] = value  # neither frozen yet, nor said by the file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,9 +325,7 @@ def load_task(file: Path) -> Task:
     if not TASK_NAME.fullmatch(file.stem):
         raise ConfigError(f"{file}: a task's name has lower-case letters, digits, `.`, `_` and `-`, at most 64.")
     declared = toml.load(TaskDeclaration, file)
-    weights = [step.canary for step in declared.steps]
-    if weights != sorted(weights):
-        raise ConfigError(f"{file}: `steps`: the canary share goes down ({weights}). List the steps in rising order.")
+    _check_steps(file, declared.steps)
     prompt_file = file.parent / declared.prompt
     prompt = _text_beside(file, "prompt", declared.prompt)
     return Task(
@@ -233,6 +337,14 @@ def load_task(file: Path) -> Task:
         dataset=(file.parent / declared.dataset).resolve(),
         input_template=None if declared.input is None else _text_beside(file, "input", declared.input),
     )
+
+
+def _check_steps(file: Path, steps: Sequence[StepDeclaration]) -> None:
+    weights = [step.canary for step in steps if step.canary is not None]
+    if weights != sorted(weights):
+        raise ConfigError(f"{file}: `steps`: the canary share goes down ({weights}). List the steps in rising order.")
+    if any(step.canary is None for step in steps[len(steps) - len(weights) :]):
+        raise ConfigError(f"{file}: `steps`: a shadow comes after a canary. Put shadows first.")
 
 
 def _is_finite(value: Any) -> bool:

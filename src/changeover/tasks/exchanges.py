@@ -57,6 +57,11 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of the content: all, masked, nothing as declared, or nothing because there was too much at once."""
     trace: str | None = None
     """W3C trace id, 32 hex digits."""
+    violation: str | None = None
+    """What was wrong with the answer by the task's contract checks, such as `empty` or `language`; None: nothing, or
+    nothing was checked."""
+    shadow_of: str | None = None
+    """Id of the exchange whose request this copies: nobody got this answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +71,16 @@ class Outcomes:
     asked: int
     failed: int
     """Of `asked`: an error, a broken stream, or an answer that somebody else had to give."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """What copied requests took of a candidate's engine."""
+
+    requests: int
+    tokens: int
+    """Of prompts and answers."""
+    seconds: float
+    """Of all answers, one after the other."""
+    cost_usd: float | None
+    """By the prices in changeover.toml; None without a price."""

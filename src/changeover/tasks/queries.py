@@ -11,11 +11,11 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Dialect, Integer, Row, and_, cast, func, insert, not_, or_, select
+from sqlalchemy import Boolean, Connection, Dialect, Integer, Row, cast, func, insert, select
 from sqlalchemy.types import TypeEngine
 
 from changeover.store.schema import ModelText, UtcDateTime, exchanges, routes
-from changeover.tasks.exchanges import Exchange, Outcomes
+from changeover.tasks.exchanges import Copies, Exchange
 from changeover.tasks.routes import Route
 
 ROWS_IN_ONE = 32
@@ -41,6 +41,12 @@ def current_route(connection: Connection, task: str) -> Route | None:
     return None if row is None else _route(row)
 
 
+def route_at(connection: Connection, task: str, revision: int) -> Route | None:
+    """One revision of a task's route."""
+    row = connection.execute(select(routes).where(routes.c.task == task, routes.c.revision == revision)).first()
+    return None if row is None else _route(row)
+
+
 def last_promotion(connection: Connection, task: str) -> Route | None:
     """The newest revision of a task that a promotion wrote."""
     row = connection.execute(
@@ -50,6 +56,16 @@ def last_promotion(connection: Connection, task: str) -> Route | None:
         .limit(1)
     ).first()
     return None if row is None else _route(row)
+
+
+def revisions_of(connection: Connection, task: str, rollout: int) -> tuple[int, int] | None:
+    """The first and the newest revision of a task that one rollout wrote; None where it wrote none."""
+    first, newest = connection.execute(
+        select(func.min(routes.c.revision), func.max(routes.c.revision)).where(
+            routes.c.task == task, routes.c.rollout == rollout
+        )
+    ).one()
+    return None if first is None else (int(first), int(newest))
 
 
 def append_route(connection: Connection, route: Route) -> Route:
@@ -81,27 +97,6 @@ def add_exchanges(connection: Connection, batch: Iterable[Exchange]) -> None:
         connection.exec_driver_sql(insertion.one, rows[whole:])
 
 
-def outcomes(connection: Connection, task: str, variant: str, since: datetime) -> Outcomes:
-    """Count what happened to the requests of applications that a variant was asked.
-
-    A request that another variant answered in its place is a failure: the caller did not notice, the guard does.
-    One that its caller gave up, or that the caller itself got wrong (4xx), says nothing and is left out.
-    """
-    stepped_in = exchanges.c.failed_variants.contains(variant)
-    answered = and_(exchanges.c.variant == variant, exchanges.c.abandoned.is_(False))
-    wrong_request = and_(exchanges.c.status >= 400, exchanges.c.status < 500)
-    failed = or_(stepped_in, exchanges.c.status >= 500, exchanges.c.truncated)
-    row = connection.execute(
-        select(func.count(), func.coalesce(func.sum(cast(failed, Integer)), 0)).where(
-            exchanges.c.task == task,
-            exchanges.c.started_at >= since,
-            exchanges.c.internal.is_(False),
-            or_(stepped_in, and_(answered, not_(wrong_request))),
-        )
-    ).one()
-    return Outcomes(asked=int(row[0]), failed=int(row[1]))
-
-
 def traffic(connection: Connection, task: str, since: datetime) -> dict[str, int]:
     """Counts of a task's requests from applications: requests, failed, truncated."""
     failed = func.sum(cast(exchanges.c.status >= 500, Integer))
@@ -114,12 +109,60 @@ def traffic(connection: Connection, task: str, since: datetime) -> dict[str, int
     return {"requests": int(row[0]), "failed_requests": int(row[1]), "truncated_streams": int(row[2])}
 
 
+def recent_durations(
+    connection: Connection, task: str, variant: str, *, since: datetime, until: datetime, limit: int
+) -> list[float]:
+    """What the newest whole answers of a variant to applications took within a time, milliseconds, oldest first."""
+    rows = connection.execute(
+        select(exchanges.c.duration_ms)
+        .where(
+            exchanges.c.task == task,
+            exchanges.c.started_at >= since,
+            exchanges.c.started_at < until,
+            exchanges.c.variant == variant,
+            exchanges.c.internal.is_(False),
+            exchanges.c.status < 300,
+            exchanges.c.truncated.is_(False),
+            exchanges.c.abandoned.is_(False),
+        )
+        .order_by(exchanges.c.started_at.desc())
+        .limit(limit)
+    ).scalars()
+    return [float(duration_ms) for duration_ms in rows][::-1]
+
+
+def copies(connection: Connection, task: str, variant: str, since: datetime) -> Copies:
+    """What copies of a task's requests to a variant took. Nobody was charged for them."""
+    tokens = func.coalesce(exchanges.c.prompt_tokens, 0) + func.coalesce(exchanges.c.completion_tokens, 0)
+    row = connection.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(tokens), 0),
+            func.coalesce(func.sum(exchanges.c.duration_ms), 0.0),
+            func.sum(exchanges.c.cost_microusd),
+        ).where(
+            exchanges.c.task == task,
+            exchanges.c.started_at >= since,
+            exchanges.c.variant == variant,
+            exchanges.c.shadow_of.is_not(None),
+        )
+    ).one()
+    cost = None if row[3] is None else int(row[3]) / 1e6
+    return Copies(requests=int(row[0]), tokens=int(row[1]), seconds=float(row[2]) / 1000, cost_usd=cost)
+
+
 def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequence[Exchange]:
     """The newest exchanges of a task."""
     rows = connection.execute(
         select(exchanges).where(exchanges.c.task == task).order_by(exchanges.c.started_at.desc()).limit(limit)
     )
     return [_exchange(row) for row in rows]
+
+
+def exchanges_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Exchange]:
+    """Exchanges with their content, those that are there. At most some hundreds."""
+    rows = connection.execute(select(exchanges).where(exchanges.c.id.in_(ids)))
+    return {row.id: _exchange(row) for row in rows}
 
 
 def recorded_exchanges(

@@ -1,4 +1,4 @@
-"""Queries that delete exchanges whose time is over, and give their space back. Usage counters are never touched."""
+"""Queries that delete what callers said and got once its time is over, and give its space back; never usage counters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from changeover.store.schema import exchanges
+from changeover.store.schema import exchanges, feedback
 
 LARGEST_BATCH = 500
 
@@ -36,9 +36,7 @@ def delete_exchanges_before(connection: Connection, task: str, before: datetime,
     Returns:
         How many were deleted; fewer than `most` means that none is left.
     """
-    if connection.dialect.name == "sqlite":
-        # What is deleted is overwritten in the file, and not only forgotten: it was somebody's text.
-        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    _overwrite(connection)
     old = (
         select(exchanges.c.id)
         .where(exchanges.c.task == task, exchanges.c.started_at < before)
@@ -46,6 +44,23 @@ def delete_exchanges_before(connection: Connection, task: str, before: datetime,
         .limit(min(most, LARGEST_BATCH))
     )
     return connection.execute(delete(exchanges).where(exchanges.c.id.in_(old))).rowcount
+
+
+def rated_tasks(connection: Connection) -> list[str]:
+    """Names of all tasks of whose answers callers have said something."""
+    return list(connection.execute(select(feedback.c.task).distinct().order_by(feedback.c.task)).scalars())
+
+
+def delete_feedback_before(connection: Connection, task: str, before: datetime, most: int = LARGEST_BATCH) -> int:
+    """Delete the oldest feedback on a task's answers. As `delete_exchanges_before`."""
+    _overwrite(connection)
+    old = (
+        select(feedback.c.id)
+        .where(feedback.c.task == task, feedback.c.at < before)
+        .order_by(feedback.c.at)
+        .limit(min(most, LARGEST_BATCH))
+    )
+    return connection.execute(delete(feedback).where(feedback.c.id.in_(old))).rowcount
 
 
 def give_back_space(connection: Connection, most_pages: int) -> int:
@@ -61,6 +76,12 @@ def give_back_space(connection: Connection, most_pages: int) -> int:
     # Each step of the statement frees one page, and there are steps only while somebody fetches.
     driver.execute(f"PRAGMA incremental_vacuum({int(most_pages)})").fetchall()
     return before - _pragma(connection, "freelist_count")
+
+
+def _overwrite(connection: Connection) -> None:
+    """What is deleted is overwritten in the file, and not only forgotten: it was somebody's text."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
 
 
 def _pragma(connection: Connection, name: str) -> int:

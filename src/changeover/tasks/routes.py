@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Side = Literal["incumbent", "candidate", "former"]
+Side = Literal["incumbent", "candidate", "former", "shadow"]
 
-Action = Literal["start", "canary", "promote", "rollback", "abort", "engine"]
-"""What made a revision: the first route, a canary step, a promotion, a return, a stop, a changed engine."""
+Action = Literal["start", "shadow", "canary", "promote", "rollback", "abort", "engine"]
+"""What made a revision: the first route, a shadow or canary step, a promotion, a return, a stop, a changed engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,9 @@ class Route:
     former: str | None = None
     """The incumbent before the last promotion: answers where the others cannot, and comes back on a rollback."""
     candidate_weight: float = 0.0
-    """Share of requests the candidate answers, 0 to 1."""
+    """Share of requests the candidate answers, 0 to 1. While it is 0 the candidate answers no caller at all."""
+    shadow_share: float = 0.0
+    """Share of answered requests that are put to the candidate too, once the caller has its answer, 0 to 1."""
     salt: str = ""
     """Fixed over the steps of one rollout, so that a higher weight only moves callers towards the candidate."""
     action: Action

@@ -42,7 +42,9 @@ def test_listing_the_commands_imports_none_of_them_and_no_library(option: str) -
     assert not modules & {"typer", "rich", "pydantic", "asyncio", *ROOMS}
 
 
-@pytest.mark.parametrize("command", ["compare", "eval", "switch"])
+@pytest.mark.parametrize(
+    "command", ["compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence"]
+)
 def test_the_help_of_a_command_that_measures_imports_none_of_what_measures(command: str) -> None:
     assert found(running(command, "--help"), ROOMS) == []
 
@@ -61,3 +63,8 @@ def test_opening_a_project_imports_its_store_and_no_client_server_or_mathematics
 def test_a_run_from_kept_answers_needs_no_http_client() -> None:
     code = "import changeover.app.matching, changeover.evals.comparison, changeover.cli.measure"
     assert found(code, {"aiohttp", "alembic", "uvicorn", "uvloop", "scipy", "pandas"}) == []
+
+
+def test_the_running_system_imports_no_mathematics_and_nothing_that_only_some_projects_need() -> None:
+    heavy = {"numpy", "py3langid", "cryptography", "jinja2", "aiohttp", "xllamacpp"}
+    assert found("import changeover.app.system, changeover.app.worker", heavy) == []

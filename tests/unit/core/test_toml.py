@@ -1,6 +1,8 @@
 from pathlib import Path
+from typing import Self
 
 import pytest
+from pydantic import model_validator
 
 from changeover.core import toml
 from changeover.core.errors import ConfigError
@@ -15,6 +17,12 @@ class Task(toml.Declared):
     gates: tuple[Gate, ...] = ()
     gate: Gate | None = None
 
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if self.name == "same":
+            raise ValueError("`name` may not be `same`; take Another.")
+        return self
+
 
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -25,6 +33,7 @@ class Task(toml.Declared):
         ("gates = []", "`name`: missing. Add it."),
         ('name = "a"\ngate = { margin = "wide" }', "`gate.margin` = `wide`"),
         ("name = \nother = 1", "line 1"),
+        ('name = "same"', "task.toml: `name` may not be `same`; take Another."),
     ],
 )
 def test_a_wrong_file_is_one_error_that_names_file_key_and_nearest(tmp_path: Path, text: str, said: str) -> None:

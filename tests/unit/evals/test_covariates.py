@@ -201,6 +201,18 @@ def test_a_plan_with_fewer_samples_than_it_needs_ends_inconclusive() -> None:
 
 
 @pytest.mark.parametrize("about", ["dataset", "population"])
+def test_no_verdict_comes_before_the_least_number_of_samples(about: str) -> None:
+    rows, _ = _world(1, 400, 3, 0.0)
+    pool, plan = _pool(rows), TestPlan(margin=0.2, max_samples=200, min_samples=150)
+    test = CovariateTest(plan, pool, about)  # type: ignore[arg-type]  # a str
+    seen = [test.update(None)]
+    seen += [test.update(candidate - incumbent) for incumbent, candidate, _ in rows[1:152]]
+    assert seen[100].peak.no_worse >= 1 / plan.alpha
+    assert [evidence.verdict for evidence in seen[:150]] == ["inconclusive"] * 150, "one could not be scored"
+    assert seen[150].verdict == "pass"
+
+
+@pytest.mark.parametrize("about", ["dataset", "population"])
 def test_a_pool_read_back_from_json_gives_the_same_e_values_bit_by_bit(about: str) -> None:
     rows, _ = _world(2, 60, 3, 0.0)
     rows = [(a / 3, c / 3, tuple(score / 7 for score in x)) for a, c, x in rows]

@@ -13,7 +13,7 @@ import pytest
 from changeover.evals.datasets import UNLABELLED, Dataset, Message, Sample
 from changeover.evals.datasets.check import About, Finding, check, labels
 from changeover.evals.datasets.dataset import digest_of
-from changeover.evals.datasets.power import power, samples_for, shown_margin, verdicts
+from changeover.evals.datasets.power import expected_samples, power, samples_for, shown_margin, verdicts
 from changeover.evals.datasets.similar import near_duplicates
 from changeover.evals.scorers import ScorerSpec
 from changeover.evals.sequential import PairedTest, TestPlan
@@ -132,10 +132,20 @@ def test_a_cluster_counts_as_one_sample_and_the_gates_limit_holds() -> None:
     assert "20 samples pass" in _found("power", *limited, plan=TestPlan(margin=0.3, max_samples=20))[0].message
 
 
-def test_the_power_is_that_of_the_test_that_decides() -> None:
+def test_fewer_samples_than_the_gate_asks_for_are_told() -> None:
+    samples = [_sample(str(n)) for n in range(40)]
+    [finding] = _found("power", *samples, plan=TestPlan(margin=0.3, min_samples=50))
+    assert finding.severity == "warning"
+    assert "no verdict before 50: `min_samples`" in finding.message
+    clustered = [_sample(str(n), cluster=f"c{n % 20}") for n in range(60)]
+    assert "20 samples pass" in _found("power", *clustered, plan=TestPlan(margin=0.3, min_samples=50))[0].message
+
+
+@pytest.mark.parametrize("least", [1, 60])
+def test_the_power_is_that_of_the_test_that_decides(least: int) -> None:
     source = np.random.default_rng(3)
     differences = source.choice([1.0, 0.0, -1.0, 0.25], p=[0.08, 0.8, 0.08, 0.04], size=(400, 30))
-    plan = TestPlan(margin=0.1)
+    plan = TestPlan(margin=0.1, min_samples=least)
     for place, (verdict, after) in enumerate(verdicts(plan, differences)):
         test = PairedTest(plan)
         for difference in differences[:, place].tolist():
@@ -215,3 +225,10 @@ def test_targets_inside_a_conversation_are_read_too() -> None:
 def test_samples_without_a_right_answer_are_told() -> None:
     [finding] = _found("unlabelled", _sample("a", tags=(UNLABELLED,)), _sample("b"))
     assert finding.samples == ("a",)
+
+
+def test_an_easy_margin_takes_few_samples_on_average_and_a_fine_one_all_of_them() -> None:
+    wide, fine = TestPlan(margin=0.3), TestPlan(margin=0.01)
+    assert expected_samples(wide, 400) < 40
+    assert expected_samples(fine, 100) > 95
+    assert expected_samples(wide, 400, 0.02) < expected_samples(wide, 400, 0.3)

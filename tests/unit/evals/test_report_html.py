@@ -293,7 +293,7 @@ def _luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "print"])
 def test_text_has_enough_contrast(theme: int) -> None:
-    style = Path(html.__file__).with_name("template.html").read_text(encoding="utf-8")
+    style = Path(html.__file__).with_name("style.css").read_text(encoding="utf-8")
     colours = dict(re.findall(r"--([a-z-]+):(#[0-9a-f]{3,6})\b", re.findall(r":root\{([^}]*)\}", style)[theme]))
     colours = {
         name: value if len(value) == 7 else "#" + "".join(2 * c for c in value[1:]) for name, value in colours.items()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -149,3 +150,16 @@ def test_every_language_that_may_be_wanted_is_known_to_the_model() -> None:
 def test_a_text_has_the_language_of_most_of_it() -> None:
     assert detect("Guten Tag. " + MIXED + " Das ist alles, vielen Dank und bis morgen früh.") == "de"
     assert detect("1 + 1 = 2") is None
+
+
+@pytest.mark.parametrize("unit", ["a", "a-", "a+", "a@", "a.", "~/", "/", "`", "<a", "@", "あ"])
+def test_an_answer_that_is_one_long_word_takes_no_long_time(unit: str) -> None:
+    # With patterns that try each beginning and each end, seconds or minutes; a busy machine takes ten times as long.
+    began = time.process_time()
+    scored(unit * (30_000 // len(unit)), "en")
+    assert time.process_time() - began < 2
+
+
+def test_addresses_paths_and_names_of_files_are_in_no_language() -> None:
+    for odd in ("ana.miller@example.com", "https://example.com/the/way/home", "the/way/home.txt", "--readme.md"):
+        assert detect(f"{odd} {odd} {odd}") is None, odd

@@ -17,10 +17,8 @@ from ville import BettingTest
 from changeover.evals.interval import DifferenceInterval
 from changeover.evals.sequential import (
     PROCESSES,
-    BadEventGuard,
     PairedTest,
     TestPlan,
-    bad_event_evidence,
     detectable_loss,
     fixed_n,
     log_optimal_bet,
@@ -126,6 +124,42 @@ def test_error_rates_and_power_hold_by_simulation_with_fewer_calls_than_a_fixed_
     assert power >= 0.90 - noise
     assert samples < 0.8 * fixed_n(0.3, 0.1)
     assert clear < 0.35 * fixed_n(0.3, 0.1)
+
+
+def test_no_verdict_comes_before_the_least_number_of_samples_and_then_the_peaks_decide() -> None:
+    plan = TestPlan(margin=0.2, min_samples=40)
+    won = _run([0.0] * 39, plan)
+    assert won.evidence.peak.no_worse >= 1 / plan.alpha
+    assert (won.evidence.verdict, won.evidence.shown, won.evidence.finished) == ("inconclusive", None, False)
+    assert won.samples_left() == 1
+    assert won.update(0.0).verdict == "pass"
+    early = _run([-1.0] * 10 + [0.0] * 29, plan)
+    assert early.evidence.peak.futility >= 1 / plan.beta
+    assert early.evidence.verdict == "inconclusive"
+    assert early.update(0.0).verdict == "fail", "a bound that was reached at the tenth sample counts at the fortieth"
+
+
+def test_what_could_not_be_scored_does_not_count_towards_the_least_number_of_samples() -> None:
+    plan = TestPlan(margin=0.2, min_samples=40)
+    test = _run([0.0] * 39, plan)
+    assert test.update(None).verdict == "inconclusive"
+    assert test.update(0.0).verdict == "pass"
+
+
+def test_fewer_samples_than_the_least_number_never_decide() -> None:
+    evidence = _run([1.0] * 30, TestPlan(margin=0.2, min_samples=40, max_samples=30)).evidence
+    assert (evidence.verdict, evidence.finished) == ("inconclusive", True)
+
+
+def test_exact_error_rates_hold_where_a_verdict_has_to_wait() -> None:
+    plan = TestPlan(margin=0.4, min_samples=7)
+    paths = list(itertools.product((-1.0, 0.0, 1.0), repeat=8))
+    verdicts = np.array([_run(list(path), plan).evidence.verdict for path in paths])
+    array = np.array(paths).T
+    for lost, gained, wrong, bound in ((0.4, 0.0, "pass", plan.alpha), (0.1, 0.1, "fail", plan.alpha + plan.beta)):
+        weight = np.prod(np.select([array < 0, array > 0], [lost, gained], 1 - lost - gained), axis=0)
+        assert (verdicts == wrong).any()
+        assert weight[verdicts == wrong].sum() <= bound
 
 
 def test_one_paired_test_gives_what_a_batch_gives() -> None:
@@ -371,69 +405,3 @@ def test_detectable_loss_turns_fixed_n_round() -> None:
     assert fixed_n(0.0, 0.1) == 1
     with pytest.raises(ValueError, match="negative"):
         fixed_n(-0.1, 0.1)
-
-
-def test_guard_is_a_fair_game_at_the_tolerated_rate_and_shrinks_below_it() -> None:
-    for rate, expected in ((0.03, 1.0), (0.01, None)):
-        total = 0.0
-        for events in itertools.product((False, True), repeat=9):
-            guard = BadEventGuard(0.03)
-            chance = math.prod(rate if bad else 1 - rate for bad in events)
-            for bad in events:
-                guard.update(bad)
-            total += chance * guard.e_value
-        if expected is None:
-            assert total < 1.0
-        else:
-            assert total == pytest.approx(expected, rel=1e-12)
-
-
-def _requests_to_alarm(rate: float, seed: int, most: int) -> int | None:
-    guard, rng = BadEventGuard(0.03), random.Random(seed)
-    for request in range(1, most + 1):
-        guard.update(rng.random() < rate)
-        if guard.alarm:
-            return request
-    return None
-
-
-def test_guard_finds_a_broken_canary_within_few_requests_and_leaves_a_good_one_alone() -> None:
-    broken = sorted(_requests_to_alarm(0.5, seed, 200) or 10_000 for seed in range(100))
-    bad = sorted(_requests_to_alarm(0.2, seed, 400) or 10_000 for seed in range(100))
-    assert broken[50] <= 8
-    assert bad[50] <= 30
-    assert sum(_requests_to_alarm(0.02, seed, 1000) is not None for seed in range(40)) <= 2
-
-
-def test_guard_keeps_its_alarm_on() -> None:
-    guard = BadEventGuard(0.03)
-    for _ in range(10):
-        guard.update(True)
-    for _ in range(2000):
-        guard.update(False)
-    assert guard.alarm
-    assert guard.e_value < 1.0
-    assert (guard.events, guard.bad_events) == (2010, 10)
-
-
-def test_counts_alone_give_the_guards_evidence_whatever_the_order() -> None:
-    late, early = BadEventGuard(0.05), BadEventGuard(0.05)
-    for bad in [False] * 20 + [True] * 4:
-        late.update(bad)
-    for bad in [True] * 4 + [False] * 20:
-        early.update(bad)
-    assert late.e_value == early.e_value == bad_event_evidence(0.05, events=24, bad_events=4)
-    assert bad_event_evidence(0.05, events=0, bad_events=0) == pytest.approx(1.0)
-    assert math.isfinite(bad_event_evidence(0.001, events=100_000, bad_events=100_000))
-
-
-@pytest.mark.parametrize(("events", "bad_events"), [(3, 4), (-1, -1), (3, -1)])
-def test_impossible_counts_are_refused(events: int, bad_events: int) -> None:
-    with pytest.raises(ValueError, match="cannot be"):
-        bad_event_evidence(0.03, events=events, bad_events=bad_events)
-
-
-@pytest.mark.parametrize(("tolerated", "alpha"), [(0.0, 0.01), (1.0, 0.01), (0.03, 0.0), (0.03, 1.0)])
-def test_guard_refuses_rates_outside_0_to_1(tolerated: float, alpha: float) -> None:
-    with pytest.raises(ValueError, match="above 0 and below 1"):
-        BadEventGuard(tolerated, alpha)

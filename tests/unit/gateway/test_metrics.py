@@ -192,6 +192,9 @@ def test_any_worker_answers_for_all(tmp_path: Path) -> None:
     first.refused(401, "invalid_api_key")
     second.take([ANSWERED, replace(ANSWERED, task="code")])
     second.refused(401, "invalid_api_key")
+    first.skipped("summarise", "at_once")
+    second.skipped("summarise", "at_once")
+    second.skipped("summarise", "engine_busy")
     for worker in (first, second):
         worker.publish()
     for worker in (first, second):
@@ -199,6 +202,8 @@ def test_any_worker_answers_for_all(tmp_path: Path) -> None:
         assert value(worker, "changeover_requests_total") == 3
         assert value(worker, "changeover_requests_total", task="summarise") == 2
         assert value(worker, "changeover_refused_total") == 2
+        assert value(worker, "changeover_shadow_skipped_total", task="summarise", reason="at_once") == 2
+        assert value(worker, "changeover_shadow_skipped_total") == 3
         assert value(worker, "changeover_in_flight") == 2
         assert value(worker, "changeover_route_revision") == 4
         assert value(worker, "changeover_store_stale") == 1

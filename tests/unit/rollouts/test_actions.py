@@ -1,15 +1,28 @@
 """The actions on a real store: what each writes, and what it refuses."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from changeover.core.errors import GateError
-from changeover.rollouts.actions import By, abort, advance, finish, promote, roll_back, start
+from changeover.rollouts.actions import (
+    By,
+    abort,
+    advance,
+    evaluated,
+    finish,
+    promote,
+    propose,
+    refuse,
+    resume,
+    roll_back,
+    start,
+)
 from changeover.rollouts.begin import begin, follow_engine
-from changeover.rollouts.decide import Evidence, Plan, Step
-from changeover.rollouts.queries import active_rollouts, find_rollout, rollout_history
+from changeover.rollouts.decide import Evidence, Plan, Promote, Rollout, Step, decide
+from changeover.rollouts.queries import active_rollouts, find_rollout, latest_rollout, rollout_history
 from changeover.serving.bundles import Bundle
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import keep_variant
@@ -18,6 +31,7 @@ from changeover.store.engine import Store
 from changeover.store.migrate import migrate
 from changeover.tasks.exchanges import Outcomes
 from changeover.tasks.queries import current_route, route_history
+from changeover.tasks.routes import Route
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = Plan(
@@ -148,14 +162,119 @@ def test_a_new_rollout_ends_the_bake_of_the_one_before(store: Store) -> None:
         assert [rollout.id for rollout in active_rollouts(connection)] == [second.id]
 
 
-def test_another_engine_under_a_variant_is_a_revision_that_says_nobody_measured_it(store: Store) -> None:
+def follow(store: Store, replaced: Variant, new: Variant, seconds: int = 1) -> Route:
+    with store.write() as connection:
+        [revised] = follow_engine(connection, {replaced.id: new}, {"code": PLAN}, by(seconds, "engine version 1 → 2"))
+    return revised
+
+
+def newest(store: Store) -> Rollout:
+    with store.read() as connection:
+        found = latest_rollout(connection, "code")
+    assert found is not None
+    return found
+
+
+def test_another_engine_under_a_variant_has_the_route_follow_and_is_held_until_it_is_measured(store: Store) -> None:
     upgraded = variant("old", version="2")
     with store.write() as connection:
         rollout = start(connection, NEW, PLAN, "cmp_1", by())
-        [revised] = follow_engine(connection, {OLD.id: upgraded}, by(1, "engine version 1 → 2; not measured"))
+    revised = follow(store, OLD, upgraded)
+    with store.read() as connection:
         ended = find_rollout(connection, rollout.id)
     assert (revised.incumbent, revised.candidate, revised.comparison) == (upgraded.id, None, None)
-    assert "not measured" in revised.reason
+    assert ended is not None
+    assert ended.state == "aborted"
+    opened = newest(store)
+    assert (opened.state, opened.incumbent, opened.candidate) == ("evaluation", OLD.id, upgraded.id)
+    assert opened.plan.steps == ()
+    assert opened.hold is not None
+    assert opened.hold.kind == "held"
+    assert "changeover resume code" in opened.hold.reason
+
+
+def test_a_recheck_that_passes_confirms_the_route_and_says_on_what_evidence(store: Store) -> None:
+    upgraded = variant("old", version="2")
+    follow(store, OLD, upgraded)
+    with store.write() as connection:
+        going_on = resume(connection, newest(store), by(2))
+        evaluated(connection, going_on, "cmp_9", "pass", by(3))
+    measured = newest(store)
+    decision = decide(measured, replace(NOTHING, verdict="pass"), NOW)
+    assert isinstance(decision, Promote), "there is no step to take"
+    with store.write() as connection:
+        confirmed = promote(connection, measured, NOTHING, by(4, decision.reason))
+    assert (confirmed.action, confirmed.incumbent, confirmed.comparison) == ("engine", upgraded.id, "cmp_9")
+    assert newest(store).state == "done"
+    with store.read() as connection:
+        told = [event.action for event in rollout_history(connection, measured.id)]
+    assert told == ["start", "hold", "resume", "evaluate", "confirm"]
+
+
+def test_a_recheck_that_fails_says_that_what_is_worse_answers_on(store: Store) -> None:
+    with store.write() as connection:
+        follow_engine(connection, {OLD.id: variant("old", version="2")}, {"code": PLAN}, by())
+        held = latest_rollout(connection, "code")
+        assert held is not None
+        refuse(connection, resume(connection, held, by()), NOTHING, by(reason="the evaluation failed"))
+        told = rollout_history(connection, held.id)[-1]
+        route = current_route(connection, "code")
+    assert route is not None
+    assert route.incumbent == held.candidate
+    assert told.reason.startswith("the evaluation failed; it answers on: switch `code` to another")
+
+
+def test_an_engine_that_changes_twice_is_rechecked_against_the_one_that_was_measured(store: Store) -> None:
+    second, third = variant("old", version="2"), variant("old", version="3")
+    follow(store, OLD, second)
+    first = newest(store)
+    with store.write() as connection:
+        follow_engine(connection, {OLD.id: third, second.id: third}, {"code": PLAN}, by(2))
+        ended = find_rollout(connection, first.id)
+    assert ended is not None
+    assert ended.state == "aborted"
+    assert (newest(store).incumbent, newest(store).candidate) == (OLD.id, third.id)
+
+
+def test_an_engine_that_is_again_as_it_was_measured_needs_no_recheck(store: Store) -> None:
+    second = variant("old", version="2")
+    follow(store, OLD, second)
+    with store.write() as connection:
+        [route] = follow_engine(connection, {OLD.id: OLD, second.id: OLD}, {"code": PLAN}, by(2))
+    assert route.incumbent == OLD.id
+    assert newest(store).state == "aborted"
+    with store.write() as connection:
+        assert follow_engine(connection, {OLD.id: OLD, second.id: OLD}, {"code": PLAN}, by(3)) == []
+
+
+def test_to_take_back_who_is_rechecked_is_to_bring_back_who_answered_before(store: Store) -> None:
+    with store.write() as connection:
+        rollout = start(connection, NEW, PLAN, None, by())
+        promote(connection, rollout, None, by(1))
+    follow(store, NEW, variant("new", version="2"), 2)
+    held = newest(store)
+    with store.write() as connection:
+        back = roll_back(connection, "code", by(3))
+        ended = find_rollout(connection, held.id)
+    assert (back.incumbent, back.action) == (OLD.id, "rollback")
+    assert ended is not None
+    assert ended.state == "rolled_back"
+
+
+def test_a_recheck_with_nobody_to_bring_back_ends_and_changes_no_route(store: Store) -> None:
+    follow(store, OLD, variant("old", version="2"))
+    with store.write() as connection:
+        before = current_route(connection, "code")
+        assert roll_back(connection, "code", by(2)) == before
+    assert newest(store).state == "rolled_back"
+
+
+def test_a_candidate_whose_engine_changes_is_not_measured_as_what_it_was(store: Store) -> None:
+    with store.write() as connection:
+        proposed = propose(connection, NEW, PLAN, by())
+        revised = follow_engine(connection, {NEW.id: variant("new", version="2")}, {"code": PLAN}, by(1))
+        ended = find_rollout(connection, proposed.id)
+    assert revised == [], "nobody who answers has changed"
     assert ended is not None
     assert ended.state == "aborted"
 

@@ -1,18 +1,22 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeover.evals.sequential import bad_event_evidence
+from changeover.evals.canary import BadEvents
 from changeover.rollouts.decide import (
     Advance,
     Evidence,
+    Exchanging,
     Finish,
     Plan,
     Promote,
+    Refuse,
     RollBack,
     Rollout,
+    Settle,
     State,
     Step,
     Wait,
@@ -48,8 +52,10 @@ def rollout(state: State = "canary", step: int = 0) -> Rollout:
 
 def evidence(asked: int, failed: int = 0, *, ready: bool = True) -> Evidence:
     seen = Outcomes(asked=asked, failed=failed)
-    guard = bad_event_evidence(PLAN.tolerated_failures, events=asked, bad_events=failed)
-    return Evidence(whole=seen, step=seen, guard=guard, candidate_ready=ready)
+    watch = BadEvents(PLAN.tolerated_failures)
+    for number in range(asked):
+        watch.update(number < failed)
+    return Evidence(whole=seen, step=seen, guard=watch.evidence, candidate_ready=ready)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,8 @@ def evidence(asked: int, failed: int = 0, *, ready: bool = True) -> Evidence:
         ("canary", 0, evidence(10, ready=False), 60, Wait),
         ("canary", 1, evidence(19), 3600, Wait),
         ("canary", 1, evidence(20), 0, Promote),
+        ("canary", 1, evidence(20), -86_400, Promote),  # the clock was set back; nothing is to be waited for
+        ("canary", 0, evidence(10), -86_400, Wait),
         ("canary", 1, evidence(20, failed=1), 0, Promote),  # one of twenty is no proof of trouble
         ("canary", 0, evidence(4, failed=4), 0, RollBack),
         ("canary", 1, evidence(30, failed=15), 3600, RollBack),
@@ -74,6 +82,33 @@ def test_every_situation_has_its_one_decision(
     state: State, step: int, seen: Evidence, after_s: int, expected: type
 ) -> None:
     assert type(decide(rollout(state, step), seen, START + timedelta(seconds=after_s))) is expected
+
+
+UNDER_WAY, READY, FAILED = (
+    Exchanging(state=state, seen=f"the engine is {state}") for state in ("under way", "ready", "failed")
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "after_s", "expected"),
+    [
+        ("evaluation", evidence(0, ready=False), 0, Wait),  # no verdict, no exchange
+        ("evaluation", replace(evidence(0, ready=False), verdict="pass"), 0, Promote),  # nothing runs before it
+        ("evaluation", replace(evidence(0, ready=False), verdict="fail"), 0, Refuse),
+        ("baking", replace(evidence(0, ready=False), exchange=UNDER_WAY), 3600, Wait),  # the bake time has not begun
+        ("baking", replace(evidence(0), exchange=READY), 3600, Settle),
+        ("baking", replace(evidence(0, ready=False), exchange=FAILED), 0, RollBack),
+        ("baking", replace(evidence(40, failed=20), exchange=UNDER_WAY), 0, RollBack),
+        ("baking", evidence(0), 299, Wait),
+        ("baking", evidence(0), 300, Finish),
+        ("baking", evidence(40, failed=20), 0, RollBack),
+    ],
+)
+def test_a_rollout_that_exchanges_engines_has_its_own_decisions(
+    state: State, seen: Evidence, after_s: int, expected: type
+) -> None:
+    exchanging = replace(rollout(state), plan=replace(PLAN, steps=(), exchange=True))
+    assert type(decide(exchanging, seen, START + timedelta(seconds=after_s))) is expected
 
 
 @given(

@@ -27,6 +27,8 @@ engines = st.builds(
     quantisation=st.none() | text,
     tokenizer_digest=digests,
     chat_template_digest=digests,
+    observed=digests,
+    profile=st.dictionaries(text, values, max_size=3),
     flags=st.dictionaries(text, values, max_size=3),
 )
 bundles = st.builds(
@@ -145,3 +147,22 @@ def _same_json(a: Any, b: Any) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(_same_json(*pair) for pair in zip(a, b, strict=True))
     return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(EnginePart)])
+def test_no_field_of_an_engine_changes_without_a_word(field: str) -> None:
+    value: Any = {"a key of its own": 1} if field in ("flags", "profile") else "9" * 64
+    assert len(differences(BUNDLE, engine_with(**{field: value}))) >= 1, "a field that is added is named too"
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Bundle)])
+def test_no_field_of_a_bundle_changes_without_a_word(field: str) -> None:
+    other: dict[str, Any] = {"engine": engine_with(model="b").engine, "parameters": {"n": 1}}
+    assert differences(BUNDLE, dataclasses.replace(BUNDLE, **{field: other.get(field, "another")}))
+
+
+def test_a_bundle_from_before_anything_was_observed_is_the_same_bundle() -> None:
+    assert "observed" not in BUNDLE.document()["engine"]
+    seen = engine_with(observed="e" * 64)
+    assert Bundle.from_document(seen.document()).engine.observed == "e" * 64
+    assert differences(BUNDLE, seen) == ["answers observed unknown → eeeeeeeeeeee"]

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import Connection, insert, inspect, select, text
 from tests.support.exchanges import exchange
 
 from changeover.core.errors import ConfigError, StoreError
@@ -38,9 +38,15 @@ def store(store_url: str) -> Generator[Store]:
     made.close()
 
 
+def _context(connection: Connection) -> MigrationContext:
+    """Compares all but the order of arrival, which PostgreSQL numbers by itself and the code's tables do not have."""
+    own = ("seq", "exchanges_by_seq")
+    return MigrationContext.configure(connection, opts={"include_name": lambda name, _kind, _of: name not in own})
+
+
 def test_the_migrations_make_exactly_the_schema_of_the_code(store: Store) -> None:
     with store.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(_context(connection), metadata) == []
     assert not migrate(store), "a second migration has nothing to do"
 
 
@@ -49,7 +55,7 @@ def test_every_migration_goes_down_and_up_again_with_rows_in_the_tables(store: S
         add_exchanges(connection, [full_exchange("req_1")])
     config = Config()
     config.set_main_option("script_location", str(files("changeover.store") / "migrations"))
-    for target in ("0002", "0001", "base"):
+    for target in ("0003", "0002", "0001", "base"):
         with store.write() as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, target)
@@ -57,7 +63,7 @@ def test_every_migration_goes_down_and_up_again_with_rows_in_the_tables(store: S
         assert set(inspect(connection).get_table_names()) == {"alembic_version"}
     assert migrate(store)
     with store.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(_context(connection), metadata) == []
 
 
 def test_an_older_store_keeps_its_rows_through_the_migrations(store: Store) -> None:

@@ -14,9 +14,9 @@ from changeover.cli.demo.load import ClientLoad
 from changeover.cli.demo.report import Report
 from changeover.cli.follow import follow
 from changeover.cli.frame import actor, out, run
-from changeover.cli.history import history_table, revisions
+from changeover.cli.history import history_lines, revisions
 from changeover.cli.measure import measure
-from changeover.cli.reporting import report_of, write_page
+from changeover.cli.reporting import named, report_of, write_page
 from changeover.cli.running import ensure_running
 from changeover.cli.switching import begin_rollout
 from changeover.cli.verdict import verdict_lines
@@ -133,7 +133,7 @@ def _compare(stage: Stage, task: str, candidate: str) -> None:
     page = write_page(stage.installation, report_of(stage.installation, id))
     stage.report.add(ended, id)
     out.print(verdict_lines(id, ended))
-    out.print(f"      report  {page}")
+    out.print(f"      report  {named(page)}")
 
 
 def switch_under_load(stage: Stage) -> None:
@@ -165,7 +165,8 @@ def switch_under_load(stage: Stage) -> None:
             stage.report.code_passed_after = _write_code(stage, client)
     stage.report.history = revisions(stage.installation, match.task.name, 50)
     out.print(f"\n  route history of `{match.task.name}`, newest first")
-    out.print(history_table(stage.report.history))
+    for line in history_lines(stage.installation, stage.report.history, out.width):
+        out.print(line)
 
 
 def _passed(stage: Stage) -> tuple[Match, Comparison] | None:

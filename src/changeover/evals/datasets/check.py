@@ -242,8 +242,13 @@ def _announced(samples: Sequence[Sample]) -> Iterator[Finding]:
 def _power(samples: Sequence[Sample], plan: TestPlan | None) -> Iterator[Finding]:
     if plan is None:
         return
+    if len(samples) < plan.min_samples:
+        message = f"{_samples(len(samples))} are there, and the gate gives no verdict before {plan.min_samples}: `min_samples`."
+        yield Finding(severity="warning", kind="power", message=f"{message} Add samples, or lower it.")
+        return
     there = observations(samples)
     used = min(there, plan.max_samples or there)
+    plan = replace(plan, min_samples=min(plan.min_samples, used))  # a cluster is many samples, and one of these
     chances = [power(plan, used, discordance) for discordance in DISCORDANCES]
     at = f"at a margin of {100 * plan.margin:g} points"
     said = ", ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ DISCORDANCES = (0.05, 0.15)
 """Shares of samples on which two models differ that a power is given for: much alike, and not."""
 REPLICATIONS = 1_000
 """The error of a simulated chance is at most 1.6 points."""
+FEW_REPLICATIONS = 200
+"""Enough for a mean that is only shown in advance."""
 MOST_SIMULATED = 4_000
 """Samples after which a simulation stops: what is undecided then counts as no pass."""
 MARGINS = (0.02, 0.03, 0.05, 0.08, 0.10, 0.15, 0.20, 0.30)
@@ -51,6 +54,22 @@ def samples_for(plan: TestPlan, discordance: float) -> int | None:
     return passes[place] if place < len(passes) else None
 
 
+@cache
+def expected_samples(plan: TestPlan, samples: int, discordance: float = PRIOR_DISCORDANCE) -> int:
+    """Samples after which a comparison with an equal candidate stops, on average: with a verdict, or with the last one.
+
+    Args:
+        plan: Margin and error rates.
+        samples: How many there are; more than `MOST_SIMULATED` count as so many.
+        discordance: Share of them on which the two score differently, 0 to 1; by default what the test itself expects
+            before any sample.
+    """
+    drawn = np.random.default_rng(SEED).random((min(samples, MOST_SIMULATED), FEW_REPLICATIONS), dtype=np.float32)
+    differences = np.where(drawn < discordance / 2, 1.0, np.where(drawn < discordance, -1.0, 0.0))
+    stops = [after for _, after in verdicts(plan, differences)]
+    return round(sum(stops) / len(stops))
+
+
 def _passes(plan: TestPlan, samples: int, discordance: float) -> list[int]:
     """After how many samples each simulated comparison passed; those that did not are left out."""
     drawn = np.random.default_rng(SEED).random((samples, REPLICATIONS), dtype=np.float32)
@@ -74,12 +93,16 @@ def verdicts(plan: TestPlan, differences: Floats) -> list[tuple[Verdict, int]]:
     side = np.array([1.0, -1.0]).reshape(2, 1, 1)
     weights = np.array(WEIGHTS).reshape(1, 3, 1)
     logs, squares = np.zeros((2, len(GAPS), replications)), np.zeros(replications)
+    peaks = np.ones((2, replications))
     for seen in range(samples):
         drawn = differences[seen, left]
         discordance = (PRIOR_SAMPLES * PRIOR_DISCORDANCE + squares) / (PRIOR_SAMPLES + seen)
         logs += np.log1p(_bets(tie, plan.margin, discordance) * (tie + side * drawn))
         squares += drawn * drawn
-        no_worse, futility = (weights * np.exp(logs)).sum(axis=1)
+        peaks = np.maximum(peaks, (weights * np.exp(logs)).sum(axis=1))
+        if seen + 1 < plan.min_samples:
+            continue
+        no_worse, futility = peaks
         passes = no_worse >= 1.0 / plan.alpha
         fails = ~passes & (futility >= 1.0 / plan.beta)
         going = ~(passes | fails)
@@ -88,7 +111,7 @@ def verdicts(plan: TestPlan, differences: Floats) -> list[tuple[Verdict, int]]:
         for place in np.flatnonzero(~going):
             found[left[place]] = ("pass" if passes[place] else "fail", seen + 1)
         left = [left[place] for place in np.flatnonzero(going)]
-        logs, squares = logs[:, :, going], squares[going]
+        logs, squares, peaks = logs[:, :, going], squares[going], peaks[:, going]
         if not left:
             break
     return found

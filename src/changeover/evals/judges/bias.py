@@ -69,7 +69,7 @@ def judgements_of(sample: str, detail: Mapping[str, Any]) -> tuple[Judgement, ..
         sample: Its id.
         detail: Of a score by `pairwise` or `rubric`, or of one that is made of such scores.
     """
-    return tuple(_judgement(sample, each) for each in _records(detail))
+    return tuple(_judgement(sample, each) for each in records_in(detail))
 
 
 def judging_of_pairs(judge: str, judgements: Sequence[Judgement], labels: Sequence[Label] = ()) -> Judging:
@@ -177,7 +177,7 @@ def rank_correlation(values: Sequence[float], others: Sequence[float]) -> float 
     return sum((x - middle) * (y - middle) for x, y in zip(a, b, strict=True)) / spread
 
 
-def _records(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def records_in(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The records of verdicts in a detail, at any depth: a mean or a mix holds those of its parts."""
     if {"judge", "digests", "lengths"} <= detail.keys():
         if detail.get("identical") or "places" in detail or "level" in detail:
@@ -186,7 +186,7 @@ def _records(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for value in detail.values():
         for each in cast("list[Any]", value) if isinstance(value, list) else [value]:
             if isinstance(each, Mapping):
-                yield from _records(cast("Mapping[str, Any]", each))
+                yield from records_in(cast("Mapping[str, Any]", each))
 
 
 def _judgement(sample: str, detail: Mapping[str, Any]) -> Judgement:

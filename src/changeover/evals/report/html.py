@@ -53,7 +53,7 @@ def to_html(report: ComparisonReport, compiled: Path | None = None) -> str:
     """
     usable = [sample for sample in report.samples if sample.usable]
     steps = steps_of(report)
-    return _template(compiled).render(
+    return page_template(Path(__file__).parent / "template.html", compiled).render(
         report=report,
         headline=words.headline(report),
         headline_parts=words.headline_parts(report),
@@ -147,14 +147,20 @@ def _evidence(report: ComparisonReport, steps: Sequence[Step]) -> Figure:
         says += f"{words.several(reached.observations, 'observation')}; {words.needed(claim.rate)} was needed."
         if report.verdict == "inconclusive":
             says += " It does not count: see above."
-    marks = _marks(report, steps)
+    return evidence_figure(
+        steps, alpha=report.alpha, beta=report.beta, marks=_marks(report, steps), says=says, name="evidence"
+    )
+
+
+def evidence_figure(
+    steps: Sequence[Step], *, alpha: float, beta: float, marks: Sequence[Mark], says: str, name: str
+) -> Figure:
+    """How the evidence grew, as a picture."""
     return _figure(
         "Evidence over samples",
         says,
-        lambda width, name: plots.evidence(
-            steps, alpha=report.alpha, beta=report.beta, marks=marks, width=width, name=name
-        ),
-        "evidence",
+        lambda width, name: plots.evidence(steps, alpha=alpha, beta=beta, marks=marks, width=width, name=name),
+        name,
     )
 
 
@@ -339,8 +345,8 @@ def _day(moment: datetime | None) -> str:
 
 
 @cache
-def _template(compiled: Path | None) -> Template:
-    """The page's template, read once."""
+def page_template(file: Path, compiled: Path | None = None) -> Template:
+    """A page's template, read once. It may include the style sheet that all pages share, `style.css`."""
     if compiled is not None:
         compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = Environment(
@@ -349,10 +355,10 @@ def _template(compiled: Path | None) -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([file.parent, Path(__file__).parent]),
         bytecode_cache=None if compiled is None else FileSystemBytecodeCache(str(compiled)),
     )
-    return environment.get_template("template.html")
+    return environment.get_template(file.name)
 
 
 def _finalize(value: Any) -> Any:

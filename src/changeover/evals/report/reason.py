@@ -37,6 +37,11 @@ def reason_of(summary: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
             f"Over {samples} the candidate did so much worse that a candidate which loses nothing would look like this in "
             f"at most 1 of {1 / plan['beta']:.0f} comparisons ({odds(summary['futility'])})."
         )
+    if summary["samples"] < plan.get("min_samples", 1):
+        return (
+            f"{several(summary['samples'], 'sample')} could be scored, and the task's gate gives no verdict before "
+            f"{plan['min_samples']} (`min_samples`), however clear it is: add samples to the dataset, or lower it."
+        )
     if summary.get("doubt"):
         return (
             f"The scores would allow a pass, but {summary['doubt']}: a judge that sees no difference lets anybody pass."

@@ -45,10 +45,12 @@ _NO_PROSE = re.compile(
     r"(?:```|~~~).*?(?:```|~~~|\Z)"  # code
     r"|`[^`\n]*`"
     r"|<[^<>\n]{1,200}>"  # tags
-    r"|\b[a-z][a-z0-9+.-]*://\S+|\bwww\.\S+|\S+@\S+\.\S+"  # addresses
-    r"|(?:[\w.~-]*/){2,}[\w.-]*|\b[\w-]+\.[a-z]{2,4}\b",  # paths, names of files and hosts
+    r"|\b[a-z][a-z0-9+.-]{0,30}://\S+|\bwww\.\S+|(?<!\S)\S[^\s@]*+@[^\s.]++\.\S+"  # addresses
+    r"|(?<![\w.~-])(?:[\w.~-]*+/){2,}[\w.-]*|(?<![\w-])[\w-]++\.[a-z]{2,4}\b",  # paths, names of files and hosts
     re.DOTALL,
 )
+"""What could begin anywhere within a long word begins only where the word does, and nothing is tried in another length:
+a model that repeats itself writes words of 100,000 letters, and nothing else in this process goes on meanwhile."""
 _QUOTED = re.compile(
     '["\u201c\u201e\u00ab\u2039\u300c\u300e][^"\u201c-\u201f\u00ab\u00bb\u300c-\u300f\\n]{1,60}["\u201c\u201d\u00bb\u203a\u300d\u300f]'
 )
@@ -258,7 +260,7 @@ def _from_text(text: str) -> dict[str, Any]:
 
 
 SCORER = Scorer(
-    version="1",
+    version="2",
     options=LanguageOptions,
     target=LanguageTarget,
     from_text=_from_text,

@@ -71,8 +71,12 @@ class ScorerSpec(BaseModel):
     @property
     def reads_prices(self) -> bool:
         """Whether the project's prices decide its score; they are no part of its identity."""
-        parts: list[dict[str, Any]] = self.options.get("parts", [])
-        return self.name == "cost" or any(part.get("scorer") == "cost" for part in parts)
+        return "cost" in self.names
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Its name, and those of the parts that it is made of, at any depth."""
+        return frozenset(_names(self.name, self.options))
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -132,6 +136,12 @@ class ScorerSpec(BaseModel):
             answer=answer,
             prepared=self.prepared.value,
         )
+
+
+def _names(name: str, options: Mapping[str, Any]) -> Iterator[str]:
+    yield name
+    for part in options.get("parts", ()):
+        yield from _names(part["scorer"], part.get("options", {}))
 
 
 async def score(spec: ScorerSpec, sample: Sample, answer: Answer, means: Means) -> Score:

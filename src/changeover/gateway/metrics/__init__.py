@@ -22,7 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from changeover.gateway.metrics.counts import OTHER, Cell, Levels, Tally, cell_of, count, outcome_of
-from changeover.gateway.metrics.families import counters, gauges, histograms, losses
+from changeover.gateway.metrics.families import counters, gauges, histograms, losses, shadow_skipped
 from changeover.tasks.exchanges import Exchange
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Page(msgspec.Struct):
     levels: Levels
     published_at: float
     """Seconds since 1970."""
+    skipped: list[tuple[tuple[str, str], int]] = []
 
 
 class Metrics(Collector):
@@ -66,6 +67,7 @@ class Metrics(Collector):
         self._lock = threading.Lock()
         self._cells: dict[Cell, Tally] = {}
         self._refused: dict[tuple[int, str], int] = {}
+        self._skipped: dict[tuple[str, str], int] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         if directory is None:  # of several processes each would show another's, whoever is asked
@@ -86,6 +88,11 @@ class Metrics(Collector):
         """Count a request that ended before it was known whose it is; `code` is one of our errors' codes."""
         with self._lock:
             self._refused[status, code] = self._refused.get((status, code), 0) + 1
+
+    def skipped(self, task: str, reason: str) -> None:
+        """Count a request that was drawn for the shadow and is not copied."""
+        with self._lock:
+            self._skipped[task, reason] = self._skipped.get((task, reason), 0) + 1
 
     def render(self, accept: str | None = None) -> tuple[str, bytes]:
         """The page, as content type and body, in the format that the caller's `Accept` header asks for."""
@@ -118,12 +125,16 @@ class Metrics(Collector):
         pages = [self._page(), *self._others()]
         cells: dict[Cell, Tally] = {}
         refused: dict[tuple[int, str], int] = {}
+        skipped: dict[tuple[str, str], int] = {}
         for page in pages:
             for cell, tally in page.cells:
                 cells.setdefault(cell, Tally()).add(tally)
             for key, times in page.refused:
                 refused[key] = refused.get(key, 0) + times
+            for left_out, times in page.skipped:
+                skipped[left_out] = skipped.get(left_out, 0) + times
         yield from counters(cells, refused)
+        yield shadow_skipped(skipped)
         yield from histograms(cells)
         since = time() - GONE_S
         yield from gauges([page.levels for page in pages if page.published_at >= since])
@@ -139,7 +150,7 @@ class Metrics(Collector):
         with self._lock:
             # A copy, in which nobody counts on.
             cells = msgspec.convert(msgspec.to_builtins(list(self._cells.items())), list[tuple[Cell, Tally]])
-            return Page(cells, list(self._refused.items()), levels, time())
+            return Page(cells, list(self._refused.items()), levels, time(), list(self._skipped.items()))
 
     def _others(self) -> Iterator[Page]:
         if self._file is None:

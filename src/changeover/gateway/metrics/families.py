@@ -68,6 +68,16 @@ def _by_task(cells: Mapping[Cell, Tally]) -> Iterator[Metric]:
         yield family
 
 
+def shadow_skipped(skipped: Mapping[tuple[str, str], int]) -> Metric:
+    """Requests that a candidate was to be asked too, and was not."""
+    family = CounterMetricFamily(
+        "changeover_shadow_skipped", "Requests drawn for the shadow and not copied.", labels=["task", "reason"]
+    )
+    for (task, reason), count in sorted(skipped.items()):
+        family.add_metric([task, reason], count)
+    return family
+
+
 def histograms(cells: Mapping[Cell, Tally]) -> Iterator[Metric]:
     """Times and sizes, with the conventions' names and bounds."""
     places = (_TASK, _DEPLOYMENT, _SIDE, _OUTCOME, _OPERATION)

@@ -43,8 +43,10 @@ REFUSALS: dict[int, str] = {
     400: "The request is wrong; the message names the field. `invalid_request`, `context_overflow`, …",
     401: "No key, or none that is known here. `invalid_api_key`",
     403: "The key may not do this. `permission_denied`",
-    404: "No such task for this key; the message lists those that it may call. `unknown_task`",
+    404: "No such task for this key; the message lists those that it may call. `unknown_task`. Of feedback, no "
+    "such request of this key. `unknown_request`",
     408: "The request did not arrive in time. `request_timeout`",
+    409: "The evidence, or the state of the rollout, does not allow it. `not_allowed`",
     413: "The body is larger than the gateway takes. `invalid_request`",
     422: "The engine refused the request; `source` is `model`. `invalid_request`",
     429: "Too much at once, or a limit or budget is used up. `over_capacity`, `rate_limited`, `budget_exhausted`",
@@ -235,6 +237,15 @@ SCHEMAS: Json = {
             "model": TASK,
             "content": _list(_object(["type"], {"type": {"type": "string", "examples": ["text", "tool_use"]}})),
             "stop_reason": TEXT_OR_NULL,
+        },
+    ),
+    "Feedback": _object(
+        ["object", "request_id", "good", "comment"],
+        {
+            "object": {"const": "feedback"},
+            "request_id": {"type": "string"},
+            "good": {"type": "boolean"},
+            "comment": {**TEXT_OR_NULL, "description": "What is kept of it."},
         },
     ),
     "Model": _object(

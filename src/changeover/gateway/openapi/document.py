@@ -7,8 +7,9 @@ from functools import cache
 from typing import Any
 
 from changeover import __version__
-from changeover.gateway.openapi import answers, requests
-from changeover.gateway.openapi.operations import DESCRIBED, HEALTH_OF_LOOKERS, Described
+from changeover.gateway.openapi import admin, answers, requests
+from changeover.gateway.openapi.described import Described
+from changeover.gateway.openapi.operations import DESCRIBED, HEALTH_OF_LOOKERS
 from changeover.gateway.routes import MODEL_PREFIX, ROUTES, Route
 
 Json = dict[str, Any]
@@ -34,6 +35,13 @@ TASK_IN_PATH: Json = {
     "description": "Name of a task, or of a deployment that the key was granted.",
     "schema": {"type": "string", "minLength": 1},
 }
+STEERED_TASK: Json = {
+    "name": "task",
+    "in": "path",
+    "required": True,
+    "description": "Name of a task.",
+    "schema": {"type": "string", "minLength": 1},
+}
 REFUSED_TO_ALL = (400, 408, 500)
 """Whatever is asked: what is no HTTP, what does not arrive, and a fault of ours."""
 REFUSED_WITH_KEY = (401, 403)
@@ -54,7 +62,7 @@ def document() -> Json:
             path_of(route): {method.lower(): _operation(route, method) for method in route.methods} for route in ROUTES
         },
         "components": {
-            "schemas": {**requests.SCHEMAS, **answers.SCHEMAS},
+            "schemas": {**requests.SCHEMAS, **answers.SCHEMAS, **admin.SCHEMAS},
             "responses": {f"Refused{status}": _refused(status, words) for status, words in answers.REFUSALS.items()},
             "headers": answers.HEADERS,
             "securitySchemes": SECURITY,
@@ -83,6 +91,8 @@ def _operation(route: Route, method: str) -> Json:
         operation["requestBody"] = {"required": True, "content": content}
     if route.path == MODEL_PREFIX:
         operation["parameters"] = [TASK_IN_PATH]
+    elif "{task}" in route.path:
+        operation["parameters"] = [STEERED_TASK]
     return operation
 
 

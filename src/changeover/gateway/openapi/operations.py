@@ -6,32 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from changeover.gateway.endpoints import ENDPOINTS, Endpoint
+from changeover.gateway.openapi import admin
+from changeover.gateway.openapi.described import Described
 from changeover.gateway.routes import MODEL_PREFIX
 from changeover.tasks.exchanges import Endpoint as EndpointName
 
 HEALTH_OF_LOOKERS = "an operator's or monitor's is shown more"
 CALLS_REFUSED = (404, 413, 422, 429, 502, 503, 504)
 """Of a request that asks a model."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Described:
-    """The words for one route."""
-
-    name: str
-    summary: str
-    about: str
-    answers: str
-    """What a 200 holds."""
-    body: str | None = None
-    """Name of the schema of what is sent."""
-    answer: str | None = None
-    """Name of the schema of a 200; None: text."""
-    media: str = "application/json"
-    event: str | None = None
-    """Name of the schema of one event of a stream; None: there is none."""
-    refusals: tuple[int, ...] = ()
-    """Statuses besides those that any route may answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +80,18 @@ def _described(endpoint: Endpoint) -> Described:
 
 DESCRIBED: Mapping[str, Described] = {
     **{path: _described(endpoint) for path, endpoint in ENDPOINTS.items()},
+    "/v1/feedback": Described(
+        name="createFeedback",
+        summary="Say whether an answer was good",
+        about=(
+            "For answers to requests of the same key or team; an operator's key may rate any. What a key says last of a "
+            "request counts. A comment is kept as the task keeps content: masked, or not at all, where it says so."
+        ),
+        answers="It is written, with as much of the comment as is kept.",
+        body="FeedbackRequest",
+        answer="Feedback",
+        refusals=(404, 413, 429, 503),
+    ),
     "/v1/models": Described(
         name="listModels",
         summary="List the tasks that the key may call",
@@ -134,4 +128,5 @@ DESCRIBED: Mapping[str, Described] = {
         answers="It answers.",
         answer="Health",
     ),
+    **admin.DESCRIBED,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from changeover.gateway.feedback import LONGEST_COMMENT
+
 Json = dict[str, Any]
 
 MODEL: Json = {
@@ -168,4 +170,24 @@ SCHEMAS: Json = {
             },
         },
     ),
+    "FeedbackRequest": {
+        "type": "object",
+        "required": ["request_id", "good"],
+        "properties": {
+            "request_id": {
+                "type": "string",
+                "minLength": 1,
+                "description": "The `x-changeover-request-id` of the answer.",
+                "examples": ["req_01jd3k9mz0-7h2kq4wx"],
+            },
+            "good": {"type": "boolean", "description": "Whether the answer was."},
+            "comment": {
+                "type": ["string", "null"],
+                "maxLength": LONGEST_COMMENT,
+                "description": "Why, in words.",
+                "examples": ["It left out the date."],
+            },
+        },
+        "additionalProperties": False,
+    },
 }

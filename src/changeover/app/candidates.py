@@ -1,0 +1,320 @@
+"""What could replace an incumbent, what it would need, and what a trial of it would cost. Unknown stays unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from changeover.app.deploy import declared_variant
+from changeover.app.installation import Installation
+from changeover.app.matching import Prepared, prepared
+from changeover.app.trials import Engine, cannot_serve, engine_of, figures_on
+from changeover.core.errors import ChangeoverError
+from changeover.core.settings import Price
+from changeover.evals.comparison import SEED
+from changeover.evals.datasets import Sample
+from changeover.evals.datasets.power import expected_samples
+from changeover.evals.known import whole
+from changeover.evals.sequential import TestPlan
+from changeover.evals.trial_queries import Figures
+from changeover.library.cards import Card, FileSource
+from changeover.library.lineage import Model, find_card
+from changeover.library.pull import present
+from changeover.library.successors import successors, unfit
+from changeover.serving.memory import budget_bytes
+from changeover.serving.queries import all_deployments, load_variants
+from changeover.serving.variants import Variant
+from changeover.tasks.declarations import find_task
+from changeover.tasks.queries import current_routes
+
+ELSEWHERE = "openai"
+"""Backend of engines that others run: nobody knows what they take, and it is not of this machine."""
+
+Relation = Literal["successor", "other"]
+Runs = Literal[
+    "running",
+    "deployed",
+    "on a server",
+    "weights are here",
+    "fetched first",
+    "from a file",
+    "no source",
+    "by a server only",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What running it takes, in bytes."""
+
+    needs: int | None
+    """None: unknown."""
+    measured: bool
+    """False: the weights alone, which is the least that it needs."""
+    budget: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What comparing it would ask of models. A judge's calls are not among them: what it is asked is not known yet."""
+
+    calls: int
+    """New ones, where the two are equal: as the sequential test is designed, on average."""
+    most_calls: int
+    """If every sample were needed."""
+    seconds: float | None
+    """Rough: as long as the incumbent's answers took. None: it has not answered yet, so nobody knows."""
+    usd: float | None
+    """By declared prices, with answers as long as the incumbent's; None: a price is not declared."""
+    judged: bool
+    """Whether a judge is asked too."""
+
+    def plus(self, other: Cost) -> Cost:
+        """Both together; what is not known of one is not known of both."""
+        return Cost(
+            calls=self.calls + other.calls,
+            most_calls=self.most_calls + other.most_calls,
+            seconds=None if self.seconds is None or other.seconds is None else self.seconds + other.seconds,
+            usd=None if self.usd is None or other.usd is None else self.usd + other.usd,
+            judged=self.judged or other.judged,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model that could be tried."""
+
+    name: str
+    """For `changeover trial`."""
+    relation: Relation
+    succeeds: Mapping[str, str]
+    """Tasks whose incumbent it follows, each with the reason."""
+    tasks: tuple[str, ...]
+    """All that it could serve and does not answer yet; those whose incumbent it follows first."""
+    cannot: Mapping[str, str]
+    """Tasks that it cannot serve, each with the reason."""
+    released: str | None
+    """ISO date."""
+    licence: str | None
+    memory: Memory
+    runs: Runs
+    cost: Cost | None
+    """Of a trial on all of `tasks`; None: no dataset of theirs could be read."""
+    uncosted: Mapping[str, str]
+    """Tasks whose cost is not known, each with the reason."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a comparison on a task would ask, whoever the candidate is."""
+
+    ready: Prepared
+    incumbent: Variant
+    figures: Figures
+    """Of the incumbent's kept answers."""
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """All that could be drawn, in order."""
+        dataset = self.ready.dataset
+        return [sample for group in whole(dataset.shuffled(SEED), self._most) for sample in group]
+
+    @cached_property
+    def expected(self) -> list[Sample]:
+        """So many as a comparison with an equal candidate takes on average."""
+        gate = self.ready.task.declared.gate
+        plan = TestPlan(margin=gate.margin, alpha=gate.alpha, beta=gate.beta, max_samples=len(self.samples))
+        return self.samples[: max(expected_samples(plan, len(self.samples)), gate.min_samples)]
+
+    @property
+    def _most(self) -> int:
+        count = len(self.ready.dataset.samples)
+        return min(self.ready.task.declared.gate.max_samples or count, count)
+
+
+class Candidates:
+    """Looks for what could be tried. Reads each task's dataset once."""
+
+    def __init__(self, installation: Installation, task: str | None = None) -> None:
+        """Read what answers now.
+
+        Raises:
+            UnknownTaskError: There is no task of that name.
+        """
+        if task is not None:
+            find_task(installation.tasks, task)
+        self._installation = installation
+        self._budget = budget_bytes(installation.project.settings.engines.memory_gib)
+        with installation.store.read() as connection:
+            routes = current_routes(connection)
+            variants = load_variants(connection, (route.incumbent for route in routes.values()))
+            self._deployments = {row.name: row for row in all_deployments(connection)}
+        self._incumbents = {
+            name: variants[routes[name].incumbent]
+            for name in sorted(installation.tasks)
+            if name in routes and task in (None, name)
+        }
+        self._asked: dict[str, Asked | str] = {}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that are looked at."""
+        return tuple(self._incumbents)
+
+    def find(self) -> list[Candidate]:
+        """What could be tried on some task: successors first, then whatever else could serve it."""
+        successions: dict[str, dict[str, str]] = {}
+        order: list[str] = []
+        for name, incumbent in self._incumbents.items():
+            for successor in successors(self._installation.catalogue, _model(incumbent)):
+                successions.setdefault(successor.card.id, {})[name] = successor.reason
+                order.append(successor.card.id)
+        names = [*order, *(card.id for card in self._installation.catalogue.cards()), *self._deployments]
+        found = [self._candidate(name, successions.get(name, {})) for name in dict.fromkeys(names)]
+        known = [each for each in found if each is not None]
+        return sorted(known, key=lambda each: each.relation != "successor")
+
+    def _candidate(self, name: str, succeeds: Mapping[str, str]) -> Candidate | None:
+        engine = engine_of(self._installation, name)
+        if engine.card is not None and unfit(engine.card) is not None:
+            return None
+        cannot: dict[str, str] = {}
+        tasks: list[str] = []
+        for task, incumbent in self._incumbents.items():
+            if self._answers(engine, incumbent):
+                continue
+            asked = self._task(task)
+            reason = None if isinstance(asked, str) else cannot_serve(engine, asked.figures)
+            if reason is None:
+                tasks.append(task)
+            else:
+                cannot[task] = reason
+        if not tasks and not cannot:
+            return None
+        ordered = sorted(tasks, key=lambda task: task not in succeeds)
+        cost, uncosted = self._costs(name, ordered)
+        card = engine.card
+        return Candidate(
+            name=name,
+            relation="successor" if succeeds else "other",
+            succeeds=succeeds,
+            tasks=tuple(ordered),
+            cannot=cannot,
+            released=None if card is None or card.released is None else card.released.isoformat(),
+            licence=None if card is None else card.licence.id,
+            memory=self._memory(name, card),
+            runs=self._runs(name, card),
+            cost=cost,
+            uncosted=uncosted,
+        )
+
+    def _answers(self, engine: Engine, incumbent: Variant) -> bool:
+        """Whether it is the incumbent, under its own name or another one."""
+        if incumbent.deployment == engine.name:
+            return True
+        if engine.name in self._deployments or engine.card is None:
+            return False
+        return find_card(self._installation.catalogue, _model(incumbent)) == engine.card
+
+    def _memory(self, name: str, card: Card | None) -> Memory:
+        row = self._deployments.get(name)
+        if row is not None and row.memory_bytes is not None:
+            return Memory(needs=row.memory_bytes, measured=True, budget=self._budget)
+        weights = card.artifacts[0].size_bytes if card is not None and card.artifacts else None
+        elsewhere = row is not None and row.backend == ELSEWHERE
+        return Memory(needs=None if elsewhere else weights, measured=False, budget=self._budget)
+
+    def _runs(self, name: str, card: Card | None) -> Runs:
+        row = self._deployments.get(name)
+        if row is not None and row.backend == ELSEWHERE:
+            return "on a server"
+        if row is not None:
+            return "running" if row.state == "ready" else "deployed"
+        if card is None or not card.artifacts:
+            return "by a server only"
+        artifact = card.artifacts[0]
+        if present(artifact, self._installation.project.cache):
+            return "weights are here"
+        if not artifact.sources:
+            return "no source"
+        return "from a file" if isinstance(artifact.sources[0], FileSource) else "fetched first"
+
+    def _costs(self, name: str, tasks: Iterable[str]) -> tuple[Cost | None, dict[str, str]]:
+        whole_cost: Cost | None = None
+        uncosted: dict[str, str] = {}
+        for task in tasks:
+            asked = self._task(task)
+            if isinstance(asked, str):
+                uncosted[task] = asked
+                continue
+            cost = self._cost(name, asked)
+            whole_cost = cost if whole_cost is None else whole_cost.plus(cost)
+        return whole_cost, uncosted
+
+    def _cost(self, name: str, asked: Asked) -> Cost:
+        task = asked.ready.task
+        theirs = (
+            self._kept(declared_variant(self._installation, task.name, name), asked)
+            if name in self._deployments
+            else frozenset[tuple[str, int]]()
+        )
+        repeats = task.declared.repeats
+        mine, other = _new(asked.expected, repeats, asked.figures.kept), _new(asked.expected, repeats, theirs)
+        most = _new(asked.samples, repeats, asked.figures.kept) + _new(asked.samples, repeats, theirs)
+        settings = self._installation.project.settings
+        took = asked.figures.duration_ms
+        # Both sides are asked at once, so that the longer one counts.
+        at_once = settings.evals.at_once or settings.engines.slots
+        usd = _usd(
+            asked.figures, ((mine, settings.prices.get(asked.incumbent.deployment)), (other, settings.prices.get(name)))
+        )
+        return Cost(
+            calls=mine + other,
+            most_calls=most,
+            seconds=None if took is None else max(mine, other) * took / 1000 / at_once,
+            usd=usd,
+            judged=bool(asked.ready.judges),
+        )
+
+    def _task(self, task: str) -> Asked | str:
+        """What a comparison would ask, or why nobody can say."""
+        if task not in self._asked:
+            try:
+                self._asked[task] = self._read(task)
+            except ChangeoverError as exc:
+                self._asked[task] = exc.message
+        return self._asked[task]
+
+    def _read(self, task: str) -> Asked:
+        ready, incumbent = prepared(self._installation, task), self._incumbents[task]
+        with self._installation.store.read() as connection:
+            return Asked(ready, incumbent, figures_on(connection, incumbent, ready))
+
+    def _kept(self, variant: Variant, asked: Asked) -> frozenset[tuple[str, int]]:
+        with self._installation.store.read() as connection:
+            return figures_on(connection, variant, asked.ready).kept
+
+
+def _model(incumbent: Variant) -> Model:
+    engine = incumbent.bundle.engine
+    return Model(name=engine.model, weights=engine.weights_digest)
+
+
+def _new(samples: Sequence[Sample], repeats: int, kept: frozenset[tuple[str, int]]) -> int:
+    """Calls that are still to be made. Of a conversation only the first turn is known to be kept."""
+    return sum(sample.turns - ((sample.asked, repeat) in kept) for sample in samples for repeat in range(repeats))
+
+
+def _usd(figures: Figures, sides: Sequence[tuple[int, Price | None]]) -> float | None:
+    """Cost of calls at their prices, with the incumbent's average numbers of tokens."""
+    if figures.prompt_tokens is None or figures.completion_tokens is None:
+        return None
+    whole_cost = 0.0
+    for calls, price in sides:
+        if price is None and calls:
+            return None
+        if price is not None:
+            whole_cost += calls * price.cost(round(figures.prompt_tokens), round(figures.completion_tokens))
+    return whole_cost

@@ -1,0 +1,90 @@
+"""What callers say of answers: every query on it. The gateway writes it, rollouts read it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select
+
+from changeover.store.schema import exchanges, feedback
+
+MOST_AT_ONCE = 5_000
+_FEEDBACK = select(feedback, exchanges.c.revision).outerjoin(exchanges, exchanges.c.id == feedback.c.exchange)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """Somebody called an answer good or bad. The newest of one caller on one exchange counts."""
+
+    id: int
+    """Rises in the order of writing; 0 before it is written."""
+    exchange: str
+    task: str
+    variant: str
+    """Whose answer it was."""
+    good: bool
+    comment: str | None
+    key: str
+    """Id of the caller's key."""
+    at: datetime
+    revision: int | None = None
+    """Of the route by which the exchange was answered; None before it is read, or where the exchange is not kept any
+    more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rated:
+    """What has to be known of an exchange before somebody may rate it."""
+
+    task: str
+    variant: str | None
+    key: str | None
+    team: str | None
+
+
+def rated_exchange(connection: Connection, id: str) -> Rated | None:
+    """The exchange of a request; None: there is no row of it, or not yet."""
+    columns = [exchanges.c[field.name] for field in fields(Rated)]
+    row = connection.execute(select(*columns).where(exchanges.c.id == id)).first()
+    return None if row is None else Rated(**{field.name: getattr(row, field.name) for field in fields(Rated)})
+
+
+def add_feedback(connection: Connection, given: Feedback) -> None:
+    """Write what a caller said, unless its newest word on the exchange is the same already."""
+    newest = connection.execute(
+        select(feedback.c.good, feedback.c.comment)
+        .where(feedback.c.exchange == given.exchange, feedback.c.key == given.key)
+        .order_by(feedback.c.id.desc())
+        .limit(1)
+    ).first()
+    if newest is not None and (newest.good, newest.comment) == (given.good, given.comment):
+        return
+    values = asdict(given)
+    del values["id"], values["revision"]
+    connection.execute(insert(feedback).values(**values))
+
+
+def feedback_since(connection: Connection, id: int, limit: int = MOST_AT_ONCE) -> list[Feedback]:
+    """What was said after a number, in order; the first `limit` of it.
+
+    It is written in turns, so that a number is seen before any larger one on either database.
+    """
+    rows = connection.execute(_FEEDBACK.where(feedback.c.id > id).order_by(feedback.c.id).limit(limit))
+    return [_feedback(row) for row in rows]
+
+
+def feedback_of(connection: Connection, task: str, since: datetime, until_id: int) -> list[Feedback]:
+    """What was said of a task's answers at a moment or later, up to a number, in order."""
+    query = _FEEDBACK.where(feedback.c.task == task, feedback.c.at >= since, feedback.c.id <= until_id)
+    return [_feedback(row) for row in connection.execute(query.order_by(feedback.c.id))]
+
+
+def newest_feedback(connection: Connection) -> int:
+    """The largest number that is visible now; 0 before the first word."""
+    return int(connection.execute(select(func.coalesce(func.max(feedback.c.id), 0))).scalar_one())
+
+
+def _feedback(row: Row[Any]) -> Feedback:
+    return Feedback(**{field.name: getattr(row, field.name) for field in fields(Feedback)})
