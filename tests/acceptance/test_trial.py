@@ -30,8 +30,7 @@ modalities_in = ["text"]
 modalities_out = ["text"]
 weights = "open"
 chat_format = "chatml"
-checked = 2026-11-21
-sources = ["everything: ourselves"]
+sources = [{{ facts = ["everything"], at = "ourselves", grade = "run", checked = 2026-11-21 }}]
 licence = {{ id = "MIT", in_package = false }}
 """
 

@@ -18,7 +18,7 @@ import pytest
 from tests.unit.library.gguf_builder import build
 
 from changeover.core.errors import ArtifactError
-from changeover.library.cards import Artifact, FileSource, PackageSource, Source
+from changeover.library.artifacts import Artifact, ArtifactSource, FileSource, PackageSource
 from changeover.library.pull import Silent, artifact_path, present, pull, verify
 
 CONTENT = build(weights=bytes(range(256)) * 40)
@@ -72,7 +72,7 @@ def packages(parts: int) -> PackageSource:
     )
 
 
-def artifact(content: bytes, *sources: Source) -> Artifact:
+def artifact(content: bytes, *sources: ArtifactSource) -> Artifact:
     digest = hashlib.sha256(content).hexdigest()
     return Artifact(format="gguf", quantisation="Q8_0", size_bytes=len(content), sha256=digest, sources=sources)
 
@@ -187,7 +187,7 @@ def test_an_interrupted_pull_keeps_whole_parts_and_goes_on_from_them(shop: Shop)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from changeover.library.cards import Artifact
+from changeover.library.artifacts import Artifact
 from changeover.library.pull import Silent, pull
 
 class Killing(Silent):
@@ -354,7 +354,7 @@ def test_an_artifact_without_a_source_says_what_to_add(shop: Shop) -> None:
 PULLED = """
 import sys
 from pathlib import Path
-from changeover.library.cards import Artifact
+from changeover.library.artifacts import Artifact
 from changeover.library.pull import Silent, pull
 
 class Showing(Silent):

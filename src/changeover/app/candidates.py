@@ -19,7 +19,8 @@ from changeover.evals.datasets.power import expected_samples
 from changeover.evals.known import whole
 from changeover.evals.sequential import TestPlan
 from changeover.evals.trial_queries import Figures
-from changeover.library.cards import Card, FileSource
+from changeover.library.artifacts import FileSource
+from changeover.library.cards import Card
 from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
@@ -203,7 +204,7 @@ class Candidates:
             tasks=tuple(ordered),
             cannot=cannot,
             released=None if card is None or card.released is None else card.released.isoformat(),
-            licence=None if card is None else card.licence.id,
+            licence=None if card is None else card.licence_id,
             memory=self._memory(name, card),
             runs=self._runs(name, card),
             cost=cost,

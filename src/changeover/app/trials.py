@@ -136,7 +136,7 @@ def begin_trial(installation: Installation, candidate: str, only: Sequence[str],
         unfinished = unfinished_trial(connection, candidate, now - RESUMED_WITHIN)
         if unfinished is not None and unfinished.plan["tasks"] == names:
             return unfinished, True
-        plan = {"tasks": names, "rate": RATE, "licence": None if card is None else card.licence.id}
+        plan = {"tasks": names, "rate": RATE, "licence": None if card is None else card.licence_id}
         begun = Trial(id=0, candidate=candidate, plan=plan, actor=actor, started_at=now, ended_at=None)
         return add_trial(connection, begun), False
 

@@ -36,21 +36,29 @@ def models(
         fetched = any(present(artifact, cache) for artifact in card.artifacts)
         size = sum(artifact.size_bytes for artifact in card.artifacts[:1]) / (1 << 20)
         state = "fetched" if fetched else ""
-        out.print(f"{card.id:<32} {_billions(card):>7}  {size:>6.0f} MiB  {card.licence.id:<14} {state}", style=None)
+        out.print(
+            f"{card.id:<32} {_billions(card):>7}  {size:>6.0f} MiB  {card.licence_id or '–':<14} {state}", style=None
+        )
 
 
 def _billions(card: Card) -> str:
     return "–" if card.parameters_b is None else f"{card.parameters_b:g} B"
 
 
+def _licence(card: Card) -> str | None:
+    if card.licence is None:
+        return None
+    return card.licence.id + (f" – {card.licence.note}" if card.licence.note else "")
+
+
 def _show(card: Card) -> None:
     out.print(f"[bold]{card.display_name}[/]  ({card.id})")
     rows = {
         "vendor": card.vendor + (f" ({card.country})" if card.country else ""),
-        "released": card.released,
+        "released": card.released_on,
         "parameters": _billions(card),
         "context": None if card.context_tokens is None else f"{card.context_tokens} tokens",
-        "licence": card.licence.id + (f" – {card.licence.note}" if card.licence.note else ""),
+        "licence": _licence(card),
         "base": card.lineage.base,
         "derived from": card.lineage.derived_from,
         "successor": card.lineage.successor,
@@ -65,4 +73,4 @@ def _show(card: Card) -> None:
         for source in artifact.sources:
             out.print(f"  {'from':<13} {source.origin or '–'}")
     for source in card.sources:
-        out.print(f"  {'source':<13} {source} [dim](checked {card.checked})[/]")
+        out.print(f"  {'source':<13} {', '.join(source.facts)}: {source.at} [dim](checked {source.checked})[/]")

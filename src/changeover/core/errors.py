@@ -10,6 +10,8 @@ ChangeoverError              500  not retryable
 │   └── UnknownTaskError     404  lists the known tasks
 ├── UnknownModelError         --  no card of that name; names the nearest
 ├── ArtifactError             --  weights are missing, damaged or not what their digest says
+├── LicenceError             403  the policy or a licence does not allow this; names the clause
+├── SourceError              502  a hub or a list of models cannot be used; retryable
 ├── EngineError               --  an engine could not be started
 ├── DatasetError              --  a dataset or sample cannot be used
 ├── JudgeError                --  a judge may not or could not judge
@@ -118,6 +120,21 @@ class ArtifactError(ChangeoverError):
     """Weights are missing, damaged, hostile, or not what their digest says. Nothing of them is kept."""
 
     code = "artifact_refused"
+
+
+class LicenceError(ChangeoverError):
+    """The organisation's policy, or a licence under it, does not allow this; names the clause."""
+
+    status = 403
+    code = "licence_refused"
+
+
+class SourceError(ChangeoverError):
+    """A hub or a list of models gave nothing that can be used. Nothing of it was written."""
+
+    status = 502
+    code = "source_failed"
+    retryable = True
 
 
 class EngineError(ChangeoverError):

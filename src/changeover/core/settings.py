@@ -115,6 +115,20 @@ class Price(toml.Declared):
         return (prompt + completion_tokens * self.usd_per_million_completion_tokens) / 1e6
 
 
+class SourceSettings(toml.Declared):
+    """Where facts and weights come from, beside this machine."""
+
+    online: bool = False
+    """Whether `library sync` and `pull` may ask the hubs. What was imported from files needs no network."""
+    hub_endpoint: str = Field(default="https://huggingface.co", pattern=r"^https?://[^\s@?#]+$")
+    """Address of the Hugging Face Hub, of a mirror, or of another installation's library."""
+    hub_token_variable: str = Field(default="HF_TOKEN", pattern=r"^[A-Z][A-Z0-9_]*$")
+    """Environment variable that holds the token for it."""
+    modelscope_endpoint: str = Field(default="https://www.modelscope.cn", pattern=r"^https?://[^\s@?#]+$")
+    timeout_s: float = Field(default=20.0, gt=0, le=600)
+    """How long a hub may be silent."""
+
+
 class Settings(toml.Declared):
     """Everything `changeover.toml` may say."""
 
@@ -124,6 +138,9 @@ class Settings(toml.Declared):
     """Directory of task declarations, relative to the file."""
     library: str = "library"
     """Directory of the organisation's own model cards; may be absent."""
+    policy: str = "policy.toml"
+    """The organisation's licence policy; may be absent."""
+    sources: SourceSettings = SourceSettings()
     gateway: GatewaySettings = GatewaySettings()
     store: StoreSettings = StoreSettings()
     engines: EngineSettings = EngineSettings()
@@ -156,6 +173,10 @@ class Project:
     @property
     def cards(self) -> Path:
         return self.root / self.settings.library
+
+    @property
+    def policy(self) -> Path:
+        return self.root / self.settings.policy
 
     @property
     def store_url(self) -> str:

@@ -10,8 +10,9 @@ from importlib import resources
 from typing import Literal
 
 from changeover.core import toml
-from changeover.library.cards import Card, Name
+from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
+from changeover.library.facts import Name
 
 _FILE_ENDING = re.compile(r"\.(gguf|safetensors|bin)$")
 _SPLIT_FILE = re.compile(r"-\d{5}-of-\d{5}$")

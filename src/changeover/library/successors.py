@@ -92,7 +92,7 @@ def _is_newer(other: Card, card: Card) -> bool:
 
 
 def _newer_reason(other: Card, card: Card) -> str:
-    return f"of the same line as {card.id} and released later, on {other.released}"
+    return f"of the same line as {card.id} and released later, on {other.released_on}"
 
 
 def _order(successor: Successor, card: Card) -> tuple[bool, int, float, str]:

@@ -22,8 +22,7 @@ vendor = "Somebody"
 modalities_in = ["text"]
 modalities_out = ["text"]
 weights = "open"
-checked = 2026-11-21
-sources = ["nothing: test"]
+sources = [{{ facts = ["everything"], at = "test", grade = "run", checked = 2026-11-21 }}]
 [cards.licence]
 id = "Apache-2.0"
 in_package = false

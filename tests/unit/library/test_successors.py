@@ -24,8 +24,7 @@ modalities_in = {reads}
 modalities_out = ["text"]
 weights = "open"
 {chat}
-checked = 2026-11-21
-sources = ["everything: test"]
+sources = [{{ facts = ["everything"], at = "test", grade = "run", checked = 2026-11-21 }}]
 licence = {{ id = "Apache-2.0", in_package = false }}
 [cards.lineage]
 {lineage}

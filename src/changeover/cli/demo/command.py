@@ -44,7 +44,9 @@ def demo(
     catalogue = Catalogue.load()
     cards = [catalogue.card(name) for name in names]
     for card, path in zip(cards, fetch(cards, cache_directory()), strict=True):
-        out.print(f"  {card.id:<30} {path.stat().st_size / (1 << 20):>6.0f} MiB  {card.licence.id:<11} digest verified")
+        out.print(
+            f"  {card.id:<30} {path.stat().st_size / (1 << 20):>6.0f} MiB  {card.licence_id or '–':<11} digest verified"
+        )
     shutil.rmtree(directory, ignore_errors=True)
     make_project(directory, port=0)
     _quicken(directory / "tasks" / "code.toml")

@@ -188,15 +188,15 @@ class Collector:
             card = self.asking.catalogue.card(bundle.engine.model)
         except UnknownModelError:
             return None
-        weights = bundle.engine.weights_digest
+        weights, terms = bundle.engine.weights_digest, card.licence
         return Terms(
             card=card.id,
-            licence=card.licence.id,
-            url=card.licence.url,
-            in_package=card.licence.in_package,
-            note=card.licence.note,
+            licence=None if terms is None else terms.id,
+            url=None if terms is None else terms.url,
+            in_package=None if terms is None else terms.in_package,
+            note=None if terms is None else terms.note,
             vendor=card.vendor,
-            sources=list(card.sources),
+            sources=[f"{', '.join(source.facts)}: {source.at}" for source in card.sources],
             checked=card.checked,
             weights_on_card=None if weights is None else weights in {each.sha256 for each in card.artifacts},
         )

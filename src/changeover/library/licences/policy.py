@@ -1,0 +1,97 @@
+"""The organisation's own declaration, `policy.toml`: where it operates, how large it is, what it uses models for."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from changeover.core import toml
+from changeover.core.toml import Declared
+from changeover.library.facts import Country, Digest, Name
+from changeover.library.licences.terms import LicenceId, Use
+
+POLICY_FILE = "policy.toml"
+
+
+class TaskPolicy(Declared):
+    """What is different for one task."""
+
+    uses: tuple[Use, ...] = ()
+    """Beside those of the whole organisation."""
+    customer_facing: bool | None = None
+    """Whether people outside the organisation see its answers; None: as the organisation says."""
+    outputs_train_models: bool | None = None
+
+
+class Granted(Declared):
+    """A licence or an authorisation that the organisation obtained, or a judgement that a person made."""
+
+    licence: LicenceId
+    clause: Name | None = None
+    """The clause that it settles; None: all that needs a person under this licence."""
+    by: Name
+    on: date
+    until: date | None = None
+    reason: Name
+    """Why, and where the paper is."""
+
+
+class ApprovedCode(Declared):
+    """Code of a repository that the organisation read and lets an engine run."""
+
+    model: Name
+    """Id of the card."""
+    sha256: Digest
+    """Of the list of its files of code, as `changeover pull` shows it."""
+    by: Name
+    on: date
+    reason: Name
+
+
+class ClosedModel(Declared):
+    """A closed model that may answer a task, for a time."""
+
+    model: Name
+    tasks: Annotated[tuple[Name, ...], Field(min_length=1)]
+    by: Name
+    reason: Name
+    until: date
+
+
+class Policy(Declared):
+    """What the organisation is and allows. Without the file nothing is known, and only what is certain is judged."""
+
+    operates_in: tuple[Country, ...] = ()
+    """Countries where it uses models or where their outputs go."""
+    monthly_users: Annotated[int, Field(ge=0)] | None = None
+    monthly_revenue_usd: Annotated[float, Field(ge=0)] | None = None
+    yearly_revenue_usd: Annotated[float, Field(ge=0)] | None = None
+    commercial: bool = True
+    uses: tuple[Use, ...] = ()
+    """What all tasks together are used for; `tasks.NAME.uses` adds to it for one."""
+    customer_facing: bool = True
+    outputs_train_models: bool = False
+    hosts_for_others: bool = False
+    vendor_countries: tuple[Country, ...] = ()
+    """Seats of vendors that are allowed; empty: all."""
+    refused_vendors: tuple[Name, ...] = ()
+    refused_licences: tuple[LicenceId, ...] = ()
+    on_lineage: Literal["warn", "person"] = "warn"
+    """What it means that a model has a freer licence than what it was made from."""
+    on_unknown_licence: Literal["allow", "person", "deny"] = "person"
+    tasks: dict[str, TaskPolicy] = Field(default_factory=dict[str, TaskPolicy])
+    granted: tuple[Granted, ...] = ()
+    approved_code: tuple[ApprovedCode, ...] = ()
+    closed_models: tuple[ClosedModel, ...] = ()
+
+
+def load_policy(file: Path) -> Policy | None:
+    """The policy of a project; None where it has none.
+
+    Raises:
+        ConfigError: The file is not TOML, a key is unknown, a value is wrong.
+    """
+    return toml.load(Policy, file) if file.exists() else None
