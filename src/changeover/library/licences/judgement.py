@@ -46,8 +46,8 @@ class Judgement:
     @property
     def outcome(self) -> Outcome:
         """The severest of its reasons' outcomes."""
-        found = {reason.outcome for reason in self.reasons}
-        return next((outcome for outcome in reversed(OUTCOMES) if outcome in found), "allow")
+        outcomes: list[Outcome] = [reason.outcome for reason in self.reasons]
+        return max(outcomes, key=OUTCOMES.index) if outcomes else "allow"
 
     @property
     def allowed(self) -> bool:
