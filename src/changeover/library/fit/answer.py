@@ -9,12 +9,14 @@ Verdict = Literal["fits", "tight", "no", "unknown"]
 """`tight`: it fits, and so little is left, or so much less than was published, that it may fail. `unknown`: a fact is
 missing, and `missing` names it."""
 
+RemedyKind = Literal["quantisation", "context", "concurrency", "cards", "sibling"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """One part of what it needs, over all cards together."""
 
-    name: Literal["weights", "context", "activations", "process"]
+    name: Literal["weights", "context", "activations", "process", "margin"]
     bytes: int
     how: str
     """From what it follows, in words."""
@@ -51,7 +53,7 @@ class Published:
 class Remedy:
     """Something that would make it fit."""
 
-    kind: Literal["quantisation", "context", "concurrency", "cards", "sibling"]
+    kind: RemedyKind
     words: str
     value: str
     """What to ask for instead: a quantisation, a number, hardware, or a card's id."""
