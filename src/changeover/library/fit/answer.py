@@ -78,6 +78,8 @@ class Fit:
     context_tokens: int
     concurrency: int
     quantisation: str | None
+    most_requests: int | None = None
+    """Requests with the whole context that there is room for; None: it does not fit, or nobody can compute it."""
     parts: tuple[Part, ...] = ()
     layout: Layout | None = None
     engine: str | None = None

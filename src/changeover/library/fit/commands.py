@@ -14,19 +14,22 @@ _STARTS = re.compile(r"(vllm serve|python3? -m) ")
 """A documented command that starts a server; others download, or only add to one."""
 
 
-def flags_for(engine: str, layout: Layout, context: int, concurrency: int, usable: float) -> tuple[str, ...]:
-    """An engine's flags for a layout; none where only its own documentation can say them."""
+def flags_for(engine: str, layout: Layout, context: int, concurrency: int | None, usable: float) -> tuple[str, ...]:
+    """An engine's flags for a layout; none where only its own documentation can say them.
+
+    The number of requests is limited only where it was asked for.
+    """
     if engine == "sglang":
         return (
             f"--tp {layout.tensor_parallel}",
             *((f"--pp-size {layout.pipeline_parallel}",) if layout.pipeline_parallel > 1 else ()),
             *((f"--nnodes {layout.nodes}",) if layout.nodes > 1 else ()),
             f"--context-length {context}",
-            f"--max-running-requests {concurrency}",
+            *((f"--max-running-requests {concurrency}",) if concurrency else ()),
             f"--mem-fraction-static {usable:g}",
         )
     if engine == "llama.cpp":
-        return (f"--ctx-size {context * concurrency}", f"--parallel {concurrency}")
+        return (f"--ctx-size {context * (concurrency or 1)}", f"--parallel {concurrency or 1}")
     if not engine.startswith(("vllm", "fastdeploy")):
         return ()
     return (
@@ -35,7 +38,7 @@ def flags_for(engine: str, layout: Layout, context: int, concurrency: int, usabl
         *(("--distributed-executor-backend ray",) if layout.nodes > 1 else ()),
         *(("--enable-expert-parallel",) if layout.expert_parallel else ()),
         f"--max-model-len {context}",
-        f"--max-num-seqs {concurrency}",
+        *((f"--max-num-seqs {concurrency}",) if concurrency else ()),
         f"--gpu-memory-utilization {usable:g}",
     )
 
@@ -51,6 +54,8 @@ def command_for(
     there = _recipe(accelerator.recipes, engine, quantisation)
     if there is not None and flags:
         return _with(there.command.replace("…", repository, 1), flags)
+    if card.modalities_out and "text" not in card.modalities_out:
+        return None if recipe is None else recipe.command
     if engine in ("vllm", "vllm-ascend"):
         return " ".join(("vllm serve", repository, *flags))
     if engine == "sglang":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from changeover.library.accelerators import Accelerator
@@ -12,13 +13,16 @@ from changeover.library.fit.commands import command_for, flags_for
 from changeover.library.fit.known import shape_for
 from changeover.library.fit.plan import RULE, Demand, Placed, place
 from changeover.library.fit.quantisation import format_of, usual_quantisation
-from changeover.library.fit.remedies import remedies_for
+from changeover.library.fit.remedies import largest, remedies_for
 from changeover.library.fit.servers import engine_on, overhead_on
 from changeover.library.running import EngineSupport
 
 CONTEXT: Final = 32_768
 """Tokens of each request, where nobody says, of a model that takes more."""
-CONCURRENCY: Final = 4
+CONCURRENCY: Final = 1
+"""One whole context, which shorter requests share; `most_requests` says how many of them there is room for."""
+MOST_REQUESTS: Final = 4096
+"""Beyond it nobody counts."""
 
 
 def fit(
@@ -38,7 +42,7 @@ def fit(
         accelerator: What it shall run on.
         count: Cards; more than a node has are several nodes.
         context: Tokens of each request, prompt and answer; None: what the model takes, at most 32,768.
-        concurrency: Requests at once, each with its whole context; None: 4.
+        concurrency: Requests at once, each with its whole context; None: 1, which shorter ones share.
         quantisation: Of the weights; None: the one that the card's weights come in.
         siblings: Cards that are offered where it does not fit, if they do.
     """
@@ -58,7 +62,7 @@ def fit(
     usable = overhead_on(accelerator).usable
     flags = (
         () if placed is None or engine is None
-        else flags_for(engine, placed.layout, demand.context, demand.concurrency, usable)
+        else flags_for(engine, placed.layout, demand.context, concurrency, usable)
     )  # fmt: skip
     command = None
     if engine is not None and verdict != "no":
@@ -72,6 +76,7 @@ def fit(
         total_bytes=None if placed is None else placed.total,
         context_tokens=demand.context,
         concurrency=demand.concurrency,
+        most_requests=_most_requests(demand, placed),
         quantisation=demand.quantisation,
         parts=() if placed is None else placed.parts,
         layout=None if placed is None else placed.layout,
@@ -85,6 +90,19 @@ def fit(
         missing=missing,
         notes=tuple(_notes(demand, placed, support)),
     )
+
+
+def _most_requests(demand: Demand, placed: Placed | None) -> int | None:
+    """Requests with the whole context that the layout's cards have room for; None where that is not computed."""
+    if placed is None or demand.shape is None or placed.verdict not in ("fits", "tight"):
+        return None
+    cards = placed.layout.cards
+
+    def fits(requests: int) -> bool:
+        more = place(replace(demand, concurrency=requests), cards)
+        return more is not None and more.verdict in ("fits", "tight")
+
+    return largest(demand.concurrency, MOST_REQUESTS + 1, 1, fits)
 
 
 def _undecided(demand: Demand, support: EngineSupport | None) -> bool:
@@ -105,7 +123,7 @@ def _missing(demand: Demand, placed: Placed | None, support: EngineSupport | Non
         found.append(demand.weights.how)
     if demand.accelerator.memory_gib is None:
         found.append(f"how much memory `{demand.accelerator.id}` has")
-    if demand.shape is None and placed is not None:
+    if demand.shape is None and placed is not None and demand.writes:
         found.append(f"layers and heads of `{demand.card.id}`, by which its context is computed")
     if support is None:
         found.append(f"an engine that runs `{demand.card.id}` on `{demand.accelerator.id}`")
@@ -118,7 +136,8 @@ def _notes(demand: Demand, placed: Placed | None, support: EngineSupport | None)
     notes: list[str] = []
     accelerator, card = demand.accelerator, demand.card
     if placed is not None and demand.shape is None and placed.verdict != "unknown":
-        notes.append(f"The shape is not known: all beside the weights is taken as a fifth of them (× {RULE:g}).")
+        why = "The shape is not known" if demand.writes else "It writes no text"
+        notes.append(f"{why}: all beside the weights is taken as a fifth of them (× {RULE:g}).")
     shape = shape_for(card)
     if shape is not None and shape.attention_layers is not None and shape.attention_layers < shape.layers:
         linear = shape.layers - shape.attention_layers

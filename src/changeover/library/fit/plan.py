@@ -45,6 +45,11 @@ class Demand:
         return shape_for(self.card)
 
     @property
+    def writes(self) -> bool:
+        """Whether it writes text, so that it keeps a context; where nobody says, it does."""
+        return not self.card.modalities_out or "text" in self.card.modalities_out
+
+    @property
     def limit(self) -> Limit | None:
         return limit_for(self.card, self.quantisation)
 
@@ -149,7 +154,7 @@ def _parts(demand: Demand, layout: Layout, weights: int, overhead: Overhead) -> 
     tokens = f"{demand.concurrency} × {demand.context:,} tokens"
     whole = None if shape is None else context_bytes(shape, demand.context, demand.concurrency)
     if shape is None or whole is None:
-        if demand.context * demand.concurrency > RULE_TOKENS:
+        if demand.writes and demand.context * demand.concurrency > RULE_TOKENS:
             return (held,), False
         rest = round(weights * (RULE - 1))
         return (

@@ -37,7 +37,8 @@ def remedies_for(demand: Demand, count: int, siblings: Sequence[Card]) -> tuple[
 
 def sizes(count: int) -> str:
     """Bytes in both units, so that nobody takes one for the other."""
-    return f"{count / GIB:,.1f} GiB ({count / GB:,.1f} GB)"
+    places = 1 if count >= 10 * GIB else 2
+    return f"{count / GIB:,.{places}f} GiB ({count / GB:,.{places}f} GB)"
 
 
 def largest(low: int, high: int, step: int, fits: Callable[[int], bool]) -> int | None:

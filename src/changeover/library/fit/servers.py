@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from changeover.library.accelerators import GIB, Accelerator
@@ -34,9 +33,6 @@ Llama 3 8B on one card (vllm-project/vllm pull request 10511), 2.57 GiB outside 
 UNIFIED: Final = Overhead(usable=0.75, activations=round(0.5 * GIB), alone=round(0.5 * GIB), together=round(0.5 * GIB))
 """Where processor and accelerator share one memory: macOS lets the accelerator have three quarters of it (65 to 70 % up
 to 36 GB; https://stencel.io, https://www.thinkdifferent.blog, read 2026-11-30). The rest is llama.cpp's, assumed."""
-
-CAPTURED: Final[Mapping[str, str]] = MappingProxyType({"vllm": "vllm serve", "vllm-ascend": "vllm serve"})
-"""Engines whose command begins so and takes the model next."""
 
 
 def overhead_on(accelerator: Accelerator) -> Overhead:
