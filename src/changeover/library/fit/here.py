@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -34,8 +33,6 @@ COMMON: Final = ("Q8_0", "Q4_K_M")
 """Quantisations that are common for GGUF files."""
 SHORTEST: Final = 256
 """Tokens of context below which the engine is not started."""
-GGUF_NAME: Final = re.compile(r"I?Q\d|F16|BF16|F32|MXFP4", re.IGNORECASE)
-"""Beginnings of the names of what GGUF files hold."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +166,7 @@ def _missing(asked: Local, file: Artifact | None) -> Iterator[str]:
 def _remedies(asked: Local, siblings: Sequence[Card]) -> Iterator[Remedy]:
     own = tuple(each.quantisation for each in asked.card.artifacts if each.format == "gguf")
     less = (
-        replace(asked, quantisation=name)
-        for name in smaller_quantisations(asked.card, asked.quantisation, own, COMMON)
-        if GGUF_NAME.match(name)
+        replace(asked, quantisation=name) for name in smaller_quantisations(asked.card, asked.quantisation, own, COMMON)
     )
     for other in islice((each for each in less if each.fits), MOST_QUANTISATIONS):
         unsure = "" if other.quantisation in own else ", if somebody has made them"

@@ -53,7 +53,7 @@ def fit(
         context=context or min(CONTEXT, card.context_tokens or CONTEXT),
         concurrency=concurrency or CONCURRENCY,
     )
-    placed, support = place(demand, count), engine_on(card, accelerator)
+    placed, support = place(demand, count), engine_on(card, accelerator, demand.quantisation)
     missing = _missing(demand, placed, support)
     verdict: Verdict = "unknown" if placed is None else placed.verdict
     if verdict in ("fits", "tight") and _undecided(demand, support):
