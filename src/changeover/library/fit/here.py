@@ -20,6 +20,7 @@ from changeover.library.fit.remedies import (
     MOST_SIBLINGS,
     STEP,
     largest,
+    no_longer,
     sizes,
     smaller_quantisations,
     smaller_siblings,
@@ -182,12 +183,15 @@ def _remedies(asked: Local, siblings: Sequence[Card]) -> Iterator[Remedy]:
             words = f"{requests} requests at once with {asked.context:,} tokens each"
             yield _remedy("concurrency", words, str(requests), replace(asked, concurrency=requests))
     smaller = (
-        replace(asked, card=card, quantisation=_usual(card), shape=shape_for(card))
+        replace(
+            asked, card=card, quantisation=_usual(card), shape=shape_for(card), context=no_longer(asked.context, card)
+        )
         for card in smaller_siblings(asked.card, siblings)
         if _file(card, _usual(card)) is not None
     )
     for other in islice((each for each in smaller if each.fits), MOST_SIBLINGS):
-        yield _remedy("sibling", f"{other.card.id} in {other.quantisation}", other.card.id, other)
+        words = f"{other.card.id} in {other.quantisation} with {other.context:,} tokens"
+        yield _remedy("sibling", words, other.card.id, other)
 
 
 def _remedy(kind: RemedyKind, words: str, value: str, asked: Local) -> Remedy:

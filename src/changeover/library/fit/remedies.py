@@ -71,6 +71,11 @@ def smaller_siblings(card: Card, siblings: Iterable[Card]) -> list[Card]:
     return sorted(less, key=lambda one: -(one.parameters_b or 0))
 
 
+def no_longer(context: int, card: Card) -> int:
+    """A context, or what a model takes if that is less."""
+    return min(context, card.context_tokens or context)
+
+
 def _fitting(count: int) -> Callable[[Demand], Placed | None]:
     def fits(demand: Demand) -> Placed | None:
         placed = place(demand, count)
@@ -93,7 +98,7 @@ def _quantisations(demand: Demand, fits: Callable[[Demand], Placed | None]) -> I
             unsure += f" (whether {demand.accelerator.id} computes with {known.computes} is not verified)"
         yield Remedy(
             kind="quantisation",
-            words=f"weights in {name}{unsure}: {sizes(placed.needs)} on {placed.layout.cards} cards",
+            words=f"weights in {name}{unsure}: {sizes(placed.needs)} on {_cards(placed)}",
             value=name,
             needs_bytes=placed.needs,
         )
@@ -108,7 +113,7 @@ def _nodes(demand: Demand, count: int) -> Iterator[Remedy]:
             nodes = f" in {placed.layout.nodes} nodes" if placed.layout.nodes > 1 else ""
             yield Remedy(
                 kind="cards",
-                words=f"{placed.layout.cards} cards{nodes}: {sizes(placed.needs)} of {sizes(placed.usable)} usable",
+                words=f"{_cards(placed)}{nodes}: {sizes(placed.needs)} of {sizes(placed.usable)} usable",
                 value=f"{demand.accelerator.id}x{placed.layout.cards}",
                 needs_bytes=placed.needs,
             )
@@ -142,15 +147,21 @@ def _fewer(demand: Demand, fits: Callable[[Demand], Placed | None]) -> Iterator[
 
 
 def _siblings(demand: Demand, siblings: Sequence[Card], fits: Callable[[Demand], Placed | None]) -> Iterator[Remedy]:
-    fitting = (
-        (card, placed)
+    smaller = (
+        replace(demand, card=card, quantisation=usual_quantisation(card), context=no_longer(demand.context, card))
         for card in smaller_siblings(demand.card, siblings)
-        if (placed := fits(replace(demand, card=card, quantisation=usual_quantisation(card)))) is not None
     )
-    for card, placed in islice(fitting, MOST_SIBLINGS):
+    fitting = ((other, placed) for other in smaller if (placed := fits(other)) is not None)
+    for other, placed in islice(fitting, MOST_SIBLINGS):
         yield Remedy(
             kind="sibling",
-            words=f"{card.id} in {usual_quantisation(card)}: {sizes(placed.needs)} on {placed.layout.cards} cards",
-            value=card.id,
+            words=f"{other.card.id} in {other.quantisation} with {other.context:,} tokens: {sizes(placed.needs)} "
+            f"on {_cards(placed)}",
+            value=other.card.id,
             needs_bytes=placed.needs,
         )
+
+
+def _cards(placed: Placed) -> str:
+    count = placed.layout.cards
+    return f"{count} card{'s' if count > 1 else ''}"
