@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from changeover.library.licences.terms import NOT_NUMBERED
+
 Outcome = Literal["allow", "duties", "person", "deny"]
 """`allow`. `duties`: allowed, and something must be done. `person`: nobody may go on until somebody has obtained a
 licence or decided. `deny`."""
@@ -18,6 +20,8 @@ class Reason:
     """One clause, or one rule of the policy, and what it means here."""
 
     outcome: Outcome
+    about: str
+    """What it is about, in a few words."""
     says: str
     """What it means for this organisation, one sentence."""
     model: str
@@ -27,6 +31,7 @@ class Reason:
     clause: str | None
     quote: str | None
     source: str | None
+    """Where the words were read."""
     warning: bool = False
     """Whether it is a doubt that blocks nothing: a freer licence than that of what the model was made from."""
     settled: str | None = None
@@ -46,10 +51,56 @@ class Judgement:
     @property
     def outcome(self) -> Outcome:
         """The severest of its reasons' outcomes."""
-        outcomes: list[Outcome] = [reason.outcome for reason in self.reasons]
-        return max(outcomes, key=OUTCOMES.index) if outcomes else "allow"
+        return "allow" if self.deciding is None else self.deciding.outcome
+
+    @property
+    def deciding(self) -> Reason | None:
+        """The first of the severest reasons; None where there is nothing to say."""
+        return max(self.reasons, key=lambda reason: OUTCOMES.index(reason.outcome), default=None)
 
     @property
     def allowed(self) -> bool:
         """Whether it may be used now."""
         return self.outcome in ("allow", "duties")
+
+    @property
+    def duties(self) -> tuple[Reason, ...]:
+        """What must be done by whoever uses it here."""
+        return tuple(reason for reason in self.reasons if reason.outcome == "duties")
+
+    @property
+    def warnings(self) -> tuple[Reason, ...]:
+        """Doubts that block nothing."""
+        return tuple(reason for reason in self.reasons if reason.warning)
+
+
+def short(judgement: Judgement) -> str:
+    """Why, for a column of a table: `clause 5(c): outside the territory`; `ok` where it is allowed.
+
+    >>> short(Judgement(model="m", task=None, reasons=(), policy=True))
+    'ok'
+    """
+    reason = judgement.deciding
+    if reason is None or judgement.outcome == "allow":
+        return "ok"
+    if judgement.outcome == "duties":
+        return "ok, with duties"
+    return f"{_place(reason)}: {reason.about}" if reason.licence else f"policy: {reason.about}"
+
+
+def refusal(judgement: Judgement) -> str:
+    """Say in one sentence that a model is not allowed, or needs a person first, and by which clause."""
+    reason, model = judgement.deciding, f"`{judgement.model}`"
+    purpose = f" for `{judgement.task}`" if judgement.task else ""
+    if reason is None or judgement.allowed:
+        return f"{model} is allowed{purpose}."
+    verdict = "is not allowed" if judgement.outcome == "deny" else "needs a person's decision"
+    by = "" if reason.licence is None else f" by {_place(reason)} of `{reason.licence}`"
+    quote = f" («{reason.quote}»)" if reason.quote else ""
+    return f"{model} {verdict}{purpose}{by}{quote}: {reason.says[:1].lower()}{reason.says[1:]}"
+
+
+def _place(reason: Reason) -> str:
+    if reason.clause is None:
+        return "licence"
+    return "clause without a number" if reason.clause == NOT_NUMBERED else f"clause {reason.clause}"
