@@ -54,8 +54,9 @@ class _Judged:
             seat = f"in {self.card.country}" if known else "in a country that its card does not say"
             says = f"Its vendor has its seat {seat}, and `vendor_countries` is {', '.join(policy.vendor_countries)}."
             yield self._rule("deny" if known else "person", "vendor's country", says)
+        refused = {self._named(licence) for licence in policy.refused_licences}
         for licence in self._own_licences():
-            if licence in policy.refused_licences:
+            if licence in refused:
                 says = f"The policy refuses the licence `{licence}` (`refused_licences`)."
                 yield self._rule("deny", "licence refused", says)
         if self.card.weights == "closed":
@@ -203,7 +204,7 @@ class _Judged:
             return reason
         ended: Granted | None = None
         for grant in self.situation.policy.granted:
-            if grant.licence != reason.licence or grant.clause not in (None, reason.clause):
+            if self._named(grant.licence) != reason.licence or grant.clause not in (None, reason.clause):
                 continue
             if grant.on <= self.today and (grant.until is None or self.today <= grant.until):
                 until = f", until {grant.until}" if grant.until else ""
@@ -225,8 +226,12 @@ class _Judged:
         licence = self.card.licence
         if licence is None:
             return ()
-        named = (licence.id, *licence.also)
-        return tuple(dict.fromkeys(terms.id if (terms := self.catalogue.licence(one)) else one for one in named))
+        return tuple(dict.fromkeys(map(self._named, (licence.id, *licence.also))))
+
+    def _named(self, licence: str) -> str:
+        """The id of a licence that may be called by another name."""
+        terms = self.catalogue.licence(licence)
+        return licence if terms is None else terms.id
 
     def _own_terms(self) -> tuple[LicenceTerms, ...]:
         found = (self.catalogue.licence(licence) for licence in self._own_licences())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from changeover.library.licences.terms import NOT_NUMBERED
-
 Outcome = Literal["allow", "duties", "person", "deny"]
 """`allow`. `duties`: allowed, and something must be done. `person`: nobody may go on until somebody has obtained a
 licence or decided. `deny`."""
@@ -20,7 +18,7 @@ class Reason:
     """One clause, or one rule of the policy, and what it means here."""
 
     outcome: Outcome
-    about: str
+    about: str = "licence"
     """What it is about, in a few words."""
     says: str
     """What it means for this organisation, one sentence."""
@@ -72,35 +70,3 @@ class Judgement:
     def warnings(self) -> tuple[Reason, ...]:
         """Doubts that block nothing."""
         return tuple(reason for reason in self.reasons if reason.warning)
-
-
-def short(judgement: Judgement) -> str:
-    """Why, for a column of a table: `clause 5(c): outside the territory`; `ok` where it is allowed.
-
-    >>> short(Judgement(model="m", task=None, reasons=(), policy=True))
-    'ok'
-    """
-    reason = judgement.deciding
-    if reason is None or judgement.outcome == "allow":
-        return "ok"
-    if judgement.outcome == "duties":
-        return "ok, with duties"
-    return f"{_place(reason)}: {reason.about}" if reason.licence else f"policy: {reason.about}"
-
-
-def refusal(judgement: Judgement) -> str:
-    """Say in one sentence that a model is not allowed, or needs a person first, and by which clause."""
-    reason, model = judgement.deciding, f"`{judgement.model}`"
-    purpose = f" for `{judgement.task}`" if judgement.task else ""
-    if reason is None or judgement.allowed:
-        return f"{model} is allowed{purpose}."
-    verdict = "is not allowed" if judgement.outcome == "deny" else "needs a person's decision"
-    by = "" if reason.licence is None else f" by {_place(reason)} of `{reason.licence}`"
-    quote = f" («{reason.quote}»)" if reason.quote else ""
-    return f"{model} {verdict}{purpose}{by}{quote}: {reason.says[:1].lower()}{reason.says[1:]}"
-
-
-def _place(reason: Reason) -> str:
-    if reason.clause is None:
-        return "licence"
-    return "clause without a number" if reason.clause == NOT_NUMBERED else f"clause {reason.clause}"
