@@ -159,6 +159,8 @@ class Evidence:
     """Gates that an override which has not ended lets it pass: `evaluation`, `approval`."""
     scored: str | None = None
     """What the scores of copied requests show: `pass`, `fail`, `inconclusive`; None: nothing is scored."""
+    terms: str | None = None
+    """Why the policy or a licence keeps the candidate from the task; None: nothing does."""
     exchange: Exchanging | None = None
     """None where engines are not exchanged, or have been."""
 
@@ -300,6 +302,8 @@ def _stepping(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
 def _enter(rollout: Rollout, evidence: Evidence, step: int, seen: str) -> Decision:
     """Go on to a step, or to the promotion after the last one, if its gates let it pass."""
     plan = rollout.plan
+    if evidence.terms is not None:
+        return PutOnHold(evidence.terms)
     last = step >= len(plan.steps)
     stage: Stage | None = "promotion" if last else "canary" if plan.steps[step].kind == "canary" else None
     missing = missing_approvals(rollout, evidence.approved)
