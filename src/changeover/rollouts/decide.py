@@ -241,6 +241,8 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
         return RollBack("its answers to copied requests score worse than the incumbent's by more than is accepted")
     if rollout.hold is not None:
         return Wait(f"{rollout.hold.kind} by {rollout.hold.actor}: {rollout.hold.reason}")
+    if evidence.terms is not None:
+        return PutOnHold(evidence.terms)
     if rollout.state == "evaluation":
         return _evaluation(rollout, evidence)
     return _stepping(rollout, evidence, now)
@@ -302,8 +304,6 @@ def _stepping(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
 def _enter(rollout: Rollout, evidence: Evidence, step: int, seen: str) -> Decision:
     """Go on to a step, or to the promotion after the last one, if its gates let it pass."""
     plan = rollout.plan
-    if evidence.terms is not None:
-        return PutOnHold(evidence.terms)
     last = step >= len(plan.steps)
     stage: Stage | None = "promotion" if last else "canary" if plan.steps[step].kind == "canary" else None
     missing = missing_approvals(rollout, evidence.approved)
