@@ -50,6 +50,18 @@ class Licensing:
         """What may be done with a card's model, for a task or for anything."""
         return judge(card, self.catalogue, self.policy, task=task, today=self.today)
 
+    def somewhere(self, engine: EnginePart) -> Judgement | None:
+        """What may be done with what an engine runs, for whichever task allows most.
+
+        A closed model is allowed for single tasks only, and has to run for those.
+        """
+        anywhere = self.engine(engine)
+        if anywhere is None or anywhere.allowed or self.policy is None:
+            return anywhere
+        named = {task for entry in self.policy.closed_models for task in entry.tasks}
+        judged = (self.engine(engine, task) for task in sorted(named))
+        return next((each for each in judged if each is not None and each.allowed), anywhere)
+
     def engine(self, engine: EnginePart, task: str | None = None) -> Judgement | None:
         """What may be done with what an engine runs; None for the engine without a model."""
         if engine.backend == ECHO_BACKEND:
@@ -71,6 +83,7 @@ class Licensing:
         outcome = "allow" if self.policy is None else self.policy.on_unknown_licence
         reason = Reason(
             outcome=outcome,
+            about="no card",
             says=f"The library has no card of `{model}`, so nobody knows its licence. Write one, see `changeover models`.",
             model=model,
             licence=None,

@@ -54,7 +54,11 @@ def status(
     address = running_address(installation.project.state)
     stopped = {row.name for row in deployments if row.desired == "stopped"}
     denied = {each.task: refusal(each) for each in not_allowed_now(installation)}
-    rows = [{**_task(installation, route, stopped), "not_allowed": denied.get(name)} for name, route in routes.items() if task in (None, name)]
+    rows = [
+        {**_task(installation, route, stopped), "not_allowed": denied.get(name)}
+        for name, route in routes.items()
+        if task in (None, name)
+    ]
     tasks = [row for row in rows if row["task"] not in gone]
     removed = [row for row in rows if row["task"] in gone]
     if as_json:

@@ -103,8 +103,10 @@ def _route(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Do what may change who answers, and say who answers now. `done` is not the route's own action: a rollout that
-    touched no request leaves it as it was."""
+    """Do what may change who answers, and say who answers now.
+
+    `done` is not the route's own action: a rollout that touched no request leaves that as it was.
+    """
     by = By(actor(), reason, installation.clock.now())
     route = action(installation.store, task, by)
     with installation.store.read() as connection:

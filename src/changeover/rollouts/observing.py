@@ -43,9 +43,7 @@ that lose nothing."""
 class Observer:
     """Follows the records for all rollouts under way. Used from one thread."""
 
-    def __init__(
-        self, store: Store, is_ready: Callable[[str], bool], clock: Clock, terms: Terms = no_terms
-    ) -> None:
+    def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock, terms: Terms = no_terms) -> None:
         """See nothing yet.
 
         Args:
@@ -112,7 +110,9 @@ class Observer:
             approved = [each.actor for each in approvals_of(connection, rollout.id)] if rollout.plan.approvals else []
             overridden = self._overridden(connection, rollout)
             exchange = self._exchanges.look(connection, rollout)
-            terms = self._terms(connection, rollout.task, rollout.candidate) if rollout.state in BEFORE_PROMOTION else None
+            terms = (
+                self._terms(connection, rollout.task, rollout.candidate) if rollout.state in BEFORE_PROMOTION else None
+            )
             if rollout.state == "shadow":
                 watched.score(shadow_scores_of(connection, rollout.id, watched.scored_until))
         return Evidence(

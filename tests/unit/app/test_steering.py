@@ -121,9 +121,7 @@ def test_no_override_lets_terms_pass_and_nobody_leaves_them_out_by_hand(store: S
 def test_the_controller_puts_a_rollout_on_hold_that_terms_stand_in_the_way_of(store: Store) -> None:
     said = {"terms": "the licence text has changed"}
     with store.write() as connection:
-        add_deployment(
-            connection, name="new", backend="echo", model="new", options={}, engine={}, actor="a", now=NOW
-        )
+        add_deployment(connection, name="new", backend="echo", model="new", options={}, engine={}, actor="a", now=NOW)
     controller = Controller(store, lambda _: True, SystemClock(), terms=lambda *_: said["terms"])
     steering.propose(store, NEW, PLAN, by())
     steering.override(store, "code", "evaluation", "ben", SystemClock().now() + timedelta(hours=1), by())

@@ -96,7 +96,11 @@ TERMS = "The licence of `x` excludes credit decisions."
         ("shadow", replace(evidence(10), terms=TERMS), PutOnHold),
         ("canary", replace(evidence(0), terms=TERMS), PutOnHold),  # at once, and not only before the next step
         ("canary", replace(evidence(20), terms=TERMS), PutOnHold),
-        ("canary", replace(evidence(30, failed=15), terms=TERMS), RollBack),  # an alarm goes back, whatever else is true
+        (
+            "canary",
+            replace(evidence(30, failed=15), terms=TERMS),
+            RollBack,
+        ),  # an alarm goes back, whatever else is true
         ("baking", replace(evidence(20), terms=TERMS), Finish),  # it answers already: that is for a person
     ],
 )
