@@ -309,7 +309,8 @@ class Routes:
         if path.startswith("/api/models/"):
             return self._api(path.removeprefix("/api/models/"), query, request, body)
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            return self._resolve(*match.groups(), request)
+            repository, revision, name = match.groups()
+            return self._resolve(repository, revision, name, request)
         return _error(404, "NotFound", "Sorry, we can't find the page you are looking for.")
 
     def _list(self, path: str, query: dict[str, list[str]]) -> Answer:
