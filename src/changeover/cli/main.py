@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "alias-checks": ("changeover.cli.alias_checks", "Show, or ask, whether models that others run answer as they did."),
     "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
     "models": ("changeover.cli.models", "List the library's models, or show one."),
+    "library": ("changeover.cli.library", "Read what others say of models: new ones, facts, contradictions."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
     "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),

@@ -69,14 +69,12 @@ class _Recipe(Struct):
     variants: dict[str, _Variant] = {}
 
 
-def read_path(path: Path) -> Reading:
-    """The recipes of a directory or a zip archive of the repository.
+def read_directory(path: Path) -> Reading:
+    """The recipes of a directory: a checkout of the repository.
 
     Raises:
         ConfigError: There are none, or one of the files is broken.
     """
-    if not path.is_dir():
-        return read(read_file(path), str(path))
     return _reading(str(path), sorted(_directory(path).items()))
 
 
