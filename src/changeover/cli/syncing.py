@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from typing import Any
 
 from changeover.app.installation import Installation
@@ -124,10 +125,9 @@ def show_observations(model: str, fact: str | None, as_json: bool) -> None:
     installation.store.close()
     if not found:
         about = f"`{model}`" if fact is None else f"`{fact}` of `{model}`"
-        close = nearest(model, [name for name in names if name[:1] == model[:1]])
-        raise UnknownModelError(
-            f"No source said anything of {about} yet. {close} `changeover library sync` reads them."
-        )
+        close = ", ".join(f"`{name}`" for name in get_close_matches(model, names, n=3))
+        hint = f"Near: {close}. " if close and fact is None else ""
+        raise UnknownModelError(f"No source said anything of {about} yet. {hint}`changeover library sync` reads them.")
     if as_json:
         print_json(found)
         return
