@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("changeover.cli.models", "List the library's models, or show one."),
     "licences": ("changeover.cli.licences", "Show what may be done with which model, by its licence and your policy."),
     "library": ("changeover.cli.library", "Read what others say of models: new ones, facts, contradictions."),
+    "fit": ("changeover.cli.fit", "Say whether a model fits hardware, how it runs there, and what would make it fit."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
     "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
