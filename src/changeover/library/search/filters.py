@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -101,17 +102,30 @@ def _answers(card: Card, filters: Filters, outcome: Callable[[Card], Outcome]) -
     if filters.engine is not None:
         yield "engines", _runs_on(card, filters.engine)
     if filters.released_after is not None or filters.released_before is not None:
-        yield "release", _between(card.released, filters.released_after, filters.released_before)
+        yield "release", _released(card, filters.released_after, filters.released_before)
     if filters.open_weights:
         yield "weights", None if card.weights is None else card.weights == "open"
     if filters.vendor is not None:
         yield "vendor", filters.vendor.casefold() in card.vendor.casefold()
 
 
-def _between(value: float | date | None, least: float | date | None, most: float | date | None) -> Answer:
-    if value is None:
+def _between(value: float | None, least: float | None, most: float | None) -> Answer:
+    return None if value is None else (least is None or value >= least) and (most is None or value <= most)
+
+
+def _released(card: Card, first: date | None, last: date | None) -> Answer:
+    """Of a card that names only the month, a day within that month is neither before nor after it."""
+    if card.released is None:
         return None
-    return (least is None or value >= least) and (most is None or value <= most)  # pyright: ignore[reportOperatorIssue] - of one kind
+    latest = card.released if card.released_to == "day" else _end_of_month(card.released)
+    if (first is not None and latest < first) or (last is not None and card.released > last):
+        return False
+    sure = (first is None or card.released >= first) and (last is None or latest <= last)
+    return True if sure else None
+
+
+def _end_of_month(first: date) -> date:
+    return first.replace(day=monthrange(first.year, first.month)[1])
 
 
 def _equal(value: str | None, wanted: str) -> Answer:

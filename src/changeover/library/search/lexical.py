@@ -38,8 +38,9 @@ class LexicalIndex:
         self._spoken = spoken
         self._scenarios = {card.id: card.scenarios for card in cards}
         self._said = {card.id: _said(card, spoken) for card in cards}
-        self._lengths = {id: sum(said.values()) for id, said in self._said.items()}
-        self._average = sum(self._lengths.values()) / max(1, len(self._lengths))
+        # By what they are for alone, so that cards which are for the same stand beside each other, whatever their names.
+        self._lengths = {card.id: sum(len(spoken.get(name, ())) for name in card.scenarios) for card in cards}
+        self._average = max(1.0, sum(self._lengths.values()) / max(1, len(cards)))
         self._cards_with = Counter(word for said in self._said.values() for word in said)
 
     def search(self, query: str) -> dict[str, Match]:

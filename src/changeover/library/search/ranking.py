@@ -13,6 +13,11 @@ RANK_OFFSET: Final = 10
 """How much less the first rank counts than it could (k of reciprocal rank fusion; Cormack, Clarke and Büttcher, SIGIR 2009,
 use 60 for thousands of documents)."""
 
+ENOUGH: Final = 0.25
+"""Share of the best score by spelling below which a card is left out."""
+NEAR: Final = 0.02
+"""How far behind the nearest in meaning a card is still about the same. Cosines of the model lie close together."""
+
 
 class Meaning(Protocol):
     """What orders cards by meaning."""
@@ -48,20 +53,34 @@ def ranked(
     """
     cards = list(cards)
     matches = LexicalIndex(cards).search(query)
-    orders = [_ranks({id: match.score for id, match in matches.items()})]
+    orders: list[Mapping[str, float]] = [{id: match.score for id, match in matches.items()}]
     if meaning is not None:
-        orders.append(_ranks(meaning.search(query)))
-    best = len(orders) / (RANK_OFFSET + 1)
-    scores = {
-        card.id: sum(1 / (RANK_OFFSET + order[card.id]) for order in orders if card.id in order) / best for card in cards
-    }
+        orders.append(meaning.search(query))
+    relevant = _saying_enough(orders[0]) | (_near_enough(orders[1]) if meaning is not None else set[str]())
+    ranks = [_ranks(order) for order in orders]
+    best = len(ranks) / (RANK_OFFSET + 1)
     nothing = Match(score=0.0, matched=())
     hits = [
-        Hit(card=card, score=scores[card.id], scenarios=matches.get(card.id, nothing).matched)
+        Hit(
+            card=card,
+            score=sum(1 / (RANK_OFFSET + order[card.id]) for order in ranks if card.id in order) / best,
+            scenarios=matches.get(card.id, nothing).matched,
+        )
         for card in cards
-        if scores[card.id] > 0
+        if card.id in relevant
     ]
     return sorted(hits, key=lambda hit: (-round(hit.score, 6), prefer(hit.card)))
+
+
+def _saying_enough(scores: Mapping[str, float]) -> set[str]:
+    """Those that are not far behind the best by spelling: one common word of many is chance."""
+    best = max(scores.values(), default=0.0)
+    return {id for id, score in scores.items() if score >= ENOUGH * best}
+
+
+def _near_enough(scores: Mapping[str, float]) -> set[str]:
+    best = max(scores.values(), default=0.0)
+    return {id for id, score in scores.items() if score >= best - NEAR}
 
 
 def _ranks(scores: Mapping[str, float]) -> dict[str, int]:

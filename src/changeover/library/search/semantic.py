@@ -44,9 +44,7 @@ class SemanticIndex:
     def search(self, query: str) -> dict[str, float]:
         """How near each card is to a query; only the order means something."""
         asked = self._embed(query, "query")
-        near = {
-            name: max(float(asked @ self._vectors[text]) for text in says) for name, says in self._says.items()
-        }
+        near = {name: max(float(asked @ self._vectors[text]) for text in says) for name, says in self._says.items()}
         return {
             id: max((near[name] for name in scenarios if name in near), default=0.0)
             + OWN_WORDS * float(asked @ self._vectors[self._own[id]])
@@ -55,11 +53,11 @@ class SemanticIndex:
 
 
 def description(card: Card) -> str:
-    """A card in a sentence or two: its name, what it is for, what it reads and writes."""
-    parts = [f"{card.display_name} by {card.vendor}", f"for {', '.join(card.scenarios)}" if card.scenarios else ""]
+    """What a card is for, reads and writes, in a sentence. Without its name: names are found by their spelling."""
+    parts = [f"for {', '.join(card.scenarios)}" if card.scenarios else ""]
     parts += [f"reads {', '.join(card.modalities_in)}" if card.modalities_in else ""]
     parts += [f"writes {', '.join(card.modalities_out)}" if card.modalities_out else ""]
-    return "; ".join(part for part in parts if part) + "."
+    return f"A model {'; '.join(part for part in parts if part)}."
 
 
 def _vectors(passages: Iterable[str], embed: Embed, kept: Path | None) -> dict[str, Vector]:
