@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
+from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
 from changeover.core.settings import SETTINGS_FILE, Project, cache_directory, open_project
 from changeover.library.cards import Card
@@ -64,7 +66,12 @@ class Shelf:
 
     def judgement(self, card: Card, task: str | None = None) -> Judgement:
         """What its licence and the policy say."""
-        return judge(card, self.catalogue, self.policy, task=task)
+        return judge(card, self.catalogue, self.policy, today=self.today, task=task)
+
+    @property
+    def today(self) -> date:
+        """The day that grants, retirements and continuity are held against."""
+        return SystemClock().now().date()
 
     @cached_property
     def declared_tasks(self) -> Mapping[str, Task]:

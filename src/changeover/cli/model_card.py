@@ -14,7 +14,7 @@ from changeover.library.accelerators import GB, GIB, Accelerator
 from changeover.library.cards import Card
 from changeover.library.facts import Claim, FactSource, Figure
 from changeover.library.genealogy import Relative
-from changeover.library.licences.judgement import Judgement, Outcome
+from changeover.library.licences.judgement import Judgement, Outcome, Reason
 from changeover.library.running import EngineSupport, Hosted, Recipe
 
 OUTCOME_WORDS: dict[Outcome, tuple[str, str]] = {
@@ -24,6 +24,14 @@ OUTCOME_WORDS: dict[Outcome, tuple[str, str]] = {
     "deny": ("denied", "red"),
 }
 """What an outcome is called, and its colour."""
+
+REASON_WORDS: dict[Outcome, tuple[str, str]] = {
+    "allow": ("note", "dim"),
+    "duties": ("must", "green"),
+    "person": ("asks", "yellow"),
+    "deny": ("denies", "red"),
+}
+"""What one of its reasons does."""
 
 
 def show_model(shelf: Shelf, card: Card, *, as_json: bool) -> None:
@@ -149,13 +157,18 @@ def _terms(page: Page, card: Card, judgement: Judgement) -> None:
             page.row("", terms.note, read)
     page.row("policy", here)
     for reason in judgement.reasons:
-        clause = f" {reason.licence or 'policy'}" + (f", {reason.clause}" if reason.clause else "")
-        said, tone = OUTCOME_WORDS[reason.outcome]
-        mark = ("warning", "yellow") if reason.warning else (said, tone)
-        page.row("", Text.assemble(mark, (clause, "dim"), f": {reason.says}"), [reason.source] if reason.source else ())
+        _reason(page, card, reason)
     page.row("weights", card.weights, sources_of(card.sources, "weights"))
     page.row("free to modify", _yes(card.free_to_modify), sources_of(card.sources, "free_to_modify"))
     page.row("gated", _yes(card.gated), sources_of(card.sources, "gated"))
+
+
+def _reason(page: Page, card: Card, reason: Reason) -> None:
+    mark, tone = ("warns", "yellow") if reason.warning else REASON_WORDS[reason.outcome]
+    own = card.licence is not None and reason.licence == card.licence.id
+    place = ", ".join(each for each in (None if own else reason.licence or "policy", reason.clause) if each)
+    said = Text.assemble((f"{mark}  ", tone), reason.says, (f" ({place})" if place else "", "dim"))
+    page.row("", said, [reason.source] if reason.source else ())
 
 
 def _kin(page: Page, whole: WholeCard) -> None:

@@ -129,9 +129,7 @@ def continuity(catalogue: Catalogue, card: Card, last_commit: date | None, today
     return Continuity(name=card.id, state=state, reasons=tuple(reasons), followed_by=following)
 
 
-def vendor_continuity(
-    vendor: str, cards: Iterable[Card], last_commits: Mapping[str, date], today: date
-) -> Continuity:
+def vendor_continuity(vendor: str, cards: Iterable[Card], last_commits: Mapping[str, date], today: date) -> Continuity:
     """Whether a vendor still releases or keeps up its models. `last_commits` by id of the card."""
     cards = [card for card in cards if card.vendor == vendor]
     released = {card.released: card.id for card in cards if card.released is not None}
