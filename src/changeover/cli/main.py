@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
     "models": ("changeover.cli.models", "List the library's models, or show one."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
+    "library": ("changeover.cli.library", "Serve the library's weights to engines, with the hub's own routes."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
     "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
     "key": ("changeover.cli.key", "Make, list, change and revoke API keys."),
