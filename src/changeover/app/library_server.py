@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -153,17 +154,14 @@ async def serve(
         http="httptools",
         lifespan="off",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
     )
     server = _Server(config, on_listening)
-
-    def stop() -> None:
-        server.should_exit = True
-
     loops = [shelves.follow(), *([] if doorkeeper is None else [doorkeeper.follow()])]
-    async with background(loops, on_failure=stop):
+    async with background(loops, on_failure=server.stop):
         await server.serve([listener])
 
 
@@ -175,3 +173,16 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
         await super().startup(None if sockets is None else list(sockets))
         self._on_listening()
+
+    def stop(self) -> None:
+        """Take nothing new; a second call does not wait for downloads under way."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Stop on a signal, and end as after any other work: uvicorn would send the signal to itself once more."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        yield

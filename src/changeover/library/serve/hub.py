@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
-from changeover.core.errors import AuthenticationError, ChangeoverError, RequestError
+from changeover.core.errors import AuthenticationError, ChangeoverError, LicenceError, RequestError
 from changeover.core.threads import in_thread
 from changeover.library.serve.address import Address, read_address
 from changeover.library.serve.ranges import Span, Unsatisfiable, is_listed, wanted
@@ -278,6 +278,9 @@ def _refusal(exc: ChangeoverError) -> _Answer:
     if isinstance(exc, Missing):
         headers |= {} if exc.hub_code is None else {"x-error-code": exc.hub_code}
         headers |= {} if exc.commit is None else {"x-repo-commit": exc.commit}
+    if isinstance(exc, LicenceError):
+        # The hub's client shows what is said of a gated model; of another refusal it only says that nothing was found.
+        headers["x-error-code"] = "GatedRepo"
     if isinstance(exc, AuthenticationError):
         headers["www-authenticate"] = "Bearer"
     return _Answer(exc.status, headers, told.body)

@@ -117,28 +117,26 @@ class Shelf:
         self._stored = stored
 
     @cached_property
-    def _names(self) -> dict[str, tuple[str, Card]]:
-        """Names and cards by a name's folded form. A repository that several cards name is the first one's."""
-        names: dict[str, tuple[str, Card]] = {}
+    def _names(self) -> dict[str, tuple[str, list[Card]]]:
+        """Names and their cards by a name's folded form: several cards may name one repository."""
+        names: dict[str, tuple[str, list[Card]]] = {}
         for card in self._catalogue.cards():
             for name in dict.fromkeys((f"{OWNER}/{card.id}", *card.repositories, *_source_repositories(card))):
-                names.setdefault(name.casefold(), (name, card))
+                names.setdefault(name.casefold(), (name, []))[1].append(card)
         return names
 
     def find(self, name: str) -> Repository | None:
-        """The repository of a name, whatever its case; None where nothing of it is here.
+        """The repository of a name, whatever its case, with the first card that has weights here; None where none has.
 
         Raises:
             LicenceError: The policy does not let it out.
         """
-        name, card = self._names.get(name.casefold(), (name, None))
-        if card is None:
-            return None
-        commits = list(self._commits(name, card))
-        if not commits:
-            return None
-        self._require_leave(card)
-        return Repository(id=name, card=card, commits=commits)
+        name, cards = self._names.get(name.casefold(), (name, []))
+        for card in cards:
+            if commits := list(self._commits(name, card)):
+                self._require_leave(card)
+                return Repository(id=name, card=card, commits=commits)
+        return None
 
     def all(self, search: str = "") -> Iterator[Repository]:
         """Every repository that may be served and whose name holds some words, by name."""
