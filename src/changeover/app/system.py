@@ -18,6 +18,7 @@ from changeover.app.local import announced
 from changeover.app.loops import background
 from changeover.app.retention import Retention
 from changeover.app.shadow_scoring import ShadowScoring
+from changeover.app.verified import VerifiedStates
 from changeover.app.watch import watch
 from changeover.app.workers import Addresses, Workers
 from changeover.core.errors import ConfigError, StoreError
@@ -133,6 +134,7 @@ class System:
             self._evaluator.run(),
             self._retention.run(),
             self._alias_checks.run(),
+            VerifiedStates(self.installation).run(),
             ShadowScoring(self.installation, address, self._lead).run(),
             *([self._follow()] if self._gateway is None else self._gateway.loops()),
             *([watch(self.installation)] if self._watching else []),

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "timeline": ("changeover.cli.timeline", "Show what happened to models: releases, successors, lost support."),
     "coverage": ("changeover.cli.coverage", "Show for what the library has models, and where it has none."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
+    "library": ("changeover.cli.library", "Serve the library's weights to engines, with the hub's own routes."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
     "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
     "key": ("changeover.cli.key", "Make, list, change and revoke API keys."),
