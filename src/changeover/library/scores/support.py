@@ -129,14 +129,14 @@ def _recipe(card: Card) -> Part:
     kinds = sorted({kind for recipe in recipes for kind in recipe.verified_hardware})
     value = RECIPE_ALONE + (1 - RECIPE_ALONE) * min(1.0, len(kinds) / VERIFIED_KINDS)
     said = f"verified on {', '.join(kinds)}" if kinds else "documented, on no hardware that it names as verified"
-    return Part(name=name, weight=weight, value=value, says=said, **_read(card, "recipes"))
+    return _of_card(card, "recipes", name, weight, value, said)
 
 
 def _code(card: Card) -> Part:
     remote = card.architecture.remote_code
     said = {None: "not known", True: "its repository brings code that an engine would run", False: "none"}[remote]
     value = None if remote is None else float(not remote)
-    return Part(name="no remote code", weight=7.5, value=value, says=said, **_read(card, "architecture"))
+    return _of_card(card, "architecture", "no remote code", 7.5, value, said)
 
 
 def _files(card: Card) -> Part:
@@ -144,10 +144,10 @@ def _files(card: Card) -> Part:
     name, weight = "no pickle", 7.5
     if pickle is None and card.artifacts:
         kinds = ", ".join(sorted({artifact.format for artifact in card.artifacts}))
-        return Part(name=name, weight=weight, value=1.0, says=f"its files are {kinds}", **_read(card, "artifacts"))
+        return _of_card(card, "artifacts", name, weight, 1.0, f"its files are {kinds}")
     said = {None: "not known", True: "its weights run code when they are read", False: "its weights are data"}[pickle]
     value = None if pickle is None else float(not pickle)
-    return Part(name=name, weight=weight, value=value, says=said, **_read(card, "architecture"))
+    return _of_card(card, "architecture", name, weight, value, said)
 
 
 def _commit(card: Card, signals: Signals, today: date) -> Part:
@@ -223,7 +223,7 @@ def _reply(card: Card, signals: Signals, today: date) -> Part:
 def _clear(card: Card, catalogue: Catalogue, judgement: Judgement) -> Part:
     name, weight = "licence clear", 5.0
     if card.licence is None:
-        return Part(name=name, weight=weight, value=None, says="no licence is known", **_read(card, "licence"))
+        return _of_card(card, "licence", name, weight, None, "no licence is known")
     terms = [catalogue.licence(id) for id in (card.licence.id, *card.licence.also)]
     warned = next((reason.says for reason in judgement.reasons if reason.warning), None)
     if terms[0] is None:
@@ -234,13 +234,13 @@ def _clear(card: Card, catalogue: Catalogue, judgement: Judgement) -> Part:
         value, said = 1.0, f"{card.licence.id}, approved by the OSI"
     else:
         value, said = 0.5, f"{card.licence.id}, a text of its own"
-    return Part(name=name, weight=weight, value=value, says=said, **_read(card, "licence"))
+    return _of_card(card, "licence", name, weight, value, said)
 
 
 def _allowed(card: Card, catalogue: Catalogue, judgement: Judgement) -> Part:
     name, weight = "licence allowed here", 5.0
     if card.licence is None:
-        return Part(name=name, weight=weight, value=None, says="no licence is known", **_read(card, "licence"))
+        return _of_card(card, "licence", name, weight, None, "no licence is known")
     if judgement.outcome == "deny":
         return Part(name=name, weight=weight, value=0.0, says="denied", source=_clause(judgement))
     if judgement.outcome == "person":
@@ -259,15 +259,15 @@ def _continuity(card: Card, catalogue: Catalogue, signals: Signals, today: date)
     follower = following[0].card.id if following else card.lineage.successor
     if card.retired is not None and card.retired <= today:
         said = f"retired on {card.retired}" + (f"; {follower} follows" if follower else "")
-        return Part(name=name, weight=weight, value=0.5 if follower else 0.0, says=said, **_read(card, "retired"))
+        return _of_card(card, "retired", name, weight, 0.5 if follower else 0.0, said)
     if follower is not None:
-        return Part(name=name, weight=weight, value=1.0, says=f"{follower} follows it", **_read(card, "lineage"))
+        return _of_card(card, "lineage", name, weight, 1.0, f"{follower} follows it")
     moved = last_sign(card, signals)
     if moved is None:
         return Part(name=name, weight=weight, value=None, says="neither a successor nor a date is known")
     alive = today - moved <= ALIVE
     said = f"nothing follows it; the last sign of it is of {moved}"
-    return Part(name=name, weight=weight, value=1.0 if alive else 0.5, says=said, **_read(card, "released"))
+    return _of_card(card, "released", name, weight, 1.0 if alive else 0.5, said)
 
 
 def last_sign(card: Card, signals: Signals) -> date | None:
@@ -307,7 +307,9 @@ def _day(value: object) -> date | None:
         return None
 
 
-def _read(card: Card, fact: str) -> dict[str, str | date]:
-    """Where a card's fact was read, and when; the best grade stands first on a card."""
+def _of_card(card: Card, fact: str, name: str, weight: float, value: float | None, says: str) -> Part:
+    """A part that a fact of the card decides: where that was read, and when; the best reading stands first on a card."""
     source = next((each for each in card.sources if each.says(fact)), None)
-    return {} if source is None else {"source": source.at, "as_of": source.checked}
+    if source is None:
+        return Part(name=name, weight=weight, value=value, says=says)
+    return Part(name=name, weight=weight, value=value, says=says, source=source.at, as_of=source.checked)
