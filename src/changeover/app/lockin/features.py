@@ -96,12 +96,15 @@ def _hidden(parameters: Mapping[str, Any], key: str, known: set[str]) -> bool:
 
 def _texts(messages: Any) -> Iterable[str]:
     """What messages say, whatever the shape of their content."""
-    if not isinstance(messages, list):
-        return
-    for message in cast("list[Any]", messages):
-        content = cast("dict[str, Any]", message).get("content") if isinstance(message, dict) else None
+    for message in _tables(messages):
+        content = message.get("content")
         if isinstance(content, str):
             yield content
-        elif isinstance(content, list):
-            parts = (part for part in cast("list[Any]", content) if isinstance(part, dict))
-            yield from (text for part in parts if isinstance(text := cast("dict[str, Any]", part).get("text"), str))
+        else:
+            yield from (text for part in _tables(content) if isinstance(text := part.get("text"), str))
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; nothing where it is none."""
+    items = cast("list[Any]", value) if isinstance(value, list) else []
+    return [cast("dict[str, Any]", each) for each in items if isinstance(each, dict)]

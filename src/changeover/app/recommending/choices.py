@@ -82,9 +82,8 @@ class Choice:
     """One model for the task."""
 
     name: str
-    """Of the card, or of a deployment whose model has none."""
-    scored: Scored | None
-    """None: it has no card, so nothing is known of it but what was done here."""
+    """Of the card."""
+    scored: Scored
     tier: Tier
     front: int
     """1: nothing in its tier is at least as good in everything that is known of it, and better in something."""

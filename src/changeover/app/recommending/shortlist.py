@@ -152,7 +152,8 @@ def _tier(checks: Sequence[Check], place: Place, own: Own) -> Tier:
         return "not as good here"
     if own.verdict == "pass":
         return "proven here"
-    return {"now": "could run now", "more": "needs more", "unknown": "unknown"}[place.state]
+    by_place: dict[str, Tier] = {"now": "could run now", "more": "needs more", "unknown": "unknown"}
+    return by_place[place.state]
 
 
 def _ranked(tier: Tier, models: Sequence[_Model], needs: Needs, index: Index | None, figures: Figures) -> list[Choice]:

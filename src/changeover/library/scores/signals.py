@@ -81,7 +81,8 @@ class Signals:
 def modality_of(card: Card) -> Modality:
     """Which models it is fair to compare a model with, by what it writes."""
     said = " ".join(card.modalities_out).casefold()
-    return next((name for name, words in _WORDS.items() if any(word in said for word in words)), "unknown")
+    found: list[Modality] = [name for name, words in _WORDS.items() if any(word in said for word in words)]
+    return found[0] if found else "unknown"
 
 
 def normalised(value: float, much: float) -> float:

@@ -103,7 +103,7 @@ def listing(card: Card, registries: Sequence[Registry] = ()) -> Listing:
             dropped[engine] = last
     return Listing(
         runs=tuple(sorted(runs - dropped.keys())),
-        dropped=tuple(sorted((name, last) for name, last in dropped.items() if last is not None)),
+        dropped=tuple(sorted(dropped.items())),
         asked=tuple(asked),
         known=known,
     )
