@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
     "models": ("changeover.cli.models", "List the library's models, or show one."),
     "lockin": ("changeover.cli.lockin", "Show what ties the tasks to their models, and what leaving would cost."),
+    "fit": ("changeover.cli.fit", "Say whether a model fits hardware, how it runs there, and what would make it fit."),
     "pull": ("changeover.cli.pull", "Fetch a model's weights and verify them."),
     "deploy": ("changeover.cli.deploy", "Run a model under a name."),
     "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),

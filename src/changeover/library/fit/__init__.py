@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from changeover.library.fit.answer import Fit, Layout, Part, Published, Remedy, Verdict
 from changeover.library.fit.hardware import Hardware, parse_hardware
-from changeover.library.fit.judge import fit, fits_here
+from changeover.library.fit.here import fits_here
+from changeover.library.fit.judge import fit
 
 __all__ = [
     "Fit",

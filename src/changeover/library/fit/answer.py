@@ -9,12 +9,14 @@ Verdict = Literal["fits", "tight", "no", "unknown"]
 """`tight`: it fits, and so little is left, or so much less than was published, that it may fail. `unknown`: a fact is
 missing, and `missing` names it."""
 
+RemedyKind = Literal["quantisation", "context", "concurrency", "cards", "sibling"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """One part of what it needs, over all cards together."""
 
-    name: Literal["weights", "context", "activations", "process"]
+    name: Literal["weights", "context", "activations", "process", "margin"]
     bytes: int
     how: str
     """From what it follows, in words."""
@@ -51,7 +53,7 @@ class Published:
 class Remedy:
     """Something that would make it fit."""
 
-    kind: Literal["quantisation", "context", "concurrency", "cards", "sibling"]
+    kind: RemedyKind
     words: str
     value: str
     """What to ask for instead: a quantisation, a number, hardware, or a card's id."""
@@ -76,6 +78,8 @@ class Fit:
     context_tokens: int
     concurrency: int
     quantisation: str | None
+    most_requests: int | None = None
+    """Requests with the whole context that there is room for; None: it does not fit, or nobody can compute it."""
     parts: tuple[Part, ...] = ()
     layout: Layout | None = None
     engine: str | None = None
