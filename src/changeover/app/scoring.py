@@ -19,6 +19,7 @@ from changeover.library.scores.flags import flags
 from changeover.library.scores.parts import Flag, Score
 from changeover.library.scores.signals import Signals
 from changeover.library.scores.support import supportability
+from changeover.library.sources.snapshot import shipped_signals
 from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.tasks.queries import current_routes
 
@@ -60,7 +61,7 @@ class Scores:
     def of(self, card: Card, *, task: str | None = None) -> Scored:
         """Both scores of a card, its flags, and what the policy says of it for a task."""
         catalogue, policy = self._installation.catalogue, self._installation.policy
-        judgement = judge(card, catalogue, policy, task=task)
+        judgement = judge(card, catalogue, policy, today=self.today, task=task)
         known = (card, catalogue, self._signals, judgement, self.today, self._registries)
         return Scored(
             card=card,
@@ -73,7 +74,7 @@ class Scores:
 
 def signals_of(installation: Installation) -> Signals:
     """Signals that ship with the package, and newer ones that were brought here."""
-    return Signals((), installation.catalogue.cards())
+    return Signals(shipped_signals(), installation.catalogue.cards())
 
 
 def own_use(installation: Installation) -> Mapping[str, Use]:

@@ -100,11 +100,13 @@ def _print_one(scored: Scored, registries: Sequence[Registry]) -> None:
         for part in score.parts:
             points = score.points(part)
             shown = f"{'–':>5}" if points is None else f"{points:5.1f}"
-            of = f"of {part.weight:g}"
+            of = f"{part.weight:g} %"
             dated = f", {part.as_of}" if part.as_of else ""
             old = ", older than 90 days: counts half in the confidence" if part.stale else ""
             source = f"  [dim]{plain(part.source)}{dated}{old}[/]" if part.source else f"[dim]{old}[/]"
             style = "dim" if part.value is None else ""
-            out.print(f"  {shown} {of:<7} {part.name:<24} {plain(part.says)}{source}", style=style or None)
+            out.print(f"  {shown} {of:>6}   {part.name:<24} {plain(part.says)}{source}", style=style or None)
     asked = ", ".join(f"{each.engine} {each.version}" for each in registries) or "none that is installed"
-    out.print(f"\n[dim]points are shares of the score; a part without data counts for nothing. Asked here: {asked}[/]")
+    out.print(
+        f"\n[dim]first what each part adds to the score, then its weight; a part without data adds nothing and takes nothing. Asked here: {asked}[/]"
+    )

@@ -142,7 +142,8 @@ class _Reading:
         card = self._card(candidate.name)
         if card is None:
             return candidate.name in self._rows and self._rows[candidate.name].model != ECHO
-        return judge(card, self._installation.catalogue, self._installation.policy, task=task).allowed
+        today = self._installation.clock.now().date()
+        return judge(card, self._installation.catalogue, self._installation.policy, today=today, task=task).allowed
 
     def _card(self, name: str) -> Card | None:
         if name in self._rows:

@@ -8,6 +8,7 @@ from changeover.app.recommending.choices import Check
 from changeover.app.recommending.needs import Needs
 from changeover.library.cards import Card
 from changeover.library.licences.judgement import Judgement
+from changeover.library.licences.words import refusal, short
 from changeover.library.successors import TEXT, unfit
 
 MAIN = 0.5
@@ -41,28 +42,16 @@ def _follows(card: Card) -> bool:
 
 
 def _licence(card: Card, judgement: Judgement) -> Check:
-    name = "licence"
-    said = short_judgement(judgement, card.licence_id)
+    name, licence = "licence", card.licence_id or "no licence known"
     if judgement.outcome == "deny":
-        return Check(name=name, state="fail", says=said)
+        return Check(name=name, state="fail", says=refusal(judgement))
     if judgement.outcome == "person":
-        return Check(name=name, state="unknown", says=said)
-    if card.licence_id is None:
-        return Check(name=name, state="unknown", says="no licence is known")
-    return Check(name=name, state="pass", says=said)
-
-
-def short_judgement(judgement: Judgement, licence: str | None) -> str:
-    """What a judgement says, in a few words with the clause that decided."""
-    named = licence or "no licence known"
-    decisive = next((reason for reason in judgement.reasons if reason.outcome == judgement.outcome), None)
-    if judgement.outcome in ("deny", "person") and decisive is not None:
-        word = "denied" if judgement.outcome == "deny" else "needs a person"
-        return f"{word}: {decisive.clause}, {decisive.says}" if decisive.clause else f"{word}: {decisive.says}"
-    duties = sum(reason.outcome == "duties" for reason in judgement.reasons)
-    if duties:
-        return f"{named}, {duties} {'duty' if duties == 1 else 'duties'}"
-    return named if judgement.policy else f"{named}, no policy to judge it by"
+        return Check(name=name, state="unknown", says=refusal(judgement))
+    if card.licence_id is None and card.weights != "closed":
+        return Check(name=name, state="unknown", says=licence)
+    if not judgement.policy:
+        return Check(name=name, state="pass", says=f"{licence}, with no policy to judge it by")
+    return Check(name=name, state="pass", says=f"{licence}, {short(judgement)}")
 
 
 def _context(card: Card, needs: Needs) -> Check:

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from changeover.evals.datasets import Dataset
 from changeover.evals.scorers.language import detect
 from changeover.evals.trial_queries import Figures
 from changeover.library.cards import Scenario
+from changeover.library.search.spelling import words
+from changeover.library.search.vocabulary import vocabulary
 from changeover.tasks.declarations import Task
 
-BYTES_A_TOKEN = 3
+OF_TEXT: Final[tuple[Scenario, ...]] = (
+    "documents",
+    "dialogue",
+    "code",
+    "reasoning",
+    "translation",
+    "agents",
+    "education",
+)
+BYTES_A_TOKEN: Final = 3
 """Of UTF-8, where nobody has counted: English has about four, Japanese about three, so that this is rather too many."""
-SPEAKS = 0.05
+SPEAKS: Final = 0.05
 """Share of the cases from which on a language counts."""
 
 
@@ -77,8 +89,15 @@ def needs_of(task: Task, dataset: Dataset, figures: Figures) -> Needs:
 
 
 def scenarios_of(task: Task) -> tuple[Scenario, ...]:
-    """What a task is for, by the words of its name and its description."""
-    return ()
+    """What a task is for, by the words of its name and its description: those that most of them speak of, or none.
+
+    Tasks ask with text and are answered in text, so only scenarios of text come into question.
+    """
+    known = vocabulary()
+    said = set(words(f"{task.name} {task.declared.description}")) - known.stop_words
+    counts = {each: len(said & set(known.scenarios[each].spelled)) for each in OF_TEXT if each in known.scenarios}
+    most = max(counts.values(), default=0)
+    return tuple(each for each, count in counts.items() if count == most > 0)
 
 
 def _answer_tokens(task: Task) -> int:

@@ -9,6 +9,7 @@ from changeover.core.errors import UnknownModelError
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.judgement import Judgement
+from changeover.library.licences.words import refusal
 from changeover.library.lineage import Model
 from changeover.library.scores.engines import Registry
 from changeover.library.scores.parts import Flag
@@ -40,10 +41,9 @@ def flags(
 def _of_the_licence(judgement: Judgement) -> Iterator[Flag]:
     if judgement.allowed:
         return
-    blocking = next(reason for reason in judgement.reasons if reason.outcome == judgement.outcome)
-    words = {"deny": "licence denies it", "person": "licence needs a person"}[judgement.outcome]
-    clause = f"{blocking.clause}: " if blocking.clause else ""
-    yield Flag(name=words, says=f"{clause}{blocking.says}", source=blocking.source)
+    deciding = judgement.deciding
+    name = "licence denies it" if judgement.outcome == "deny" else "licence needs a person"
+    yield Flag(name=name, says=refusal(judgement), source=None if deciding is None else deciding.source)
 
 
 def _of_the_files(card: Card) -> Iterator[Flag]:

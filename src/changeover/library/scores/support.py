@@ -289,7 +289,7 @@ def _depends(card: Card, catalogue: Catalogue) -> bool:
 
 
 def _clause(judgement: Judgement) -> str | None:
-    reason = next((each for each in judgement.reasons if each.outcome == judgement.outcome), None)
+    reason = judgement.deciding
     if reason is None:
         return None
     return reason.source or (f"{reason.licence} {reason.clause}" if reason.clause else reason.licence)
