@@ -43,7 +43,7 @@ SETTINGS = ((1, 2048), (4, 2048), (4, 8192), (8, 8192))
 QUICK = ((4, 2048),)
 """Slots and tokens of context of each."""
 WORKED = (4, 2048)
-PROMPTS = 24
+PROMPTS = 12
 """Different prompts, a thousand tokens each, after which an engine counts as one at work."""
 LARGE = "b200"
 """An accelerator with room for all, so that every need is computed."""
