@@ -1,4 +1,4 @@
-"""`changeover library`: what others say of models, and where that contradicts the cards."""
+"""`changeover library`: what others say of models, where that contradicts the cards, and weights for engines."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import typer
 from changeover.cli.signature import Json, later
 
 work = later("changeover.cli.syncing")
+serving = later("changeover.cli.serving_library")
 
 app = typer.Typer(
-    add_completion=False, help="Read what others say of models; cards stay as they are.", no_args_is_help=True
+    add_completion=False, help="Read what others say of models, and serve weights to engines.", no_args_is_help=True
 )
 
 
 @app.callback()
 def library() -> None:
-    """Read what others say of models; cards stay as they are."""
+    """Read what others say of models, and serve weights to engines."""
 
 
 @app.command("sync")
@@ -86,3 +87,22 @@ def observations_command(
     Example: changeover library observations gpt-oss-20b --fact hosted.groq.price
     """
     work().show_observations(model, fact, as_json)
+
+
+@app.command("serve")
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; another than loopback opens it to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes any free one.", min=0, max=65535)] = 8101,
+    open_door: Annotated[bool, typer.Option("--open", help="Ask for no key. On loopback only.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve verified weights as the Hugging Face Hub does, until Ctrl-C: engines load from here by `HF_ENDPOINT`.
+
+    Callers send a key of this installation, which every client of the hub does that finds it in `HF_TOKEN`. Models that
+    the licence policy does not allow are not served. The gateway does not notice: this is a process of its own.
+
+    Example: changeover library serve --port 8101
+    """
+    serving().serve_library(host, port, open_door, as_json)
