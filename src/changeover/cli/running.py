@@ -85,7 +85,8 @@ def fetched(installation: Installation, name: str) -> bool:
     if name not in (*cards, ECHO):
         raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, {*deployed, *cards})}")
     if name != ECHO:
-        weights().fetch([installation.catalogue.card(name)], installation.project.cache)
+        project = installation.project
+        weights().fetch([installation.catalogue.card(name)], project.cache, weights().Terms.of(project))
     return False
 
 
