@@ -154,7 +154,7 @@ def _go_on(client: httpx2.Client, origin: Origin, size_bytes: int, part: Path, r
         elif response.status_code == 416:
             _discard(part)
             raise _Trouble("has no such part")
-        else:
+        elif begun:
             begun = _discard(part)
         announced = response.headers.get("Content-Length", "")
         if announced.isdigit() and begun + int(announced) != size_bytes:

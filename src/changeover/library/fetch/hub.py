@@ -162,7 +162,7 @@ class Repository:
                 f"`{self.id}` is gated: agree to its terms on its page of the hub, and put a token {agreed} "
                 f"into `{variable}` ({status})."
             )
-        if status in (401, 403) and has_token:
+        if has_token and (status in (401, 403) or code == "RepoNotFound"):
             return f"{self._server} refuses {what} to the token in `{variable}` ({status}). Use one that may read it."
         if status in (401, 403):
             return (
