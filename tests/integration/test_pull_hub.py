@@ -156,7 +156,14 @@ pull(artifact, Path(sys.argv[2]), Killing(), Access(sources=sources))
 
 def test_a_killed_pull_is_gone_on_with_by_the_next_process(world: World) -> None:
     artifact = world.long()
-    command = [sys.executable, "-c", KILLED, artifact.model_dump_json(), str(world.cache), world.sources.model_dump_json()]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        artifact.model_dump_json(),
+        str(world.cache),
+        world.sources.model_dump_json(),
+    ]
     killed = subprocess.run(command, check=False, timeout=60)
     assert killed.returncode == -9
     [part] = world.cache.rglob("*.part")
@@ -306,7 +313,9 @@ def test_the_token_opens_what_is_gated_and_goes_to_the_hub_alone(world: World, m
     path = pull(world.long(), world.cache, Silent(), world.access(hub_token_variable="TOKEN_OF_OURS"))
     assert path.read_bytes() == LONG
     assert {request.headers.get("authorization") for request in world.hub.requests if request.elsewhere} == {None}
-    assert not any("hf_a-secret" in file.read_text(errors="replace") for file in world.cache.rglob("*") if file.is_file())
+    assert not any(
+        "hf_a-secret" in file.read_text(errors="replace") for file in world.cache.rglob("*") if file.is_file()
+    )
 
 
 def test_a_wrong_token_is_refused_and_not_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +334,9 @@ def test_a_repository_that_strangers_cannot_see_says_both_reasons(world: World) 
 def test_a_revision_that_is_gone_is_named(world: World) -> None:
     artifact = world.long()
     source = HubSource(repository=NAME, revision="2" * 40, file="tiny.Q8_0.gguf")
-    assert f"`maker/tiny` has no revision `{'2' * 40}`" in world.refusal(artifact.model_copy(update={"sources": (source,)}))
+    assert f"`maker/tiny` has no revision `{'2' * 40}`" in world.refusal(
+        artifact.model_copy(update={"sources": (source,)})
+    )
 
 
 def test_offline_nobody_is_asked_and_the_way_is_said(world: World) -> None:
@@ -345,9 +356,7 @@ def test_the_next_source_goes_on_with_what_the_first_one_gave(world: World, tmp_
 
 def test_two_pulls_at_once_fetch_once(world: World) -> None:
     artifact = world.long()
-    threads = [
-        threading.Thread(target=pull, args=(artifact, world.cache, Silent(), world.access())) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=pull, args=(artifact, world.cache, Silent(), world.access())) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -60,7 +60,9 @@ def _handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
             if match is None or headers.get("if-range", mirror.etag(data)) != mirror.etag(data):
                 return self._answer(200, data, ETag=mirror.etag(data))
             begun, end = int(match[1]), len(data) - 1
-            return self._answer(206, data[begun:], ETag=mirror.etag(data), **{"Content-Range": f"bytes {begun}-{end}/{len(data)}"})
+            return self._answer(
+                206, data[begun:], ETag=mirror.etag(data), **{"Content-Range": f"bytes {begun}-{end}/{len(data)}"}
+            )
 
         def _answer(self, status: int, body: bytes, **headers: str) -> None:
             self.send_response(status)
@@ -129,7 +131,9 @@ def test_several_files_lie_below_the_address(mirror: Mirror, tmp_path: Path) -> 
     mirror.files = {f"/models/tiny/{name.replace(' ', '%20')}": data for name, data in files.items()}
     artifact = pinned(files, MirrorSource(url=f"{mirror.address}/models/tiny/"))
     directory = pull(artifact, tmp_path, Silent(), ACCESS)
-    assert {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()} == files
+    assert {
+        str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()
+    } == files
 
 
 def test_a_file_that_changed_begins_anew_and_is_refused_by_its_digest(mirror: Mirror, tmp_path: Path) -> None:
@@ -145,7 +149,9 @@ def test_a_weak_etag_is_not_relied_on(mirror: Mirror, tmp_path: Path) -> None:
     assert "if-range" not in mirror.asked[1][1]
 
 
-@pytest.mark.parametrize(("extra", "says"), [(b"!" * 100_000, f"sends more than the `{len(CONTENT)}` bytes"), (b"", None)])
+@pytest.mark.parametrize(
+    ("extra", "says"), [(b"!" * 100_000, f"sends more than the `{len(CONTENT)}` bytes"), (b"", None)]
+)
 def test_a_body_of_no_announced_length_is_read_to_the_known_one(
     mirror: Mirror, tmp_path: Path, extra: bytes, says: str | None
 ) -> None:
@@ -164,7 +170,9 @@ def test_a_redirect_on_the_same_host_is_followed(mirror: Mirror, tmp_path: Path)
 
 def test_a_redirect_to_another_host_is_not_followed(mirror: Mirror, tmp_path: Path) -> None:
     mirror.redirects["/old.gguf"] = f"{mirror.address.replace('127.0.0.1', 'localhost')}/m/tiny.gguf"
-    assert "redirects `old.gguf` to another host, which is not followed" in refusal(wanted(mirror, "/old.gguf"), tmp_path)
+    assert "redirects `old.gguf` to another host, which is not followed" in refusal(
+        wanted(mirror, "/old.gguf"), tmp_path
+    )
     assert [path for path, _ in mirror.asked] == ["/old.gguf"]
 
 

@@ -19,7 +19,9 @@ def checkpoint(elements: int = 20_000, **more: bytes) -> dict[str, bytes]:
         "config.json": json.dumps({"model_type": "llama"}).encode(),
         SHARDS[0]: build(tensors(("layer.0", "F32", (elements,))), metadata={"format": "pt"}),
         SHARDS[1]: build(tensors(("layer.1", "F32", (elements,))), seed=7),
-        "model.safetensors.index.json": json.dumps({"weight_map": {"layer.0": SHARDS[0], "layer.1": SHARDS[1]}}).encode(),
+        "model.safetensors.index.json": json.dumps(
+            {"weight_map": {"layer.0": SHARDS[0], "layer.1": SHARDS[1]}}
+        ).encode(),
         "tokenizer.json": json.dumps({"version": "1.0"}).encode(),
         "LICENSE": b"Do what is right.\n",
         **more,

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from changeover.core.errors import ArtifactError
 from changeover.library.fetch.contents import check_file
 
-KEPT = sorted(file for file in (Path(__file__).parent / "hostile").rglob("*") if file.suffix in (".gguf", ".safetensors"))
+KEPT = sorted(
+    file for file in (Path(__file__).parent / "hostile").rglob("*") if file.suffix in (".gguf", ".safetensors")
+)
 
 
 @pytest.mark.parametrize("file", KEPT, ids=[file.name for file in KEPT])

@@ -45,7 +45,14 @@ def test_a_file_without_tensors_is_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "shape", "size"),
-    [("F4", [3, 2], 3), ("F6_E2M3", [4], 3), ("F8_E8M0", [5], 5), ("C64", [2], 16), ("BOOL", [], 1), ("F32", [0, 9], 0)],
+    [
+        ("F4", [3, 2], 3),
+        ("F6_E2M3", [4], 3),
+        ("F8_E8M0", [5], 5),
+        ("C64", [2], 16),
+        ("BOOL", [], 1),
+        ("F32", [0, 9], 0),
+    ],
 )
 def test_every_type_has_its_own_size(tmp_path: Path, dtype: str, shape: list[int], size: int) -> None:
     header = read(tmp_path, build({"a": {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}))
@@ -100,7 +107,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "two in one place": (build({**ONE, "b": ONE["a"]}), "tensor `b` overlaps another"),
     "a file that is cut off": (build()[:-1], "end 1 bytes behind the end of the file; the download was cut off"),
     "bytes behind the last tensor": (build() + b"!", "1 bytes behind its tensors belong to none"),
-    "a name made to break a terminal": (build({"\x1b[2J\nowned" + "x" * 500: entry(dtype="?")["a"]}), r"`\x1b[2J\nowned"),
+    "a name made to break a terminal": (
+        build({"\x1b[2J\nowned" + "x" * 500: entry(dtype="?")["a"]}),
+        r"`\x1b[2J\nowned",
+    ),
     "a name of five thousand characters": (build({"x" * 5000: ONE["a"]}), "has a name of 5000 characters"),
 }
 
@@ -174,7 +184,10 @@ FIELDS = st.fixed_dictionaries(
 
 
 @IN_TMP_PATH
-@given(header=st.dictionaries(st.text(max_size=6) | st.just("__metadata__"), FIELDS | ANYTHING, max_size=4), length=st.integers(0, 40))
+@given(
+    header=st.dictionaries(st.text(max_size=6) | st.just("__metadata__"), FIELDS | ANYTHING, max_size=4),
+    length=st.integers(0, 40),
+)
 def test_any_header_parses_or_is_refused(tmp_path: Path, header: dict[str, Any], length: int) -> None:
     parses_or_is_refused(tmp_path / "model.safetensors", raw(json.dumps(header).encode(), bytes(length)))
 
@@ -220,9 +233,9 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(tmp_path: Path, weight
 
 
 def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
+    for name in (FIRST, SECOND):
+        (tmp_path / name).write_bytes(build(tensors(("layer.0", "F32", (2,)))))
+    file = tmp_path / "model.safetensors.index.json"
+    file.write_text(json.dumps({"weight_map": {"layer.0": FIRST}}))
     with pytest.raises(ArtifactError, match=r"tensor `layer\.0` is in two shards"):
-        for name in (FIRST, SECOND):
-            (tmp_path / name).write_bytes(build(tensors(("layer.0", "F32", (2,)))))
-        file = tmp_path / "model.safetensors.index.json"
-        file.write_text(json.dumps({"weight_map": {"layer.0": FIRST}}))
         check_index(file, [tmp_path / FIRST, tmp_path / SECOND])

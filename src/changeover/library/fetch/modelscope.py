@@ -42,6 +42,7 @@ def getter(repository: str, revision: str, access: Access) -> ByPath:
                 "model",
                 path,
                 revision=revision,
+                cache_dir=part.parent / "modelscope-locks",
                 local_dir=part.parent / "modelscope",
                 expected_sha256=sha256,
                 file_size=size_bytes,
