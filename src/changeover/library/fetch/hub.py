@@ -12,12 +12,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from changeover.core.errors import ArtifactError
 from changeover.core.settings import SourceSettings, secret_from_environment
-from changeover.library.artifacts import ArtifactFile, HubSource
+from changeover.library.artifacts import HubSource
 from changeover.library.fetch import http
 from changeover.library.fetch.access import Access
 from changeover.library.fetch.http import Origin
 from changeover.library.fetch.listing import MOST_FILES, Listed, Listing, listing_of, nonsense, require_commit
-from changeover.library.fetch.remote import ByPath, fetch_each
+from changeover.library.fetch.remote import ByPath, fetch_repository
 from changeover.library.fetch.staging import Staging
 
 MOST_LISTING_BYTES: Final = 64 << 20
@@ -26,12 +26,7 @@ MOST_LISTING_BYTES: Final = 64 << 20
 def fetch(source: HubSource, staging: Staging) -> None:
     """Have the files of an artifact from its repository."""
     require_online(staging.access.sources, source.repository)
-    get = getter(source.repository, source.revision, staging.access)
-
-    def get_file(file: ArtifactFile, part: Path, report: http.Report) -> bool:
-        return get(file_there(source, file, staging), file.size_bytes, file.sha256, part, report)
-
-    fetch_each(staging, get_file)
+    fetch_repository(source, staging, getter(source.repository, source.revision, staging.access))
 
 
 def getter(repository: str, revision: str, access: Access) -> ByPath:
@@ -89,21 +84,6 @@ class _Sibling(BaseModel):
 class _Facts(BaseModel):
     sha: str = Field(pattern=r"^[0-9a-f]{40}$")
     siblings: list[_Sibling] = Field(max_length=MOST_FILES)
-
-
-def file_there(source: HubSource, file: ArtifactFile, staging: Staging) -> str:
-    """What a file of an artifact is called in its repository.
-
-    Raises:
-        ArtifactError: It is the only one, and the card does not say.
-    """
-    if staging.several:
-        return file.path
-    if source.file is None:
-        raise ArtifactError(
-            f"The card does not say which file of `{source.repository}` it is. Add `file` to the source."
-        )
-    return source.file
 
 
 def require_online(sources: SourceSettings, repository: str) -> None:

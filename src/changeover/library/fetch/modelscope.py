@@ -11,24 +11,19 @@ from modelscope_hub import errors as failures
 
 from changeover.core.errors import ArtifactError
 from changeover.core.settings import SourceSettings
-from changeover.library.artifacts import ArtifactFile, HubSource
+from changeover.library.artifacts import HubSource
 from changeover.library.fetch.access import Access
 from changeover.library.fetch.http import Report
-from changeover.library.fetch.hub import file_there, require_online
+from changeover.library.fetch.hub import require_online
 from changeover.library.fetch.listing import Listed, Listing, listing_of, require_commit
-from changeover.library.fetch.remote import ByPath, fetch_each
+from changeover.library.fetch.remote import ByPath, fetch_repository
 from changeover.library.fetch.staging import Staging
 
 
 def fetch(source: HubSource, staging: Staging) -> None:
     """Have the files of an artifact from its repository. The client goes on from what it has, over restarts too."""
     require_online(staging.access.sources, source.repository)
-    get = getter(source.repository, source.revision, staging.access)
-
-    def get_file(file: ArtifactFile, part: Path, report: Report) -> bool:
-        return get(file_there(source, file, staging), file.size_bytes, file.sha256, part, report)
-
-    fetch_each(staging, get_file)
+    fetch_repository(source, staging, getter(source.repository, source.revision, staging.access))
 
 
 def getter(repository: str, revision: str, access: Access) -> ByPath:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from changeover.core.errors import ArtifactError
-from changeover.library.artifacts import ArtifactFile
+from changeover.library.artifacts import ArtifactFile, HubSource
 from changeover.library.fetch import http
 from changeover.library.fetch.staging import Staging
 
@@ -38,6 +38,30 @@ def fetch_each(staging: Staging, get: Getter) -> None:
             staging.accept(file, part)
         finally:
             http.discard(part)
+
+
+def fetch_repository(source: HubSource, staging: Staging, get: ByPath) -> None:
+    """Have every file that is missing from a repository."""
+
+    def get_file(file: ArtifactFile, part: Path, report: http.Report) -> bool:
+        return get(_file_there(source, file, staging), file.size_bytes, file.sha256, part, report)
+
+    fetch_each(staging, get_file)
+
+
+def _file_there(source: HubSource, file: ArtifactFile, staging: Staging) -> str:
+    """What a file of an artifact is called in its repository.
+
+    Raises:
+        ArtifactError: It is the only one, and the card does not say.
+    """
+    if staging.several:
+        return file.path
+    if source.file is None:
+        raise ArtifactError(
+            f"The card does not say which file of `{source.repository}` it is. Add `file` to the source."
+        )
+    return source.file
 
 
 def _get(staging: Staging, file: ArtifactFile, part: Path, get: Getter) -> bool:
