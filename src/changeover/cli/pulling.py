@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from changeover.app.licensing import Licensing, check_fetch
 from changeover.cli.frame import note, out, print_json
 from changeover.cli.weights import Bar, Terms, bars, fetch_one, library, project_here
 from changeover.core.clock import SystemClock
@@ -37,6 +38,7 @@ def pull(model: str, asked: Asked, *, as_json: bool) -> None:
     project = project_here()
     card = catalogue.card(model)
     terms = _terms(project, asked)
+    check_fetch(Licensing(catalogue, terms.policy, SystemClock().now().date()), [card])
     artifact = _pinned(card, asked)
     written: Path | None = None
     with bars() as bar_of:

@@ -50,6 +50,9 @@ class Catalogue:
         self._cards = dict(sorted(cards.items()))
         self._accelerators = dict(sorted((accelerators or {}).items()))
         self._licences = dict(sorted((licences or {}).items()))
+        self._licence_names = {
+            name.casefold(): terms for terms in self._licences.values() for name in (terms.id, *terms.aliases)
+        }
 
     @classmethod
     def load(cls, *extra_directories: Path) -> Catalogue:
@@ -111,8 +114,8 @@ class Catalogue:
         return tuple(self._accelerators.values())
 
     def licence(self, licence_id: str) -> LicenceTerms | None:
-        """What is known of a licence; None where nothing is."""
-        return self._licences.get(licence_id)
+        """What is known of a licence, by its id or by another name of it, whatever the case; None where nothing is."""
+        return self._licences.get(licence_id) or self._licence_names.get(licence_id.casefold())
 
     def licences(self) -> tuple[LicenceTerms, ...]:
         """Every licence, by id."""
