@@ -19,7 +19,7 @@ from changeover.evals.datasets.power import expected_samples
 from changeover.evals.known import whole
 from changeover.evals.sequential import TestPlan
 from changeover.evals.trial_queries import Figures
-from changeover.library.artifacts import FileSource
+from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
 from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
@@ -225,9 +225,11 @@ class Candidates:
         row = self._deployments.get(name)
         if row is not None and row.memory_bytes is not None:
             return Memory(needs=row.memory_bytes, measured=True, budget=self._budget)
-        weights = card.artifacts[0].size_bytes if card is not None and card.artifacts else None
+        artifact = None if card is None else embeddable(card.artifacts)
         elsewhere = row is not None and row.backend == ELSEWHERE
-        return Memory(needs=None if elsewhere else weights, measured=False, budget=self._budget)
+        return Memory(
+            needs=None if elsewhere or artifact is None else artifact.size_bytes, measured=False, budget=self._budget
+        )
 
     def _runs(self, name: str, card: Card | None) -> Runs:
         row = self._deployments.get(name)
@@ -235,9 +237,9 @@ class Candidates:
             return "on a server"
         if row is not None:
             return "running" if row.state == "ready" else "deployed"
-        if card is None or not card.artifacts:
+        artifact = None if card is None else embeddable(card.artifacts)
+        if artifact is None:
             return "by a server only"
-        artifact = card.artifacts[0]
         if present(artifact, self._installation.project.cache):
             return "weights are here"
         if not artifact.sources:

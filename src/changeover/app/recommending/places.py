@@ -8,7 +8,7 @@ from changeover.app.installation import Installation
 from changeover.app.recommending.choices import Place
 from changeover.app.recommending.needs import Needs
 from changeover.library.accelerators import GIB
-from changeover.library.artifacts import FileSource
+from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
 from changeover.library.fit import Fit, Hardware, fit, fits_here
 from changeover.library.pull import present
@@ -48,14 +48,14 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     budget = budget_bytes(settings.memory_gib)
     context = max(needs.context_tokens, settings.context_tokens)
     found = fits_here(card, budget, context=context, concurrency=settings.slots)
-    if not card.artifacts:
+    artifact = embeddable(card.artifacts)
+    if artifact is None:
         memory = _memory(found)
         return Place(
             state="unknown" if found.verdict == "unknown" and not card.hosted and not card.engines else "more",
             says="no file of it for the embedded engine" + (f"; {memory}" if memory else ""),
             command=_server(card),
         )
-    artifact = card.artifacts[0]
     if found.verdict == "unknown":
         return Place(state="unknown", says=f"whether it fits is not known: {'; '.join(found.missing)}")
     if not found.ok:
