@@ -127,9 +127,11 @@ def _bringing_in(shelf: Shelf, card: Card, task: str | None, query: str, scenari
 
 
 def _new_name(scenarios: tuple[str, ...], query: str) -> str:
-    """A name for a task that is not there yet: the query's, where it can be one."""
+    """A name for a task that is not there yet: the query's, where it says what to do and can be a name."""
+    if not scenarios:
+        return "my-task"
     spelled = "-".join(re.findall(r"[a-z0-9]+", query.casefold()))[:40].strip("-")
-    return spelled if len(spelled) >= 3 else (scenarios[0] if scenarios else "my-task")
+    return spelled if len(spelled) >= 3 else scenarios[0]
 
 
 def _curl(shelf: Shelf, task: str, query: str) -> str:

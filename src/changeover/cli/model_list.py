@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def _unknown_lines(found: Filtered, width: int) -> list[Text]:
 def _search(shelf: Shelf, query: str, filters: Filters, most: int, *, as_json: bool) -> None:
     found = _filtered(shelf, filters)
     said = LexicalIndex(found.cards).search(query)
-    if not said and _could_be_an_id(query):
+    if _mistyped(query, [card.id for card in shelf.catalogue.cards()], known_words=bool(said)):
         shelf.catalogue.card(query)
     meaning = _meaning(shelf, found.cards)
     hits = ranked(query, found.cards, meaning, prefer=lambda card: _preference(shelf, card))[:most]
@@ -185,9 +186,13 @@ def _search(shelf: Shelf, query: str, filters: Filters, most: int, *, as_json: b
         note("by words alone; `pip install 'changeover[similarity]'` adds search by meaning")
 
 
-def _could_be_an_id(query: str) -> bool:
-    """Whether somebody may have mistyped an id, rather than said what a model is to do."""
-    return " " not in query and query.isascii() and any(sign.isdigit() or sign == "-" for sign in query)
+def _mistyped(query: str, ids: Sequence[str], *, known_words: bool) -> bool:
+    """Whether somebody meant an id and mistyped it, rather than said what a model is to do, or how its name begins."""
+    if " " in query or not query.isascii() or not any(sign.isdigit() or sign == "-" for sign in query):
+        return False
+    return not known_words or (
+        not any(id.startswith(query) for id in ids) and bool(get_close_matches(query, ids, n=1, cutoff=0.85))
+    )
 
 
 def _meaning(shelf: Shelf, cards: Sequence[Card]) -> Meaning | None:

@@ -139,8 +139,7 @@ def plot(happened: Sequence[Event], width: int) -> list[Text]:
     lines.append(_years(first, columns, each, scale))
     used = {event.kind for event, _ in dated}
     legend = "  ".join(f"{mark} {kind}" for kind, (mark, _) in MARKS.items() if kind in used)
-    lines.append(Text(f"{'':<{LANE}}  {legend}", "dim"))
-    return lines
+    return [*lines, *hanging(" " * (LANE + 2), Text(legend, "dim"), width)]
 
 
 def _years(first: int, columns: int, each: int, scale: int) -> Text:

@@ -108,6 +108,17 @@ def test_a_name_counts_more_than_what_a_model_is_for() -> None:
     assert ranked("codey", cards)[0].card.id == "codey"
 
 
+def test_who_names_a_model_gets_it_and_not_what_is_near_in_meaning() -> None:
+    class Meaning:
+        def search(self, query: str) -> dict[str, float]:
+            return {"codey-7b": 0.8, "other": 0.9}
+
+    cards = [card("codey-7b", "dialogue", vendor="House"), card("other", "code")]
+    assert ids(hit.card for hit in ranked("codey 7b", cards, Meaning())) == ["codey-7b"]
+    assert ids(hit.card for hit in ranked("house", cards, Meaning())) == ["codey-7b"]
+    assert len(ranked("codey code", cards, Meaning())) == 2
+
+
 def test_a_query_that_no_card_says_a_word_of_finds_nothing_by_words() -> None:
     assert ranked("xyzzy", [card("one", "code")]) == []
     assert ranked("chat", []) == []
