@@ -164,8 +164,10 @@ def _search(shelf: Shelf, query: str, filters: Filters, most: int, *, as_json: b
     said = LexicalIndex(found.cards).search(query)
     if _mistyped(query, [card.id for card in shelf.catalogue.cards()], known_words=bool(said)):
         shelf.catalogue.card(query)
-    meaning = _meaning(shelf, found.cards)
-    hits = ranked(query, found.cards, meaning, prefer=lambda card: _preference(shelf, card))[:most]
+    begun = [card for card in found.cards if card.id in said and card.id.startswith(query.casefold())]
+    cards = begun or found.cards
+    meaning = None if begun else _meaning(shelf, cards)
+    hits = ranked(query, cards, meaning, prefer=lambda card: _preference(shelf, card))[:most]
     if as_json:
         by = ["words"] if meaning is None else ["words", "meaning"]
         shown = [_hit(shelf, hit, query) for hit in hits]
@@ -182,7 +184,7 @@ def _search(shelf: Shelf, query: str, filters: Filters, most: int, *, as_json: b
         out.print()
         for line in call_lines(call, out.width):
             out.print(line)
-    if meaning is None:
+    if meaning is None and not begun:
         note("by words alone; `pip install 'changeover[similarity]'` adds search by meaning")
 
 

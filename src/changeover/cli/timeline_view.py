@@ -204,15 +204,16 @@ def leader_lines(led: Sequence[IndexVersion], turned: Sequence[Reversal], width:
     """The best open model of each country on each version of an index, and who changed places from one to the next."""
     if not led:
         return []
-    lines = [Text(), Text("best open weights by country; each line is a scale of its own", "bold")]
+    title = Text("best open weights by country; each line is a scale of its own", "bold")
+    lines = [Text(), *hanging("", title, width)]
     for each in led:
-        before = f"{each.index} {each.version}  "
+        lines += hanging("", Text(f"{each.index} {each.version}"), width)
         said = Text()
         for place, leader in enumerate(each.leaders):
             said.append("   " if place else "")
             said.append(f"{leader.country} {leader.value:g}", "bold" if not place else "")
             said.append(f" {leader.model}", "dim")
-        lines += hanging(before, said, width)
+        lines += hanging("  ", said, width)
     for turn in turned[:MOST_REVERSALS]:
         then, now = (f"{a:g} : {b:g}" for a, b in (turn.values_before, turn.values_after[::-1]))
         lines += hanging(
