@@ -13,6 +13,7 @@ from changeover.app.local import running_address
 from changeover.app.shelf import Shelf, Use
 from changeover.library.accelerators import GB, GIB
 from changeover.library.cards import Card
+from changeover.library.licences.words import refusal
 from changeover.library.running import Recipe
 from changeover.library.search.lexical import asked_words
 from changeover.library.search.spelling import words
@@ -46,6 +47,9 @@ class FirstCall:
 def first_call(shelf: Shelf, card: Card, query: str, scenarios: tuple[str, ...]) -> FirstCall:
     """What to type for a first answer of a model to such a query."""
     use, needs = shelf.use(card), tuple(_needs(card))
+    judgement = shelf.judgement(card)
+    if not judgement.allowed:
+        return FirstCall(model=card.id, task=None, answered=False, steps=(), needs=(refusal(judgement),))
     reason = _no_task(card)
     if reason is not None:
         return FirstCall(model=card.id, task=None, answered=False, steps=(), needs=(reason, *needs))

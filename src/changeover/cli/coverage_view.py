@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from changeover.app.fits import HERE, fits_on
 from changeover.app.shelf import open_shelf
 from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import out, print_json
@@ -28,12 +29,16 @@ BY_MODALITY = Columns(
 )
 
 
-def run(*, allowed: bool, as_json: bool) -> None:
+def run(*, allowed: bool, here: bool, as_json: bool) -> None:
     """Print the matrix."""
     shelf = open_shelf(Path.cwd())
     if allowed and shelf.policy is None:
         raise ConfigError("`--policy` counts what `policy.toml` allows, and there is none here. Write it first.")
-    counted = coverage(shelf.catalogue, lambda card: not allowed or shelf.judgement(card).allowed)
+    fits = fits_on(shelf, HERE) if here else None
+    counted = coverage(
+        shelf.catalogue,
+        lambda card: (not allowed or shelf.judgement(card).allowed) and (fits is None or fits(card) is True),
+    )
     if as_json:
         print_json(_document(counted))
         return

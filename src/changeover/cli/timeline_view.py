@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
+from changeover.app.observed import last_commits
 from changeover.app.shelf import Shelf, open_shelf
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
 from changeover.cli.frame import note, out, print_json
@@ -61,11 +62,11 @@ def run(*, family: str | None, vendor: str | None, task: str | None, svg: Path |
     """Print the timeline, and draw it."""
     shelf = open_shelf(Path.cwd())
     cards = _chosen(shelf, family, vendor, task)
-    last_commits: Mapping[str, date] = {}
+    commits = last_commits(shelf)
     happened = events(shelf.catalogue, cards)
-    kept = [continuity(shelf.catalogue, card, last_commits.get(card.id), shelf.today) for card in cards]
+    kept = [continuity(shelf.catalogue, card, commits.get(card.id), shelf.today) for card in cards]
     names = sorted({card.vendor for card in cards})
-    vendors = [vendor_continuity(name, shelf.catalogue.cards(), last_commits, shelf.today) for name in names]
+    vendors = [vendor_continuity(name, shelf.catalogue.cards(), commits, shelf.today) for name in names]
     led, turned = leaders(cards), reversals(cards)
     if svg is not None:
         svg.write_text(drawing(happened, led, turned, shelf.today), encoding="utf-8")
