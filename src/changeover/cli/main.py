@@ -36,7 +36,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("changeover.cli.diff", "Say in words what differs between two bundles."),
     "alias-checks": ("changeover.cli.alias_checks", "Show, or ask, whether models that others run answer as they did."),
     "evidence": ("changeover.cli.evidence", "Write what allowed a switch into a signed pack, or check such a pack."),
-    "models": ("changeover.cli.models", "List the library's models, or show one."),
     "licences": ("changeover.cli.licences", "Show what may be done with which model, by its licence and your policy."),
     "library": ("changeover.cli.library", "Read what others say of models; serve weights to engines."),
     "lockin": ("changeover.cli.lockin", "Show what ties the tasks to their models, and what leaving would cost."),
