@@ -12,6 +12,8 @@ from changeover.library.lineage import Model, find_card, plain_name
 
 TEXT = "text"
 """What every task asks with, and is answered in."""
+_TUNED = frozenset({"instruct", "chat", "it", "thinking"})
+"""Words by which vendors name a model that was tuned for conversations."""
 _VERSION = re.compile(r"(?:(?<=[-._])v)?\d+(?:\.\d+)*")
 
 
@@ -60,13 +62,19 @@ def line_of(card: Card) -> str:
 
 def unfit(card: Card) -> str | None:
     """Why a card can serve no task at all, as a sentence's middle; None where it can."""
-    if TEXT not in card.modalities_in:
+    if card.modalities_in and TEXT not in card.modalities_in:
         return f"it reads {', '.join(card.modalities_in)}, and tasks ask with text"
-    if TEXT not in card.modalities_out:
+    if card.modalities_out and TEXT not in card.modalities_out:
         return f"it writes {', '.join(card.modalities_out)}, and tasks are answered in text"
-    if card.chat_format is None:
+    if not follows_conversations(card):
         return "it is a base model, which follows no conversation"
     return None
+
+
+def follows_conversations(card: Card) -> bool:
+    """Whether a model was made for conversations, as far as its card says; a closed one is only reached through one."""
+    told = (card.chat_format, card.reasoning_format, card.tool_call_format)
+    return any(told) or card.weights == "closed" or bool(_TUNED & set(re.split(r"[-._ ]+", plain_name(card.id))))
 
 
 def _named(catalogue: Catalogue, card: Card) -> Iterator[tuple[Card, Card]]:

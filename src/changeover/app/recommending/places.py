@@ -48,13 +48,16 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     budget = budget_bytes(settings.memory_gib)
     context = max(needs.context_tokens, settings.context_tokens)
     found = fits_here(card, budget, context=context, concurrency=settings.slots)
-    if not card.artifacts:
-        memory = _memory(found)
+    if not card.artifacts and found.ok:
         return Place(
-            state="unknown" if found.verdict == "unknown" and not card.hosted and not card.engines else "more",
-            says="no file of it for the embedded engine" + (f"; {memory}" if memory else ""),
-            command=_server(card),
+            state="engine",
+            says=f"fits here by its size ({_memory(found)}); its card has no file for the embedded engine",
+            command=SERVER.format(id=card.id),
         )
+    if not card.artifacts:
+        nothing = found.verdict == "unknown" and not card.hosted and not card.engines
+        said = _memory(found) or "; ".join(found.missing)
+        return Place(state="unknown" if nothing else "more", says=said, command=_server(card))
     artifact = card.artifacts[0]
     if found.verdict == "unknown":
         return Place(state="unknown", says=f"whether it fits is not known: {'; '.join(found.missing)}")
@@ -63,7 +66,7 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     if present(artifact, installation.project.cache):
         return Place(state="now", says=f"its weights are here; {_memory(found)}")
     if not artifact.sources:
-        return Place(state="more", says=f"no source of its weights is known; {_memory(found)}", command=_server(card))
+        return Place(state="engine", says=f"no source of its weights is known; {_memory(found)}", command=_server(card))
     how = "copied" if isinstance(artifact.sources[0], FileSource) else "fetched"
     return Place(state="now", says=f"{artifact.size_bytes / GIB:.2f} GiB are {how} first; {_memory(found)}")
 
