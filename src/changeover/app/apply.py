@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from changeover.app.deploy import ask_for, first_plan_of
 from changeover.app.installation import ECHO, Installation
+from changeover.app.licensing import Licensing, check
 from changeover.core.digest import canonical_json, sha256_value
 from changeover.core.errors import ArtifactError, ChangeoverError, ConfigError, StoreError
 from changeover.library.pull import present
@@ -97,6 +98,7 @@ def apply(installation: Installation, actor: str, *, check: bool = False) -> Out
         ConfigError: A declaration is broken. Nothing was changed.
         ArtifactError: The weights of a new task's first incumbent are not here. Nothing was changed.
         EngineError: Its engine cannot be described. Nothing was changed.
+        LicenceError: The policy or its licence does not allow it to answer the task. Nothing was changed.
         StoreError: The store cannot be used, or others apply all the time. Nothing was changed.
     """
     if installation.problems:
@@ -141,7 +143,9 @@ def _opening(installation: Installation, task: Task) -> _Opening:
             )
     try:
         plan = first_plan_of(installation, task)
-        return _Opening(task=task, plan=plan, engine=describe(plan))
+        engine = describe(plan)
+        check(Licensing.of(installation).engine(engine, task.name))
+        return _Opening(task=task, plan=plan, engine=engine)
     except ChangeoverError as exc:
         raise type(exc)(f"{task.file}: `first_incumbent`: {exc.message}") from exc
 

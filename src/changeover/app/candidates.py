@@ -44,6 +44,8 @@ Runs = Literal[
     "no source",
     "by a server only",
 ]
+_FARTHEST: tuple[Runs, ...] = ("no source", "by a server only")
+"""What a person has to do something for before it can run, least first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ class Candidate:
     cannot: Mapping[str, str]
     """Tasks that it cannot serve, each with the reason."""
     released: str | None
-    """ISO date."""
+    """ISO date, or the month where only that is known."""
     licence: str | None
     memory: Memory
     runs: Runs
@@ -165,7 +167,7 @@ class Candidates:
         return tuple(self._incumbents)
 
     def find(self) -> list[Candidate]:
-        """What could be tried on some task: successors first, then whatever else could serve it."""
+        """What could be tried on some task: successors first, then what else could run here, then what else there is."""
         successions: dict[str, dict[str, str]] = {}
         order: list[str] = []
         for name, incumbent in self._incumbents.items():
@@ -175,7 +177,7 @@ class Candidates:
         names = [*order, *(card.id for card in self._installation.catalogue.cards()), *self._deployments]
         found = [self._candidate(name, successions.get(name, {})) for name in dict.fromkeys(names)]
         known = [each for each in found if each is not None]
-        return sorted(known, key=lambda each: each.relation != "successor")
+        return sorted(known, key=lambda each: (each.relation != "successor", _distance(each)))
 
     def _candidate(self, name: str, succeeds: Mapping[str, str]) -> Candidate | None:
         engine = engine_of(self._installation, name)
@@ -203,7 +205,7 @@ class Candidates:
             succeeds=succeeds,
             tasks=tuple(ordered),
             cannot=cannot,
-            released=None if card is None or card.released is None else card.released.isoformat(),
+            released=None if card is None else card.released_on,
             licence=None if card is None else card.licence_id,
             memory=self._memory(name, card),
             runs=self._runs(name, card),
@@ -296,6 +298,13 @@ class Candidates:
     def _kept(self, variant: Variant, asked: Asked) -> frozenset[tuple[str, int]]:
         with self._installation.store.read() as connection:
             return figures_on(connection, variant, asked.ready).kept
+
+
+def _distance(candidate: Candidate) -> int:
+    """Order of what follows no incumbent. Newer versions stand in theirs, wherever they run."""
+    if candidate.relation == "successor" or candidate.runs not in _FARTHEST:
+        return 0
+    return 1 + _FARTHEST.index(candidate.runs)
 
 
 def _model(incumbent: Variant) -> Model:

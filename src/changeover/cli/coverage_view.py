@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -10,12 +11,17 @@ from changeover.app.shelf import open_shelf
 from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import out, print_json
 from changeover.core.errors import ConfigError
-from changeover.library.coverage import LICENCE_CLASSES, SCENARIOS, SIZES, UNKNOWN_SIZE, Coverage, coverage
+from changeover.library.coverage import LICENCE_CLASSES, OPEN, SCENARIOS, SIZES, UNKNOWN_SIZE, Coverage, coverage
 
 GAP = "none"
 SIZE_NAMES = tuple(name for name, _ in SIZES)
 BY_SIZE = Columns(
     names=("scenario", *SIZE_NAMES, UNKNOWN_SIZE, "closed", "all"), right=(*SIZE_NAMES, UNKNOWN_SIZE, "closed", "all")
+)
+BY_MODALITY = Columns(
+    names=("in → out", *LICENCE_CLASSES, "for"),
+    right=LICENCE_CLASSES,
+    concessions=(("in → out", 36), ("for", 24), ("in → out", 24), ("for", 0)),
 )
 
 
@@ -35,26 +41,23 @@ def run(*, allowed: bool, as_json: bool) -> None:
 def matrix_lines(counted: Coverage, width: int) -> list[Text]:
     """Scenario by size, then what is read and written by licence, then what is missing."""
     rows = [_row(counted, scenario) for scenario in SCENARIOS]
-    headings = {name: Cell(name, "dim") for name in BY_SIZE.names}
-    widths = BY_SIZE.fitted({name: widest(name, name, rows) for name in BY_SIZE.names}, width)
-    lines = [Text(f"{counted.cards} models", "bold"), *(BY_SIZE.line(row, widths) for row in (headings, *rows))]
+    lines = [Text(f"{len(counted.standing)} models", "bold"), *_table(BY_SIZE, rows, width)]
     lines += [Text("open source + open under other terms; a model counts for each of its scenarios", "dim"), Text()]
-    lines += _by_modality(counted, width)
-    missing = [name for name in SCENARIOS if not _open(counted, name, None)]
+    lines += _table(BY_MODALITY, [_modality_row(counted, name) for name in _modalities(counted)], width)
+    missing = [name for name in SCENARIOS if not counted.count(scenario=name, licences=OPEN)]
     if missing:
         lines += [Text(), *hanging("no open model for  ", Text(", ".join(missing), "red"), width)]
     if counted.unclassified:
-        lines += hanging("for nothing yet  ", Text(", ".join(counted.unclassified), "dim"), width)
+        lines += hanging("for nothing yet    ", Text(", ".join(counted.unclassified), "dim"), width)
     return lines
 
 
 def _row(counted: Coverage, scenario: str) -> dict[str, Cell]:
-    closed = counted.count(scenario=scenario, licence="closed")
-    row = {name: _place(counted, scenario, name) for name in SIZE_NAMES}
-    unknown = _open(counted, scenario, UNKNOWN_SIZE)
+    unknown = counted.count(scenario=scenario, size=UNKNOWN_SIZE, licences=OPEN)
+    closed = counted.count(scenario=scenario, licences=("closed",))
     return {
-        "scenario": Cell(scenario, "" if _open(counted, scenario, None) else "red"),
-        **row,
+        "scenario": Cell(scenario, "" if counted.count(scenario=scenario, licences=OPEN) else "red"),
+        **{name: _place(counted, scenario, name) for name in SIZE_NAMES},
         UNKNOWN_SIZE: Cell(str(unknown or ""), "dim"),
         "closed": Cell(str(closed or ""), "dim"),
         "all": Cell(str(counted.count(scenario=scenario))),
@@ -62,63 +65,41 @@ def _row(counted: Coverage, scenario: str) -> dict[str, Cell]:
 
 
 def _place(counted: Coverage, scenario: str, size: str) -> Cell:
-    free = counted.count(scenario=scenario, size=size, licence="free")
-    other = _open(counted, scenario, size) - free
+    free = counted.count(scenario=scenario, size=size, licences=("free",))
+    other = counted.count(scenario=scenario, size=size, licences=OPEN) - free
     if not free and not other:
         return Cell(GAP, "red")
-    said = f"{free}" if free else ""
-    return Cell(f"{said}{f'+{other}' if other else ''}", "" if free else "yellow")
+    return Cell(f"{free or ''}{f'+{other}' if other else ''}", "" if free else "yellow")
 
 
-def _open(counted: Coverage, scenario: str, size: str | None) -> int:
-    classes = [each for each in LICENCE_CLASSES if each != "closed"]
-    return sum(counted.count(scenario=scenario, size=size, licence=each) for each in classes)
+def _modalities(counted: Coverage) -> list[str]:
+    return sorted({each.modality for each in counted.standing})
 
 
-def _by_modality(counted: Coverage, width: int) -> list[Text]:
-    """What is read and written, by licence, over all scenarios and sizes; each card once for each scenario."""
-    names = ("in → out", "scenarios", *LICENCE_CLASSES)
-    columns = Columns(
-        names=names, right=LICENCE_CLASSES, concessions=(("scenarios", 24), ("in → out", 20), ("scenarios", 0))
-    )
-    rows: list[dict[str, Cell]] = []
-    for modality in sorted({place.modality for place in counted.counts}):
-        here = {place: count for place, count in counted.counts.items() if place.modality == modality}
-        scenarios = [name for name in SCENARIOS if any(place.scenario == name for place in here)]
-        most = {
-            licence: max(
-                (
-                    sum(count for place, count in here.items() if (place.licence, place.scenario) == (licence, name))
-                    for name in scenarios
-                ),
-                default=0,
-            )
-            for licence in LICENCE_CLASSES
-        }
-        rows.append(
-            {
-                "in → out": Cell(modality),
-                "scenarios": Cell(", ".join(scenarios), "dim"),
-                **{licence: Cell(str(count or "")) for licence, count in most.items()},
-            }
-        )
-    widths = columns.fitted({name: widest(name, name, rows) for name in names}, width)
-    headings = {name: Cell(name, "dim") for name in names}
+def _modality_row(counted: Coverage, modality: str) -> dict[str, Cell]:
+    """What is read and written, by licence, over all scenarios and sizes."""
+    scenarios = [name for name in SCENARIOS if counted.count(scenario=name, modality=modality)]
+    counts = {name: counted.count(modality=modality, licences=(name,)) for name in LICENCE_CLASSES}
+    return {
+        "in → out": Cell(modality),
+        **{name: Cell(str(count or "")) for name, count in counts.items()},
+        "for": Cell(", ".join(scenarios), "dim"),
+    }
+
+
+def _table(columns: Columns, rows: Sequence[dict[str, Cell]], width: int) -> list[Text]:
+    widths = columns.fitted({name: widest(name, name, rows) for name in columns.names}, width)
+    headings = {name: Cell(name, "dim") for name in columns.names}
     return [columns.line(row, widths) for row in (headings, *rows)]
 
 
 def _document(counted: Coverage) -> dict[str, object]:
+    places = sorted(counted.places().items())
     return {
-        "models": counted.cards,
+        "models": len(counted.standing),
         "places": [
-            {
-                "modality": place.modality,
-                "scenario": place.scenario,
-                "size": place.size,
-                "licence": place.licence,
-                "models": count,
-            }
-            for place, count in sorted(counted.counts.items(), key=lambda each: str(each[0]))
+            {"modality": modality, "scenario": scenario, "size": size, "licence": licence, "models": count}
+            for (modality, scenario, size, licence), count in places
         ],
         "gaps": [{"scenario": scenario, "size": size} for scenario, size in counted.gaps()],
         "unclassified": counted.unclassified,

@@ -30,14 +30,16 @@ COLUMNS = Columns(
     concessions=(
         ("licence", 14),
         ("released", 0),
+        ("here", 16),
         ("in → out", 16),
-        ("model", 24),
-        ("licence", 10),
-        ("in → out", 10),
         ("policy", 0),
         ("context", 0),
-        ("model", 16),
+        ("licence", 10),
+        ("in → out", 10),
         ("here", 8),
+        ("model", 24),
+        ("in → out", 0),
+        ("licence", 0),
     ),
 )
 MOST_MODALITIES = 30

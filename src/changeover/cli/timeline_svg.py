@@ -9,7 +9,7 @@ from typing import Final
 
 from changeover.library.timeline import Event, IndexVersion, Reversal
 
-WIDTH, LEFT, RIGHT, LANE, TOP = 1100, 170, 30, 46, 50
+WIDTH, LEFT, RIGHT, LANE, TOP = 1100, 195, 30, 46, 50
 INK, QUIET, RULE = "#1b1f24", "#6b7280", "#e2e5e9"
 COLOURS: Final = {
     "released": "#1f6f8b",
@@ -20,7 +20,7 @@ COLOURS: Final = {
 """Kinds of events with a date that are drawn; colour-blind readers tell them by their shapes."""
 LABEL_APART = 8
 """Pixels between two labels on a line."""
-CHARACTER = 5.6
+CHARACTER = 6.2
 """Pixels of a small letter, about."""
 
 
@@ -29,14 +29,14 @@ def drawing(happened: Sequence[Event], led: Sequence[IndexVersion], turned: Sequ
     dated = [(event, event.on) for event in happened if event.on is not None and event.kind in COLOURS]
     vendors = list(dict.fromkeys(event.vendor for event, _ in sorted(dated, key=lambda each: each[1])))
     first = min((on for _, on in dated), default=today)
-    start, end = date(first.year, 1, 1), max((on for _, on in dated), default=today)
+    start, end = first.replace(day=1), max((on for _, on in dated), default=today)
     lanes = [_Lane(vendor, TOP + LANE * (place + 1)) for place, vendor in enumerate(vendors)]
     parts = [_text(LEFT, 24, "Releases, licence changes, retirements, moved addresses", size=16, weight="600")]
     bottom = TOP + LANE * len(lanes) + 20
     for year in range(start.year, end.year + 1):
         for month in (1, 7):
             at = date(year, month, 1)
-            if at <= end:
+            if start <= at <= end:
                 x = _x(at, start, end)
                 parts.append(f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom}" stroke="{RULE}"/>')
                 parts.append(_text(x + 3, TOP + 2, f"{year}-{month:02}", colour=QUIET, size=11))
@@ -49,7 +49,7 @@ def drawing(happened: Sequence[Event], led: Sequence[IndexVersion], turned: Sequ
         parts.append(
             _text(LEFT, height, f"date unknown: {event.model} {event.kind} {event.says}", colour="#b42318", size=12)
         )
-    scales, height = _scales([each for each in led if len(each.leaders) > 1], turned, height + 40)
+    scales, height = _scales(led, turned, height + 40)
     body = "\n".join((*parts, *scales))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height + 20}" width="{WIDTH}" '
@@ -72,17 +72,25 @@ class _Lane:
             _text(LEFT - 12, self._y + 4, self.vendor, anchor="end", size=13),
         ]
         free = {-1: 0.0, 1: 0.0}
-        for event, on in sorted(dated, key=lambda each: each[1]):
+        for on in sorted({on for _, on in dated}):
+            together = [event for event, at in dated if at == on]
             x = _x(on, start, end)
-            parts.append(_mark(event, x, self._y))
+            parts += [_mark(event, x, self._y) for event in together]
             side = -1 if free[-1] <= x else 1
             if free[side] <= x:
-                y = self._y + (-9 if side < 0 else 17)
-                room = len(event.model) * CHARACTER
+                label = _label(together)
+                room = len(label) * CHARACTER
                 left = min(x - 3, WIDTH - RIGHT - room)
-                parts.append(_text(left, y, event.model, colour=INK, size=10))
+                parts.append(_text(left, self._y + (-9 if side < 0 else 17), label, size=10))
                 free[side] = left + room + LABEL_APART
         return parts
+
+
+def _label(together: Sequence[Event]) -> str:
+    """What stands beside the marks of one day."""
+    first = together[0]
+    about = f"licence of {first.model}" if first.kind == "licence" else first.model
+    return about if len(together) == 1 else f"{about} +{len(together) - 1}"
 
 
 def _mark(event: Event, x: float, y: float) -> str:

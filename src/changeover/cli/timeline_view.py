@@ -47,7 +47,10 @@ STATES: dict[State, str] = {
     "orphaned": "red",
     "unknown": "dim",
 }
-EVENTS = Columns(names=("when", "", "model", "what"), concessions=(("model", 24), ("what", 24), ("model", 16)))
+NEEDS_A_LOOK: tuple[State, ...] = ("orphaned", "retired", "superseded")
+EVENTS = Columns(
+    names=("when", "", "model", "what"), concessions=(("what", 48), ("model", 24), ("what", 24), ("model", 16))
+)
 KEPT = Columns(names=("who", "state", "why"), concessions=(("who", 24), ("why", 30)))
 LANE = 20
 """Characters of a vendor's name beside its lane."""
@@ -74,7 +77,7 @@ def run(*, family: str | None, vendor: str | None, task: str | None, svg: Path |
         Text(),
         *event_lines(happened, out.width),
         *kept_lines("vendors", vendors, out.width),
-        *kept_lines("models", [each for each in kept if each.state != "active"], out.width),
+        *kept_lines("models", kept, out.width),
         *leader_lines(led, turned, out.width),
     ]
     for line in lines:
@@ -159,25 +162,38 @@ def _month(day: date) -> int:
 
 def event_lines(happened: Sequence[Event], width: int) -> list[Text]:
     """What happened, in order."""
+    together: dict[tuple[str | None, Kind, str], list[str]] = {}
+    for event in happened:
+        # One claim about several models is said once.
+        together.setdefault((event.when, event.kind, event.says if event.kind == "claim" else event.model), []).append(
+            event.model
+        )
+    said = {(event.when, event.kind, event.says if event.kind == "claim" else event.model): event for event in happened}
     rows = [
         {
             "when": Cell(event.when or UNKNOWN, "" if event.when else "dim"),
             "": Cell(event.kind, MARKS[event.kind][1]),
-            "model": Cell(event.model),
+            "model": Cell(models[0] + (f" +{len(models) - 1}" if len(models) > 1 else "")),
             "what": Cell(event.says, "dim" if event.kind == "claim" else ""),
         }
-        for event in happened
+        for event, models in ((said[key], models) for key, models in together.items())
     ]
     return _table(EVENTS, rows, width)
 
 
 def kept_lines(title: str, kept: Sequence[Continuity], width: int) -> list[Text]:
-    """Who keeps up what."""
+    """Who keeps up what: each that is followed, lost or retired; of the others the names."""
+    shown = [each for state in NEEDS_A_LOOK for each in kept if each.state == state]
     rows = [
         {"who": Cell(each.name), "state": Cell(each.state, STATES[each.state]), "why": Cell(_why(each))}
-        for each in kept
+        for each in shown
     ]
-    return [Text(), Text(title, "bold"), *_table(KEPT, rows, width)] if rows else []
+    lines = [Text(), Text(title, "bold"), *(_table(KEPT, rows, width) if rows else [])]
+    for state in ("active", "unknown"):
+        names = [each.name for each in kept if each.state == state]
+        if names:
+            lines += hanging(f"{state:<8} ", Text(", ".join(names), "dim" if state == "unknown" else ""), width)
+    return lines if kept else []
 
 
 def _why(each: Continuity) -> str:
@@ -187,11 +203,10 @@ def _why(each: Continuity) -> str:
 
 def leader_lines(led: Sequence[IndexVersion], turned: Sequence[Reversal], width: int) -> list[Text]:
     """The best open model of each country on each version of an index, and who changed places from one to the next."""
-    several = [each for each in led if len(each.leaders) > 1]
-    if not several:
+    if not led:
         return []
     lines = [Text(), Text("best open weights by country; each line is a scale of its own", "bold")]
-    for each in several:
+    for each in led:
         before = f"{each.index} {each.version}  "
         said = Text()
         for place, leader in enumerate(each.leaders):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -15,65 +15,82 @@ SIZES: Final = (("≤ 4 B", 4.0), ("≤ 15 B", 15.0), ("≤ 80 B", 80.0), ("larg
 UNKNOWN_SIZE: Final = "size unknown"
 LicenceClass = Literal["free", "conditions", "closed", "unknown"]
 LICENCE_CLASSES: Final[tuple[LicenceClass, ...]] = get_args(LicenceClass)
+OPEN: Final[tuple[LicenceClass, ...]] = ("free", "conditions", "unknown")
+"""Not known to be closed."""
 SCENARIOS: Final[tuple[Scenario, ...]] = get_args(Scenario)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """One cell of the matrix."""
+class Standing:
+    """Where a card stands in the matrix: once for each of its scenarios."""
 
+    model: str
     modality: str
     """What is read and written: `text+image → text`."""
-    scenario: str
+    scenarios: tuple[Scenario, ...]
     size: str
     licence: LicenceClass
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Coverage:
-    """How many cards stand in each place."""
+    """Where the cards stand."""
 
-    cards: int
-    counts: dict[Place, int]
-    """Places with at least one card."""
-    unclassified: tuple[str, ...]
-    """Ids of cards that name no scenario."""
+    standing: tuple[Standing, ...]
 
-    def count(self, *, scenario: str, size: str | None = None, licence: LicenceClass | None = None) -> int:
-        """Cards for a scenario, of one size or licence class or of any. Each card counts once."""
+    def count(
+        self,
+        *,
+        scenario: str | None = None,
+        modality: str | None = None,
+        size: str | None = None,
+        licences: Container[LicenceClass] = LICENCE_CLASSES,
+    ) -> int:
+        """Cards in a part of the matrix; what is not said may be anything. Each card counts once."""
         return sum(
-            count
-            for place, count in self.counts.items()
-            if place.scenario == scenario and size in (None, place.size) and licence in (None, place.licence)
+            (scenario is None or scenario in each.scenarios)
+            and modality in (None, each.modality)
+            and size in (None, each.size)
+            and each.licence in licences
+            for each in self.standing
         )
 
-    def gaps(self) -> list[tuple[str, str]]:
+    def gaps(self) -> list[tuple[Scenario, str]]:
         """Scenario and size where no model with open weights stands."""
         return [
             (scenario, size)
             for scenario in SCENARIOS
             for size, _ in SIZES
-            if not any(self.count(scenario=scenario, size=size, licence=each) for each in ("free", "conditions"))
+            if not self.count(scenario=scenario, size=size, licences=OPEN)
         ]
+
+    def places(self) -> Counter[tuple[str, Scenario, str, LicenceClass]]:
+        """How many cards stand in each place with at least one: modality, scenario, size, licence."""
+        return Counter(
+            (each.modality, scenario, each.size, each.licence) for each in self.standing for scenario in each.scenarios
+        )
+
+    @property
+    def unclassified(self) -> tuple[str, ...]:
+        """Ids of cards that name no scenario."""
+        return tuple(each.model for each in self.standing if not each.scenarios)
 
 
 def coverage(catalogue: Catalogue, counted: Callable[[Card], bool] = lambda card: True) -> Coverage:
-    """Count the cards of a catalogue, or those of them that are `counted`."""
-    cards = [card for card in catalogue.cards() if counted(card)]
-    counts = Counter(place for card in cards for place in places(catalogue, card))
+    """Place the cards of a catalogue, or those of them that are `counted`."""
     return Coverage(
-        cards=len(cards),
-        counts=dict(counts),
-        unclassified=tuple(card.id for card in cards if not card.scenarios),
+        tuple(
+            Standing(
+                model=card.id,
+                modality=modality(card),
+                scenarios=card.scenarios,
+                size=size_class(card),
+                licence=licence_class(catalogue, card),
+            )
+            for card in catalogue.cards()
+            if counted(card)
+        )
     )
-
-
-def places(catalogue: Catalogue, card: Card) -> list[Place]:
-    """Where a card stands, once for each of its scenarios."""
-    return [
-        Place(modality=modality(card), scenario=name, size=size_class(card), licence=licence_class(catalogue, card))
-        for name in dict.fromkeys(card.scenarios)
-    ]
 
 
 def modality(card: Card) -> str:
@@ -89,7 +106,10 @@ def size_class(card: Card) -> str:
 
 
 def licence_class(catalogue: Catalogue, card: Card) -> LicenceClass:
-    """`free`: open, and the licence is approved as open source. `conditions`: open, under any other. Whoever uses it decides by the policy."""
+    """How free its weights are; what may be done with them here, the policy says.
+
+    `free`: open, under a licence that is approved as open source. `conditions`: open, under other terms.
+    """
     if card.weights == "closed":
         return "closed"
     if card.weights is None or card.licence is None:

@@ -29,6 +29,24 @@ def judge(
     return Judgement(model=card.id, task=task, reasons=reasons, policy=policy is not None)
 
 
+def judge_stranger(name: str, policy: Policy | None, *, task: str | None = None) -> Judgement:
+    """Say what may be done with a model that has no card: nobody knows its licence."""
+    outcome = "allow" if policy is None else policy.on_unknown_licence
+    says = f"The library has no card of `{name}`, so nobody knows its licence."
+    reason = Reason(
+        outcome=outcome,
+        about="unknown licence",
+        says=says,
+        model=name,
+        licence=None,
+        clause=None,
+        quote=None,
+        source=None,
+        warning=outcome == "allow",
+    )
+    return Judgement(model=name, task=task, reasons=(reason,), policy=policy is not None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Judged:
     """One model, for one task."""

@@ -17,7 +17,7 @@ def short(judgement: Judgement) -> str:
         return "ok"
     if judgement.outcome == "duties":
         return "ok, with duties"
-    return f"{_place(reason)}: {reason.about}" if reason.licence else f"policy: {reason.about}"
+    return f"{place(reason)}: {reason.about}" if reason.licence else f"policy: {reason.about}"
 
 
 def refusal(judgement: Judgement) -> str:
@@ -27,12 +27,13 @@ def refusal(judgement: Judgement) -> str:
     if reason is None or judgement.allowed:
         return f"{model} is allowed{purpose}."
     verdict = "is not allowed" if judgement.outcome == "deny" else "needs a person's decision"
-    by = "" if reason.licence is None else f" by {_place(reason)} of `{reason.licence}`"
+    by = "" if reason.licence is None else f" by {place(reason)} of `{reason.licence}`"
     quote = f" («{reason.quote}»)" if reason.quote else ""
     return f"{model} {verdict}{purpose}{by}{quote}: {reason.says[:1].lower()}{reason.says[1:]}"
 
 
-def _place(reason: Reason) -> str:
+def place(reason: Reason) -> str:
+    """Where in its licence a reason stands."""
     if reason.clause is None:
         return "licence"
     return "clause without a number" if reason.clause == NOT_NUMBERED else f"clause {reason.clause}"

@@ -23,6 +23,7 @@ from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError, Saf
 from changeover import __version__
 from changeover.core.digest import sha256_value
 from changeover.core.errors import SourceError
+from changeover.core.secrets import without_registered
 from changeover.core.settings import SourceSettings
 from changeover.library.cards import Card
 from changeover.library.sources.network import careful, token_of
@@ -302,4 +303,4 @@ def _only_pickle(files: list[str]) -> bool | None:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
+    return without_registered(lines[0][:160]) if lines else type(error).__name__

@@ -27,7 +27,7 @@ OF_TEXT = ("chat", "completion", "responses", "embedding")
 Amount = Annotated[float, Meta(ge=0)]
 
 
-class _Model(Struct):
+class _Model(Struct, frozen=True):
     litellm_provider: str
     mode: str | None = None
     max_input_tokens: Amount | str | None = None

@@ -28,8 +28,8 @@ class Names:
                 self._note(name, card.id)
         for card in cards:
             for host in card.hosted:
-                # An alias that now answers with another model names nobody.
-                if host.id is not None and host.moved is None and host.now is None:
+                # An alias answers with one model today and with another tomorrow: it names neither.
+                if host.id is not None and host.pin != "alias":
                     self._names.setdefault(plain_name(host.id), card.id)
 
     def card(self, repositories: Iterable[str], names: Iterable[str]) -> str | None:

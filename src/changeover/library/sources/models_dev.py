@@ -25,22 +25,22 @@ Tokens = Annotated[float, Meta(ge=0)]
 Dollars = Annotated[float, Meta(ge=0)]
 
 
-class _Modalities(Struct):
+class _Modalities(Struct, frozen=True):
     input: list[str] = []
     output: list[str] = []
 
 
-class _Limit(Struct):
+class _Limit(Struct, frozen=True):
     context: Tokens = 0
     output: Tokens = 0
 
 
-class _Cost(Struct):
+class _Cost(Struct, frozen=True):
     input: Dollars
     output: Dollars
 
 
-class _Model(Struct):
+class _Model(Struct, frozen=True):
     name: str
     limit: _Limit
     modalities: _Modalities
@@ -49,7 +49,7 @@ class _Model(Struct):
     cost: _Cost | None = None
 
 
-class _Provider(Struct):
+class _Provider(Struct, frozen=True):
     name: str
     models: dict[str, Any]
 

@@ -164,7 +164,7 @@ def download(url: str, name: str, settings: SourceSettings) -> bytes:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return without_registered(" ".join(str(error).split())[:200]) or type(error).__name__
 
 
 def _retry_after(answer: httpx2.Response) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -131,8 +132,27 @@ def price(
 
 
 def host_name(host: str) -> str:
-    """A host in one spelling: lists write `fireworks_ai` and `fireworks-ai`."""
-    return "-".join(host.casefold().replace("_", " ").replace(".", " ").split())
+    """A host in one spelling: lists write `fireworks_ai` and `fireworks-ai`, cards write names for people.
+
+    >>> [host_name("fireworks_ai"), host_name("zai"), host_name("Z.ai")]
+    ['fireworks-ai', 'z-ai', 'z-ai']
+    """
+    plain = "-".join(re.findall(r"[^\W_]+", host.casefold()))
+    return _HOSTS.get(plain, plain)
+
+
+_HOSTS = {
+    "alibaba": "alibaba-cloud-model-studio",
+    "alibaba-cn": "alibaba-cloud-model-studio-mainland-china",
+    "dashscope": "alibaba-cloud-model-studio",
+    "fireworks": "fireworks-ai",
+    "moonshot": "moonshot-ai",
+    "moonshotai": "moonshot-ai",
+    "together": "together-ai",
+    "togetherai": "together-ai",
+    "zai": "z-ai",
+}
+"""Short names that lists have for hosts, and how the cards' names for them read in that spelling."""
 
 
 def _heard(said: list[Said]) -> tuple[Said, Any, str]:
@@ -145,6 +165,11 @@ def _heard(said: list[Said]) -> tuple[Said, Any, str]:
     if len(heard) == 1:
         return heard[0], heard[0].value, heard[0].locator
     counts = Counter(canonical_json(each.value) for each in heard)
-    chosen = max(heard, key=lambda each: counts[canonical_json(each.value)])
+    chosen = max(heard, key=lambda each: (counts[canonical_json(each.value)], _size(each.value)))
     votes = f"as in {counts[canonical_json(chosen.value)]} of {len(heard)} rows"
     return chosen, chosen.value, f"{chosen.locator[: LONGEST_LOCATOR - 40]}, {votes}"
+
+
+def _size(value: Any) -> float:
+    """Decides between limits that as many rows have: hosts allow less than a model takes, never more."""
+    return value if isinstance(value, int | float) else 0.0

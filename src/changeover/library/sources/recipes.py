@@ -37,46 +37,47 @@ _COUNT = re.compile(r"^~?\s*(\d+(?:\.\d+)?)\s*([KMBT])\b", re.IGNORECASE)
 _UNITS = {"K": 1e-6, "M": 1e-3, "B": 1.0, "T": 1e3}
 
 
-class _Feature(Struct):
-    args: list[str] = []
+class _Feature(Struct, frozen=True):
+    args: list[str | float] | None = None
 
 
-class _Variant(Struct):
+class _Variant(Struct, frozen=True):
     precision: str | None = None
-    vram_minimum_gb: Annotated[float, Meta(gt=0)] | None = None
+    vram_minimum_gb: Annotated[float, Meta(ge=0)] | None = None
     model_id: str | None = None
 
 
-class _Meta(Struct):
+class _Meta(Struct, frozen=True):
     title: str | None = None
     date_updated: date | None = None
-    hardware: dict[str, Any] = {}
+    hardware: dict[str, Any] | None = None
 
 
-class _Model(Struct):
+class _Model(Struct, frozen=True):
     model_id: str
     min_vllm_version: str | float | None = None
     parameter_count: str | float | None = None
     active_parameters: str | float | None = None
-    context_length: Annotated[int, Meta(gt=0)] | None = None
-    base_args: list[str | float] = []
+    context_length: Annotated[int, Meta(ge=0)] | None = None
+    """0 for what makes pictures and films."""
+    base_args: list[str | float] | None = None
 
 
-class _Recipe(Struct):
+class _Recipe(Struct, frozen=True):
     model: _Model
     meta: _Meta = _Meta()
-    features: dict[str, _Feature] = {}
-    variants: dict[str, _Variant] = {}
+    features: dict[str, _Feature] | None = None
+    variants: dict[str, _Variant] | None = None
+    omni: Any = None
+    """There for what vLLM-Omni runs, and not vLLM itself."""
 
 
-def read_path(path: Path) -> Reading:
-    """The recipes of a directory or a zip archive of the repository.
+def read_directory(path: Path) -> Reading:
+    """The recipes of a directory: a checkout of the repository.
 
     Raises:
         ConfigError: There are none, or one of the files is broken.
     """
-    if not path.is_dir():
-        return read(read_file(path), str(path))
     return _reading(str(path), sorted(_directory(path).items()))
 
 
@@ -154,22 +155,23 @@ def _row(where: str, name: str, recipe: _Recipe) -> Row:
 
 def _said(locator: str, recipe: _Recipe) -> Iterator[Said]:
     model, as_of = recipe.model, recipe.meta.date_updated
-    flags = [str(each) for each in (*model.base_args, *(arg for one in recipe.features.values() for arg in one.args))]
+    name = "vllm" if recipe.omni is None else "vllm-omni"
+    always = [str(each) for each in model.base_args or ()]
+    flags = [*always, *(str(arg) for one in (recipe.features or {}).values() for arg in one.args or ())]
+    hardware = recipe.meta.hardware or {}
     engine: dict[str, Any] = {
-        "engines.vllm": True,
-        "engines.vllm.since": None if model.min_vllm_version is None else str(model.min_vllm_version),
-        "engines.vllm.tool_parser": _after(flags, "--tool-call-parser"),
-        "engines.vllm.reasoning_parser": _after(flags, "--reasoning-parser"),
-        "recipes.vllm.command": shlex.join(["vllm", "serve", model.model_id, *map(str, model.base_args)]),
-        "recipes.vllm.verified_hardware": sorted(
-            name for name, state in recipe.meta.hardware.items() if state == "verified"
-        ),
+        f"engines.{name}": True,
+        f"engines.{name}.since": str(model.min_vllm_version or "") or None,
+        f"engines.{name}.tool_parser": _after(flags, "--tool-call-parser"),
+        f"engines.{name}.reasoning_parser": _after(flags, "--reasoning-parser"),
+        f"recipes.{name}.command": shlex.join(["vllm", "serve", model.model_id, *always]),
+        f"recipes.{name}.verified_hardware": sorted(kind for kind, state in hardware.items() if state == "verified"),
     }
-    for variant in recipe.variants.values():
+    for variant in (recipe.variants or {}).values():
         if variant.precision:
-            engine.setdefault(f"memory.{variant.precision}.minimum_gb", variant.vram_minimum_gb)
+            engine.setdefault(f"memory.{variant.precision}.minimum_gb", variant.vram_minimum_gb or None)
     facts = {
-        "context_tokens": model.context_length,
+        "context_tokens": model.context_length or None,
         "parameters_b": _billions(model.parameter_count),
         "active_parameters_b": _billions(model.active_parameters),
         "weights": "open",

@@ -24,7 +24,7 @@ DATED = "signals.last_commit"
 """The signal that is a date; the others are numbers."""
 
 
-class _Line(Struct, forbid_unknown_fields=True):
+class _Line(Struct, forbid_unknown_fields=True, frozen=True):
     card: str
     """Id of the card."""
     fact: str

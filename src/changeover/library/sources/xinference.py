@@ -25,11 +25,11 @@ ORIGINAL = "pytorch"
 """The format of the weights as their maker gives them out."""
 
 
-class _Source(Struct):
+class _Source(Struct, frozen=True):
     model_id: str
 
 
-class _Spec(Struct):
+class _Spec(Struct, frozen=True):
     model_format: str
     model_size_in_billions: Annotated[float, Meta(gt=0)] | str
     activated_size_in_billions: Annotated[float, Meta(gt=0)] | str | None = None
@@ -38,7 +38,7 @@ class _Spec(Struct):
     model_src: dict[str, _Source] = {}
 
 
-class _Family(Struct):
+class _Family(Struct, frozen=True):
     model_name: str
     model_specs: list[_Spec]
     context_length: Annotated[int, Meta(gt=0)] | None = None

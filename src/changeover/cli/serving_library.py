@@ -1,0 +1,62 @@
+"""The work of `changeover library serve`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import uvloop
+
+from changeover.app.library_server import Shelves, require_loopback, serve
+from changeover.app.logs import set_up_logging
+from changeover.app.system import address_of, listen
+from changeover.cli.frame import here, note, out, plain
+from changeover.core.errors import ConfigError
+from changeover.core.settings import SETTINGS_FILE, Project, cache_directory
+from changeover.store.engine import Store
+
+
+def serve_library(host: str, port: int, open_door: bool, as_json: bool) -> None:
+    """Serve until a signal."""
+    project = _project(open_door)
+    if open_door:
+        require_loopback(host)
+    if project is not None:
+        set_up_logging(project.settings.telemetry.log, sys.stderr)
+    shelves = Shelves(project, cache_directory() if project is None else project.cache)
+    store = None if open_door or project is None else Store.open(project.store_url)
+    listener = listen(host, port)
+    try:
+        address = address_of(listener)
+        uvloop.run(serve(listener, shelves, store, lambda: _announce(address, store is None, as_json)))
+    finally:
+        listener.close()
+        if store is not None:
+            store.close()
+    note("stopped")
+
+
+def _project(open_door: bool) -> Project | None:
+    """The project here. Without one, the library as it ships can be served to whoever is on this machine."""
+    try:
+        return here()
+    except ConfigError:
+        if not open_door or (Path.cwd() / SETTINGS_FILE).exists():
+            raise
+        return None
+
+
+def _announce(address: str, open_door: bool, as_json: bool) -> None:
+    if as_json:
+        # On one line and at once: whoever started this process reads it as the sign that it listens.
+        print(json.dumps({"address": address, "open": open_door}), flush=True)
+        return
+    token = "" if open_door else " HF_TOKEN=KEY"
+    out.print(f"[bold]library[/]  {plain(address)}   engines load from it with  HF_ENDPOINT={plain(address)}{token}")
+    out.print(
+        "      models  curl "
+        + ("" if open_door else '-H "Authorization: Bearer KEY" ')
+        + plain(f"{address}/api/models")
+    )
+    out.file.flush()
