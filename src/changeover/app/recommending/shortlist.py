@@ -215,7 +215,6 @@ def _reasons(model: _Model, axes: Sequence[Axis]) -> tuple[tuple[str, ...], tupl
         why_not.append(f"earlier, not today's evidence: {own.earlier}")
     why += [f"elsewhere here, {said}" for said in own.elsewhere]
     why_not += [f"{check.name}: {check.says}" for check in model.checks if check.state == "fail"]
-    why_not += [f"{check.name} unknown: {check.says}" for check in model.checks if check.state == "unknown"]
     (why if model.place.state == "now" else why_not).append(model.place.says)
     why += [axis.says for axis in axes if axis.name in QUALITY and axis.value is not None]
     made = axes[NAMES.index("made for it")]
@@ -224,6 +223,7 @@ def _reasons(model: _Model, axes: Sequence[Axis]) -> tuple[tuple[str, ...], tupl
     met = (check for check in model.checks if check.state == "pass" and check.name not in OBVIOUS)
     why += [f"{check.name}: {check.says}" for check in met]
     why_not += [f"{flag.name}: {flag.says}" for flag in model.scored.flags]
+    why_not += [f"{check.name} unknown: {check.says}" for check in model.checks if check.state == "unknown"]
     return tuple(why), tuple(why_not)
 
 
