@@ -152,7 +152,8 @@ def _order(connection: Connection, found: SqlTable) -> Sequence[Any]:
 
 
 def _kind(found: Column[Any]) -> Kind:
-    return next((kind for of, kind in _KINDS if isinstance(found.type, of)), "text")
+    kinds: list[Kind] = [kind for of, kind in _KINDS if isinstance(found.type, of)]
+    return kinds[0] if kinds else "text"
 
 
 def _values(shape: Shape, row: Mapping[str, Any], number: int) -> dict[str, Any]:
