@@ -19,7 +19,7 @@ from changeover.evals.datasets.power import expected_samples
 from changeover.evals.known import whole
 from changeover.evals.sequential import TestPlan
 from changeover.evals.trial_queries import Figures
-from changeover.library.artifacts import FileSource
+from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
 from changeover.library.fit import fits_here
 from changeover.library.lineage import Model, find_card
@@ -227,7 +227,7 @@ class Candidates:
         if row is not None and row.memory_bytes is not None:
             return Memory(needs=row.memory_bytes, measured=True, budget=self._budget)
         elsewhere = row is not None and row.backend == ELSEWHERE
-        if card is None or not card.artifacts or elsewhere:
+        if card is None or embeddable(card.artifacts) is None or elsewhere:
             return Memory(needs=None, measured=False, budget=self._budget)
         usual = self._installation.project.settings.engines
         judged = fits_here(card, self._budget, context=usual.context_tokens, concurrency=usual.slots)
@@ -239,9 +239,9 @@ class Candidates:
             return "on a server"
         if row is not None:
             return "running" if row.state == "ready" else "deployed"
-        if card is None or not card.artifacts:
+        artifact = None if card is None else embeddable(card.artifacts)
+        if artifact is None:
             return "by a server only"
-        artifact = card.artifacts[0]
         if present(artifact, self._installation.project.cache):
             return "weights are here"
         if not artifact.sources:
