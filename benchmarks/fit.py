@@ -197,7 +197,9 @@ HEADINGS = {
 
 def rows_of(rows: list[Row]) -> list[str]:
     """A table's rows as Markdown."""
-    return [f"| {row.what} | {sizes(row.computed)} | {sizes(row.known)} | {round(100 * row.error):+d} % |" for row in rows]
+    return [
+        f"| {row.what} | {sizes(row.computed)} | {sizes(row.known)} | {round(100 * row.error):+d} % |" for row in rows
+    ]
 
 
 def show(report: dict[str, object]) -> None:
