@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from changeover.core.clock import Clock, SystemClock
 from changeover.core.errors import LicenceError
 from changeover.library.artifacts import Artifact, HubSource
 from changeover.library.cards import Card
@@ -111,10 +112,11 @@ class Repository:
 class Shelf:
     """The library as repositories. Looks at the cache whenever it is asked, so that what was just pulled is there."""
 
-    def __init__(self, catalogue: Catalogue, policy: Policy | None, stored: Stored) -> None:
+    def __init__(self, catalogue: Catalogue, policy: Policy | None, stored: Stored, clock: Clock | None = None) -> None:
         self._catalogue = catalogue
         self._policy = policy
         self._stored = stored
+        self._clock = clock or SystemClock()
 
     @cached_property
     def _names(self) -> dict[str, tuple[str, list[Card]]]:
@@ -151,7 +153,7 @@ class Shelf:
                     yield found
 
     def _require_leave(self, card: Card) -> None:
-        judgement = judge(card, self._catalogue, self._policy)
+        judgement = judge(card, self._catalogue, self._policy, today=self._clock.now().date())
         if judgement.allowed:
             return
         reason = next(each for each in judgement.reasons if each.outcome == judgement.outcome)
