@@ -251,6 +251,12 @@ def test_an_answer_that_does_not_end_is_cut(hub: FakeHub) -> None:
         read(hub, bounds=network.Bounds(most_bytes=150_000))
 
 
+def test_an_answer_that_drips_is_given_up_though_it_is_never_silent(hub: FakeHub) -> None:
+    hub.fail("/api/models/acme", Fault(drip_s=0.02), **FOREVER)
+    with pytest.raises(SourceError, match=r"its answer is not whole after 0\.3 s"):
+        read(hub, bounds=network.Bounds(most_seconds=0.3))
+
+
 def test_a_hostile_header_of_weights_is_left_out_and_named(hub: FakeHub) -> None:
     for bad in (struct.pack("<Q", 1 << 60) + b"{}", struct.pack("<Q", 4) + b"nope", b"\x01"):
         hub.repositories[ONE].commit({**FILES, "model.safetensors": bad})

@@ -36,6 +36,8 @@ class Bounds:
 
     most_bytes: int = MOST_BYTES
     """Of one answer."""
+    most_seconds: float = 600.0
+    """For one answer, however steadily it drips."""
     most_requests: int = 20_000
     """Of one sync. More would be paging that does not end."""
     most_listed: int = 20_000
@@ -96,8 +98,11 @@ class Careful(httpx2.BaseTransport):
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise self._error(request, "it compresses what it was asked not to compress")
             body = bytearray()
+            begun = time.monotonic()
             for part in answer.iter_raw():
                 body += part
+                if time.monotonic() - begun > self._bounds.most_seconds:
+                    raise self._error(request, f"its answer is not whole after {self._bounds.most_seconds:g} s")
                 if len(body) > self._bounds.most_bytes:
                     raise self._error(request, f"it answers with more than {self._bounds.most_bytes} bytes")
         finally:
