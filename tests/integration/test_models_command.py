@@ -26,6 +26,10 @@ from changeover.cli.timeline_view import event_lines, kept_lines, leader_lines, 
 from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.coverage import coverage
+from changeover.library.observations import Observation
+from changeover.library.queries import add_observations
+from changeover.library.state_queries import keep_states
+from changeover.library.states import Reached
 from changeover.library.timeline import continuity, events, leaders, reversals
 
 OWN = """
@@ -111,7 +115,7 @@ def test_a_card_is_a_stable_document_with_a_source_for_every_fact(
         assert facts[unknown] == {"value": None, "sources": []}, unknown
     assert told["unverified"] == ["context_tokens"]
     assert told["lineage"]["ancestors"] == [{"name": "Reader-Base", "known": False, "relation": "tuned", "steps": 1}]
-    assert told["here"] == {"fetched": False, "deployments": [], "tasks": [], "state": "declared"}
+    assert told["here"] == {"fetched": False, "deployments": [], "tasks": [], "state": "declared", "reached": []}
     assert told["judgement"]["policy"] is False
 
 
@@ -343,3 +347,90 @@ def test_the_coverage_shows_gaps_and_counts_under_the_policy(
     assert 0 < allowed["models"] < told["models"]
     assert run_command(["coverage"]) == 0
     assert "no open model for" in capsys.readouterr().out
+
+
+def test_what_a_source_says_otherwise_is_shown_and_nothing_is_overwritten(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    observed = Observation(
+        card="reader-1b",
+        fact="parameters_b",
+        value=3.0,
+        source="models.dev",
+        locator="api.json",
+        grade="registry",
+        as_of=None,
+        seen_at=installation.clock.now(),
+    )
+    with installation.store.write() as connection:
+        add_observations(connection, [observed])
+    told = said(capsys, "models", "show", "reader-1b")
+    assert told["facts"]["parameters_b"]["value"] == 1.0
+    (conflict,) = told["conflicts"]
+    assert (conflict["fact"], conflict["counts"]["by"], conflict["because"]) == ("parameters_b", "card", "grade")
+    assert [(other["value"], other["by"]) for other in conflict["against"]] == [(3.0, "models.dev")]
+    assert run_command(["models", "show", "reader-1b"]) == 0
+    shown = capsys.readouterr().out
+    assert "3, says models.dev" in shown, shown
+
+
+def test_how_far_a_model_has_come_here_is_on_its_page(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, "models", "show", "reader-1b")["here"]["state"] == "declared"
+    reached = Reached(card="reader-1b", state="loads", at=installation.clock.now(), evidence={"deployment": "r1"})
+    with installation.store.write() as connection:
+        keep_states(connection, [reached])
+    told = said(capsys, "models", "show", "reader-1b")["here"]
+    assert (told["state"], [each["state"] for each in told["reached"]]) == ("loads", ["loads"])
+    assert run_command(["models", "show", "reader-1b"]) == 0
+    assert "deployment r1" in capsys.readouterr().out
+
+
+def test_a_commit_that_was_observed_long_ago_makes_an_orphan_of_what_nothing_follows(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {each["name"]: each["state"] for each in said(capsys, "timeline", "--family", "reader")["models"]}
+    assert before == {"reader-1b": "unknown"}
+    observed = Observation(
+        card="reader-1b",
+        fact="signals.last_commit",
+        value="2024-01-05",
+        source="hub",
+        locator="our/reader",
+        grade="vendor",
+        as_of=None,
+        seen_at=installation.clock.now(),
+    )
+    with installation.store.write() as connection:
+        add_observations(connection, [observed])
+    told = said(capsys, "timeline", "--family", "reader")
+    assert [(each["name"], each["state"]) for each in (*told["models"], *told["vendors"])] == [
+        ("reader-1b", "orphaned"),
+        ("Our own", "orphaned"),
+    ]
+
+
+def test_hardware_is_a_filter_and_unknown_fits_are_counted(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = said(capsys, "models", "--fits", "h100×8", "--open")
+    named = {model["id"] for model in told["models"]}
+    assert "gpt-oss-20b" in named
+    assert "kimi-k2-instruct" not in named
+    assert told["unknown"]["fit"] > 0
+    local = {model["id"] for model in said(capsys, "models", "--fits", "here")["models"]}
+    assert "smollm2-135m-instruct" in local
+    assert "gpt-oss-120b" not in local
+    assert 0 < said(capsys, "coverage", "--here")["models"] < said(capsys, "coverage")["models"]
+    assert "h100" in refused(capsys, "models", "--fits", "h1000")
+
+
+def test_what_the_policy_denies_has_no_call_but_the_clause(installation: Installation) -> None:
+    Path("policy.toml").write_text('refused_vendors = ["Our own"]\n')
+    library = shelf()
+    call = first_call(library, library.catalogue.card("reader-1b"), "read invoices", ("ocr",))
+    assert call.steps == ()
+    assert "`reader-1b` is not allowed" in call.needs[0]
+    page = text(model_page(whole_card(library, library.catalogue.card("reader-1b")), 80))
+    assert "policy          denied" in page
