@@ -12,6 +12,7 @@ from typing import Any, Final
 from changeover.app.local import running_address
 from changeover.app.shelf import Shelf, Use
 from changeover.library.accelerators import GB, GIB
+from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.licences.words import refusal
 from changeover.library.running import Recipe
@@ -61,7 +62,7 @@ def first_call(shelf: Shelf, card: Card, query: str, scenarios: tuple[str, ...])
         asking = [_curl_with_picture(shelf, name, query)]
     else:
         asking = [f"changeover ask {shlex.quote(name)} {shlex.quote(query)}", _curl(shelf, name, query)]
-    here = bool(card.artifacts) or use.at_all
+    here = embeddable(card.artifacts) is not None or use.at_all
     return FirstCall(model=card.id, task=task, answered=answered, steps=(*steps, *asking), needs=() if here else needs)
 
 
@@ -103,7 +104,7 @@ def _nearest(tasks: list[Task], query: str, scenarios: tuple[str, ...]) -> str |
 def _deploying(card: Card, use: Use) -> Iterator[str]:
     if use.deployments:
         return
-    if card.artifacts:
+    if embeddable(card.artifacts) is not None:
         if not use.fetched:
             yield f"changeover pull {card.id}"
         yield f"changeover deploy {card.id}"

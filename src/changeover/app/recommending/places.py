@@ -8,7 +8,7 @@ from changeover.app.installation import Installation
 from changeover.app.recommending.choices import Place
 from changeover.app.recommending.needs import Needs
 from changeover.library.accelerators import GIB
-from changeover.library.artifacts import FileSource
+from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
 from changeover.library.fit import Fit, Hardware, fit, fits_here
 from changeover.library.pull import present
@@ -48,14 +48,18 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     budget = budget_bytes(settings.memory_gib)
     context = max(needs.context_tokens, settings.context_tokens)
     found = fits_here(card, budget, context=context, concurrency=settings.slots)
-    if not card.artifacts:
-        memory = _memory(found)
+    artifact = embeddable(card.artifacts)
+    needs, has = found.needs_bytes, found.has_bytes
+    if artifact is None and needs is not None and has is not None and needs <= has:
         return Place(
-            state="unknown" if found.verdict == "unknown" and not card.hosted and not card.engines else "more",
-            says="no file of it for the embedded engine" + (f"; {memory}" if memory else ""),
-            command=_server(card),
+            state="engine",
+            says=f"would fit here by its size ({_gib(needs)} of {_gib(has)} GiB); its card has no file for the embedded engine",
+            command=SERVER.format(id=card.id),
         )
-    artifact = card.artifacts[0]
+    if artifact is None:
+        nothing = found.verdict == "unknown" and not card.hosted and not card.engines
+        said = _memory(found) or "; ".join(found.missing)
+        return Place(state="unknown" if nothing else "more", says=said, command=_server(card))
     if found.verdict == "unknown":
         return Place(state="unknown", says=f"whether it fits is not known: {'; '.join(found.missing)}")
     if not found.ok:
@@ -63,7 +67,7 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     if present(artifact, installation.project.cache):
         return Place(state="now", says=f"its weights are here; {_memory(found)}")
     if not artifact.sources:
-        return Place(state="more", says=f"no source of its weights is known; {_memory(found)}", command=_server(card))
+        return Place(state="engine", says=f"no source of its weights is known; {_memory(found)}", command=_server(card))
     how = "copied" if isinstance(artifact.sources[0], FileSource) else "fetched"
     return Place(state="now", says=f"{artifact.size_bytes / GIB:.2f} GiB are {how} first; {_memory(found)}")
 
