@@ -95,6 +95,26 @@ def text(page: Page) -> str:
     return "\n".join(line.plain for line in page.lines)
 
 
+def observe(installation: Installation, fact: str, value: object, source: str) -> None:
+    """Have a source say something of the project's own card."""
+    with installation.store.write() as connection:
+        add_observations(
+            connection,
+            [
+                Observation(
+                    card="reader-1b",
+                    fact=fact,
+                    value=value,
+                    source=source,
+                    locator="api.json",
+                    grade="registry",
+                    as_of=None,
+                    seen_at=installation.clock.now(),
+                )
+            ],
+        )
+
+
 def all_cards() -> list[Card]:
     return list(shelf().catalogue.cards())
 
@@ -352,18 +372,7 @@ def test_the_coverage_shows_gaps_and_counts_under_the_policy(
 def test_what_a_source_says_otherwise_is_shown_and_nothing_is_overwritten(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    observed = Observation(
-        card="reader-1b",
-        fact="parameters_b",
-        value=3.0,
-        source="models.dev",
-        locator="api.json",
-        grade="registry",
-        as_of=None,
-        seen_at=installation.clock.now(),
-    )
-    with installation.store.write() as connection:
-        add_observations(connection, [observed])
+    observe(installation, "parameters_b", 3.0, "models.dev")
     told = said(capsys, "models", "show", "reader-1b")
     assert told["facts"]["parameters_b"]["value"] == 1.0
     (conflict,) = told["conflicts"]
@@ -392,18 +401,7 @@ def test_a_commit_that_was_observed_long_ago_makes_an_orphan_of_what_nothing_fol
 ) -> None:
     before = {each["name"]: each["state"] for each in said(capsys, "timeline", "--family", "reader")["models"]}
     assert before == {"reader-1b": "unknown"}
-    observed = Observation(
-        card="reader-1b",
-        fact="signals.last_commit",
-        value="2024-01-05",
-        source="hub",
-        locator="our/reader",
-        grade="vendor",
-        as_of=None,
-        seen_at=installation.clock.now(),
-    )
-    with installation.store.write() as connection:
-        add_observations(connection, [observed])
+    observe(installation, "signals.last_commit", "2024-01-05", "hub")
     told = said(capsys, "timeline", "--family", "reader")
     assert [(each["name"], each["state"]) for each in (*told["models"], *told["vendors"])] == [
         ("reader-1b", "orphaned"),
@@ -434,3 +432,18 @@ def test_what_the_policy_denies_has_no_call_but_the_clause(installation: Install
     assert "`reader-1b` is not allowed" in call.needs[0]
     page = text(model_page(whole_card(library, library.catalogue.card("reader-1b")), 80))
     assert "policy          denied" in page
+
+
+def test_what_answers_a_task_is_said_everywhere_and_asked_at_once(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = installation.project.cards / "own.toml"
+    own.write_text(OWN + OWN.replace("reader-1b", "echo").replace('family = "reader"', 'family = "echo-line"'))
+    listed = said(capsys, "models")["models"][0]
+    assert (listed["id"], listed["here"]["tasks"]) == ("echo", ["echo"])
+    assert said(capsys, "models", "show", "echo")["here"]["tasks"] == ["echo"]
+    call = first_call(shelf(), shelf().catalogue.card("echo"), "say it again", ())
+    assert (call.task, call.answered, call.needs) == ("echo", True, ())
+    assert [step.split()[0] for step in call.steps] == ["changeover", "curl"]
+    events = said(capsys, "timeline", "--task", "echo")["events"]
+    assert {event["model"] for event in events} == {"echo"}
