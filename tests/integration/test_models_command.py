@@ -31,6 +31,7 @@ from changeover.library.queries import add_observations
 from changeover.library.state_queries import keep_states
 from changeover.library.states import Reached
 from changeover.library.timeline import continuity, events, leaders, reversals
+from changeover.tasks.declarations import load_tasks
 
 OWN = """
 [[cards]]
@@ -248,10 +249,12 @@ def test_a_search_ranks_cards_and_gives_a_call_for_each(
 def test_the_call_puts_a_picture_into_the_request_and_is_whole_for_a_shell(installation: Installation) -> None:
     library = shelf()
     call = first_call(library, library.catalogue.card("reader-1b"), "read 'our' invoices", ("ocr",))
-    deploy, first, ask = call.steps
+    start, deploy, first, apply, switch, ask = call.steps
+    assert (start, apply) == ("changeover up  # in another terminal", "changeover apply")
     assert shlex.split(deploy)[:3] == ["changeover", "deploy", "reader"]
     assert "--key-env HOST_KEY" in deploy
-    assert first == "changeover dataset import CASES.csv --new-task read-our-invoices --first reader-1b"
+    assert first == "changeover dataset import CASES.csv --new-task read-our-invoices --first echo"
+    assert switch == "changeover switch read-our-invoices --to reader-1b"
     body = shlex.split(ask)[2].replace("$(base64 < page.jpg | tr -d '\\n')", "AAAA")
     asked = json.loads(body)
     assert asked["model"] == "read-our-invoices"
@@ -444,6 +447,21 @@ def test_what_answers_a_task_is_said_everywhere_and_asked_at_once(
     assert said(capsys, "models", "show", "echo")["here"]["tasks"] == ["echo"]
     call = first_call(shelf(), shelf().catalogue.card("echo"), "say it again", ())
     assert (call.task, call.answered, call.needs) == ("echo", True, ())
-    assert [step.split()[0] for step in call.steps] == ["changeover", "curl"]
+    assert [step.split()[:2] for step in call.steps[:2]] == [["changeover", "up"], ["changeover", "ask"]]
+    assert call.steps[2].startswith("curl http://")
     events = said(capsys, "timeline", "--task", "echo")["events"]
     assert {event["model"] for event in events} == {"echo"}
+
+
+def test_the_steps_for_a_model_that_runs_here_are_taken_and_the_task_answers_with_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    call = first_call(shelf(), shelf().catalogue.card("smollm2-135m-instruct"), "chat about tea", ("dialogue",))
+    steps = [shlex.split(step, comments=True) for step in call.steps]
+    assert [step[1] for step in steps[:5]] == ["up", "pull", "deploy", "dataset", "apply"]
+    (tmp_path / "CASES.csv").write_text("input,target\nGood day,Hello\nGood evening,Hello\n")
+    importing = [part.replace("CASES.csv", str(tmp_path / "CASES.csv")) for part in steps[3]]
+    assert run_command(importing[1:]) == 0
+    task = load_tasks(installation.project.tasks)["chat-about-tea"]
+    assert task.declared.first_incumbent == "smollm2-135m-instruct"
+    assert steps[5] == ["changeover", "ask", "chat-about-tea", "chat about tea"]
