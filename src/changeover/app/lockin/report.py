@@ -6,11 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from sqlalchemy import Connection
 
-from changeover.app.candidates import Candidate, Candidates
+from changeover.app.candidates import Candidate, Candidates, Runs
 from changeover.app.installation import ECHO, Installation
 from changeover.app.lockin.answers import Exemption, Leaving, Proven, Report, TaskReport
 from changeover.app.lockin.features import Feature, Found, in_parameters, in_request, in_text
@@ -30,6 +30,8 @@ COMPARISONS = 200
 """Of each task, the newest."""
 REQUESTS = 500
 """Recorded requests of each task that are looked into."""
+WAYS: tuple[Runs, ...] = get_args(Runs)
+"""The nearest first."""
 CANNOT = ("no source", "by a server only")
 """Ways to run that need a server first."""
 
@@ -154,7 +156,7 @@ class _Reading:
             )
         tried = [each for each in could_try if each.cost is not None]
         if tried:
-            least = min(tried, key=lambda each: (each.cost.calls if each.cost else 0, each.runs, each.name))
+            least = min(tried, key=lambda each: (each.cost.calls if each.cost else 0, WAYS.index(each.runs), each.name))
             return Leaving(
                 model=least.name,
                 command=f"changeover trial {least.name} --task {task}",
