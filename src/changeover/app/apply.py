@@ -17,6 +17,7 @@ from changeover.app.installation import ECHO, Installation
 from changeover.app.licensing import Licensing, check
 from changeover.core.digest import canonical_json, sha256_value
 from changeover.core.errors import ArtifactError, ChangeoverError, ConfigError, StoreError
+from changeover.library.artifacts import embeddable
 from changeover.library.pull import present
 from changeover.rollouts.actions import By
 from changeover.rollouts.begin import begin
@@ -135,8 +136,8 @@ def _held(installation: Installation) -> _Held:
 def _opening(installation: Installation, task: Task) -> _Opening:
     model = task.declared.first_incumbent
     if model != ECHO:
-        card = installation.catalogue.card(model)
-        if card.artifacts and not present(card.artifacts[0], installation.project.cache):
+        artifact = embeddable(installation.catalogue.card(model).artifacts)
+        if artifact is not None and not present(artifact, installation.project.cache):
             raise ArtifactError(
                 f"{task.file}: `first_incumbent`: the weights of `{model}` are not here. "
                 f"Fetch them with `changeover pull {model}`, then apply again."

@@ -20,8 +20,9 @@ from changeover.evals.datasets.power import expected_samples
 from changeover.evals.known import whole
 from changeover.evals.sequential import TestPlan
 from changeover.evals.trial_queries import Figures
-from changeover.library.artifacts import FileSource
+from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
+from changeover.library.fit import fits_here
 from changeover.library.licences.judgement import Judgement
 from changeover.library.licences.words import short
 from changeover.library.lineage import Model, find_card
@@ -59,7 +60,7 @@ class Memory:
     needs: int | None
     """None: unknown."""
     measured: bool
-    """False: the weights alone, which is the least that it needs."""
+    """False: estimated from weights, context and engine, with the project's usual context and slots."""
     budget: int
 
 
@@ -244,9 +245,12 @@ class Candidates:
         row = self._deployments.get(name)
         if row is not None and row.memory_bytes is not None:
             return Memory(needs=row.memory_bytes, measured=True, budget=self._budget)
-        weights = card.artifacts[0].size_bytes if card is not None and card.artifacts else None
         elsewhere = row is not None and row.backend == ELSEWHERE
-        return Memory(needs=None if elsewhere else weights, measured=False, budget=self._budget)
+        if card is None or embeddable(card.artifacts) is None or elsewhere:
+            return Memory(needs=None, measured=False, budget=self._budget)
+        usual = self._installation.project.settings.engines
+        judged = fits_here(card, self._budget, context=usual.context_tokens, concurrency=usual.slots)
+        return Memory(needs=judged.needs_bytes, measured=False, budget=self._budget)
 
     def _runs(self, name: str, card: Card | None) -> Runs:
         row = self._deployments.get(name)
@@ -254,9 +258,9 @@ class Candidates:
             return "on a server"
         if row is not None:
             return "running" if row.state == "ready" else "deployed"
-        if card is None or not card.artifacts:
+        artifact = None if card is None else embeddable(card.artifacts)
+        if artifact is None:
             return "by a server only"
-        artifact = card.artifacts[0]
         if present(artifact, self._installation.project.cache):
             return "weights are here"
         if not artifact.sources:

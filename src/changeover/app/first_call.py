@@ -12,7 +12,9 @@ from typing import Any, Final
 from changeover.app.local import running_address
 from changeover.app.shelf import Shelf, Use
 from changeover.library.accelerators import GB, GIB
+from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
+from changeover.library.licences.words import refusal
 from changeover.library.running import Recipe
 from changeover.library.search.lexical import asked_words
 from changeover.library.search.spelling import words
@@ -46,6 +48,9 @@ class FirstCall:
 def first_call(shelf: Shelf, card: Card, query: str, scenarios: tuple[str, ...]) -> FirstCall:
     """What to type for a first answer of a model to such a query."""
     use, needs = shelf.use(card), tuple(_needs(card))
+    judgement = shelf.judgement(card)
+    if not judgement.allowed:
+        return FirstCall(model=card.id, task=None, answered=False, steps=(), needs=(refusal(judgement),))
     reason = _no_task(card)
     if reason is not None:
         return FirstCall(model=card.id, task=None, answered=False, steps=(), needs=(reason, *needs))
@@ -57,7 +62,7 @@ def first_call(shelf: Shelf, card: Card, query: str, scenarios: tuple[str, ...])
         asking = [_curl_with_picture(shelf, name, query)]
     else:
         asking = [f"changeover ask {shlex.quote(name)} {shlex.quote(query)}", _curl(shelf, name, query)]
-    here = bool(card.artifacts) or use.at_all
+    here = embeddable(card.artifacts) is not None or use.at_all
     return FirstCall(model=card.id, task=task, answered=answered, steps=(*steps, *asking), needs=() if here else needs)
 
 
@@ -99,7 +104,7 @@ def _nearest(tasks: list[Task], query: str, scenarios: tuple[str, ...]) -> str |
 def _deploying(card: Card, use: Use) -> Iterator[str]:
     if use.deployments:
         return
-    if card.artifacts:
+    if embeddable(card.artifacts) is not None:
         if not use.fetched:
             yield f"changeover pull {card.id}"
         yield f"changeover deploy {card.id}"
@@ -127,9 +132,11 @@ def _bringing_in(shelf: Shelf, card: Card, task: str | None, query: str, scenari
 
 
 def _new_name(scenarios: tuple[str, ...], query: str) -> str:
-    """A name for a task that is not there yet: the query's, where it can be one."""
+    """A name for a task that is not there yet: the query's, where it says what to do and can be a name."""
+    if not scenarios:
+        return "my-task"
     spelled = "-".join(re.findall(r"[a-z0-9]+", query.casefold()))[:40].strip("-")
-    return spelled if len(spelled) >= 3 else (scenarios[0] if scenarios else "my-task")
+    return spelled if len(spelled) >= 3 else scenarios[0]
 
 
 def _curl(shelf: Shelf, task: str, query: str) -> str:

@@ -13,7 +13,7 @@ from changeover.app.licensing import Licensing, check_fetch
 from changeover.app.local import running_address
 from changeover.cli.frame import Json, actor, note, out, print_json
 from changeover.cli.running import opened, wait_ready
-from changeover.cli.weights import fetch
+from changeover.cli.weights import Terms, fetch
 from changeover.core.errors import ConfigError
 from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
@@ -88,7 +88,7 @@ def _local(installation: Installation, model: str, name: str | None, options: di
     project = installation.project
     plan = plan_for_card(card, project.cache, project.settings.engines, name=name, options=options)
     check_fetch(Licensing.of(installation), [card])
-    fetch([card], project.cache)  # after the plan was checked: weights are large
+    fetch([card], project.cache, Terms.of(project))  # after the plan was checked: weights are large
     return plan
 
 

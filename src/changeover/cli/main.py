@@ -48,6 +48,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
     "key": ("changeover.cli.key", "Make, list, change and revoke API keys."),
     "team": ("changeover.cli.team", "Make, list, change and remove teams, which own keys and share limits."),
+    "export": ("changeover.cli.export", "Give out everything that is here, in open formats."),
+    "import": ("changeover.cli.import_", "Bring an export into an empty installation."),
     "usage": ("changeover.cli.usage", "Report who used how much, and what it costs."),
     "sandbox": ("changeover.cli.sandbox", "Prepare the sandbox that runs model-written code."),
     "demo": ("changeover.cli.demo", "Show the main job on real small models."),

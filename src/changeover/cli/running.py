@@ -86,8 +86,9 @@ def fetched(installation: Installation, name: str) -> bool:
     if name not in (*cards, ECHO):
         raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, {*deployed, *cards})}")
     if name != ECHO:
+        project = installation.project
         check_fetch(Licensing.of(installation), [installation.catalogue.card(name)])
-        weights().fetch([installation.catalogue.card(name)], installation.project.cache)
+        weights().fetch([installation.catalogue.card(name)], project.cache, weights().Terms.of(project))
     return False
 
 

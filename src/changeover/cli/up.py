@@ -22,7 +22,7 @@ from changeover.app.logs import set_up_logging
 from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
 from changeover.app.system import System, listen
 from changeover.cli.frame import Json, here, note, out, print_error
-from changeover.cli.weights import fetch
+from changeover.cli.weights import Terms, fetch
 from changeover.core.errors import ArtifactError
 from changeover.library.licences.words import refusal
 
@@ -75,14 +75,14 @@ def up(
 
 
 def _fetch_what_is_missing(installation: Installation) -> None:
-    cache = installation.project.cache
+    cache, terms = installation.project.cache, Terms.of(installation.project)
     first = first_cards(installation)
     if first:
         check_fetch(Licensing.of(installation), first)
-        fetch(first, cache)
+        fetch(first, cache, terms)
     for card in deployed_cards(installation):
         try:
-            fetch([card], cache)
+            fetch([card], cache, terms)
         except ArtifactError as exc:
             # Its own deployment will say so and stay down; the others answer.
             print_error(exc.message)

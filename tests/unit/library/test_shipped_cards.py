@@ -10,22 +10,53 @@ import pytest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.facts import Figure
-from changeover.library.lineage import card_named
 from changeover.library.lineage import Model as Named
+from changeover.library.lineage import card_named
 from changeover.library.successors import successors, unfit
 
 SHIPPED = Catalogue.load()
 INDEX = "Artificial Analysis Intelligence Index"
 
-NAMED = """
-qwen3-max qwen3-next-80b-a3b-instruct qwen3-next-80b-a3b-thinking qwen3-vl-235b-a22b-instruct
-qwen3-vl-235b-a22b-thinking qwen3-coder-480b-a35b-instruct qwen3-235b-a22b-instruct-2507
-qwen3-235b-a22b-thinking-2507 qwen3-omni wan2.5-preview tongyi-bailing hunyuan-image-3.0 hunyuan3d-omni hunyuan3d-part
-qianfan-vl-3b qianfan-vl-8b qianfan-vl-70b deepseek-r1 deepseek-r1-distill-qwen-1.5b deepseek-r1-distill-qwen-7b
-deepseek-r1-distill-qwen-14b deepseek-r1-distill-qwen-32b deepseek-r1-distill-llama-8b deepseek-r1-distill-llama-70b
-deepseek-v3.1 deepseek-v3.2-exp kimi-k2-instruct kimi-k2-thinking glm-4.5 glm-4.6 glm-4.5-air minimax-m1 minimax-m2
-gpt-oss-120b gpt-oss-20b gemma-3-27b-it gemma-4-e2b-it gemma-4-31b-it
-""".split()
+NAMED = [
+    "qwen3-max",
+    "qwen3-next-80b-a3b-instruct",
+    "qwen3-next-80b-a3b-thinking",
+    "qwen3-vl-235b-a22b-instruct",
+    "qwen3-vl-235b-a22b-thinking",
+    "qwen3-coder-480b-a35b-instruct",
+    "qwen3-235b-a22b-instruct-2507",
+    "qwen3-235b-a22b-thinking-2507",
+    "qwen3-omni",
+    "wan2.5-preview",
+    "tongyi-bailing",
+    "hunyuan-image-3.0",
+    "hunyuan3d-omni",
+    "hunyuan3d-part",
+    "qianfan-vl-3b",
+    "qianfan-vl-8b",
+    "qianfan-vl-70b",
+    "deepseek-r1",
+    "deepseek-r1-distill-qwen-1.5b",
+    "deepseek-r1-distill-qwen-7b",
+    "deepseek-r1-distill-qwen-14b",
+    "deepseek-r1-distill-qwen-32b",
+    "deepseek-r1-distill-llama-8b",
+    "deepseek-r1-distill-llama-70b",
+    "deepseek-v3.1",
+    "deepseek-v3.2-exp",
+    "kimi-k2-instruct",
+    "kimi-k2-thinking",
+    "glm-4.5",
+    "glm-4.6",
+    "glm-4.5-air",
+    "minimax-m1",
+    "minimax-m2",
+    "gpt-oss-120b",
+    "gpt-oss-20b",
+    "gemma-3-27b-it",
+    "gemma-4-e2b-it",
+    "gemma-4-31b-it",
+]
 RUN_HERE = ("gemma-3-270m", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct", "smollm2-135m-instruct")
 
 
@@ -97,10 +128,10 @@ def test_one_version_of_an_index_has_one_value_for_what_was_measured(card: Card)
 
 def test_a_versioned_index_is_never_quoted_without_its_version() -> None:
     quoted = [one for card in SHIPPED.cards() for one in card.figures if one.index == INDEX]
-    assert {one.version for one in quoted} == {"2.0", "2.2", "3.0", "4.0"}
+    assert {one.version for one in quoted} == {"2", "2.2", "3.0", "4.0"}
     for one in quoted:
         if one.as_of is not None:
-            first = {"2.0": (2025, 2), "2.2": (2025, 8), "3.0": (2025, 9), "4.0": (2026, 1)}[one.version or ""]
+            first = {"2": (2025, 2), "2.2": (2025, 8), "3.0": (2025, 9), "4.0": (2026, 1)}[one.version or ""]
             assert (one.as_of.year, one.as_of.month) >= first, "that version was not there yet"
 
 

@@ -8,7 +8,7 @@ from changeover.app.installation import Installation
 from changeover.app.recommending.choices import Place
 from changeover.app.recommending.needs import Needs
 from changeover.library.accelerators import GIB
-from changeover.library.artifacts import FileSource
+from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
 from changeover.library.fit import Fit, Hardware, fit, fits_here
 from changeover.library.pull import present
@@ -48,18 +48,18 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     budget = budget_bytes(settings.memory_gib)
     context = max(needs.context_tokens, settings.context_tokens)
     found = fits_here(card, budget, context=context, concurrency=settings.slots)
+    artifact = embeddable(card.artifacts)
     takes, has = found.needs_bytes, found.has_bytes
-    if not card.artifacts and takes is not None and has is not None and takes <= has:
+    if artifact is None and takes is not None and has is not None and takes <= has:
         return Place(
             state="engine",
             says=f"would fit here by its size ({_gib(takes)} of {_gib(has)} GiB); its card has no file for the embedded engine",
             command=SERVER.format(id=card.id),
         )
-    if not card.artifacts:
+    if artifact is None:
         nothing = found.verdict == "unknown" and not card.hosted and not card.engines
         said = _memory(found) or "; ".join(found.missing)
         return Place(state="unknown" if nothing else "more", says=said, command=_server(card))
-    artifact = card.artifacts[0]
     if found.verdict == "unknown":
         return Place(state="unknown", says=f"whether it fits is not known: {'; '.join(found.missing)}")
     if not found.ok:
