@@ -14,8 +14,10 @@ from sqlalchemy import Connection
 
 from changeover.app.deploy import ask_for, first_plan_of
 from changeover.app.installation import ECHO, Installation
+from changeover.app.licensing import Licensing, check
 from changeover.core.digest import canonical_json, sha256_value
 from changeover.core.errors import ArtifactError, ChangeoverError, ConfigError, StoreError
+from changeover.library.artifacts import embeddable
 from changeover.library.pull import present
 from changeover.rollouts.actions import By
 from changeover.rollouts.begin import begin
@@ -97,6 +99,7 @@ def apply(installation: Installation, actor: str, *, check: bool = False) -> Out
         ConfigError: A declaration is broken. Nothing was changed.
         ArtifactError: The weights of a new task's first incumbent are not here. Nothing was changed.
         EngineError: Its engine cannot be described. Nothing was changed.
+        LicenceError: The policy or its licence does not allow it to answer the task. Nothing was changed.
         StoreError: The store cannot be used, or others apply all the time. Nothing was changed.
     """
     if installation.problems:
@@ -133,15 +136,17 @@ def _held(installation: Installation) -> _Held:
 def _opening(installation: Installation, task: Task) -> _Opening:
     model = task.declared.first_incumbent
     if model != ECHO:
-        card = installation.catalogue.card(model)
-        if card.artifacts and not present(card.artifacts[0], installation.project.cache):
+        artifact = embeddable(installation.catalogue.card(model).artifacts)
+        if artifact is not None and not present(artifact, installation.project.cache):
             raise ArtifactError(
                 f"{task.file}: `first_incumbent`: the weights of `{model}` are not here. "
                 f"Fetch them with `changeover pull {model}`, then apply again."
             )
     try:
         plan = first_plan_of(installation, task)
-        return _Opening(task=task, plan=plan, engine=describe(plan))
+        engine = describe(plan)
+        check(Licensing.of(installation).engine(engine, task.name))
+        return _Opening(task=task, plan=plan, engine=engine)
     except ChangeoverError as exc:
         raise type(exc)(f"{task.file}: `first_incumbent`: {exc.message}") from exc
 

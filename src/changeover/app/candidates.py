@@ -19,8 +19,9 @@ from changeover.evals.datasets.power import expected_samples
 from changeover.evals.known import whole
 from changeover.evals.sequential import TestPlan
 from changeover.evals.trial_queries import Figures
-from changeover.library.artifacts import FileSource
+from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
+from changeover.library.fit import fits_here
 from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
@@ -44,6 +45,8 @@ Runs = Literal[
     "no source",
     "by a server only",
 ]
+_FARTHEST: tuple[Runs, ...] = ("no source", "by a server only")
+"""What a person has to do something for before it can run, least first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class Memory:
     needs: int | None
     """None: unknown."""
     measured: bool
-    """False: the weights alone, which is the least that it needs."""
+    """False: estimated from weights, context and engine, with the project's usual context and slots."""
     budget: int
 
 
@@ -97,7 +100,7 @@ class Candidate:
     cannot: Mapping[str, str]
     """Tasks that it cannot serve, each with the reason."""
     released: str | None
-    """ISO date."""
+    """ISO date, or the month where only that is known."""
     licence: str | None
     memory: Memory
     runs: Runs
@@ -165,7 +168,7 @@ class Candidates:
         return tuple(self._incumbents)
 
     def find(self) -> list[Candidate]:
-        """What could be tried on some task: successors first, then whatever else could serve it."""
+        """What could be tried on some task: successors first, then what else could run here, then what else there is."""
         successions: dict[str, dict[str, str]] = {}
         order: list[str] = []
         for name, incumbent in self._incumbents.items():
@@ -175,7 +178,7 @@ class Candidates:
         names = [*order, *(card.id for card in self._installation.catalogue.cards()), *self._deployments]
         found = [self._candidate(name, successions.get(name, {})) for name in dict.fromkeys(names)]
         known = [each for each in found if each is not None]
-        return sorted(known, key=lambda each: each.relation != "successor")
+        return sorted(known, key=lambda each: (each.relation != "successor", _distance(each)))
 
     def _candidate(self, name: str, succeeds: Mapping[str, str]) -> Candidate | None:
         engine = engine_of(self._installation, name)
@@ -203,7 +206,7 @@ class Candidates:
             succeeds=succeeds,
             tasks=tuple(ordered),
             cannot=cannot,
-            released=None if card is None or card.released is None else card.released.isoformat(),
+            released=None if card is None else card.released_on,
             licence=None if card is None else card.licence_id,
             memory=self._memory(name, card),
             runs=self._runs(name, card),
@@ -223,9 +226,12 @@ class Candidates:
         row = self._deployments.get(name)
         if row is not None and row.memory_bytes is not None:
             return Memory(needs=row.memory_bytes, measured=True, budget=self._budget)
-        weights = card.artifacts[0].size_bytes if card is not None and card.artifacts else None
         elsewhere = row is not None and row.backend == ELSEWHERE
-        return Memory(needs=None if elsewhere else weights, measured=False, budget=self._budget)
+        if card is None or embeddable(card.artifacts) is None or elsewhere:
+            return Memory(needs=None, measured=False, budget=self._budget)
+        usual = self._installation.project.settings.engines
+        judged = fits_here(card, self._budget, context=usual.context_tokens, concurrency=usual.slots)
+        return Memory(needs=judged.needs_bytes, measured=False, budget=self._budget)
 
     def _runs(self, name: str, card: Card | None) -> Runs:
         row = self._deployments.get(name)
@@ -233,9 +239,9 @@ class Candidates:
             return "on a server"
         if row is not None:
             return "running" if row.state == "ready" else "deployed"
-        if card is None or not card.artifacts:
+        artifact = None if card is None else embeddable(card.artifacts)
+        if artifact is None:
             return "by a server only"
-        artifact = card.artifacts[0]
         if present(artifact, self._installation.project.cache):
             return "weights are here"
         if not artifact.sources:
@@ -296,6 +302,13 @@ class Candidates:
     def _kept(self, variant: Variant, asked: Asked) -> frozenset[tuple[str, int]]:
         with self._installation.store.read() as connection:
             return figures_on(connection, variant, asked.ready).kept
+
+
+def _distance(candidate: Candidate) -> int:
+    """Order of what follows no incumbent. Newer versions stand in theirs, wherever they run."""
+    if candidate.relation == "successor" or candidate.runs not in _FARTHEST:
+        return 0
+    return 1 + _FARTHEST.index(candidate.runs)
 
 
 def _model(incumbent: Variant) -> Model:

@@ -13,6 +13,7 @@ from changeover.app.alias_checks import AliasChecks
 from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
+from changeover.app.licensing import CurrentTerms
 from changeover.app.local import announced
 from changeover.app.loops import background
 from changeover.app.retention import Retention
@@ -70,7 +71,7 @@ class System:
             memory_bytes=budget_bytes(project.settings.engines.memory_gib),
         )
         self._lead = Lead(store, "rollouts")
-        self._controller = Controller(store, self.fleet.is_ready, clock, self._lead)
+        self._controller = Controller(store, self.fleet.is_ready, clock, self._lead, CurrentTerms(project, clock))
         self._evaluator = Evaluator(installation, self._lead)
         self._gateway = None if self._workers else Gateway(installation, self.fleet)
         self._snapshots = self._gateway.snapshots if self._gateway else Snapshots(store, clock)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation
+from changeover.app.licensing import Licensing, check_switch
 from changeover.app.local import running_address
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared, with_budget
 from changeover.core.errors import ChangeoverError, ConfigError
@@ -36,6 +37,7 @@ from changeover.evals.trial_queries import (
 )
 from changeover.evals.trials import Outcome, Row, Table, judged, measured_row, ratios_of, row_of, samples_left
 from changeover.library.cards import Card
+from changeover.library.licences.words import short
 from changeover.library.lineage import Model, find_card
 from changeover.library.successors import unfit
 from changeover.rollouts.actions import By, plan_of, start
@@ -228,6 +230,9 @@ class Trying:
                 reason = cannot_serve(self._engine, figures_on(connection, variant, ready))
             if reason is not None:
                 return row_of(name, Outcome(kind="unfit", reason=reason, incumbent=incumbent), None)
+            judgement = Licensing.of(self._installation).named(self._installation, self._trial.candidate, name)
+            if judgement is not None and not judgement.allowed:
+                return row_of(name, Outcome(kind="denied", reason=short(judgement), incumbent=incumbent), None)
             match = match_of(self._installation, ready, self._trial.candidate, self._actor)
             return await self._measured(ready, match, started)
         except ChangeoverError as exc:
@@ -337,6 +342,7 @@ def start_rollouts(installation: Installation, table: Table, only: str | None, b
 
 
 def _start(installation: Installation, table: Table, task: str, by: By) -> Rollout:
+    check_switch(installation, task, table.candidate)
     match = match_of(installation, prepared(installation, task), table.candidate, by.actor)
     # Not the trial's own comparison by its number, but the verdict on what would be switched now.
     gate = match.task.declared.gate

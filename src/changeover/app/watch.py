@@ -77,6 +77,7 @@ def _marks(installation: Installation) -> _Marks:
 
 def _paths(installation: Installation) -> Iterator[Path]:
     project = installation.project
+    yield project.policy
     for directory in (project.tasks, project.cards):
         if directory.is_dir():
             yield from (path for path in directory.rglob("*") if path.is_file())

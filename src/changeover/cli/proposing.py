@@ -50,7 +50,12 @@ def list_candidates(task: str | None, as_json: bool) -> None:
 
 
 def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -> list[Text]:
-    """Two tables with the same columns, and the next command."""
+    """Two tables with the same columns, and the next command.
+
+    Of what follows no incumbent and only a server could run, the library has most of its cards: they are counted.
+    """
+    elsewhere = sum(_only_elsewhere(each) for each in found)
+    found = [each for each in found if not _only_elsewhere(each)]
     cells = [_cells(each, all_tasks) for each in found]
     headings = {name: Cell(name, "dim") for name in COLUMNS.names}
     widths = COLUMNS.fitted({name: widest(name, name, cells) for name in COLUMNS.names}, width)
@@ -63,6 +68,8 @@ def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -
             lines += [Text(title, "bold"), COLUMNS.line(headings, widths), *(COLUMNS.line(row, widths) for row in rows)]
         if relation == "successor":
             lines.append(Text(""))
+    if elsewhere:
+        lines.append(Text(f"and {elsewhere} more that only a server could run: `changeover models` lists them", "dim"))
     lines += [Text(f"{task}: {why}", "dim") for task, why in _uncosted(found).items()]
     lines += [
         Text(f"{each.name} cannot serve {task}: {why}", "dim")
@@ -75,6 +82,10 @@ def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -
     judged = " · +: and a judge's" if any(each.cost is not None and each.cost.judged for each in found) else ""
     legend = f"calls of a trial, if it is as good{judged} · ≥: its weights alone"
     return [*lines, *apart(Text(legend, "dim"), Text(_following(found), "bold"), width)]
+
+
+def _only_elsewhere(candidate: Candidate) -> bool:
+    return candidate.relation == "other" and candidate.runs == "by a server only"
 
 
 def _following(found: Sequence[Candidate]) -> str:
@@ -118,7 +129,7 @@ def _tasks(candidate: Candidate, all_tasks: int) -> str:
 def _memory(memory: Memory) -> str:
     if memory.needs is None:
         return "unknown"
-    return f"{'' if memory.measured else '≥ '}{_gib(memory.needs)} of {_gib(memory.budget)} GiB"
+    return f"{'' if memory.measured else '≈ '}{_gib(memory.needs)} of {_gib(memory.budget)} GiB"
 
 
 def _gib(amount: int) -> str:

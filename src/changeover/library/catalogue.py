@@ -11,7 +11,9 @@ from typing import Protocol, TypeVar
 from changeover.core import toml
 from changeover.core.errors import ConfigError, UnknownModelError, nearest
 from changeover.library.accelerators import Accelerator
+from changeover.library.artifacts import PulledArtifact
 from changeover.library.cards import Card
+from changeover.library.facts import FactSource
 from changeover.library.licences.terms import LicenceTerms
 
 
@@ -21,6 +23,11 @@ class _File(toml.Declared):
     cards: tuple[Card, ...] = ()
     accelerators: tuple[Accelerator, ...] = ()
     licences: tuple[LicenceTerms, ...] = ()
+    artifacts: tuple[PulledArtifact, ...] = ()
+
+
+PULLED = "pulled"
+"""Below a directory of cards: artifacts that `changeover pull` pinned."""
 
 
 class _Identified(Protocol):
@@ -43,10 +50,15 @@ class Catalogue:
         self._cards = dict(sorted(cards.items()))
         self._accelerators = dict(sorted((accelerators or {}).items()))
         self._licences = dict(sorted((licences or {}).items()))
+        self._licence_names = {
+            name.casefold(): terms for terms in self._licences.values() for name in (terms.id, *terms.aliases)
+        }
 
     @classmethod
     def load(cls, *extra_directories: Path) -> Catalogue:
         """Read what ships with the package and every `*.toml` of the extra directories, where those exist.
+
+        Below an extra directory, `pulled/` holds artifacts that belong to cards which stand elsewhere.
 
         Raises:
             ConfigError: A file cannot be read, a key is unknown, a value is wrong, an id stands twice,
@@ -54,6 +66,7 @@ class Catalogue:
         """
         with resources.as_file(resources.files("changeover.library") / "data") as packaged:
             directories = (packaged, packaged / "licences", packaged / "accelerators", *extra_directories)
+            directories += tuple(directory / PULLED for directory in extra_directories)
             files = [file for directory in directories for file in _files(directory)]
             read = [(file, toml.load(_File, file)) for file in files]
         cards = _by_id("card", ((file, card) for file, each in read for card in each.cards))
@@ -61,6 +74,10 @@ class Catalogue:
         licences = _by_id("licence", ((file, terms) for file, each in read for terms in each.licences))
         for taken in cards.keys() & accelerators.keys():
             raise ConfigError(f"The id `{taken}` is that of a card and of an accelerator. Rename one.")
+        for file, pulled in ((file, one) for file, each in read for one in each.artifacts):
+            if pulled.card not in cards:
+                raise ConfigError(f"{file}: `card`: no card named `{pulled.card}`. {nearest(pulled.card, cards)}")
+            cards[pulled.card] = _with_artifact(cards[pulled.card], pulled, file)
         _refuse_circular_lineage(cards)
         _refuse_conflicting_sizes(cards.values())
         return cls(cards, accelerators, licences)
@@ -97,12 +114,21 @@ class Catalogue:
         return tuple(self._accelerators.values())
 
     def licence(self, licence_id: str) -> LicenceTerms | None:
-        """What is known of a licence; None where nothing is."""
-        return self._licences.get(licence_id)
+        """What is known of a licence, by its id or by another name of it, whatever the case; None where nothing is."""
+        return self._licences.get(licence_id) or self._licence_names.get(licence_id.casefold())
 
     def licences(self) -> tuple[LicenceTerms, ...]:
         """Every licence, by id."""
         return tuple(self._licences.values())
+
+
+def _with_artifact(card: Card, pulled: PulledArtifact, file: Path) -> Card:
+    """A card with one artifact more, behind its own, and where that was read. One that it has already changes nothing."""
+    if any(pulled.artifact.sha256 == one.sha256 for one in card.artifacts):
+        return card
+    source = FactSource(facts=("artifacts",), at=file.name, grade="run", checked=pulled.first_pulled)
+    added = {"artifacts": (*card.artifacts, pulled.artifact), "sources": (*card.sources, source)}
+    return card.model_copy(update=added)
 
 
 def _files(directory: Path) -> list[Path]:

@@ -25,6 +25,9 @@ class EngineSupport(Declared):
     """The last version that did; the engine has dropped it since."""
     tool_parser: Name | None = None
     reasoning_parser: Name | None = None
+    architectures: tuple[Name, ...] = ()
+    """On an accelerator: the classes of models that its own edition of the engine registers. Empty: whatever a card says
+    that the engine runs."""
     note: Name | None = None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.lineage import Model, find_card, plain_name
+from changeover.library.lineage import Model, card_named, find_card, plain_name
 
 TEXT = "text"
 """What every task asks with, and is answered in."""
@@ -31,7 +31,7 @@ def successors(catalogue: Catalogue, model: Model) -> tuple[Successor, ...]:
 
     A card follows another where that one names it as `lineage.successor`, directly or over several versions; or where
     both are of one line (`line_of`), it was released later, and it is of the same kind: it reads and writes at least
-    the same modalities and has a chat format if the other has one. A model without a card has no known successor.
+    the same modalities and follows a conversation if the other does. A model without a card has no known successor.
     """
     card = find_card(catalogue, model)
     if card is None:
@@ -60,22 +60,31 @@ def line_of(card: Card) -> str:
 
 def unfit(card: Card) -> str | None:
     """Why a card can serve no task at all, as a sentence's middle; None where it can."""
+    if not card.modalities_in or not card.modalities_out:
+        return "its card does not say what it reads and writes"
     if TEXT not in card.modalities_in:
         return f"it reads {', '.join(card.modalities_in)}, and tasks ask with text"
     if TEXT not in card.modalities_out:
         return f"it writes {', '.join(card.modalities_out)}, and tasks are answered in text"
-    if card.chat_format is None:
+    if not _converses(card):
         return "it is a base model, which follows no conversation"
     return None
 
 
+def _converses(card: Card) -> bool:
+    """Whether it follows a conversation. How it wants one written is not known of every model that does."""
+    return card.chat_format is not None or "dialogue" in card.scenarios
+
+
 def _named(catalogue: Catalogue, card: Card) -> Iterator[tuple[Card, Card]]:
-    """Each card that names a successor with a card, with that one. The catalogue has no circles."""
-    by_name = {plain_name(other.id): other for other in catalogue.cards()}
-    before = card
-    while before.lineage.successor and (after := by_name.get(plain_name(before.lineage.successor))) is not None:
+    """Each card that names a successor with a card, with that one."""
+    before, seen = card, {card.id}
+    while before.lineage.successor and (after := card_named(catalogue, before.lineage.successor)) is not None:
+        if after.id in seen:
+            return
         yield before, after
         before = after
+        seen.add(after.id)
 
 
 def _is_newer(other: Card, card: Card) -> bool:
@@ -86,7 +95,7 @@ def _is_newer(other: Card, card: Card) -> bool:
         and other.released > card.released
         and set(card.modalities_in) <= set(other.modalities_in)
         and set(card.modalities_out) <= set(other.modalities_out)
-        and (other.chat_format is not None or card.chat_format is None)
+        and (_converses(other) or not _converses(card))
         and other.lineage.successor != card.id
     )
 

@@ -56,15 +56,6 @@ def refusal(directory: Path, *texts: str) -> str:
     return caught.value.message
 
 
-def test_the_package_ships_its_cards() -> None:
-    assert [card.id for card in PACKAGED.cards()] == [
-        "gemma-3-270m",
-        "qwen2.5-coder-0.5b-instruct",
-        "qwen2.5-coder-1.5b-instruct",
-        "smollm2-135m-instruct",
-    ]
-
-
 def test_a_card_with_a_fact_that_no_source_is_given_for_is_refused(tmp_path: Path) -> None:
     text = card(more="context_tokens = 4096").replace('"everything"', '"display_name", "vendor", "weights"')
     (tmp_path / "own.toml").write_text(text)
@@ -76,8 +67,7 @@ def test_a_card_with_a_fact_that_no_source_is_given_for_is_refused(tmp_path: Pat
 def test_a_packaged_card_says_who_packaged_the_weights_and_why_a_licence_file_is_missing(card: Card) -> None:
     for one in card.artifacts:
         assert all(source.origin for source in one.sources)
-    assert card.licence is not None
-    assert not card.artifacts or card.licence.in_package or card.licence.note
+    assert not card.artifacts or (card.licence is not None and (card.licence.in_package or card.licence.note))
 
 
 def test_the_parts_of_a_model_are_in_order() -> None:

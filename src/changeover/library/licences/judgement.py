@@ -18,6 +18,8 @@ class Reason:
     """One clause, or one rule of the policy, and what it means here."""
 
     outcome: Outcome
+    about: str = "licence"
+    """What it is about, in a few words."""
     says: str
     """What it means for this organisation, one sentence."""
     model: str
@@ -27,6 +29,7 @@ class Reason:
     clause: str | None
     quote: str | None
     source: str | None
+    """Where the words were read."""
     warning: bool = False
     """Whether it is a doubt that blocks nothing: a freer licence than that of what the model was made from."""
     settled: str | None = None
@@ -46,10 +49,24 @@ class Judgement:
     @property
     def outcome(self) -> Outcome:
         """The severest of its reasons' outcomes."""
-        outcomes: list[Outcome] = [reason.outcome for reason in self.reasons]
-        return max(outcomes, key=OUTCOMES.index) if outcomes else "allow"
+        return "allow" if self.deciding is None else self.deciding.outcome
+
+    @property
+    def deciding(self) -> Reason | None:
+        """The first of the severest reasons; None where there is nothing to say."""
+        return max(self.reasons, key=lambda reason: OUTCOMES.index(reason.outcome), default=None)
 
     @property
     def allowed(self) -> bool:
         """Whether it may be used now."""
         return self.outcome in ("allow", "duties")
+
+    @property
+    def duties(self) -> tuple[Reason, ...]:
+        """What must be done by whoever uses it here."""
+        return tuple(reason for reason in self.reasons if reason.outcome == "duties")
+
+    @property
+    def warnings(self) -> tuple[Reason, ...]:
+        """Doubts that block nothing."""
+        return tuple(reason for reason in self.reasons if reason.warning)

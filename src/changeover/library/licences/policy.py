@@ -24,6 +24,7 @@ class TaskPolicy(Declared):
     customer_facing: bool | None = None
     """Whether people outside the organisation see its answers; None: as the organisation says."""
     outputs_train_models: bool | None = None
+    """Whether its answers train models; None: as the organisation says."""
 
 
 class Granted(Declared):
@@ -67,14 +68,18 @@ class Policy(Declared):
     operates_in: tuple[Country, ...] = ()
     """Countries where it uses models or where their outputs go."""
     monthly_users: Annotated[int, Field(ge=0)] | None = None
+    """Of all its products and services together; None: not said."""
     monthly_revenue_usd: Annotated[float, Field(ge=0)] | None = None
     yearly_revenue_usd: Annotated[float, Field(ge=0)] | None = None
     commercial: bool = True
     uses: tuple[Use, ...] = ()
     """What all tasks together are used for; `tasks.NAME.uses` adds to it for one."""
     customer_facing: bool = True
+    """Whether people outside the organisation see answers."""
     outputs_train_models: bool = False
+    """Whether answers train or improve models."""
     hosts_for_others: bool = False
+    """Whether it offers models, or services that are little else, to others."""
     vendor_countries: tuple[Country, ...] = ()
     """Seats of vendors that are allowed; empty: all."""
     refused_vendors: tuple[Name, ...] = ()

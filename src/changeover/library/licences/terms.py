@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from changeover.core.toml import Declared
 from changeover.library.facts import Country, Grade, Name
@@ -35,14 +35,20 @@ Use = Literal[
 """What a task's answers are used for, where a licence or a law may care."""
 
 
+NOT_NUMBERED: Final = "not numbered"
+
+
 class _Condition(Declared):
     clause: Name
-    """Where it stands in the licence's text: `5(c)`, `Exhibit A, 14`. `not numbered` where the text has no numbers."""
+    """Where it stands in the licence's text: `5(c)`, `Exhibit A, 14`. `not numbered`: the text has no numbers, or the
+    number was not read."""
     quote: Name
     """The clause's own words, shortened with `…`; where only a summary of it was read, the summary's."""
-    source: Name
-    """Where the words were read."""
-    grade: Grade
+    about: Name | None = None
+    """A few words for a table; None: what can be said of every condition of its kind."""
+    source: Name | None = None
+    """Where the words were read; None: where the rest of the licence was."""
+    grade: Grade | None = None
 
 
 class ExcludedTerritory(_Condition):
@@ -60,6 +66,10 @@ class ForbiddenUses(_Condition):
 
     kind: Literal["forbidden-uses"]
     uses: Annotated[tuple[Use, ...], Field(min_length=1)]
+    unless: Name | None = None
+    """What makes such a use right, as the middle of a sentence; somebody then has to say that it is so."""
+    doubt: Name | None = None
+    """Why it is not certain that the clause means such a use at all; then it is a warning."""
 
 
 class Size(_Condition):
@@ -69,6 +79,8 @@ class Size(_Condition):
     measure: Literal["monthly-users", "monthly-revenue-usd", "yearly-revenue-usd"]
     over: Annotated[float, Field(ge=0)]
     """The condition holds where the organisation's figure is above this."""
+    counted: Name | None = None
+    """When and for what the clause counts, if not now and for the whole organisation."""
     then: Literal["licence", "display-name", "authorisation"]
     display: Name | None = None
     """The name that must be displayed."""
@@ -81,10 +93,12 @@ class NonCommercial(_Condition):
 
 
 class OutputsTrainNothing(_Condition):
-    """Outputs may not improve other models, or make what they train a derivative."""
+    """Outputs may not improve other models, or it has a consequence that they do."""
 
     kind: Literal["outputs-train"]
-    effect: Literal["forbidden", "derivative"]
+    effect: Literal["forbidden", "derivative", "display-name"]
+    """`derivative`: what they train is under the same terms. `display-name`: it must be named after this model."""
+    display: Name | None = None
 
 
 class Duty(_Condition):
@@ -94,7 +108,8 @@ class Duty(_Condition):
     duty: Literal[
         "notice", "flow-down", "display-name", "label-outputs", "state-changes", "comply-with-law", "terms-copy"
     ]
-    when: Literal["always", "distribution", "commercial", "public-outputs"]
+    when: Literal["always", "distribution", "copies", "commercial", "public-outputs"]
+    """`distribution`: passing it on in any way that the licence counts as that. `copies`: giving out its files."""
     display: Name | None = None
 
 
@@ -115,6 +130,8 @@ class Revocable(_Condition):
 
     kind: Literal["revocable"]
 
+
+_NOTICES: Final = ("notice", "terms-copy", "state-changes")
 
 Condition = Annotated[
     ExcludedTerritory
@@ -143,12 +160,29 @@ class LicenceTerms(Declared):
     """Of a licence for one vendor's models."""
     governing_law: Name | None = None
     url: Name | None = None
-    text_sha256: Annotated[tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")], ...], Field()] = ()
-    """Digests of its text that were read and compared, at least the first 16 digits of each."""
+    aliases: tuple[Name, ...] = ()
+    """Other names of it on cards and hubs."""
+    models: tuple[Name, ...] = ()
+    """Beginnings of the names of models under it, for those that have no card and are what others were made from."""
+    models_source: Name | None = None
+    text_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")], ...] = ()
+    """Digests of its text as it stands beside the weights, at least the first 16 digits of each."""
     commercial_use: bool | None = None
     free_to_modify: bool | None = None
     conditions: tuple[Condition, ...] = ()
     source: Name
+    """Where its conditions were read."""
     grade: Grade
     checked: date
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _says_where_models_were_read(self) -> LicenceTerms:
+        if self.models and self.models_source is None:
+            raise ValueError("`models` needs `models_source`: where it was read that they are under it")
+        return self
+
+    @property
+    def restricts(self) -> bool:
+        """Whether it asks more than to keep notices and to pass on its text."""
+        return any(not isinstance(each, Duty) or each.duty not in _NOTICES for each in self.conditions)
