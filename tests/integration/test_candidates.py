@@ -119,7 +119,9 @@ def test_a_context_that_is_too_short_for_the_samples_is_said(project: Installati
 
 def test_a_card_says_what_it_takes_and_how_it_would_run_here(project: Installation) -> None:
     coder = named(project, "qwen2.5-coder-1.5b-instruct")
-    assert (coder.memory.needs, coder.memory.measured) == (1_117_320_768, False)
+    assert coder.memory.needs is not None
+    assert 1_117_320_768 < coder.memory.needs < 2 * 1_117_320_768, "weights, context and the engine itself"
+    assert not coder.memory.measured
     assert (coder.licence, coder.released) == ("Apache-2.0", None)
     assert coder.memory.budget == budget_bytes(project.project.settings.engines.memory_gib) > 0
 
@@ -169,7 +171,7 @@ def test_without_a_successor_it_says_so_and_names_what_to_do_next(lines: Callabl
     assert any(line.startswith("candidate ") and line.endswith("cost") for line in shown)
     row = next(line for line in shown if line.startswith("qwen2.5-coder-1.5b-instruct"))
     assert "echo, mail" in row
-    assert "≥ 1.0 of " in row
+    assert "≈ 1.7 of " in row
     assert not any(line.startswith("gpt-oss") for line in shown)
     assert re.search(
         r"^and [3-9]\d more that only a server could run: `changeover models` lists them$", "\n".join(shown), re.M

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -451,6 +452,8 @@ def _handler(hub: FakeHub, *, elsewhere: bool) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        """Head and body go out as two writes; together with delayed acknowledgements that would be 40 ms for each."""
 
         def do_GET(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -504,16 +507,23 @@ def _handler(hub: FakeHub, *, elsewhere: bool) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client may leave when it likes
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def fake_hub() -> Generator[FakeHub]:
     """A hub on two ports of its own: one for its routes, one that large files are redirected to."""
     hub = FakeHub()
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub, elsewhere=there)) for there in (False, True)]
+    servers = [_Server(("127.0.0.1", 0), _handler(hub, elsewhere=there)) for there in (False, True)]
     hub.address = f"http://127.0.0.1:{servers[0].server_port}"
     hub.elsewhere = f"http://localhost:{servers[1].server_port}"
     threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in servers]
-    for server, thread in zip(servers, threads, strict=True):
-        server.daemon_threads = True
+    for thread in threads:
         thread.start()
     try:
         yield hub

@@ -21,6 +21,7 @@ from changeover.evals.sequential import TestPlan
 from changeover.evals.trial_queries import Figures
 from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
+from changeover.library.fit import fits_here
 from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
@@ -55,7 +56,7 @@ class Memory:
     needs: int | None
     """None: unknown."""
     measured: bool
-    """False: the weights alone, which is the least that it needs."""
+    """False: estimated from weights, context and engine, with the project's usual context and slots."""
     budget: int
 
 
@@ -225,11 +226,12 @@ class Candidates:
         row = self._deployments.get(name)
         if row is not None and row.memory_bytes is not None:
             return Memory(needs=row.memory_bytes, measured=True, budget=self._budget)
-        artifact = None if card is None else embeddable(card.artifacts)
         elsewhere = row is not None and row.backend == ELSEWHERE
-        return Memory(
-            needs=None if elsewhere or artifact is None else artifact.size_bytes, measured=False, budget=self._budget
-        )
+        if card is None or embeddable(card.artifacts) is None or elsewhere:
+            return Memory(needs=None, measured=False, budget=self._budget)
+        usual = self._installation.project.settings.engines
+        judged = fits_here(card, self._budget, context=usual.context_tokens, concurrency=usual.slots)
+        return Memory(needs=judged.needs_bytes, measured=False, budget=self._budget)
 
     def _runs(self, name: str, card: Card | None) -> Runs:
         row = self._deployments.get(name)

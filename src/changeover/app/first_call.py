@@ -14,6 +14,7 @@ from changeover.app.shelf import Shelf, Use
 from changeover.library.accelerators import GB, GIB
 from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
+from changeover.library.licences.words import refusal
 from changeover.library.running import Recipe
 from changeover.library.search.lexical import asked_words
 from changeover.library.search.spelling import words
@@ -47,6 +48,9 @@ class FirstCall:
 def first_call(shelf: Shelf, card: Card, query: str, scenarios: tuple[str, ...]) -> FirstCall:
     """What to type for a first answer of a model to such a query."""
     use, needs = shelf.use(card), tuple(_needs(card))
+    judgement = shelf.judgement(card)
+    if not judgement.allowed:
+        return FirstCall(model=card.id, task=None, answered=False, steps=(), needs=(refusal(judgement),))
     reason = _no_task(card)
     if reason is not None:
         return FirstCall(model=card.id, task=None, answered=False, steps=(), needs=(reason, *needs))
@@ -128,9 +132,11 @@ def _bringing_in(shelf: Shelf, card: Card, task: str | None, query: str, scenari
 
 
 def _new_name(scenarios: tuple[str, ...], query: str) -> str:
-    """A name for a task that is not there yet: the query's, where it can be one."""
+    """A name for a task that is not there yet: the query's, where it says what to do and can be a name."""
+    if not scenarios:
+        return "my-task"
     spelled = "-".join(re.findall(r"[a-z0-9]+", query.casefold()))[:40].strip("-")
-    return spelled if len(spelled) >= 3 else (scenarios[0] if scenarios else "my-task")
+    return spelled if len(spelled) >= 3 else scenarios[0]
 
 
 def _curl(shelf: Shelf, task: str, query: str) -> str:

@@ -16,8 +16,8 @@ from changeover.core.errors import ConfigError, LicenceError
 from changeover.core.settings import Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judge import judge
-from changeover.library.licences.judgement import Judgement, Reason
+from changeover.library.licences.judge import judge, judge_stranger
+from changeover.library.licences.judgement import Judgement
 from changeover.library.licences.policy import Policy, load_policy
 from changeover.library.licences.queries import review_needed
 from changeover.library.licences.words import refusal
@@ -67,7 +67,7 @@ class Licensing:
         if engine.backend == ECHO_BACKEND:
             return None
         card = find_card(self.catalogue, Model(name=engine.model, weights=engine.weights_digest))
-        return self._unknown(engine.model, task) if card is None else self.card(card, task)
+        return judge_stranger(engine.model, self.policy, task=task) if card is None else self.card(card, task)
 
     def named(self, installation: Installation, name: str, task: str | None = None) -> Judgement | None:
         """What may be done with a deployment, or with a card that is not deployed; None where neither has the name."""
@@ -77,22 +77,6 @@ class Licensing:
             return self.engine(EnginePart.from_document(row.engine), task)
         card = next((card for card in self.catalogue.cards() if card.id == name), None)
         return None if card is None else self.card(card, task)
-
-    def _unknown(self, model: str, task: str | None) -> Judgement:
-        """Of a model without a card nobody knows under which licence it is."""
-        outcome = "allow" if self.policy is None else self.policy.on_unknown_licence
-        reason = Reason(
-            outcome=outcome,
-            about="no card",
-            says=f"The library has no card of `{model}`, so nobody knows its licence. Write one, see `changeover models`.",
-            model=model,
-            licence=None,
-            clause=None,
-            quote=None,
-            source=None,
-        )
-        reasons = () if outcome == "allow" else (reason,)
-        return Judgement(model=model, task=task, reasons=reasons, policy=self.policy is not None)
 
 
 def check(judgement: Judgement | None) -> None:

@@ -13,13 +13,13 @@ from changeover.library.catalogue import Catalogue
 from changeover.library.licences.judge import judge
 from changeover.library.licences.judgement import Judgement
 from changeover.library.lineage import Model, find_card
+from changeover.library.queries import newest_signals
 from changeover.library.scores.engines import Registry
 from changeover.library.scores.familiarity import Use, familiarity
 from changeover.library.scores.flags import flags
 from changeover.library.scores.parts import Flag, Score
 from changeover.library.scores.signals import Signals
 from changeover.library.scores.support import supportability
-from changeover.library.sources.snapshot import shipped_signals
 from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.tasks.queries import current_routes
 
@@ -74,7 +74,10 @@ class Scores:
 
 def signals_of(installation: Installation) -> Signals:
     """Signals that ship with the package, and newer ones that were brought here."""
-    return Signals(shipped_signals(), installation.catalogue.cards())
+    with installation.store.read() as connection:
+        found = newest_signals(connection)
+    every = [each for of_card in found.values() for each in of_card.values()]
+    return Signals(every, installation.catalogue.cards())
 
 
 def own_use(installation: Installation) -> Mapping[str, Use]:

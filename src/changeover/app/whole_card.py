@@ -12,13 +12,19 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from changeover.app.installation import Installation
+from changeover.app.observed import contradicted
 from changeover.app.shelf import Shelf, Use
+from changeover.app.verified import verified_here
+from changeover.core.clock import SystemClock
 from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.facts import EVERYTHING, FactSource
 from changeover.library.genealogy import Relative, ancestors, descendants
 from changeover.library.licences.judgement import Judgement
 from changeover.library.lineage import Model
+from changeover.library.sources.resolve import Resolved
+from changeover.library.states import Reached, State
 from changeover.library.successors import Successor, successors
 
 NOT_FACTS: Final = frozenset({"id", "sources", "unverified"})
@@ -46,6 +52,15 @@ class WholeCard:
     ancestors: tuple[Relative, ...]
     descendants: tuple[Relative, ...]
     successors: tuple[Successor, ...]
+    contradicted: tuple[Resolved, ...]
+    """What sources say otherwise."""
+    reached: tuple[Reached, ...]
+    """What this installation did with it, in order; empty: it has a card."""
+
+    @property
+    def state(self) -> State:
+        """How far it has come here."""
+        return self.reached[-1].state if self.reached else "declared"
 
     def document(self) -> dict[str, Any]:
         """The card as JSON: keys are always there, null is unknown."""
@@ -67,7 +82,11 @@ class WholeCard:
                     {"id": each.card.id, "reason": each.reason, "named": each.named} for each in self.successors
                 ],
             },
-            "here": {**asdict(self.use), "state": "declared"},
+            "here": {**asdict(self.use), "state": self.state, "reached": list(self.reached)},
+            "conflicts": [
+                {"fact": each.fact, "counts": each.winner, "because": each.because, "against": list(each.conflicts)}
+                for each in self.contradicted
+            ],
         }
 
 
@@ -81,7 +100,19 @@ def whole_card(shelf: Shelf, card: Card) -> WholeCard:
         ancestors=ancestors(shelf.catalogue, card),
         descendants=descendants(shelf.catalogue, card),
         successors=successors(shelf.catalogue, Model(name=card.id)),
+        contradicted=contradicted(shelf, card),
+        reached=_reached(shelf, card),
     )
+
+
+def _reached(shelf: Shelf, card: Card) -> tuple[Reached, ...]:
+    """What was done with a model here, and is written down by that where it is new."""
+    if shelf.project is None or shelf.store is None:
+        return ()
+    installation = Installation(
+        shelf.project, shelf.store, shelf.catalogue, shelf.declared_tasks, SystemClock(), shelf.policy
+    )
+    return tuple(verified_here(installation, card).reached)
 
 
 def accelerator_document(accelerator: Accelerator) -> dict[str, Any]:

@@ -16,6 +16,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def coverage(
     policy: Annotated[bool, typer.Option("--policy", help="Count only what your policy allows.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Count only what fits this machine.")] = False,
     as_json: Json = False,
 ) -> None:
     """Count the library's models by scenario, modality, size and licence, and show the gaps.
@@ -24,4 +25,4 @@ def coverage(
 
     Example: changeover coverage --policy
     """
-    work().run(allowed=policy, as_json=as_json)
+    work().run(allowed=policy, here=here, as_json=as_json)

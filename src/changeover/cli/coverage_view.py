@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from changeover.app.fits import HERE, fits_on
 from changeover.app.shelf import open_shelf
 from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import out, print_json
@@ -14,9 +15,12 @@ from changeover.core.errors import ConfigError
 from changeover.library.coverage import LICENCE_CLASSES, OPEN, SCENARIOS, SIZES, UNKNOWN_SIZE, Coverage, coverage
 
 GAP = "none"
+LEGEND = "open source + open under other terms; a model counts for each of its scenarios"
 SIZE_NAMES = tuple(name for name, _ in SIZES)
 BY_SIZE = Columns(
-    names=("scenario", *SIZE_NAMES, UNKNOWN_SIZE, "closed", "all"), right=(*SIZE_NAMES, UNKNOWN_SIZE, "closed", "all")
+    names=("scenario", *SIZE_NAMES, UNKNOWN_SIZE, "closed", "all"),
+    right=(*SIZE_NAMES, UNKNOWN_SIZE, "closed", "all"),
+    concessions=((UNKNOWN_SIZE, 0), ("closed", 0)),
 )
 BY_MODALITY = Columns(
     names=("in → out", *LICENCE_CLASSES, "for"),
@@ -25,12 +29,16 @@ BY_MODALITY = Columns(
 )
 
 
-def run(*, allowed: bool, as_json: bool) -> None:
+def run(*, allowed: bool, here: bool, as_json: bool) -> None:
     """Print the matrix."""
     shelf = open_shelf(Path.cwd())
     if allowed and shelf.policy is None:
         raise ConfigError("`--policy` counts what `policy.toml` allows, and there is none here. Write it first.")
-    counted = coverage(shelf.catalogue, lambda card: not allowed or shelf.judgement(card).allowed)
+    fits = fits_on(shelf, HERE) if here else None
+    counted = coverage(
+        shelf.catalogue,
+        lambda card: (not allowed or shelf.judgement(card).allowed) and (fits is None or fits(card) is True),
+    )
     if as_json:
         print_json(_document(counted))
         return
@@ -42,7 +50,7 @@ def matrix_lines(counted: Coverage, width: int) -> list[Text]:
     """Scenario by size, then what is read and written by licence, then what is missing."""
     rows = [_row(counted, scenario) for scenario in SCENARIOS]
     lines = [Text(f"{len(counted.standing)} models", "bold"), *_table(BY_SIZE, rows, width)]
-    lines += [Text("open source + open under other terms; a model counts for each of its scenarios", "dim"), Text()]
+    lines += [*hanging("", Text(LEGEND, "dim"), width), Text()]
     lines += _table(BY_MODALITY, [_modality_row(counted, name) for name in _modalities(counted)], width)
     missing = [name for name in SCENARIOS if not counted.count(scenario=name, licences=OPEN)]
     if missing:

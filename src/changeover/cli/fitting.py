@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import here, out, print_json
 from changeover.cli.weights import library
@@ -58,9 +59,9 @@ def fit_model(ask: Ask) -> int:
         print_json([_document(one) for one in judged] if ask.on == HERE else _document(judged[0]))
     else:
         for place, one in enumerate(judged):
-            if place:
-                out.print()
-            _show(card, one)
+            lines = [Text(), *fit_lines(one, out.width)] if place else fit_lines(one, out.width)
+            for line in lines:
+                out.print(line)
     return STATUS[min((one.verdict for one in judged), key=BEST.index)]
 
 
@@ -132,39 +133,31 @@ def _document(judged: Fit) -> dict[str, object]:
     return document
 
 
-def _show(card: Card, judged: Fit) -> None:
+def fit_lines(judged: Fit, width: int) -> list[Text]:
+    """What a person sees. A command stands on one line however long it is, so that it can be copied."""
     said, style = SAID[judged.verdict]
     where = "on this machine" if judged.hardware == HERE else f"on {judged.hardware}"
-    out.print(Text.assemble((said, style), f"  {card.id} in {judged.quantisation} {where}"))
-    _line("needs", _sizes(judged.needs_bytes))
-    for part in judged.parts:
-        _line("", f"{_sizes(part.bytes):<28} {part.name}: {part.how}", style="dim")
-    _line("usable", _usable(judged))
+    lines = [Text.assemble((said, style), f"  {judged.model} in {judged.quantisation} {where}")]
+    rows = [("needs", _sizes(judged.needs_bytes))]
+    rows += [("", f"{_sizes(part.bytes):<26} {part.name}: {part.how}") for part in judged.parts]
+    rows += [("usable", _usable(judged))]
     if (published := judged.published) is not None:
         less = "" if published.met else " – more than is usable"
         more = published.difference_bytes
         beside = "" if more is None else f"; computed is {_sizes(abs(more))} {'more' if more > 0 else 'less'}"
-        _line("published", f"{_sizes(published.minimum_bytes)}{less}{beside}")
+        rows.append(("published", f"{_sizes(published.minimum_bytes)}{less}{beside}"))
     if judged.most_requests is not None:
-        _line("room", f"{judged.most_requests} × {judged.context_tokens:,} tokens at once")
-    _line("how", _how(judged))
-    if judged.command is not None:
-        _line("command", judged.command)
-    for number, remedy in enumerate(judged.remedies):
-        _line("" if number else "it would with", remedy.words)
-    for number, fact in enumerate(judged.missing):
-        _line("" if number else "not known", fact)
-    for number, note in enumerate(judged.notes):
-        _line("" if number else "note", note)
-
-
-def _line(name: str, said: str, *, style: str | None = None) -> None:
-    """A name and what stands beside it; what does not fit goes on below its beginning."""
-    room = max(out.width - INDENT - 2, 24)
-    lines = Text(said, style=style or "").wrap(out, room)
-    for number, line in enumerate(lines):
-        line.rstrip()
-        out.print(Text(f"  {'' if number else name:<{INDENT}}").append_text(line))
+        rows.append(("room", f"{judged.most_requests} × {judged.context_tokens:,} tokens at once"))
+    rows.append(("how", _how(judged)))
+    for name, words in (
+        ("it would with", [remedy.words for remedy in judged.remedies]),
+        ("not known", judged.missing),
+        ("note", judged.notes),
+    ):
+        rows += [("" if number else name, word) for number, word in enumerate(words)]
+    for name, words in rows:
+        lines += hanging(f"  {name:<{INDENT}}", Text(words), width)
+    return lines if judged.command is None else [*lines, Text(f"  {'command':<{INDENT}}{judged.command}")]
 
 
 def _usable(judged: Fit) -> str:

@@ -20,7 +20,7 @@ from changeover.core.errors import ConfigError, UnknownModelError, nearest
 from changeover.core.settings import SETTINGS_FILE, Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judgement import Judgement, Outcome, Reason
+from changeover.library.licences.judgement import OUTCOMES, Judgement, Outcome, Reason
 from changeover.library.licences.policy import Policy, load_policy
 from changeover.library.licences.queries import LicenceText, accept, review_needed, texts
 from changeover.library.licences.words import place, short
@@ -149,17 +149,18 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
     if standing.answers:
         out.print(f"answers now: {', '.join(standing.answers)}", style=None)
     for each in judged:
-        out.print(
-            Text.assemble("\n", (f"for {each.task}" if each.task else "in general", "bold"), "  ", _outcome(each))
-        )
+        purpose = f"for {each.task}" if each.task else "in general"
+        out.print(Text.assemble("\n", (purpose, "bold"), "  ", _outcome(each)))
         # What was said in general is not said again.
         said = () if each is judged[0] else judged[0].reasons
-        for reason in each.reasons:
-            if reason not in said:
-                out.print(Text("\n").join(_reason_lines(reason, out.width)))
+        for reason in sorted((reason for reason in each.reasons if reason not in said), key=_weight):
+            out.print(Text("\n").join(_reason_lines(reason, out.width)))
+    out.print()
+    for line in _sources(judged):
+        out.print(line, style="dim")
     if standing.review is not None:
         note(_changed(standing.review))
-    out.print(f"\n{NO_ADVICE}", style="dim")
+    out.print(NO_ADVICE, style="dim")
     return bool(standing.refused)
 
 
@@ -240,10 +241,20 @@ def _reason_lines(reason: Reason, width: int) -> Iterator[Text]:
         where = f"{place(reason)} of {reason.licence}" if reason.clause else reason.licence
         quote = f": «{reason.quote}»" if reason.quote else ""
         yield from hanging(" " * 17, Text(f"{where}{quote}", style="dim"), width)
-    if reason.source:
-        yield from hanging(" " * 17, Text(reason.source, style="dim"), width)
     if reason.settled:
         yield from hanging(" " * 17, Text(f"settled by {reason.settled}", style="green"), width)
+
+
+def _weight(reason: Reason) -> tuple[int, bool]:
+    """The severest first, then doubts, then what would count if something else were so."""
+    return -OUTCOMES.index(reason.outcome), not reason.warning
+
+
+def _sources(judged: Sequence[Judgement]) -> Iterator[str]:
+    """Where the words were read, each place once."""
+    reasons = [reason for each in judged for reason in each.reasons if reason.source]
+    for source, licence in dict.fromkeys((reason.source, reason.licence) for reason in reasons):
+        yield f"{licence}: read in {source}"
 
 
 def _state_of(text: LicenceText, *, unread: bool) -> tuple[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from rich.text import Text
 
@@ -16,6 +18,7 @@ from changeover.library.facts import Claim, FactSource, Figure
 from changeover.library.genealogy import Relative
 from changeover.library.licences.judgement import Judgement, Outcome, Reason
 from changeover.library.running import EngineSupport, Hosted, Recipe
+from changeover.library.sources.resolve import Resolved
 
 OUTCOME_WORDS: dict[Outcome, tuple[str, str]] = {
     "allow": ("allowed", "green"),
@@ -25,6 +28,8 @@ OUTCOME_WORDS: dict[Outcome, tuple[str, str]] = {
 }
 """What an outcome is called, and its colour."""
 
+MOST_OF_A_VALUE = 120
+"""Characters of a value that somebody states; the JSON has all of it."""
 REASON_WORDS: dict[Outcome, tuple[str, str]] = {
     "allow": ("note", "dim"),
     "duties": ("must", "green"),
@@ -69,6 +74,7 @@ def model_page(whole: WholeCard, width: int) -> Page:
         _hosted(page, card, hosted)
     _figures(page, card.figures)
     _claims(page, card.claims)
+    _contradicted(page, whole.contradicted)
     _here(page, whole)
     _not_found(page, card.unverified, card.note)
     page.sources()
@@ -329,13 +335,32 @@ def _claims(page: Page, claims: Iterable[Claim]) -> None:
 
 def _here(page: Page, whole: WholeCard) -> None:
     page.section("here")
-    page.row("state", "declared")
+    page.row("state", whole.state, style="" if whole.reached else "dim")
+    for reached in whole.reached:
+        evidence = ", ".join(f"{name} {value}" for name, value in reached.evidence.items())
+        page.row("", f"{reached.state} on {reached.at:%Y-%m-%d}" + (f": {evidence}" if evidence else ""))
     if whole.use.fetched:
         page.row("weights", "fetched and verified")
     if whole.use.deployments:
         page.row("deployed as", ", ".join(whole.use.deployments))
     if whole.use.tasks:
         page.row("answers", ", ".join(whole.use.tasks), style="green")
+
+
+def _contradicted(page: Page, found: Iterable[Resolved]) -> None:
+    for number, each in enumerate(found):
+        if not number:
+            page.section("said otherwise; the first of each counts, by grade and then by date")
+        page.row(each.fact, f"{_short(each.winner.value)}, says {each.winner.by}", [each.winner.at])
+        for other in each.conflicts:
+            page.row(
+                "", f"{_short(other.value)}, says {other.by} ({other.grade}, {other.on})", [other.at], style="yellow"
+            )
+
+
+def _short(value: Any) -> str:
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return said if len(said) <= MOST_OF_A_VALUE else f"{said[:MOST_OF_A_VALUE]}…"
 
 
 def _not_found(page: Page, unverified: Iterable[str], note: str | None) -> None:

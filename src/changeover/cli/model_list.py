@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from rich.text import Text
 
 from changeover.app.first_call import FirstCall, first_call
+from changeover.app.fits import fits_on
 from changeover.app.shelf import Shelf, Use, open_shelf
 from changeover.cli.columns import UNKNOWN, Cell, Columns, clipped, hanging, widest
 from changeover.cli.frame import note, out, print_json
@@ -47,17 +49,26 @@ MOST_MODALITIES = 30
 POLICY_WORDS = {"allow": "ok", "duties": "ok, duties", "person": "a person", "deny": "denied"}
 
 
-def run(words: Sequence[str], asked: Mapping[str, Any], *, most: int, as_json: bool) -> None:
+def run(words: Sequence[str], asked: Mapping[str, Any], *, fits: str | None, most: int, as_json: bool) -> None:
     """Do what the words say: list, show, or search."""
     shelf, filters = open_shelf(Path.cwd()), Filters(**asked)
-    if words and words[0] == SHOW:
-        _show(shelf, words[1:], filters, as_json=as_json)
-    elif len(words) == 1 and _named(shelf, words[0]):
-        _show(shelf, words, filters, as_json=as_json)
-    elif words:
-        _search(shelf, " ".join(words), filters, most, as_json=as_json)
+    narrowed = fits is not None or filters != Filters()
+    showing = bool(words) and (words[0] == SHOW or (len(words) == 1 and _named(shelf, words[0])))
+    if showing and narrowed:
+        raise ConfigError("Filters narrow a list or a search. Leave them out where one card is shown.")
+    if showing:
+        _show(shelf, words[1:] if words[0] == SHOW else words, as_json=as_json)
+        return
+    found = filtered(
+        shelf.catalogue.cards(),
+        filters,
+        outcome=lambda card: shelf.judgement(card).outcome,
+        fits=None if fits is None else fits_on(shelf, fits),
+    )
+    if words:
+        _search(shelf, " ".join(words), found, most, as_json=as_json)
     else:
-        _list(shelf, filters, as_json=as_json)
+        _list(shelf, found, narrowed=narrowed, as_json=as_json)
 
 
 def _named(shelf: Shelf, name: str) -> bool:
@@ -66,11 +77,9 @@ def _named(shelf: Shelf, name: str) -> bool:
     return name in accelerators or any(card.id == name for card in shelf.catalogue.cards())
 
 
-def _show(shelf: Shelf, ids: Sequence[str], filters: Filters, *, as_json: bool) -> None:
+def _show(shelf: Shelf, ids: Sequence[str], *, as_json: bool) -> None:
     if len(ids) != 1:
         raise ConfigError("`changeover models show` takes one id, such as `changeover models show gpt-oss-20b`.")
-    if filters != Filters():
-        raise ConfigError("Filters narrow a list or a search. Leave them out where one card is shown.")
     name = ids[0]
     if name in {card.id for card in shelf.catalogue.cards()}:
         show_model(shelf, shelf.catalogue.card(name), as_json=as_json)
@@ -83,12 +92,7 @@ def _show(shelf: Shelf, ids: Sequence[str], filters: Filters, *, as_json: bool) 
     show_accelerator(accelerator, as_json=as_json)
 
 
-def _filtered(shelf: Shelf, filters: Filters) -> Filtered:
-    return filtered(shelf.catalogue.cards(), filters, outcome=lambda card: shelf.judgement(card).outcome)
-
-
-def _list(shelf: Shelf, filters: Filters, *, as_json: bool) -> None:
-    found = _filtered(shelf, filters)
+def _list(shelf: Shelf, found: Filtered, *, narrowed: bool, as_json: bool) -> None:
     cards = sorted(found.cards, key=lambda card: (not shelf.use(card).at_all, card.id))
     if as_json:
         print_json({"models": [_row(shelf, card) for card in cards], "unknown": found.unknown})
@@ -100,7 +104,7 @@ def _list(shelf: Shelf, filters: Filters, *, as_json: bool) -> None:
     for line in _unknown_lines(found, out.width):
         out.print(line)
     accelerators = [one.id for one in shelf.catalogue.accelerators()]
-    if accelerators and filters == Filters():
+    if accelerators and not narrowed:
         for line in hanging("accelerators  ", Text(", ".join(accelerators)), out.width):
             out.print(line, style="dim")
 
@@ -158,13 +162,14 @@ def _unknown_lines(found: Filtered, width: int) -> list[Text]:
     return hanging("", Text("; ".join(counted), "dim"), width)
 
 
-def _search(shelf: Shelf, query: str, filters: Filters, most: int, *, as_json: bool) -> None:
-    found = _filtered(shelf, filters)
+def _search(shelf: Shelf, query: str, found: Filtered, most: int, *, as_json: bool) -> None:
     said = LexicalIndex(found.cards).search(query)
-    if not said and _could_be_an_id(query):
+    if _mistyped(query, [card.id for card in shelf.catalogue.cards()], known_words=bool(said)):
         shelf.catalogue.card(query)
-    meaning = _meaning(shelf, found.cards)
-    hits = ranked(query, found.cards, meaning, prefer=lambda card: _preference(shelf, card))[:most]
+    begun = [card for card in found.cards if card.id in said and card.id.startswith(query.casefold())]
+    cards = begun or found.cards
+    meaning = None if begun else _meaning(shelf, cards)
+    hits = ranked(query, cards, meaning, prefer=lambda card: _preference(shelf, card))[:most]
     if as_json:
         by = ["words"] if meaning is None else ["words", "meaning"]
         shown = [_hit(shelf, hit, query) for hit in hits]
@@ -181,13 +186,17 @@ def _search(shelf: Shelf, query: str, filters: Filters, most: int, *, as_json: b
         out.print()
         for line in call_lines(call, out.width):
             out.print(line)
-    if meaning is None:
+    if meaning is None and not begun:
         note("by words alone; `pip install 'changeover[similarity]'` adds search by meaning")
 
 
-def _could_be_an_id(query: str) -> bool:
-    """Whether somebody may have mistyped an id, rather than said what a model is to do."""
-    return " " not in query and query.isascii() and any(sign.isdigit() or sign == "-" for sign in query)
+def _mistyped(query: str, ids: Sequence[str], *, known_words: bool) -> bool:
+    """Whether somebody meant an id and mistyped it, rather than said what a model is to do, or how its name begins."""
+    if " " in query or not query.isascii() or not any(sign.isdigit() or sign == "-" for sign in query):
+        return False
+    return not known_words or (
+        not any(id.startswith(query) for id in ids) and bool(get_close_matches(query, ids, n=1, cutoff=0.85))
+    )
 
 
 def _meaning(shelf: Shelf, cards: Sequence[Card]) -> Meaning | None:

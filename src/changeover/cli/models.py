@@ -33,6 +33,9 @@ def models(
     language: Annotated[str | None, typer.Option(help="One that the vendor names, such as `ja`.")] = None,
     context: Annotated[int | None, typer.Option(help="At least so many tokens.", min=1)] = None,
     engine: Annotated[str | None, typer.Option(help="It runs on this engine today.")] = None,
+    fits: Annotated[
+        str | None, typer.Option(help="It fits `here`, or an accelerator and a number of them, such as `h100×8`.")
+    ] = None,
     released_after: Annotated[
         datetime | None, typer.Option(help="On this day or later.", formats=["%Y-%m-%d", "%Y-%m", "%Y"])
     ] = None,
@@ -64,4 +67,4 @@ def models(
         "released_before": None if released_before is None else released_before.date(),
         "open_weights": open_weights,
     }
-    work().run(words or [], asked, most=most, as_json=as_json)
+    work().run(words or [], asked, fits=fits, most=most, as_json=as_json)

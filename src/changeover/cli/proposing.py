@@ -129,7 +129,7 @@ def _tasks(candidate: Candidate, all_tasks: int) -> str:
 def _memory(memory: Memory) -> str:
     if memory.needs is None:
         return "unknown"
-    return f"{'' if memory.measured else '≥ '}{_gib(memory.needs)} of {_gib(memory.budget)} GiB"
+    return f"{'' if memory.measured else '≈ '}{_gib(memory.needs)} of {_gib(memory.budget)} GiB"
 
 
 def _gib(amount: int) -> str:

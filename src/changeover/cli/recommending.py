@@ -20,21 +20,28 @@ from changeover.library.scores.engines import ask_engines
 
 ENGINES_WAIT_S = 10.0
 """For engines that are installed here to say what they run; the cards speak for those that took longer."""
-SHOWN: dict[Tier, int] = {"proven here": 8, "could run now": 8, "needs more": 4, "not as good here": 4}
+SHOWN: dict[Tier, int] = {
+    "proven here": 8,
+    "could run now": 8,
+    "needs an engine": 5,
+    "needs more": 3,
+    "not as good here": 4,
+}
 """Models of each tier without `--all`."""
 REASONS = 4
 """Of each kind, without `--all`."""
 
 COLUMNS = Columns(
-    names=("model", "own score", "index", "support", "familiarity", "cost", "next"),
+    names=("model", "own score", "index", "support", "familiarity", "cost"),
     right=("own score", "index", "support", "familiarity", "cost"),
-    concessions=(("model", 24), ("cost", 0), ("index", 0), ("familiarity", 0), ("own score", 0), ("support", 0)),
+    concessions=(("model", 20), ("familiarity", 0), ("own score", 0), ("cost", 0), ("index", 0), ("support", 0)),
 )
 
 TITLES: dict[Tier, str] = {
     "proven here": "proven here: passed against what answers now",
     "could run now": "could run now",
-    "needs more": "needs other hardware or a server",
+    "needs an engine": "fits here, and needs a server of yours, or a file",
+    "needs more": "needs other hardware, or a host",
     "unknown": "not enough is known to say where it could run",
     "not as good here": "measured here, and not good enough",
     "ruled out": "ruled out by what the task needs",
@@ -109,13 +116,13 @@ def shortlist_lines(found: Shortlist, width: int, *, everything: bool) -> list[T
     if not found.choices:
         lines.append(Text("no card of the library could answer it: add cards below library/"))
     more = "" if everything else " · `--all`: every model with its reasons"
-    told = "¹ nothing here beats it in every way that is known; the ways are never added up"
+    told = "¹ none in its list beats it in every way that is known; the ways are never added up"
     return [*lines, Text(""), Text(f"{told}{more}", "dim")]
 
 
 def _head(found: Shortlist, width: int) -> list[Text]:
     needs = found.needs
-    now = found.incumbent or "nobody yet"
+    now = found.incumbent
     if found.incumbent_score is not None:
         now += f", {100 * found.incumbent_score:.1f} of 100 on its cases"
     facts = {
@@ -156,6 +163,7 @@ def _table(shown: Sequence[Choice], width: int, *, everything: bool) -> Iterable
                 first, *rest = hanging(f"    {sign} ", said, width)
                 first.stylize(style, 4, 5)
                 yield from (first, *rest)
+        yield Text.assemble("    → ", (choice.next, "bold"), no_wrap=True)
 
 
 def _cells(choice: Choice) -> dict[str, Cell]:
@@ -169,7 +177,6 @@ def _cells(choice: Choice) -> dict[str, Cell]:
         "support": Cell(in_short(scored.support)),
         "familiarity": Cell(in_short(scored.familiarity)),
         "cost": Cell(_cost(axes["cost"].says) if axes["cost"].value is not None else UNKNOWN),
-        "next": Cell(choice.next),
     }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
+
+from rich.status import Status
 
 from changeover.app.installation import Installation
 from changeover.app.library_sync import Synced, standing_conflicts, sync_reading
@@ -53,8 +56,9 @@ def sync(options: Options) -> int:
         failed: list[tuple[Source, ChangeoverError]] = []
         for source in chosen:
             try:
-                with err.status(f"reading {source.name}"):
-                    reading = read(source, asked)
+                with err.status(f"reading {source.name}") as status:
+                    told = replace(asked, progress=partial(_say, status, source.name))
+                    reading = read(source, told)
                 made.append(sync_reading(installation, reading, actor(), as_of=options.as_of, dry_run=options.dry_run))
             except ChangeoverError as exc:
                 if len(chosen) == 1:
@@ -73,6 +77,10 @@ def sync(options: Options) -> int:
     for _, exc in failed:
         print_error(exc.message)
     return EXIT_FAIL if failed else EXIT_PASS
+
+
+def _say(status: Status, source: str, card: str) -> None:
+    status.update(f"reading {source}  {card}")
 
 
 def list_sources(as_json: bool) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
+from changeover.app.observed import last_commits
 from changeover.app.shelf import Shelf, open_shelf
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
 from changeover.cli.frame import note, out, print_json
@@ -61,11 +62,11 @@ def run(*, family: str | None, vendor: str | None, task: str | None, svg: Path |
     """Print the timeline, and draw it."""
     shelf = open_shelf(Path.cwd())
     cards = _chosen(shelf, family, vendor, task)
-    last_commits: Mapping[str, date] = {}
+    commits = last_commits(shelf)
     happened = events(shelf.catalogue, cards)
-    kept = [continuity(shelf.catalogue, card, last_commits.get(card.id), shelf.today) for card in cards]
+    kept = [continuity(shelf.catalogue, card, commits.get(card.id), shelf.today) for card in cards]
     names = sorted({card.vendor for card in cards})
-    vendors = [vendor_continuity(name, shelf.catalogue.cards(), last_commits, shelf.today) for name in names]
+    vendors = [vendor_continuity(name, shelf.catalogue.cards(), commits, shelf.today) for name in names]
     led, turned = leaders(cards), reversals(cards)
     if svg is not None:
         svg.write_text(drawing(happened, led, turned, shelf.today), encoding="utf-8")
@@ -139,8 +140,7 @@ def plot(happened: Sequence[Event], width: int) -> list[Text]:
     lines.append(_years(first, columns, each, scale))
     used = {event.kind for event, _ in dated}
     legend = "  ".join(f"{mark} {kind}" for kind, (mark, _) in MARKS.items() if kind in used)
-    lines.append(Text(f"{'':<{LANE}}  {legend}", "dim"))
-    return lines
+    return [*lines, *hanging(" " * (LANE + 2), Text(legend, "dim"), width)]
 
 
 def _years(first: int, columns: int, each: int, scale: int) -> Text:
@@ -205,15 +205,16 @@ def leader_lines(led: Sequence[IndexVersion], turned: Sequence[Reversal], width:
     """The best open model of each country on each version of an index, and who changed places from one to the next."""
     if not led:
         return []
-    lines = [Text(), Text("best open weights by country; each line is a scale of its own", "bold")]
+    title = Text("best open weights by country; each line is a scale of its own", "bold")
+    lines = [Text(), *hanging("", title, width)]
     for each in led:
-        before = f"{each.index} {each.version}  "
+        lines += hanging("", Text(f"{each.index} {each.version}"), width)
         said = Text()
         for place, leader in enumerate(each.leaders):
             said.append("   " if place else "")
             said.append(f"{leader.country} {leader.value:g}", "bold" if not place else "")
             said.append(f" {leader.model}", "dim")
-        lines += hanging(before, said, width)
+        lines += hanging("  ", said, width)
     for turn in turned[:MOST_REVERSALS]:
         then, now = (f"{a:g} : {b:g}" for a, b in (turn.values_before, turn.values_after[::-1]))
         lines += hanging(

@@ -113,8 +113,10 @@ def _observation(row: Row[Any]) -> Observation:
 
 
 def _values(observation: Observation) -> dict[str, Any]:
+    # Not `asdict`, which copies every value: a list of models has ten thousand of them.
+    values = {name: getattr(observation, name) for name in _FIELDS}
     as_of = None if observation.as_of is None else observation.as_of.isoformat()
-    return {**asdict(observation), "as_of": as_of, "confirmed_at": observation.seen_at}
+    return {**values, "as_of": as_of, "confirmed_at": observation.seen_at}
 
 
 def _freshness(observation: Observation) -> tuple[date, int]:

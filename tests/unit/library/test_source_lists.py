@@ -340,7 +340,7 @@ LISTS = pytest.mark.parametrize("source", WHOLE, ids=lambda source: source.NAME)
 def test_half_a_file_is_refused_wherever_it_ends(source: Any) -> None:
     whole = WHOLE[source]
     for end in range(0, len(whole), 97):
-        with pytest.raises(ConfigError, match="`half.json` is not whole JSON"):
+        with pytest.raises(ConfigError, match=r"`half\.json` is not whole JSON"):
             source.read(whole[:end], "half.json")
 
 

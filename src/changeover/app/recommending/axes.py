@@ -17,6 +17,9 @@ from changeover.library.scores.parts import Score
 NAMES = ("own score", "made for it", "index", "support", "familiarity", "cost")
 """In the order in which they sort what no front tells apart."""
 
+QUALITY = ("own score", "index")
+"""Those that say how good answers are. What is known on neither of them has to be measured, and is never beaten."""
+
 Index = tuple[str, str | None]
 """Name and version. Figures of different versions are of different indices."""
 

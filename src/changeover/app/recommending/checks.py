@@ -9,7 +9,7 @@ from changeover.app.recommending.needs import Needs
 from changeover.library.cards import Card
 from changeover.library.licences.judgement import Judgement
 from changeover.library.licences.words import refusal, short
-from changeover.library.successors import TEXT, unfit
+from changeover.library.successors import unfit
 
 MAIN = 0.5
 """Share of the cases from which on a language is the task's main one: without it a model is ruled out."""
@@ -29,16 +29,11 @@ def checks_of(card: Card, needs: Needs, judgement: Judgement, today: date) -> tu
 
 def _chat(card: Card) -> Check:
     name = "text and conversation"
+    if (reason := unfit(card)) is not None:
+        return Check(name=name, state="fail", says=reason)
     if not card.modalities_in or not card.modalities_out:
         return Check(name=name, state="unknown", says="nobody wrote down what it reads and writes")
-    if TEXT not in card.modalities_in or TEXT not in card.modalities_out or not _follows(card):
-        return Check(name=name, state="fail", says=unfit(card) or "it follows no conversation")
     return Check(name=name, state="pass", says="it answers messages with text")
-
-
-def _follows(card: Card) -> bool:
-    """Whether it was made for conversations: a closed model is only reached through one."""
-    return card.chat_format is not None or card.reasoning_format is not None or card.weights == "closed"
 
 
 def _licence(card: Card, judgement: Judgement) -> Check:

@@ -11,11 +11,14 @@ from changeover.app.scoring import Scored
 
 State = Literal["pass", "fail", "unknown"]
 
-Tier = Literal["proven here", "could run now", "needs more", "unknown", "not as good here", "ruled out"]
+Tier = Literal[
+    "proven here", "could run now", "needs an engine", "needs more", "unknown", "not as good here", "ruled out"
+]
 
 TIERS: Final[tuple[Tier, ...]] = (
     "proven here",
     "could run now",
+    "needs an engine",
     "needs more",
     "unknown",
     "not as good here",
@@ -69,7 +72,8 @@ class Own:
 class Place:
     """Where it could run."""
 
-    state: Literal["now", "more", "unknown"]
+    state: Literal["now", "engine", "more", "unknown"]
+    """`engine`: it fits, and what runs it or its files have to be set up. `more`: other hardware, or a host."""
     says: str
     deployment: str | None = None
     """One that is there already."""
@@ -86,7 +90,7 @@ class Choice:
     scored: Scored
     tier: Tier
     front: int
-    """1: nothing in its tier is at least as good in everything that is known of it, and better in something."""
+    """1: nothing in its tier is known to be at least as good in quality and in everything else that is known of it."""
     beaten_by: str | None
     """One that is, where there is one."""
     checks: tuple[Check, ...]
@@ -104,8 +108,8 @@ class Shortlist:
     """What is recommended for one task."""
 
     needs: Needs
-    incumbent: str | None
-    """Who answers now; None: nobody yet."""
+    incumbent: str
+    """Who answers now, or will first where the project was not started yet."""
     incumbent_score: float | None
     hardware: str
     index: str | None

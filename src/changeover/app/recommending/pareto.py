@@ -8,11 +8,14 @@ Values = Sequence[float | None]
 """One for each axis, more is better; None: not known."""
 
 
-def beats(one: Values, other: Values) -> bool:
+def beats(one: Values, other: Values, decisive: Sequence[int]) -> bool:
     """Whether `one` is known wherever `other` is, nowhere worse there, and somewhere better.
 
-    What is not known of `one` can beat nothing; what is not known of `other` is not held against it.
+    What is not known of `one` can beat nothing; what is not known of `other` is not held against it. On one of the
+    decisive axes `other` must be known: what may be better than anything is not beaten.
     """
+    if all(other[place] is None for place in decisive):
+        return False
     better = False
     for mine, its in zip(one, other, strict=True):
         if its is None:
@@ -23,7 +26,7 @@ def beats(one: Values, other: Values) -> bool:
     return better
 
 
-def fronts(of: Mapping[str, Values]) -> dict[str, tuple[int, str | None]]:
+def fronts(of: Mapping[str, Values], decisive: Sequence[int]) -> dict[str, tuple[int, str | None]]:
     """By name: the front, from 1 on, and one of the front before that beats it.
 
     The first front is what nothing beats; the next what nothing but the first beats; and so on.
@@ -33,7 +36,7 @@ def fronts(of: Mapping[str, Values]) -> dict[str, tuple[int, str | None]]:
         beaten = {
             name: winner
             for name, values in left.items()
-            if (winner := next((each for each, its in left.items() if beats(its, values)), None)) is not None
+            if (winner := next((each for each, its in left.items() if beats(its, values, decisive)), None)) is not None
         }
         found.update({name: (front, by.get(name)) for name in left if name not in beaten})
         by.update({name: winner for name, winner in beaten.items() if winner not in beaten})

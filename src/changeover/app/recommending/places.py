@@ -49,13 +49,17 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     context = max(needs.context_tokens, settings.context_tokens)
     found = fits_here(card, budget, context=context, concurrency=settings.slots)
     artifact = embeddable(card.artifacts)
-    if artifact is None:
-        memory = _memory(found)
+    needs, has = found.needs_bytes, found.has_bytes
+    if artifact is None and needs is not None and has is not None and needs <= has:
         return Place(
-            state="unknown" if found.verdict == "unknown" and not card.hosted and not card.engines else "more",
-            says="no file of it for the embedded engine" + (f"; {memory}" if memory else ""),
-            command=_server(card),
+            state="engine",
+            says=f"would fit here by its size ({_gib(needs)} of {_gib(has)} GiB); its card has no file for the embedded engine",
+            command=SERVER.format(id=card.id),
         )
+    if artifact is None:
+        nothing = found.verdict == "unknown" and not card.hosted and not card.engines
+        said = _memory(found) or "; ".join(found.missing)
+        return Place(state="unknown" if nothing else "more", says=said, command=_server(card))
     if found.verdict == "unknown":
         return Place(state="unknown", says=f"whether it fits is not known: {'; '.join(found.missing)}")
     if not found.ok:
@@ -63,7 +67,7 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     if present(artifact, installation.project.cache):
         return Place(state="now", says=f"its weights are here; {_memory(found)}")
     if not artifact.sources:
-        return Place(state="more", says=f"no source of its weights is known; {_memory(found)}", command=_server(card))
+        return Place(state="engine", says=f"no source of its weights is known; {_memory(found)}", command=_server(card))
     how = "copied" if isinstance(artifact.sources[0], FileSource) else "fetched"
     return Place(state="now", says=f"{artifact.size_bytes / GIB:.2f} GiB are {how} first; {_memory(found)}")
 

@@ -10,6 +10,7 @@ from changeover.app.installation import Installation
 from changeover.app.matching import Prepared, prepared
 from changeover.app.recommending.axes import (
     NAMES,
+    QUALITY,
     Index,
     axes_of,
     common_index,
@@ -35,7 +36,15 @@ from changeover.serving.queries import Deployment, all_deployments
 from changeover.serving.variants import Variant
 
 NOTHING = Figures(kept=frozenset(), duration_ms=None, prompt_tokens=None, completion_tokens=None, longest_prompt=None)
-NOBODY = "nobody answers this task yet: what is proven can only be said once somebody does"
+BY_PLACE: dict[str, Tier] = {
+    "now": "could run now",
+    "engine": "needs an engine",
+    "more": "needs more",
+    "unknown": "unknown",
+}
+OBVIOUS = ("text and conversation", "not retired")
+"""Requirements that are no reason where they are met."""
+NOBODY = "the project was not started yet: nothing was measured here"
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,10 @@ def recommend(
 ) -> Shortlist:
     """What could answer a task instead of what answers it now, and why.
 
-    Requirements come first: what fails one is ruled out. Then what was proven here, what could run now, what needs
-    more than is here, what is unknown. Within a tier a model stands in the first front if none is at least as good on
-    every axis that it is known on, and better on one; the axes are never added up. The order within a front is that of
+    Requirements come first: what fails one is ruled out. Then what was proven here, what could run now, what needs an
+    engine, what needs more than is here, what is unknown. Within a tier a model stands in the first front unless
+    another is at least as good on every axis that it is known on, and better on one; the axes are never added up. One
+    of whose quality nothing is known is never beaten so: it has to be measured. The order within a front is that of
     the axes (`NAMES`), one after the other, then the name.
 
     Args:
@@ -83,7 +93,7 @@ def recommend(
     choices = [choice for tier in TIERS for choice in _ranked(tier, models, needs, index, figures)]
     return Shortlist(
         needs=needs,
-        incumbent=None if incumbent is None else incumbent.deployment,
+        incumbent=ready.task.declared.first_incumbent if incumbent is None else incumbent.deployment,
         incumbent_score=mean_of(installation, ready, incumbent),
         hardware="this machine" if hardware is None else str(hardware),
         index=None if index is None else index_name(index),
@@ -116,6 +126,7 @@ class _Reading:
         self._needs = needs
         self._hardware = hardware
         self._incumbent = incumbent
+        self._first = ready.task.declared.first_incumbent
         self._scores = Scores(installation, registries)
         with installation.store.read() as connection:
             rows = all_deployments(connection)
@@ -132,7 +143,7 @@ class _Reading:
 
     def _answers(self, card: Card) -> bool:
         if self._incumbent is None:
-            return False
+            return card.id == self._first
         return any(row.name == self._incumbent.deployment for row in self._rows.get(card.id, []))
 
     def _model(self, card: Card) -> _Model:
@@ -152,8 +163,7 @@ def _tier(checks: Sequence[Check], place: Place, own: Own) -> Tier:
         return "not as good here"
     if own.verdict == "pass":
         return "proven here"
-    by_place: dict[str, Tier] = {"now": "could run now", "more": "needs more", "unknown": "unknown"}
-    return by_place[place.state]
+    return BY_PLACE[place.state]
 
 
 def _ranked(tier: Tier, models: Sequence[_Model], needs: Needs, index: Index | None, figures: Figures) -> list[Choice]:
@@ -165,7 +175,7 @@ def _ranked(tier: Tier, models: Sequence[_Model], needs: Needs, index: Index | N
         for id, each in mine.items()
     }
     values = {id: [axis.value for axis in each] for id, each in axes.items()}
-    found = fronts(values)
+    found = fronts(values, [NAMES.index(name) for name in QUALITY])
     order = sorted(mine, key=lambda id: (found[id][0], in_order(values[id]), id))
     return [_choice(mine[id], axes[id], found[id], needs, index) for id in order]
 
@@ -205,14 +215,15 @@ def _reasons(model: _Model, axes: Sequence[Axis]) -> tuple[tuple[str, ...], tupl
         why_not.append(f"earlier, not today's evidence: {own.earlier}")
     why += [f"elsewhere here, {said}" for said in own.elsewhere]
     why_not += [f"{check.name}: {check.says}" for check in model.checks if check.state == "fail"]
-    why_not += [f"{check.name} unknown: {check.says}" for check in model.checks if check.state == "unknown"]
     (why if model.place.state == "now" else why_not).append(model.place.says)
-    why += [f"{check.name}: {check.says}" for check in model.checks if check.state == "pass"]
+    why += [axis.says for axis in axes if axis.name in QUALITY and axis.value is not None]
     made = axes[NAMES.index("made for it")]
     if made.value is not None:
         (why if made.value else why_not).append(made.says)
-    why += [axis.says for axis in axes if axis.name in ("own score", "index") and axis.value is not None]
+    met = (check for check in model.checks if check.state == "pass" and check.name not in OBVIOUS)
+    why += [f"{check.name}: {check.says}" for check in met]
     why_not += [f"{flag.name}: {flag.says}" for flag in model.scored.flags]
+    why_not += [f"{check.name} unknown: {check.says}" for check in model.checks if check.state == "unknown"]
     return tuple(why), tuple(why_not)
 
 
@@ -223,7 +234,7 @@ def _next(model: _Model, task: str) -> str:
         return f"changeover switch {task} --to {deployment or id}"
     if model.tier == "could run now":
         return model.place.command or f"changeover trial {deployment or id} --task {task}"
-    if model.tier == "needs more":
+    if model.tier in ("needs an engine", "needs more"):
         return model.place.command or f"changeover fit {id}"
     if model.tier == "unknown":
         return f"changeover fit {id}"

@@ -8,6 +8,7 @@ from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.fit.answer import Layout
 from changeover.library.fit.quantisation import usual_quantisation
+from changeover.library.fit.servers import GGUF_ENGINE
 from changeover.library.running import Recipe
 
 _STARTS = re.compile(r"(vllm serve|python3? -m) ")
@@ -28,7 +29,7 @@ def flags_for(engine: str, layout: Layout, context: int, concurrency: int | None
             *((f"--max-running-requests {concurrency}",) if concurrency else ()),
             f"--mem-fraction-static {usable:g}",
         )
-    if engine == "llama.cpp":
+    if engine == GGUF_ENGINE:
         return (f"--ctx-size {context * (concurrency or 1)}", f"--parallel {concurrency or 1}")
     if not engine.startswith(("vllm", "fastdeploy")):
         return ()
@@ -46,29 +47,32 @@ def flags_for(engine: str, layout: Layout, context: int, concurrency: int | None
 def command_for(
     card: Card, accelerator: Accelerator, engine: str, quantisation: str, flags: tuple[str, ...]
 ) -> str | None:
-    """A command to paste; None where nothing is documented and we know no way of our own."""
+    """A command to paste; None where nothing is documented and we know no way of our own.
+
+    Without flags nothing of ours belongs into it: a documented command stands as it is.
+    """
     recipe = _recipe(card.recipes, engine, quantisation)
-    if recipe is not None and flags:
+    if not flags:
+        return None if recipe is None else recipe.command
+    if recipe is not None and _STARTS.match(recipe.command):
         return _with(recipe.command, flags)
     repository = _repository(card, quantisation)
     there = _recipe(accelerator.recipes, engine, quantisation)
-    if there is not None and flags:
+    if there is not None:
         return _with(there.command.replace("…", repository, 1), flags)
-    if card.modalities_out and "text" not in card.modalities_out:
-        return None if recipe is None else recipe.command
     if engine in ("vllm", "vllm-ascend"):
         return " ".join(("vllm serve", repository, *flags))
     if engine == "sglang":
         return " ".join(("python -m sglang.launch_server --model-path", repository, *flags))
-    if engine == "llama.cpp":
+    if engine == GGUF_ENGINE:
         return " ".join(("llama-server --model FILE.gguf", *flags))
-    return None if recipe is None else recipe.command
+    return None
 
 
 def _recipe(recipes: tuple[Recipe, ...], engine: str, quantisation: str) -> Recipe | None:
     for recipe in recipes:
         same = recipe.quantisation is None or recipe.quantisation.casefold() == quantisation.casefold()
-        if recipe.engine == engine and same and _STARTS.match(recipe.command):
+        if recipe.engine == engine and same:
             return recipe
     return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from changeover.library.gguf import GgufHeader
@@ -9,6 +11,9 @@ from changeover.library.running import Shape
 
 CACHE_ELEMENT_BYTES: Final = 2
 """Keys and values are kept in 16 bits, whatever the weights are in."""
+FULL_EVERY: Final[Mapping[str, int]] = MappingProxyType({"gemma3": 6, "gpt-oss": 2})
+"""By the architecture's name in GGUF: of so many layers one keeps the whole context, which headers do not say. Source:
+transformers 5.23.0, `configuration_gemma3.py` and `configuration_gpt_oss.py`."""
 
 
 def context_bytes(shape: Shape, tokens: int, requests: int) -> int | None:
@@ -48,7 +53,15 @@ def shape_of(header: GgufHeader) -> Shape | None:
     both = _count(header, "attention.key_length", head) + _count(header, "attention.value_length", head)
     if not both:
         return None
-    return Shape(layers=layers, kv_heads=_count(header, "attention.head_count_kv", heads), head_dimension=-(-both // 2))
+    window = _count(header, "attention.sliding_window", 0)
+    period = FULL_EVERY.get(header.architecture)
+    return Shape(
+        layers=layers,
+        kv_heads=_count(header, "attention.head_count_kv", heads),
+        head_dimension=-(-both // 2),
+        sliding_layers=layers - layers // period if window and period else 0,
+        sliding_window_tokens=window or None,
+    )
 
 
 def _of_token(shape: Shape) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -21,6 +20,7 @@ from changeover.library.fit.remedies import (
     MOST_SIBLINGS,
     STEP,
     largest,
+    no_longer,
     sizes,
     smaller_quantisations,
     smaller_siblings,
@@ -34,8 +34,6 @@ COMMON: Final = ("Q8_0", "Q4_K_M")
 """Quantisations that are common for GGUF files."""
 SHORTEST: Final = 256
 """Tokens of context below which the engine is not started."""
-GGUF_NAME: Final = re.compile(r"I?Q\d|F16|BF16|F32|MXFP4", re.IGNORECASE)
-"""Beginnings of the names of what GGUF files hold."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +167,7 @@ def _missing(asked: Local, file: Artifact | None) -> Iterator[str]:
 def _remedies(asked: Local, siblings: Sequence[Card]) -> Iterator[Remedy]:
     own = tuple(each.quantisation for each in asked.card.artifacts if each.format == "gguf")
     less = (
-        replace(asked, quantisation=name)
-        for name in smaller_quantisations(asked.card, asked.quantisation, own, COMMON)
-        if GGUF_NAME.match(name)
+        replace(asked, quantisation=name) for name in smaller_quantisations(asked.card, asked.quantisation, own, COMMON)
     )
     for other in islice((each for each in less if each.fits), MOST_QUANTISATIONS):
         unsure = "" if other.quantisation in own else ", if somebody has made them"
@@ -187,12 +183,15 @@ def _remedies(asked: Local, siblings: Sequence[Card]) -> Iterator[Remedy]:
             words = f"{requests} requests at once with {asked.context:,} tokens each"
             yield _remedy("concurrency", words, str(requests), replace(asked, concurrency=requests))
     smaller = (
-        replace(asked, card=card, quantisation=_usual(card), shape=shape_for(card))
+        replace(
+            asked, card=card, quantisation=_usual(card), shape=shape_for(card), context=no_longer(asked.context, card)
+        )
         for card in smaller_siblings(asked.card, siblings)
         if _file(card, _usual(card)) is not None
     )
     for other in islice((each for each in smaller if each.fits), MOST_SIBLINGS):
-        yield _remedy("sibling", f"{other.card.id} in {other.quantisation}", other.card.id, other)
+        words = f"{other.card.id} in {other.quantisation} with {other.context:,} tokens"
+        yield _remedy("sibling", words, other.card.id, other)
 
 
 def _remedy(kind: RemedyKind, words: str, value: str, asked: Local) -> Remedy:

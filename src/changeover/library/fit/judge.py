@@ -13,7 +13,7 @@ from changeover.library.fit.commands import command_for, flags_for
 from changeover.library.fit.known import shape_for
 from changeover.library.fit.plan import RULE, Demand, Placed, place
 from changeover.library.fit.quantisation import format_of, usual_quantisation
-from changeover.library.fit.remedies import largest, remedies_for
+from changeover.library.fit.remedies import BETTER, largest, remedies_for
 from changeover.library.fit.servers import engine_on, overhead_on
 from changeover.library.running import EngineSupport
 
@@ -53,17 +53,16 @@ def fit(
         context=context or min(CONTEXT, card.context_tokens or CONTEXT),
         concurrency=concurrency or CONCURRENCY,
     )
-    placed, support = place(demand, count), engine_on(card, accelerator)
+    placed, support = place(demand, count), engine_on(card, accelerator, demand.quantisation)
     missing = _missing(demand, placed, support)
     verdict: Verdict = "unknown" if placed is None else placed.verdict
     if verdict in ("fits", "tight") and _undecided(demand, support):
         verdict = "unknown"
     engine = None if support is None else support.engine
     usable = overhead_on(accelerator).usable
-    flags = (
-        () if placed is None or engine is None
-        else flags_for(engine, placed.layout, demand.context, concurrency, usable)
-    )  # fmt: skip
+    flags: tuple[str, ...] = ()
+    if placed is not None and engine is not None and demand.writes:
+        flags = flags_for(engine, placed.layout, demand.context, concurrency, usable)
     command = None
     if engine is not None and verdict != "no":
         command = command_for(card, accelerator, engine, demand.quantisation, flags)
@@ -84,9 +83,11 @@ def fit(
         flags=flags,
         command=command,
         published=None if placed is None else placed.published,
-        remedies=remedies_for(demand, count, siblings)
-        if placed is not None and placed.verdict in ("no", "tight")
-        else (),
+        remedies=(
+            remedies_for(demand, count, placed.verdict, siblings)
+            if placed is not None and placed.verdict in BETTER
+            else ()
+        ),
         missing=missing,
         notes=tuple(_notes(demand, placed, support)),
     )

@@ -154,13 +154,10 @@ def _parts(demand: Demand, layout: Layout, weights: int, overhead: Overhead) -> 
     tokens = f"{demand.concurrency} × {demand.context:,} tokens"
     whole = None if shape is None else context_bytes(shape, demand.context, demand.concurrency)
     if shape is None or whole is None:
-        if demand.writes and demand.context * demand.concurrency > RULE_TOKENS:
-            return (held,), False
-        rest = round(weights * (RULE - 1))
-        return (
-            held,
-            Part(name="context", bytes=rest, how=f"{tokens} and all else: a fifth of the weights, by rule"),
-        ), True
+        believed = not demand.writes or demand.context * demand.concurrency <= RULE_TOKENS
+        what = f"{tokens} and all else" if demand.writes else "all else"
+        how = f"{what}: {'' if believed else 'more than '}a fifth of the weights, by rule"
+        return (held, Part(name="context", bytes=round(weights * (RULE - 1)), how=how)), believed
     kept = context_share(shape, layout.tensor_parallel, layout.pipeline_parallel)
     cards = layout.cards
     process = overhead.alone if cards == 1 else overhead.together

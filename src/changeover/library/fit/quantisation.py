@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -72,6 +73,9 @@ _SAME: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+_BLOCKED: Final = re.compile(r"I?Q\d_", re.IGNORECASE)
+"""How the names of llama.cpp's formats begin."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -87,6 +91,13 @@ def format_of(quantisation: str) -> Format | None:
     """What a quantisation costs; None for one that nobody here knows."""
     name = quantisation.casefold()
     return FORMATS.get(_SAME.get(name, name))
+
+
+def in_gguf(card: Card, quantisation: str) -> bool:
+    """Whether weights in this quantisation are a GGUF file: one of the card's, or one of llama.cpp's own formats."""
+    wanted = quantisation.casefold()
+    files = {each.format for each in card.artifacts if each.quantisation.casefold() == wanted}
+    return "gguf" in files if files else _BLOCKED.match(quantisation) is not None
 
 
 def usual_quantisation(card: Card) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
 from changeover.library.accelerators import GB, GIB
 from changeover.library.cards import Card
-from changeover.library.fit.answer import Remedy
+from changeover.library.fit.answer import Remedy, Verdict
 from changeover.library.fit.plan import Demand, Placed, place
 from changeover.library.fit.quantisation import format_of, usual_quantisation, weights_of
 
+BETTER: Final[Mapping[Verdict, tuple[Verdict, ...]]] = MappingProxyType({"no": ("fits", "tight"), "tight": ("fits",)})
+"""By the verdict now: those that are better."""
 STEP: Final = 1024
 """Tokens by which a shorter context is looked for."""
 MOST_NODES: Final = 16
@@ -22,12 +25,16 @@ SERVED: Final = ("fp8", "int4")
 """Quantisations that are offered for servers where the card names none that fits."""
 
 
-def remedies_for(demand: Demand, count: int, siblings: Sequence[Card]) -> tuple[Remedy, ...]:
-    """What would make it fit so many cards, or which cards it would fit; nothing where that is not known."""
-    fits = _fitting(count)
+def remedies_for(demand: Demand, count: int, now: Verdict, siblings: Sequence[Card]) -> tuple[Remedy, ...]:
+    """What would make it fit so many cards, or which cards it would fit; nothing where that is not known.
+
+    What fits tightly is only helped by what makes it fit well.
+    """
+    wanted = BETTER[now]
+    fits = _fitting(count, wanted)
     found = [
         *_quantisations(demand, fits),
-        *_nodes(demand, count),
+        *_nodes(demand, count, wanted),
         *_shorter(demand, fits),
         *_fewer(demand, fits),
         *_siblings(demand, siblings, fits),
@@ -71,10 +78,15 @@ def smaller_siblings(card: Card, siblings: Iterable[Card]) -> list[Card]:
     return sorted(less, key=lambda one: -(one.parameters_b or 0))
 
 
-def _fitting(count: int) -> Callable[[Demand], Placed | None]:
+def no_longer(context: int, card: Card) -> int:
+    """A context, or what a model takes if that is less."""
+    return min(context, card.context_tokens or context)
+
+
+def _fitting(count: int, wanted: tuple[Verdict, ...]) -> Callable[[Demand], Placed | None]:
     def fits(demand: Demand) -> Placed | None:
         placed = place(demand, count)
-        return placed if placed is not None and placed.verdict in ("fits", "tight") else None
+        return placed if placed is not None and placed.verdict in wanted else None
 
     return fits
 
@@ -93,22 +105,22 @@ def _quantisations(demand: Demand, fits: Callable[[Demand], Placed | None]) -> I
             unsure += f" (whether {demand.accelerator.id} computes with {known.computes} is not verified)"
         yield Remedy(
             kind="quantisation",
-            words=f"weights in {name}{unsure}: {sizes(placed.needs)} on {placed.layout.cards} cards",
+            words=f"weights in {name}{unsure}: {sizes(placed.needs)} on {_cards(placed)}",
             value=name,
             needs_bytes=placed.needs,
         )
 
 
-def _nodes(demand: Demand, count: int) -> Iterator[Remedy]:
+def _nodes(demand: Demand, count: int, wanted: tuple[Verdict, ...]) -> Iterator[Remedy]:
     per_node = demand.accelerator.per_node or 1
     wider = [2**power for power in range(1, 4) if count < 2**power <= per_node]
     for cards in (*wider, *(per_node * nodes for nodes in range(2, MOST_NODES + 1))):
-        placed = None if cards <= count else _fitting(cards)(demand)
+        placed = None if cards <= count else _fitting(cards, wanted)(demand)
         if placed is not None:
             nodes = f" in {placed.layout.nodes} nodes" if placed.layout.nodes > 1 else ""
             yield Remedy(
                 kind="cards",
-                words=f"{placed.layout.cards} cards{nodes}: {sizes(placed.needs)} of {sizes(placed.usable)} usable",
+                words=f"{_cards(placed)}{nodes}: {sizes(placed.needs)} of {sizes(placed.usable)} usable",
                 value=f"{demand.accelerator.id}x{placed.layout.cards}",
                 needs_bytes=placed.needs,
             )
@@ -142,15 +154,21 @@ def _fewer(demand: Demand, fits: Callable[[Demand], Placed | None]) -> Iterator[
 
 
 def _siblings(demand: Demand, siblings: Sequence[Card], fits: Callable[[Demand], Placed | None]) -> Iterator[Remedy]:
-    fitting = (
-        (card, placed)
+    smaller = (
+        replace(demand, card=card, quantisation=usual_quantisation(card), context=no_longer(demand.context, card))
         for card in smaller_siblings(demand.card, siblings)
-        if (placed := fits(replace(demand, card=card, quantisation=usual_quantisation(card)))) is not None
     )
-    for card, placed in islice(fitting, MOST_SIBLINGS):
+    fitting = ((other, placed) for other in smaller if (placed := fits(other)) is not None)
+    for other, placed in islice(fitting, MOST_SIBLINGS):
         yield Remedy(
             kind="sibling",
-            words=f"{card.id} in {usual_quantisation(card)}: {sizes(placed.needs)} on {placed.layout.cards} cards",
-            value=card.id,
+            words=f"{other.card.id} in {other.quantisation} with {other.context:,} tokens: {sizes(placed.needs)} "
+            f"on {_cards(placed)}",
+            value=other.card.id,
             needs_bytes=placed.needs,
         )
+
+
+def _cards(placed: Placed) -> str:
+    count = placed.layout.cards
+    return f"{count} card{'s' if count > 1 else ''}"

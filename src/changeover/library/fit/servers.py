@@ -8,6 +8,7 @@ from typing import Final
 
 from changeover.library.accelerators import GIB, Accelerator
 from changeover.library.cards import Card
+from changeover.library.fit.quantisation import in_gguf
 from changeover.library.running import EngineSupport
 
 
@@ -33,6 +34,7 @@ Llama 3 8B on one card (vllm-project/vllm pull request 10511), 2.57 GiB outside 
 UNIFIED: Final = Overhead(usable=0.75, activations=round(0.5 * GIB), alone=round(0.5 * GIB), together=round(0.5 * GIB))
 """Where processor and accelerator share one memory: macOS lets the accelerator have three quarters of it (65 to 70 % up
 to 36 GB; https://stencel.io, https://www.thinkdifferent.blog, read 2026-11-30). The rest is llama.cpp's, assumed."""
+GGUF_ENGINE: Final = "llama.cpp"
 
 
 def overhead_on(accelerator: Accelerator) -> Overhead:
@@ -40,15 +42,20 @@ def overhead_on(accelerator: Accelerator) -> Overhead:
     return UNIFIED if accelerator.kind == "unified" else SERVER
 
 
-def engine_on(card: Card, accelerator: Accelerator) -> EngineSupport | None:
+def engine_on(card: Card, accelerator: Accelerator, quantisation: str) -> EngineSupport | None:
     """The first of an accelerator's engines that runs a model; None: none is known to.
 
     An edition of an engine for the accelerator names the classes that it registers; else the card must name the engine.
-    What has since dropped the model is taken only where nothing else runs it.
+    One for which the card has a recipe goes first, and what has since dropped the model last. GGUF files are llama.cpp's.
     """
+    gguf = in_gguf(card, quantisation)
     runs = {support.engine: support for support in card.engines}
-    found = [support for support in accelerator.engines if _runs(card, support, runs)]
-    return next((support for support in found if not _dropped(support, runs)), found[0] if found else None)
+    if gguf:
+        runs.setdefault(GGUF_ENGINE, EngineSupport(engine=GGUF_ENGINE))
+    offered = [support for support in accelerator.engines if not gguf or support.engine == GGUF_ENGINE]
+    found = [support for support in offered if _runs(card, support, runs)]
+    documented = {recipe.engine for recipe in card.recipes}
+    return min(found, key=lambda one: (_dropped(one, runs), one.engine not in documented), default=None)
 
 
 def _runs(card: Card, support: EngineSupport, runs: Mapping[str, EngineSupport]) -> bool:

@@ -20,13 +20,15 @@ class Ancestor:
     """None: nothing is known of them."""
     source: str | None
     """Where it was read that it is under them."""
+    vendor: str | None = None
+    """None: it has no card."""
 
 
 def ancestors(card: Card, catalogue: Catalogue) -> tuple[Ancestor, ...]:
     """Everything that a model was made from, nearest first, once for each licence.
 
-    A name without a card and of the model's own family, whose terms nobody wrote down, is left out: that a vendor tuned
-    its own model says nothing new.
+    A name without a card and of the model's own family, whose terms nobody wrote down, is left out: that somebody tuned
+    their own model says nothing new.
     """
     found: list[Ancestor] = []
     seen, waiting = {card.id}, [card]
@@ -49,9 +51,8 @@ def ancestors(card: Card, catalogue: Catalogue) -> tuple[Ancestor, ...]:
 def _by_card(card: Card, catalogue: Catalogue) -> list[Ancestor]:
     named = () if card.licence is None else (card.licence.id, *card.licence.also)
     source = next((each.at for each in card.sources if each.says("licence")), None)
-    return [Ancestor(name=card.id, terms=catalogue.licence(one), source=source) for one in named] or [
-        Ancestor(name=card.id, terms=None, source=None)
-    ]
+    known = [Ancestor(name=card.id, terms=catalogue.licence(one), source=source, vendor=card.vendor) for one in named]
+    return known or [Ancestor(name=card.id, terms=None, source=None, vendor=card.vendor)]
 
 
 def _by_name(card: Card, name: str, catalogue: Catalogue) -> list[Ancestor]:

@@ -32,10 +32,10 @@ def judge(
 def judge_stranger(name: str, policy: Policy | None, *, task: str | None = None) -> Judgement:
     """Say what may be done with a model that has no card: nobody knows its licence."""
     outcome = "allow" if policy is None else policy.on_unknown_licence
-    says = f"The library has no card of `{name}`, so nobody knows its licence."
+    says = f"The library has no card of `{name}`, so nobody knows its licence. Write one, see `changeover models`."
     reason = Reason(
         outcome=outcome,
-        about="unknown licence",
+        about="no card",
         says=says,
         model=name,
         licence=None,
@@ -111,13 +111,15 @@ class _Judged:
         own = {terms.id for terms in self._own_terms()}
         for ancestor in ancestors(self.card, self.catalogue):
             if ancestor.terms is None:
+                if ancestor.vendor is not None and ancestor.vendor == self.card.vendor:
+                    continue
                 says = f"It was made from `{ancestor.name}`, whose terms are not known here."
                 yield self._rule("allow", "unknown lineage", says, warning=True)
                 continue
             terms = ancestor.terms
             if not terms.restricts or terms.id in own:
                 continue
-            if terms.licensor is not None and terms.licensor == self.card.vendor:
+            if terms.licensor is not None and _is_of(self.card.vendor, terms.licensor):
                 says = f"It was made from `{ancestor.name}`, under `{terms.id}`; both are {terms.licensor}'s own to licence."
                 yield self._from_ancestor(ancestor, terms, "allow", "lineage", says, warning=False)
                 continue
@@ -234,11 +236,7 @@ class _Judged:
         return replace(reason, says=f"{reason.says} What {ended.by} was granted {when}.")
 
     def _vendor_is_refused(self, policy: Policy) -> bool:
-        vendor = self.card.vendor.casefold()
-        # A card may name the part of a vendor that made it: `Alibaba (Qwen)`.
-        return any(
-            vendor == name.casefold() or vendor.startswith(f"{name.casefold()} ") for name in policy.refused_vendors
-        )
+        return any(_is_of(self.card.vendor, name) for name in policy.refused_vendors)
 
     def _own_licences(self) -> tuple[str, ...]:
         licence = self.card.licence
@@ -257,3 +255,8 @@ class _Judged:
 
     def _has_acceptance(self) -> bool:
         return any(condition.kind == "acceptance" for terms in self._own_terms() for condition in terms.conditions)
+
+
+def _is_of(vendor: str, name: str) -> bool:
+    """Whether a card's vendor is the one of that name; the card may name the part that made it: `Alibaba (Qwen)`."""
+    return vendor.casefold() == name.casefold() or vendor.casefold().startswith(f"{name.casefold()} (")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from statistics import median
 from typing import Final
@@ -27,6 +27,8 @@ VERIFIED_KINDS: Final = 3
 COMMIT_HALVES_DAYS: Final = 180
 GAP_HALVES_DAYS: Final = 365
 REPLY_HALVES_HOURS: Final = 72
+THE_CARDS: Final = "the cards of its line"
+"""Source of what follows from several cards."""
 ALIVE: Final = timedelta(days=365)
 """A model that nothing follows is kept up if it was released, or its repository changed, within this time."""
 
@@ -64,7 +66,7 @@ def supportability(
         registries: What engines that are installed here say; they stand above the card.
     """
     parts = (
-        _engines(listing(card, registries)),
+        _engines(card, listing(card, registries)),
         _recipe(card),
         _code(card),
         _files(card),
@@ -109,15 +111,15 @@ def listing(card: Card, registries: Sequence[Registry] = ()) -> Listing:
     )
 
 
-def _engines(found: Listing) -> Part:
+def _engines(card: Card, found: Listing) -> Part:
     name, weight = "engines that list it", 25.0
     if not found.known:
         return Part(name=name, weight=weight, value=None, says="no engine is known")
     said = [", ".join(found.runs) if found.runs else "none"]
     said += [f"{engine} dropped it after {last}" for engine, last in found.dropped]
     value = min(1.0, max(0, len(found.runs) - len(found.dropped)) / COMMON_ENGINES)
-    source = ("asked here: " + ", ".join(found.asked) + "; else the card") if found.asked else "the card"
-    return Part(name=name, weight=weight, value=value, says="; ".join(said), source=source)
+    part = _of_card(card, "engines", name, weight, value, "; ".join(said))
+    return replace(part, source=f"asked here: {', '.join(found.asked)}; else {part.source}") if found.asked else part
 
 
 def _recipe(card: Card) -> Part:
@@ -183,7 +185,7 @@ def _cadence(card: Card, catalogue: Catalogue, today: date) -> Part:
         weight=weight,
         value=_halved(gap, GAP_HALVES_DAYS),
         says=f"{len(dates)} known, the newest of {dates[-1]}; {gap:.0f} days apart, with the time since",
-        source="the cards of its line",
+        source=THE_CARDS,
     )
 
 
@@ -248,9 +250,10 @@ def _allowed(card: Card, catalogue: Catalogue, judgement: Judgement) -> Part:
     if not judgement.policy and _depends(card, catalogue):
         said = "depends on the organisation, which has no policy.toml"
         return Part(name=name, weight=weight, value=None, says=said)
-    duties = judgement.outcome == "duties"
-    said = "allowed with duties" if duties else "allowed"
-    return Part(name=name, weight=weight, value=1.0, says=said, source=_clause(judgement) if duties else None)
+    said = "allowed with duties" if judgement.outcome == "duties" else "allowed"
+    if judgement.policy:
+        return Part(name=name, weight=weight, value=1.0, says=said, source="policy.toml and the licence")
+    return _of_card(card, "licence", name, weight, 1.0, f"{said} to anybody")
 
 
 def _continuity(card: Card, catalogue: Catalogue, signals: Signals, today: date) -> Part:
@@ -288,11 +291,10 @@ def _depends(card: Card, catalogue: Catalogue) -> bool:
     )
 
 
-def _clause(judgement: Judgement) -> str | None:
+def _clause(judgement: Judgement) -> str:
+    """Where the words of the reason that decided were read; a rule of the policy has no other source."""
     reason = judgement.deciding
-    if reason is None:
-        return None
-    return reason.source or (f"{reason.licence} {reason.clause}" if reason.clause else reason.licence)
+    return (None if reason is None else reason.source) or "policy.toml"
 
 
 def _halved(amount: float, halves: float) -> float:
@@ -311,5 +313,5 @@ def _of_card(card: Card, fact: str, name: str, weight: float, value: float | Non
     """A part that a fact of the card decides: where that was read, and when; the best reading stands first on a card."""
     source = next((each for each in card.sources if each.says(fact)), None)
     if source is None:
-        return Part(name=name, weight=weight, value=value, says=says)
+        return Part(name=name, weight=weight, value=value, says=says, source=THE_CARDS)
     return Part(name=name, weight=weight, value=value, says=says, source=source.at, as_of=source.checked)

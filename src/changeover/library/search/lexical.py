@@ -27,6 +27,8 @@ class Match:
     score: float
     matched: tuple[str, ...]
     """Scenarios of the card that the words are about."""
+    named: bool
+    """Whether its names alone say every word: then somebody looks for it and not for a task."""
 
 
 class LexicalIndex:
@@ -37,6 +39,7 @@ class LexicalIndex:
         spoken = {name: frozenset(asked.spelled) for name, asked in vocabulary().scenarios.items()}
         self._spoken = spoken
         self._scenarios = {card.id: card.scenarios for card in cards}
+        self._names = {card.id: frozenset(words(_names(card))) for card in cards}
         self._said = {card.id: _said(card, spoken) for card in cards}
         # By what they are for alone, so that cards which are for the same stand beside each other, whatever their names.
         self._lengths = {card.id: sum(len(spoken.get(name, ())) for name in card.scenarios) for card in cards}
@@ -51,7 +54,7 @@ class LexicalIndex:
             score = sum(self._weight(word, said, self._lengths[id]) for word in asked)
             if score > 0:
                 about = tuple(name for name in self._scenarios[id] if any(word in self._spoken[name] for word in asked))
-                found[id] = Match(score=score, matched=about)
+                found[id] = Match(score=score, matched=about, named=self._names[id].issuperset(asked))
         return found
 
     def _weight(self, word: str, said: Mapping[str, float], length: float) -> float:
@@ -70,12 +73,16 @@ def asked_words(query: str) -> Sequence[str]:
     return [word for word in asked if word not in vocabulary().stop_words] or asked
 
 
+def _names(card: Card) -> str:
+    return f"{card.id} {card.display_name} {card.family} {card.vendor}"
+
+
 def _said(card: Card, spoken: Mapping[str, frozenset[str]]) -> dict[str, float]:
     """How much each word counts for in a card."""
     said: defaultdict[str, float] = defaultdict(float)
     modalities = vocabulary().modalities
     read = " ".join(modalities.get(name, name) for name in (*card.modalities_in, *card.modalities_out))
-    texts = {"name": f"{card.id} {card.display_name} {card.family} {card.vendor}", "modality": read, "note": card.note}
+    texts = {"name": _names(card), "modality": read, "note": card.note}
     for field, text in texts.items():
         for word in set(words(text or "")):
             said[word] += FIELDS[field]

@@ -57,9 +57,10 @@ def ranked(
     if meaning is not None:
         orders.append(meaning.search(query))
     relevant = _saying_enough(orders[0]) | (_near_enough(orders[1]) if meaning is not None else set[str]())
+    relevant = {id for id, match in matches.items() if match.named} or relevant
     ranks = [_ranks(order) for order in orders]
     best = len(ranks) / (RANK_OFFSET + 1)
-    nothing = Match(score=0.0, matched=())
+    nothing = Match(score=0.0, matched=(), named=False)
     hits = [
         Hit(
             card=card,

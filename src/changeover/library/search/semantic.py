@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from zipfile import BadZipFile
@@ -20,6 +22,9 @@ Embed: TypeAlias = Callable[[str, Literal["query", "passage"]], Vector]
 
 OWN_WORDS: Final = 0.25
 """What a card's own description counts for beside the nearest thing that it is for; it mostly orders cards of one kind."""
+
+MOST_KEPT: Final = 4096
+"""Vectors in the file, 1.5 KB each, from which on it is begun anew."""
 
 
 class SemanticIndex:
@@ -65,15 +70,16 @@ def _vectors(passages: Iterable[str], embed: Embed, kept: Path | None) -> dict[s
     keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in passages}
     fresh = {key: embed(text, "passage") for text, key in keys.items() if key not in known}
     if fresh and kept is not None:
-        # Only what is still asked for: cards that changed leave nothing behind.
-        _write(kept, {key: fresh[key] if key in fresh else known[key] for key in keys.values()})
+        # What was computed for other cards is worth keeping: a filter shows some of them and not others.
+        older = known if len(known) < MOST_KEPT else {}
+        _write(kept, {**older, **fresh})
     return {text: fresh[key] if key in fresh else known[key] for text, key in keys.items()}
 
 
 def _read(file: Path) -> dict[str, Vector]:
     """What is kept; nothing where the file is absent or damaged, for it can be computed again."""
     try:
-        with np.load(file, allow_pickle=False) as kept:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
             return {key: kept[key] for key in kept.files}
     except (OSError, ValueError, EOFError, BadZipFile):
         return {}
@@ -81,10 +87,11 @@ def _read(file: Path) -> dict[str, Vector]:
 
 def _write(file: Path, vectors: Mapping[str, Vector]) -> None:
     """Keep vectors; a cache that cannot be written costs a second the next time, and no more."""
-    draft = file.with_suffix(".partial.npz")
+    draft = file.with_name(f"{file.stem}.{os.getpid()}.partial.npz")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(draft, allow_pickle=False, **vectors)
         draft.replace(file)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()

@@ -38,7 +38,8 @@ def _words(text: str) -> Iterator[str]:
     for found in _RUNS.finditer(text):
         kind, run = str(found.lastgroup), found.group()
         if kind == "word":
-            yield _stem(run)
+            if len(run) > 1:  # a letter or a digit alone is in everything
+                yield _stem(run)
         elif len(run) < _SHORTEST[kind]:
             continue
         elif len(run) == 1:

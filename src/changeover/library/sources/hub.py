@@ -26,7 +26,7 @@ from changeover.core.errors import SourceError
 from changeover.core.secrets import without_registered
 from changeover.core.settings import SourceSettings
 from changeover.library.cards import Card
-from changeover.library.sources.network import careful, token_of
+from changeover.library.sources.network import USUAL, Bounds, careful, token_of
 from changeover.library.sources.reading import LicenceText, Reading, Row, Said, said_if
 
 NAME = "hub"
@@ -36,7 +36,6 @@ RELATIONS: Final = {
     "merge": "signals.merges",
     "quantized": "signals.quantised",
 }
-MOST_DERIVATIVES: Final = 20_000
 MOST_DISCUSSIONS: Final = 1_000
 SAMPLED_DISCUSSIONS: Final = 10
 """The newest ones are looked into for the time until somebody else replied."""
@@ -71,6 +70,7 @@ def read(
     today: date,
     *,
     progress: Callable[[str], None] = lambda _: None,
+    bounds: Bounds = USUAL,
 ) -> Reading:
     """What the hub says of the cards' own repositories, the vendor's first one of each.
 
@@ -81,14 +81,14 @@ def read(
     token = token_of(settings.hub_token_variable)
     found: list[_Found] = []
     notes: list[str] = []
-    with careful(f"The hub `{settings.hub_endpoint}`", settings) as client:
+    with careful(f"The hub `{settings.hub_endpoint}`", settings, bounds) as client:
         api = HfApi(
             endpoint=settings.hub_endpoint.rstrip("/"),
             token=token or False,
             library_name="changeover",
             library_version=__version__,
         )
-        hub = _Hub(api, client, token, today)
+        hub = _Hub(api, client, token, today, bounds.most_listed)
         for card in asked:
             progress(card.id)
             try:
@@ -115,11 +115,12 @@ def read(
 class _Hub:
     """One hub, while it is asked."""
 
-    def __init__(self, api: HfApi, client: httpx2.Client, token: str | None, today: date) -> None:
+    def __init__(self, api: HfApi, client: httpx2.Client, token: str | None, today: date, most_listed: int) -> None:
         self._api = api
         self._client = client
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._today = today
+        self._most_listed = most_listed
 
     def about(self, card: Card) -> _Found:
         """Everything about one card's repository, at the commit that it has now."""
@@ -174,9 +175,9 @@ class _Hub:
                 counts["signals.last_commit"] = info.last_modified.date().isoformat()
             for relation, signal in RELATIONS.items():
                 listed = self._api.list_models(filter=f"base_model:{relation}:{repository}")
-                counts[signal] = sum(1 for _ in islice(listed, MOST_DERIVATIVES))
-                if counts[signal] == MOST_DERIVATIVES:
-                    notes.append(f"`{repository}`: `{signal}` is {MOST_DERIVATIVES} or more")
+                counts[signal] = sum(1 for _ in islice(listed, self._most_listed))
+                if counts[signal] == self._most_listed:
+                    notes.append(f"`{repository}`: `{signal}` is {self._most_listed} or more")
         counts |= self._discussions(repository, notes)
         yield from said_if(counts, f"{repository}, asked on {self._today}", "registry", self._today)
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import httpx2
@@ -24,27 +25,33 @@ TRIES: Final = 4
 LONGEST_WAIT_S: Final = 30.0
 """Before the next try; a server that asks for more is left alone."""
 FIRST_WAIT_S: Final = 0.5
-MOST_REQUESTS: Final = 20_000
-"""Of one sync. More would be paging that does not end."""
 AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 MOST_REDIRECTS: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How much is asked for and taken, beside the time that a server may be silent."""
+
+    most_bytes: int = MOST_BYTES
+    """Of one answer."""
+    most_requests: int = 20_000
+    """Of one sync. More would be paging that does not end."""
+    most_listed: int = 20_000
+    """Things that are counted of one kind; then the count is `or more`."""
+    sleep: Callable[[float], None] = time.sleep
+
+
+USUAL: Final = Bounds()
 
 
 class Careful(httpx2.BaseTransport):
     """Answers are read whole, within a time and a size; what is passing is asked for again."""
 
-    def __init__(
-        self,
-        name: str,
-        timeout_s: float,
-        *,
-        most_bytes: int = MOST_BYTES,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, name: str, timeout_s: float, bounds: Bounds) -> None:
         self._name = name
         self._timeout = httpx2.Timeout(timeout_s)
-        self._most_bytes = most_bytes
-        self._sleep = sleep
+        self._bounds = bounds
         self._asked = 0
         # A client and no bare transport: it knows the proxies of the environment.
         self._client = httpx2.Client(follow_redirects=False, timeout=self._timeout)
@@ -61,11 +68,11 @@ class Careful(httpx2.BaseTransport):
         wait, said = FIRST_WAIT_S, ""
         for attempt in range(TRIES):
             if attempt:
-                self._sleep(wait)
+                self._bounds.sleep(wait)
                 wait *= 2
             self._asked += 1
-            if self._asked > MOST_REQUESTS:
-                raise self._error(request, f"there is no end after {MOST_REQUESTS} requests")
+            if self._asked > self._bounds.most_requests:
+                raise self._error(request, f"there is no end after {self._bounds.most_requests} requests")
             try:
                 answer = self._answer(request)
             except (httpx2.TransportError, httpx2.StreamError) as exc:
@@ -91,8 +98,8 @@ class Careful(httpx2.BaseTransport):
             body = bytearray()
             for part in answer.iter_raw():
                 body += part
-                if len(body) > self._most_bytes:
-                    raise self._error(request, f"it answers with more than {self._most_bytes} bytes")
+                if len(body) > self._bounds.most_bytes:
+                    raise self._error(request, f"it answers with more than {self._bounds.most_bytes} bytes")
         finally:
             answer.close()
         return httpx2.Response(answer.status_code, headers=answer.headers, content=bytes(body), request=request)
@@ -125,14 +132,12 @@ def refuse_offline(name: str, settings: SourceSettings, *, online: bool) -> None
 
 
 @contextmanager
-def careful(
-    name: str, settings: SourceSettings, *, sleep: Callable[[float], None] = time.sleep
-) -> Generator[httpx2.Client]:
+def careful(name: str, settings: SourceSettings, bounds: Bounds) -> Generator[httpx2.Client]:
     """A careful client, which is also the one of `huggingface_hub` until the end of the block.
 
     Redirects are followed, and another origin gets no token: httpx takes the header away.
     """
-    transport = Careful(name, settings.timeout_s, sleep=sleep)
+    transport = Careful(name, settings.timeout_s, bounds)
 
     def made() -> httpx2.Client:
         return httpx2.Client(transport=transport, follow_redirects=True, max_redirects=MOST_REDIRECTS)
@@ -147,13 +152,13 @@ def careful(
         set_client_factory(default_client_factory)
 
 
-def download(url: str, name: str, settings: SourceSettings) -> bytes:
+def download(url: str, name: str, settings: SourceSettings, bounds: Bounds = USUAL) -> bytes:
     """A list of models that somebody keeps at an address.
 
     Raises:
         SourceError: It cannot be had whole.
     """
-    with careful(name, settings) as client:
+    with careful(name, settings, bounds) as client:
         try:
             answer = client.get(url)
         except httpx2.HTTPError as exc:

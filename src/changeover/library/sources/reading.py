@@ -164,9 +164,11 @@ def _heard(said: list[Said]) -> tuple[Said, Any, str]:
     heard = [each for each in said if each.rank == first]
     if len(heard) == 1:
         return heard[0], heard[0].value, heard[0].locator
-    counts = Counter(canonical_json(each.value) for each in heard)
-    chosen = max(heard, key=lambda each: (counts[canonical_json(each.value)], _size(each.value)))
-    votes = f"as in {counts[canonical_json(chosen.value)]} of {len(heard)} rows"
+    texts = [canonical_json(each.value) for each in heard]
+    counts = Counter(texts)
+    count, _, place = max((counts[text], _size(heard[place].value), -place) for place, text in enumerate(texts))
+    chosen = heard[-place]
+    votes = f"as in {count} of {len(heard)} rows"
     return chosen, chosen.value, f"{chosen.locator[: LONGEST_LOCATOR - 40]}, {votes}"
 
 

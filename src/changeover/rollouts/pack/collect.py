@@ -227,7 +227,7 @@ class Collector:
 
     def _sample(self, row: ComparedSample, answers: Mapping[int, StoredAnswer]) -> SampleRecord:
         sides = [[self._answer(answers[id]) for id in _ids(row, side) if id in answers] for side in (0, 1)]
-        kept = row if self.asking.content else replace(row, detail=_without_words(row.detail))
+        kept = row if self.asking.content else replace(row, detail=without_words(row.detail))
         return SampleRecord(compared=kept, incumbent=sides[0], candidate=sides[1])
 
     def _answer(self, answer: StoredAnswer) -> AnswerRecord:
@@ -278,7 +278,7 @@ def _ids(row: ComparedSample, side: int) -> list[int]:
     return several or [(row.incumbent_answer, row.candidate_answer)[side]]
 
 
-def _without_words(detail: Mapping[str, Any]) -> dict[str, Any]:
+def without_words(detail: Mapping[str, Any]) -> dict[str, Any]:
     """A sample's detail with everything that decides, and without what scorers say of answers in words."""
     kept: dict[str, Any] = {"failed": detail["failed"]} if "failed" in detail else {}
     for side in ("incumbent", "candidate"):
