@@ -217,6 +217,17 @@ def test_approved_code_is_fetched_and_any_other_is_not(world: World) -> None:
     assert (status, "nobody has approved them" in said) == (1, True)
 
 
+def test_code_that_changes_after_it_was_approved_is_refused_where_the_hub_states_no_digest(world: World) -> None:
+    files = checkpoint(**CODE)
+    world.repository.commit(files)
+    world.repository.facts["siblings"] = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
+    approve(world, world.first()[2].split(" the list of 1 files")[0].split()[-1])
+    world.hub.fail("modeling_tiny.py", Fault(flip=0), skip=1)
+    status, _, said = world.first()
+    assert (status, "`modeling_tiny.py` changed while it was fetched" in said) == (1, True)
+    assert (world.kept(), world.pins()) == ([], [])
+
+
 def test_what_the_policy_does_not_let_be_used_is_not_fetched(world: World) -> None:
     (world.project / "policy.toml").write_text('refused_vendors = ["Maker"]\n')
     status, _, said = world.first()
