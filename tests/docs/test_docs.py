@@ -216,6 +216,8 @@ def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
         if "[[cards]]" in block.text:
             (tmp_path / "own.toml").write_text(block.text)
             assert Catalogue.load(tmp_path).cards()
+        elif "operates_in" in block.text:
+            toml.validate(Policy, tomllib.loads(block.text), where=block.page)
         else:
             said = tomllib.loads(block.text)
             model = next(
