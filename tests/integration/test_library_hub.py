@@ -30,9 +30,9 @@ from changeover.core.clock import SystemClock
 from changeover.core.settings import open_project
 from changeover.gateway.keys import issue_key, revoke_key
 from changeover.library.artifacts import Artifact
+from changeover.library.cards import Terms
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences import judgement as judgements
-from changeover.library.serve import shelf as shelves
+from changeover.library.licences.policy import Policy
 from changeover.library.serve.shelf import Shelf, Stored, stored_in
 
 SAFETENSORS = "changeover/checkpoint"
@@ -266,26 +266,16 @@ def test_nothing_is_written_through_the_routes(hub: Served) -> None:
         assert status == 405, headers
 
 
-def test_a_model_that_the_policy_refuses_is_neither_served_nor_listed(
-    hub: Served, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def judge(card: Any, catalogue: Any, policy: Any, *, task: str | None = None) -> judgements.Judgement:
-        reason = judgements.Reason(
-            outcome="deny",
-            says="It may not be passed on.",
-            model=card.id,
-            licence="Apache-2.0",
-            clause="4",
-            quote=None,
-            source=None,
-        )
-        refused = (reason,) if card.id == "small" else ()
-        return judgements.Judgement(model=card.id, task=task, reasons=refused, policy=True)
-
-    monkeypatch.setattr(shelves, "judge", judge)  # no licence that ships refuses anything without a policy
-    with pytest.raises(GatedRepoError, match=r"It may not be passed on \(Apache-2\.0, 4\)"):
-        fetch(GGUF, "small.Q4_K_M.gguf")
-    assert [each.id for each in HfApi(hub.address).list_models()] == [SAFETENSORS]
+def test_a_model_that_the_policy_refuses_is_neither_served_nor_listed(tmp_path: Path, cache: Path) -> None:
+    refused = card("small", [pulled(tmp_path, cache, "Q4_K_M")]).model_copy(update={"licence": Terms(id="MIT")})
+    allowed = card("other", [pulled(tmp_path, cache, "Q8_0")])
+    policy = Policy(refused_licences=("MIT",), on_unknown_licence="allow")
+    shelf = Shelf(Catalogue({each.id: each for each in (refused, allowed)}), policy, stored_in(cache))
+    with serving(lambda: shelf) as hub:
+        api = HfApi(hub.address)
+        with pytest.raises(GatedRepoError, match="policy refuses the licence `MIT`"):
+            api.hf_hub_download(GGUF, "small.Q4_K_M.gguf", cache_dir=tmp_path / "client")
+        assert [each.id for each in api.list_models()] == ["changeover/other"]
 
 
 def test_without_a_key_of_the_installation_nobody_loads_anything(shelf: Shelf, tmp_path: Path) -> None:
