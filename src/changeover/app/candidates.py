@@ -9,6 +9,7 @@ from typing import Literal
 
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation
+from changeover.app.licensing import Licensing
 from changeover.app.matching import Prepared, prepared
 from changeover.app.trials import Engine, cannot_serve, engine_of, figures_on
 from changeover.core.errors import ChangeoverError
@@ -22,9 +23,12 @@ from changeover.evals.trial_queries import Figures
 from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
 from changeover.library.fit import fits_here
+from changeover.library.licences.judgement import Judgement
+from changeover.library.licences.words import short
 from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
+from changeover.serving.bundles import EnginePart
 from changeover.serving.memory import budget_bytes
 from changeover.serving.queries import all_deployments, load_variants
 from changeover.serving.variants import Variant
@@ -99,6 +103,8 @@ class Candidate:
     """All that it could serve and does not answer yet; those whose incumbent it follows first."""
     cannot: Mapping[str, str]
     """Tasks that it cannot serve, each with the reason."""
+    denied: Mapping[str, str]
+    """Of those, the ones that the policy keeps it from now, each with the clause."""
     released: str | None
     """ISO date, or the month where only that is known."""
     licence: str | None
@@ -150,6 +156,7 @@ class Candidates:
         if task is not None:
             find_task(installation.tasks, task)
         self._installation = installation
+        self._licensing = Licensing.of(installation)
         self._budget = budget_bytes(installation.project.settings.engines.memory_gib)
         with installation.store.read() as connection:
             routes = current_routes(connection)
@@ -185,12 +192,17 @@ class Candidates:
         if engine.card is not None and unfit(engine.card) is not None:
             return None
         cannot: dict[str, str] = {}
+        denied: dict[str, str] = {}
         tasks: list[str] = []
         for task, incumbent in self._incumbents.items():
             if self._answers(engine, incumbent):
                 continue
             asked = self._task(task)
+            judgement = self._judgement(engine, task)
+            if judgement is not None and not judgement.allowed:
+                denied[task] = short(judgement)
             reason = None if isinstance(asked, str) else cannot_serve(engine, asked.figures)
+            reason = denied.get(task, reason)
             if reason is None:
                 tasks.append(task)
             else:
@@ -206,6 +218,7 @@ class Candidates:
             succeeds=succeeds,
             tasks=tuple(ordered),
             cannot=cannot,
+            denied=denied,
             released=None if card is None else card.released_on,
             licence=None if card is None else card.licence_id,
             memory=self._memory(name, card),
@@ -221,6 +234,12 @@ class Candidates:
         if engine.name in self._deployments or engine.card is None:
             return False
         return find_card(self._installation.catalogue, _model(incumbent)) == engine.card
+
+    def _judgement(self, engine: Engine, task: str) -> Judgement | None:
+        row = self._deployments.get(engine.name)
+        if row is not None:
+            return self._licensing.engine(EnginePart.from_document(row.engine), task)
+        return None if engine.card is None else self._licensing.card(engine.card, task)
 
     def _memory(self, name: str, card: Card | None) -> Memory:
         row = self._deployments.get(name)

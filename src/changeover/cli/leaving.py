@@ -17,9 +17,13 @@ from changeover.cli.when import moment
 from changeover.core.clock import span
 
 COLUMNS = Columns(
-    names=("task", "answers now", "passed", "could try", "calls", "time", "cost", "way out"),
-    right=("passed", "could try", "calls", "time", "cost"),
-    concessions=(("answers now", 18), ("task", 14), ("cost", 0), ("time", 0), ("calls", 0), ("answers now", 0)),
+    names=("task", "answers now", "passed", "could try", "denied", "calls", "time", "cost"),
+    right=("passed", "could try", "denied", "calls", "time", "cost"),
+    concessions=(("answers now", 18), ("task", 14), ("denied", 0), ("cost", 0), ("time", 0), ("answers now", 0)),
+)
+LEGEND = (
+    "passed: against what answers now · could try: allowed, fits here, context long enough · denied: by the policy · "
+    "calls, time, cost: of the trial that is still needed"
 )
 SHARES = 5
 """Of each kind that are shown."""
@@ -57,7 +61,7 @@ def document(report: Report) -> dict[str, Any]:
 
 def report_lines(report: Report, width: int) -> list[Text]:
     """Tasks with their ways out, what only some families understand, shares, exemptions, what export gives."""
-    lines = [Text(_summary(report), "bold"), Text(""), *_tasks(report, width)]
+    lines = [*hanging("", Text(_summary(report), "bold"), width), Text(""), *_tasks(report, width)]
     features = [(task.task, found) for task in report.tasks for found in task.features]
     lines += [Text(""), Text("what only some families understand", "bold")]
     if not features:
@@ -92,7 +96,12 @@ def _tasks(report: Report, width: int) -> Iterable[Text]:
     rows = [_cells(each) for each in report.tasks]
     widths = COLUMNS.fitted({name: widest(name, name, rows) for name in COLUMNS.names}, width)
     yield COLUMNS.line({name: Cell(name, "dim") for name in COLUMNS.names}, widths)
-    yield from (COLUMNS.line(row, widths) for row in rows)
+    for task, row in zip(report.tasks, rows, strict=True):
+        yield COLUMNS.line(row, widths)
+        yield from hanging("    ", Text(task.leaving.says, "dim"), width)
+        if task.leaving.command is not None:
+            yield Text.assemble("    → ", (task.leaving.command, "bold"), no_wrap=True)
+    yield from hanging("", Text(LEGEND, "dim"), width)
 
 
 def _cells(task: TaskReport) -> dict[str, Cell]:
@@ -103,10 +112,10 @@ def _cells(task: TaskReport) -> dict[str, Cell]:
         "answers now": Cell(task.incumbent or UNKNOWN),
         "passed": Cell(str(len(task.proven)), "green" if task.proven else ""),
         "could try": Cell(str(len(task.could_try)), "" if task.could_try else "red"),
+        "denied": Cell(str(task.denied)),
         "calls": Cell(f"{cost.calls:,}{'+' if cost.judged else ''}" if known else UNKNOWN),
         "time": Cell(f"~ {span(max(cost.seconds, 1))}" if known and cost.seconds is not None else UNKNOWN),
         "cost": Cell(f"${cost.usd:.2f}" if known and cost.usd is not None else UNKNOWN),
-        "way out": Cell(task.leaving.command or task.leaving.says),
     }
 
 

@@ -108,10 +108,16 @@ def _cells(candidate: Candidate, all_tasks: int) -> dict[str, Cell]:
         "for": Cell(_tasks(candidate, all_tasks)),
         "released": Cell(candidate.released or UNKNOWN, "" if candidate.released else "dim"),
         "memory": Cell(UNKNOWN if candidate.runs == "on a server" else _memory(candidate.memory)),
-        "licence": Cell(candidate.licence or "unknown", "" if candidate.licence else "dim"),
+        "licence": _licence(candidate),
         "runs here": Cell(candidate.runs),
         **{name: Cell(text) for name, text in _cost(candidate.cost).items()},
     }
+
+
+def _licence(candidate: Candidate) -> Cell:
+    if candidate.denied and not candidate.tasks:
+        return Cell("denied", "red")
+    return Cell(candidate.licence or "unknown", "" if candidate.licence else "dim")
 
 
 def _tasks(candidate: Candidate, all_tasks: int) -> str:

@@ -96,28 +96,26 @@ def _document(choice: Choice) -> dict[str, Any]:
 
 def shortlist_lines(found: Shortlist, width: int, *, everything: bool) -> list[Text]:
     """What the task needs, then each tier: a line for each model with the next command, and what speaks for and against."""
-    lines = [
-        Text.assemble("recommend ", (found.needs.task, "bold"), f"   {found.needs.description}"),
-        *_head(found, width),
-    ]
+    about = Text.assemble("recommend ", (found.needs.task, "bold"), f"   {found.needs.description}")
+    lines = [*hanging("", about, width), *_head(found, width)]
     for tier in TIERS:
         mine = [each for each in found.choices if each.tier == tier]
         shown = mine if everything else mine[: SHOWN.get(tier, 0)]
         if shown:
-            lines += [Text(""), Text(TITLES[tier], "bold"), *_table(shown, width, everything=everything)]
+            lines += [
+                Text(""),
+                *hanging("", Text(TITLES[tier], "bold"), width),
+                *_table(shown, width, everything=everything),
+            ]
         if len(mine) > len(shown):
             names = ", ".join(each.name for each in mine[len(shown) :])
-            title = (
-                f"{len(mine) - len(shown)} more, {TITLES[tier]}: "
-                if not shown
-                else f"  {len(mine) - len(shown)} more: "
-            )
-            lines += hanging(title, Text(names, "dim"), width)
+            which = "more" if shown else f"more, {TITLES[tier]}"
+            lines += hanging("  ", Text(f"{len(mine) - len(shown)} {which}: {names}", "dim"), width)
     if not found.choices:
         lines.append(Text("no card of the library could answer it: add cards below library/"))
     more = "" if everything else " · `--all`: every model with its reasons"
     told = "¹ none in its list beats it in every way that is known; the ways are never added up"
-    return [*lines, Text(""), Text(f"{told}{more}", "dim")]
+    return [*lines, Text(""), *hanging("", Text(f"{told}{more}", "dim"), width)]
 
 
 def _head(found: Shortlist, width: int) -> list[Text]:
@@ -132,7 +130,7 @@ def _head(found: Shortlist, width: int) -> list[Text]:
         "index": f"{found.index}; other versions are not compared" if found.index else "no figures of one version",
     }
     lines = [line for name, said in facts.items() for line in hanging(f"  {name:<12} ", Text(said), width)]
-    return [*lines, *(Text(f"  {each}", "dim") for each in found.notes)]
+    return [*lines, *(line for each in found.notes for line in hanging("  ", Text(each, "dim"), width))]
 
 
 def _needs(needs: Needs) -> str:

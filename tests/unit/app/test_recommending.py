@@ -11,13 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeover.app.recommending.axes import common_index, other_figures, price_of
+from changeover.app.recommending.axes import axes_of, common_index, other_figures, price_of
 from changeover.app.recommending.checks import checks_of
+from changeover.app.recommending.choices import Own
 from changeover.app.recommending.needs import Needs
 from changeover.app.recommending.pareto import beats, fronts, in_order
+from changeover.app.scoring import Scored
 from changeover.core.settings import Price
+from changeover.evals.trial_queries import Figures
 from changeover.library.cards import Card
 from changeover.library.licences.judgement import Judgement, Reason
+from changeover.library.scores.parts import Part, Score
 
 TODAY = date(2026, 11, 30)
 SOURCE = {"facts": ["everything"], "at": "this test", "grade": "run", "checked": "2026-11-30"}
@@ -167,3 +171,18 @@ def test_the_projects_own_price_counts_before_a_hosts_and_the_newest_before_an_o
     assert price_of(one, own) == own
     assert price_of(one, None) == Price(usd_per_million_prompt_tokens=1, usd_per_million_completion_tokens=2)
     assert price_of(card(), None) is None
+
+
+@pytest.mark.parametrize(("stale", "value"), [(False, 80), (True, None)])
+def test_a_score_of_which_too_little_is_known_is_held_against_nobody(stale: bool, value: float | None) -> None:
+    known = Part(name="a", weight=30, value=0.8, says="", stale=stale)
+    rest = Part(name="b", weight=70, value=None, says="not known")
+    score = Score(model="m", parts=(known, rest))
+    scored = Scored(card=card(), familiarity=score, support=score, flags=(), judgement=FREE)
+    figures = Figures(
+        kept=frozenset(), duration_ms=None, prompt_tokens=None, completion_tokens=None, longest_prompt=None
+    )
+    axes = axes_of(scored, Own(), NEEDS, None, None, figures, priced=False)
+    support = next(each for each in axes if each.name == "support")
+    assert support.value == value
+    assert support.says.startswith("80 of 100"), "it is shown in either case"

@@ -6,11 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from sqlalchemy import Connection
 
-from changeover.app.candidates import Candidate, Candidates
+from changeover.app.candidates import Candidate, Candidates, Runs
 from changeover.app.installation import ECHO, Installation
 from changeover.app.lockin.answers import Exemption, Leaving, Proven, Report, TaskReport
 from changeover.app.lockin.features import Feature, Found, in_parameters, in_request, in_text
@@ -20,7 +20,6 @@ from changeover.core.settings import Price
 from changeover.evals.queries import recent_comparisons
 from changeover.gateway.usage_queries import usage_lines
 from changeover.library.cards import Card
-from changeover.library.licences.judge import judge
 from changeover.library.running import Hosted
 from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
@@ -31,6 +30,8 @@ COMPARISONS = 200
 """Of each task, the newest."""
 REQUESTS = 500
 """Recorded requests of each task that are looked into."""
+WAYS: tuple[Runs, ...] = get_args(Runs)
+"""The nearest first."""
 CANNOT = ("no source", "by a server only")
 """Ways to run that need a server first."""
 
@@ -96,12 +97,12 @@ class _Reading:
             )
 
     def _task(self, task: Task, incumbent: Variant | None) -> TaskReport:
-        candidates = Candidates(self._installation, task.name).find() if incumbent is not None else []
+        found = Candidates(self._installation, task.name).find() if incumbent is not None else []
+        candidates = [each for each in found if self._is_model(each.name)]
         with self._installation.store.read() as connection:
             proven = () if incumbent is None else tuple(self._proven(connection, incumbent))
             features = (*_declared_features(task), *self._recorded_features(connection, task.name))
-        allowed = [each for each in candidates if self._allowed(each, task.name)]
-        could_try = [each for each in allowed if each.tasks and _fits(each)]
+        could_try = [each for each in candidates if each.tasks and _fits(each)]
         card = None if incumbent is None else self._cards.get(incumbent.deployment)
         return TaskReport(
             task=task.name,
@@ -109,7 +110,7 @@ class _Reading:
             card=None if card is None else card.id,
             proven=proven,
             could_try=tuple(each.name for each in could_try),
-            denied=len(candidates) - len(allowed),
+            denied=sum(bool(each.denied) for each in candidates),
             features=features,
             leaving=self._leaving(task.name, proven, could_try),
         )
@@ -137,18 +138,9 @@ class _Reading:
                     deployed=name in self._rows,
                 )
 
-    def _allowed(self, candidate: Candidate, task: str) -> bool:
-        """Whether the policy lets it answer the task now. Without a card nobody knows its terms; a person deployed it."""
-        card = self._card(candidate.name)
-        if card is None:
-            return candidate.name in self._rows and self._rows[candidate.name].model != ECHO
-        today = self._installation.clock.now().date()
-        return judge(card, self._installation.catalogue, self._installation.policy, today=today, task=task).allowed
-
-    def _card(self, name: str) -> Card | None:
-        if name in self._rows:
-            return self._cards.get(name)
-        return next((card for card in self._installation.catalogue.cards() if card.id == name), None)
+    def _is_model(self, name: str) -> bool:
+        """Whether it is more than the engine without a model."""
+        return name not in self._rows or self._rows[name].backend != ECHO or name in self._cards
 
     def _leaving(self, task: str, proven: Sequence[Proven], could_try: Sequence[Candidate]) -> Leaving:
         """The cheapest way out: who has passed already, else the trial that asks least."""
@@ -164,7 +156,7 @@ class _Reading:
             )
         tried = [each for each in could_try if each.cost is not None]
         if tried:
-            least = min(tried, key=lambda each: (each.cost.calls if each.cost else 0, each.runs, each.name))
+            least = min(tried, key=lambda each: (each.cost.calls if each.cost else 0, WAYS.index(each.runs), each.name))
             return Leaving(
                 model=least.name,
                 command=f"changeover trial {least.name} --task {task}",

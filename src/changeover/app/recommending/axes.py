@@ -20,6 +20,9 @@ NAMES = ("own score", "made for it", "index", "support", "familiarity", "cost")
 QUALITY = ("own score", "index")
 """Those that say how good answers are. What is known on neither of them has to be measured, and is never beaten."""
 
+ENOUGH = 0.25
+"""Confidence below which a score is shown and holds against nobody."""
+
 Index = tuple[str, str | None]
 """Name and version. Figures of different versions are of different indices."""
 
@@ -126,8 +129,10 @@ def _figure(figure: Figure) -> str:
 def _score(name: str, score: Score) -> Axis:
     if score.value is None:
         return Axis(name=name, value=None, says="nothing is known")
-    value = round(score.value)
-    return Axis(name=name, value=value, says=f"{value} of 100, confidence {100 * score.confidence:.0f} %")
+    value, confidence = round(score.value), f"confidence {100 * score.confidence:.0f} %"
+    if score.confidence < ENOUGH:
+        return Axis(name=name, value=None, says=f"{value} of 100, {confidence}: too little to be held against others")
+    return Axis(name=name, value=value, says=f"{value} of 100, {confidence}")
 
 
 def _cost(price: Price | None, figures: Figures) -> Axis:

@@ -95,7 +95,9 @@ def scenarios_of(task: Task) -> tuple[Scenario, ...]:
     """
     known = vocabulary()
     said = set(words(f"{task.name} {task.declared.description}")) - known.stop_words
-    counts = {each: len(said & set(known.scenarios[each].spelled)) for each in OF_TEXT if each in known.scenarios}
+    counts: dict[Scenario, int] = {
+        each: len(said & set(known.scenarios[each].spelled)) for each in OF_TEXT if each in known.scenarios
+    }
     most = max(counts.values(), default=0)
     return tuple(each for each, count in counts.items() if count == most > 0)
 

@@ -49,11 +49,11 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     context = max(needs.context_tokens, settings.context_tokens)
     found = fits_here(card, budget, context=context, concurrency=settings.slots)
     artifact = embeddable(card.artifacts)
-    needs, has = found.needs_bytes, found.has_bytes
-    if artifact is None and needs is not None and has is not None and needs <= has:
+    takes, has = found.needs_bytes, found.has_bytes
+    if artifact is None and takes is not None and has is not None and takes <= has:
         return Place(
             state="engine",
-            says=f"would fit here by its size ({_gib(needs)} of {_gib(has)} GiB); its card has no file for the embedded engine",
+            says=f"would fit here by its size ({_gib(takes)} of {_gib(has)} GiB); its card has no file for the embedded engine",
             command=SERVER.format(id=card.id),
         )
     if artifact is None:
