@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.shelves import card, of_directory, pulled, serving, write_checkpoint
+from tests.support.shelves import card, of_directory, pulled, pulled_directory, serving, today, write_checkpoint
 
 from changeover.core.settings import SourceSettings
-from changeover.library.artifacts import Artifact, FileSource, HubSource
+from changeover.library.artifacts import Artifact, HubSource
 from changeover.library.catalogue import Catalogue
 from changeover.library.fetch.access import Access, Patience
 from changeover.library.first_pull import choose
@@ -24,11 +24,9 @@ def elsewhere(artifact: Artifact, repository: str, file: str | None = None) -> A
 def test_weights_come_from_another_installations_library_over_a_cut(tmp_path: Path) -> None:
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     single = pulled(tmp_path, theirs, "Q8_0", padding=3 << 20)
-    directory = write_checkpoint(tmp_path / "checkpoint")
-    several = of_directory(directory).model_copy(update={"sources": (FileSource(path=directory),)})
-    pull(several, theirs, Silent())
+    several = pulled_directory(write_checkpoint(tmp_path / "checkpoint"), theirs)
     cards = {"small": card("small", [single]), "checkpoint": card("checkpoint", [several])}
-    with serving(lambda: Shelf(Catalogue(cards), None, stored_in(theirs))) as served:
+    with serving(lambda: Shelf(Catalogue(cards), None, stored_in(theirs), today)) as served:
         sources = SourceSettings(online=True, hub_endpoint=served.address, timeout_s=5)
         access = Access(sources=sources, patience=Patience(first_wait_s=0.01))
         served.cut_after = 1 << 20
