@@ -64,8 +64,8 @@ def pulled(directory: Path, cache: Path, quantisation: str, *, padding: int = 0,
     return artifact
 
 
-def pulled_directory(directory: Path, cache: Path) -> Artifact:
-    """What a directory of safetensors holds, pulled into a cache."""
+def of_directory(directory: Path) -> Artifact:
+    """What a directory of safetensors holds, which is its own source."""
     files = tuple(
         ArtifactFile(
             path=path.relative_to(directory).as_posix(),
@@ -75,7 +75,7 @@ def pulled_directory(directory: Path, cache: Path) -> Artifact:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     )
-    artifact = Artifact(
+    return Artifact(
         format="safetensors",
         quantisation="BF16",
         size_bytes=sum(file.size_bytes for file in files),
@@ -83,6 +83,11 @@ def pulled_directory(directory: Path, cache: Path) -> Artifact:
         files=files,
         sources=(FileSource(path=directory),),
     )
+
+
+def pulled_directory(directory: Path, cache: Path) -> Artifact:
+    """What a directory of safetensors holds, pulled into a cache."""
+    artifact = of_directory(directory)
     pull(artifact, cache, Silent())
     return artifact
 
