@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -56,7 +57,7 @@ def known_features() -> tuple[Feature, ...]:
 
 def in_text(text: str) -> Iterable[Feature]:
     """Features that a text has."""
-    return (feature for feature in known_features() if any(mark in text for mark in feature.texts))
+    return (feature for feature in known_features() if any(_stands(mark, text) for mark in feature.texts))
 
 
 def in_parameters(parameters: Mapping[str, Any]) -> list[Feature]:
@@ -77,6 +78,13 @@ def in_request(body: Mapping[str, Any]) -> Sequence[Feature]:
     """Features of a recorded request: of its keys, and of what its messages say."""
     texts = "\n".join(_texts(body.get("messages")))
     return tuple({feature.name: feature for feature in (*in_parameters(body), *in_text(texts))}.values())
+
+
+def _stands(mark: str, text: str) -> bool:
+    """Whether a mark is in a text; a command such as `/think` as a word of its own, not within `</think>` or a path."""
+    if not mark.startswith("/"):
+        return mark in text
+    return re.search(rf"(?<!\S){re.escape(mark)}(?![\w/>.-])", text) is not None
 
 
 def _has(parameters: Mapping[str, Any], key: str) -> bool:
