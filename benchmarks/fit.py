@@ -32,6 +32,7 @@ from changeover.library.fit.embedded import PROCESS_BYTES
 from changeover.library.fit.here import Local
 from changeover.library.fit.known import shape_for
 from changeover.library.fit.quantisation import weights_of
+from changeover.library.fit.remedies import sizes
 from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.serving.backends import BACKENDS, Launch
@@ -194,16 +195,21 @@ HEADINGS = {
 }
 
 
+def rows_of(rows: list[Row]) -> list[str]:
+    """A table's rows as Markdown."""
+    return [
+        f"| {row.what} | {sizes(row.computed)} | {sizes(row.known)} | {round(100 * row.error):+d} % |" for row in rows
+    ]
+
+
 def show(report: dict[str, object]) -> None:
     """Print the tables as Markdown, ready for docs/concepts/fit.md."""
     document = json.loads(json.dumps(report))
     for name, heading in HEADINGS.items():
-        rows = document[name]
+        rows = [Row(row["what"], row["computed"], row["known"]) for row in document[name]]
         if not rows:
             continue
-        print(f"| {heading} | computed | known | error |\n|---|---|---|---|")
-        for row in rows:
-            print(f"| {row['what']} | {_sizes(row['computed'])} | {_sizes(row['known'])} | {row['error']:+.0%} |")
+        print(f"| {heading} | computed | known | error |\n|---|---|---|---|", *rows_of(rows), sep="\n")
         summary = document["summary"][name]
         print(
             f"\n{summary['rows']} rows: median {summary['median_error']:+.0%}, mean of the absolute errors "
@@ -213,11 +219,6 @@ def show(report: dict[str, object]) -> None:
         print(
             f"Not measured, since their weights are not here: {', '.join(document['absent'])}. `changeover pull` them."
         )
-
-
-def _sizes(count: int) -> str:
-    places = 1 if count >= 10 * GIB else 2
-    return f"{count / GIB:,.{places}f} GiB ({count / GB:,.{places}f} GB)"
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def test_status_shows_tasks_traffic_and_deployments(up: Up) -> None:
 def test_models_lists_the_library_and_shows_a_card(tmp_path: Path) -> None:
     listed = changeover(tmp_path, "models", "--json")
     assert listed.status == 0
-    cards = {card["id"]: card for card in listed.json}
+    cards = {card["id"]: card for card in listed.json["models"]}
     assert cards["smollm2-135m-instruct"]["licence"]["id"] == "Apache-2.0"
     one = changeover(tmp_path, "models", "smollm2-135m-instruct")
     assert "Apache-2.0" in one.out

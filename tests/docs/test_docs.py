@@ -25,6 +25,7 @@ from changeover.core.settings import GatewaySettings, Settings
 from changeover.evals.datasets import Dataset
 from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.library.catalogue import Catalogue
+from changeover.library.licences.policy import Policy
 from changeover.tasks.declarations import TaskDeclaration, load_tasks
 from docs import generate
 
@@ -215,8 +216,14 @@ def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
         if "[[cards]]" in block.text:
             (tmp_path / "own.toml").write_text(block.text)
             assert Catalogue.load(tmp_path).cards()
+        elif "operates_in" in block.text:
+            toml.validate(Policy, tomllib.loads(block.text), where=block.page)
         else:
-            toml.validate(TaskDeclaration, tomllib.loads(block.text), where=block.page)
+            said = tomllib.loads(block.text)
+            model = next(
+                kind for kind in (Policy, Settings, TaskDeclaration) if said.keys() <= kind.model_fields.keys()
+            )
+            toml.validate(model, {"name": "a part of it", **said} if model is Settings else said, where=block.page)
     else:
         (tmp_path / "v1.jsonl").write_text(block.text)
         assert Dataset.load(tmp_path / "v1.jsonl").samples

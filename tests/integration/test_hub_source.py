@@ -176,12 +176,19 @@ def test_what_is_passing_is_asked_for_again(hub: FakeHub, status: int) -> None:
     assert facts(read(hub))["signals.likes"] == 42
 
 
-def test_a_hub_that_asks_to_wait_is_given_that_time_and_no_more_than_half_a_minute(hub: FakeHub) -> None:
+def test_a_hub_that_asks_to_wait_is_given_that_time_and_no_more_than_five_minutes(hub: FakeHub) -> None:
     waits: list[float] = []
     bounds = network.Bounds(sleep=waits.append)
     hub.fail("GET /api/models/acme/one-1b", Fault(status=429, headers={"Retry-After": "7"}))
     assert facts(read(hub, bounds=bounds))["signals.likes"] == 42
     assert waits == [7.0]
+    hub.fail("GET /api/models/acme/one-1b", Fault(status=429, headers={"RateLimit": '"api";r=0;t=55'}))
+    read(hub, bounds=bounds)
+    assert waits.pop() == 55.0
+    hub.fail("GET /api/models/acme/one-1b", Fault(status=429, headers={"Retry-After": "200"}), times=2)
+    hub.fail("GET /api/models/acme/one-1b", Fault(status=503))
+    read(hub, bounds=bounds)
+    assert [waits.pop(), waits.pop(), waits.pop()] == [2.0, 200.0, 200.0]
     hub.fail("GET /api/models/acme/one-1b", Fault(status=429, headers={"Retry-After": "3600"}))
     with pytest.raises(SourceError, match="answers 429 and asks to wait 3600 s"):
         read(hub, bounds=bounds)
@@ -242,6 +249,12 @@ def test_an_answer_that_does_not_end_is_cut(hub: FakeHub) -> None:
     hub.ignore_ranges = True
     with pytest.raises(SourceError, match="answers with more than 150000 bytes"):
         read(hub, bounds=network.Bounds(most_bytes=150_000))
+
+
+def test_an_answer_that_drips_is_given_up_though_it_is_never_silent(hub: FakeHub) -> None:
+    hub.fail("/api/models/acme", Fault(drip_s=0.02), **FOREVER)
+    with pytest.raises(SourceError, match=r"its answer is not whole after 0\.3 s"):
+        read(hub, bounds=network.Bounds(most_seconds=0.3))
 
 
 def test_a_hostile_header_of_weights_is_left_out_and_named(hub: FakeHub) -> None:

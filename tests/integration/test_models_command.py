@@ -26,7 +26,12 @@ from changeover.cli.timeline_view import event_lines, kept_lines, leader_lines, 
 from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.coverage import coverage
+from changeover.library.observations import Observation
+from changeover.library.queries import add_observations
+from changeover.library.state_queries import keep_states
+from changeover.library.states import Reached
 from changeover.library.timeline import continuity, events, leaders, reversals
+from changeover.tasks.declarations import load_tasks
 
 OWN = """
 [[cards]]
@@ -91,6 +96,26 @@ def text(page: Page) -> str:
     return "\n".join(line.plain for line in page.lines)
 
 
+def observe(installation: Installation, fact: str, value: object, source: str) -> None:
+    """Have a source say something of the project's own card."""
+    with installation.store.write() as connection:
+        add_observations(
+            connection,
+            [
+                Observation(
+                    card="reader-1b",
+                    fact=fact,
+                    value=value,
+                    source=source,
+                    locator="api.json",
+                    grade="registry",
+                    as_of=None,
+                    seen_at=installation.clock.now(),
+                )
+            ],
+        )
+
+
 def all_cards() -> list[Card]:
     return list(shelf().catalogue.cards())
 
@@ -111,7 +136,7 @@ def test_a_card_is_a_stable_document_with_a_source_for_every_fact(
         assert facts[unknown] == {"value": None, "sources": []}, unknown
     assert told["unverified"] == ["context_tokens"]
     assert told["lineage"]["ancestors"] == [{"name": "Reader-Base", "known": False, "relation": "tuned", "steps": 1}]
-    assert told["here"] == {"fetched": False, "deployments": [], "tasks": [], "state": "declared"}
+    assert told["here"] == {"fetched": False, "deployments": [], "tasks": [], "state": "declared", "reached": []}
     assert told["judgement"]["policy"] is False
 
 
@@ -224,10 +249,12 @@ def test_a_search_ranks_cards_and_gives_a_call_for_each(
 def test_the_call_puts_a_picture_into_the_request_and_is_whole_for_a_shell(installation: Installation) -> None:
     library = shelf()
     call = first_call(library, library.catalogue.card("reader-1b"), "read 'our' invoices", ("ocr",))
-    deploy, first, ask = call.steps
+    start, deploy, first, apply, switch, ask = call.steps
+    assert (start, apply) == ("changeover up  # in another terminal", "changeover apply")
     assert shlex.split(deploy)[:3] == ["changeover", "deploy", "reader"]
     assert "--key-env HOST_KEY" in deploy
-    assert first == "changeover dataset import CASES.csv --new-task read-our-invoices --first reader-1b"
+    assert first == "changeover dataset import CASES.csv --new-task read-our-invoices --first echo"
+    assert switch == "changeover switch read-our-invoices --to reader-1b"
     body = shlex.split(ask)[2].replace("$(base64 < page.jpg | tr -d '\\n')", "AAAA")
     asked = json.loads(body)
     assert asked["model"] == "read-our-invoices"
@@ -343,3 +370,98 @@ def test_the_coverage_shows_gaps_and_counts_under_the_policy(
     assert 0 < allowed["models"] < told["models"]
     assert run_command(["coverage"]) == 0
     assert "no open model for" in capsys.readouterr().out
+
+
+def test_what_a_source_says_otherwise_is_shown_and_nothing_is_overwritten(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    observe(installation, "parameters_b", 3.0, "models.dev")
+    told = said(capsys, "models", "show", "reader-1b")
+    assert told["facts"]["parameters_b"]["value"] == 1.0
+    (conflict,) = told["conflicts"]
+    assert (conflict["fact"], conflict["counts"]["by"], conflict["because"]) == ("parameters_b", "card", "grade")
+    assert [(other["value"], other["by"]) for other in conflict["against"]] == [(3.0, "models.dev")]
+    assert run_command(["models", "show", "reader-1b"]) == 0
+    shown = capsys.readouterr().out
+    assert "3, says models.dev" in shown, shown
+
+
+def test_how_far_a_model_has_come_here_is_on_its_page(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, "models", "show", "reader-1b")["here"]["state"] == "declared"
+    reached = Reached(card="reader-1b", state="loads", at=installation.clock.now(), evidence={"deployment": "r1"})
+    with installation.store.write() as connection:
+        keep_states(connection, [reached])
+    told = said(capsys, "models", "show", "reader-1b")["here"]
+    assert (told["state"], [each["state"] for each in told["reached"]]) == ("loads", ["loads"])
+    assert run_command(["models", "show", "reader-1b"]) == 0
+    assert "deployment r1" in capsys.readouterr().out
+
+
+def test_a_commit_that_was_observed_long_ago_makes_an_orphan_of_what_nothing_follows(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {each["name"]: each["state"] for each in said(capsys, "timeline", "--family", "reader")["models"]}
+    assert before == {"reader-1b": "unknown"}
+    observe(installation, "signals.last_commit", "2024-01-05", "hub")
+    told = said(capsys, "timeline", "--family", "reader")
+    assert [(each["name"], each["state"]) for each in (*told["models"], *told["vendors"])] == [
+        ("reader-1b", "orphaned"),
+        ("Our own", "orphaned"),
+    ]
+
+
+def test_hardware_is_a_filter_and_unknown_fits_are_counted(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = said(capsys, "models", "--fits", "h100×8", "--open")
+    named = {model["id"] for model in told["models"]}
+    assert "gpt-oss-20b" in named
+    assert "kimi-k2-instruct" not in named
+    assert told["unknown"]["fit"] > 0
+    local = {model["id"] for model in said(capsys, "models", "--fits", "here")["models"]}
+    assert "smollm2-135m-instruct" in local
+    assert "gpt-oss-120b" not in local
+    assert 0 < said(capsys, "coverage", "--here")["models"] < said(capsys, "coverage")["models"]
+    assert "h100" in refused(capsys, "models", "--fits", "h1000")
+
+
+def test_what_the_policy_denies_has_no_call_but_the_clause(installation: Installation) -> None:
+    Path("policy.toml").write_text('refused_vendors = ["Our own"]\n')
+    library = shelf()
+    call = first_call(library, library.catalogue.card("reader-1b"), "read invoices", ("ocr",))
+    assert call.steps == ()
+    assert "`reader-1b` is not allowed" in call.needs[0]
+    page = text(model_page(whole_card(library, library.catalogue.card("reader-1b")), 80))
+    assert "policy          denied" in page
+
+
+def test_what_answers_a_task_is_said_everywhere_and_asked_at_once(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = installation.project.cards / "own.toml"
+    own.write_text(OWN + OWN.replace("reader-1b", "echo").replace('family = "reader"', 'family = "echo-line"'))
+    listed = said(capsys, "models")["models"][0]
+    assert (listed["id"], listed["here"]["tasks"]) == ("echo", ["echo"])
+    assert said(capsys, "models", "show", "echo")["here"]["tasks"] == ["echo"]
+    call = first_call(shelf(), shelf().catalogue.card("echo"), "say it again", ())
+    assert (call.task, call.answered, call.needs) == ("echo", True, ())
+    assert [step.split()[:2] for step in call.steps[:2]] == [["changeover", "up"], ["changeover", "ask"]]
+    assert call.steps[2].startswith("curl http://")
+    events = said(capsys, "timeline", "--task", "echo")["events"]
+    assert {event["model"] for event in events} == {"echo"}
+
+
+def test_the_steps_for_a_model_that_runs_here_are_taken_and_the_task_answers_with_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    call = first_call(shelf(), shelf().catalogue.card("smollm2-135m-instruct"), "chat about tea", ("dialogue",))
+    steps = [shlex.split(step, comments=True) for step in call.steps]
+    assert [step[1] for step in steps[:5]] == ["up", "pull", "deploy", "dataset", "apply"]
+    (tmp_path / "CASES.csv").write_text("input,target\nGood day,Hello\nGood evening,Hello\n")
+    importing = [part.replace("CASES.csv", str(tmp_path / "CASES.csv")) for part in steps[3]]
+    assert run_command(importing[1:]) == 0
+    task = load_tasks(installation.project.tasks)["chat-about-tea"]
+    assert task.declared.first_incumbent == "smollm2-135m-instruct"
+    assert steps[5] == ["changeover", "ask", "chat-about-tea", "chat about tea"]

@@ -57,6 +57,8 @@ class Fault:
     """Change the byte at this place of the body."""
     stall_s: float = 0.0
     """Be silent so long before the answer."""
+    drip_s: float = 0.0
+    """Send the body byte by byte, with this pause after each."""
     drop: bool = False
     """Close the connection without a word."""
 
@@ -495,9 +497,12 @@ def _handler(hub: FakeHub, *, elsewhere: bool) -> type[BaseHTTPRequestHandler]:
             if fault is not None and fault.cut_after is not None:
                 data = data[: fault.cut_after]
                 self.close_connection = True
+            step = 1 if fault is not None and fault.drip_s else max(len(data), 1)
             try:
-                self.wfile.write(data)
-                request.sent = len(data)
+                for start in range(0, len(data), step):
+                    self.wfile.write(data[start : start + step])
+                    request.sent += step
+                    time.sleep(0 if fault is None else fault.drip_s)
             except ConnectionError:
                 self.close_connection = True
 

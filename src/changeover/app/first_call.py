@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from changeover.app.installation import ECHO
 from changeover.app.local import running_address
 from changeover.app.shelf import Shelf, Use
 from changeover.library.accelerators import GB, GIB
@@ -26,6 +27,8 @@ DEFAULT_ADDRESS: Final = "http://127.0.0.1:8100"
 """Where a gateway listens unless its project says otherwise; shown where none runs."""
 SEEN: Final = frozenset({"ocr", "vision"})
 """Scenarios in which a request brings a picture."""
+ELSEWHERE: Final = "# in another terminal"
+SERVER: Final = "# on the server"
 PICTURE: Final = "PICTURE"
 """Stands for the picture until the shell puts it there."""
 
@@ -56,7 +59,8 @@ def first_call(shelf: Shelf, card: Card, query: str, scenarios: tuple[str, ...])
         return FirstCall(model=card.id, task=None, answered=False, steps=(), needs=(reason, *needs))
     task = _answered(shelf, use, query, scenarios) or _task_about(shelf, query, scenarios)
     answered = task is not None and task in use.tasks
-    steps = [] if answered else [*_deploying(card, use), *_bringing_in(shelf, card, task, query, scenarios)]
+    bringing = [] if answered else [*_deploying(card, use), *_bringing_in(card, task, query, scenarios)]
+    steps = [*_starting(shelf), *bringing]
     name = task or _new_name(scenarios, query)
     if SEEN.intersection(scenarios) and "image" in card.modalities_in:
         asking = [_curl_with_picture(shelf, name, query)]
@@ -112,7 +116,7 @@ def _deploying(card: Card, use: Use) -> Iterator[str]:
     hosted = next((each for each in card.hosted if each.id and each.base_url), None)
     recipe = next(iter(card.recipes), None)
     if card.weights != "closed" and recipe is not None:
-        yield recipe.command
+        yield f"{recipe.command}  {SERVER}"
         yield f"changeover deploy {_served_name(recipe, card)} --engine openai --url http://SERVER:PORT/v1 --name {card.id}"
     elif hosted is not None:
         key = f" --key-env {hosted.key_variable}" if hosted.key_variable else ""
@@ -122,13 +126,23 @@ def _deploying(card: Card, use: Use) -> Iterator[str]:
         yield f"changeover deploy {served} --engine openai --url http://SERVER:PORT/v1 --name {card.id}"
 
 
-def _bringing_in(shelf: Shelf, card: Card, task: str | None, query: str, scenarios: tuple[str, ...]) -> Iterator[str]:
+def _starting(shelf: Shelf) -> Iterator[str]:
     if shelf.project is None:
-        yield "changeover init my-org && cd my-org && changeover up"
-    if task is not None:
-        yield f"changeover switch {task} --to {card.id}"
-    else:
-        yield f"changeover dataset import CASES.csv --new-task {_new_name(scenarios, query)} --first {card.id}"
+        yield "changeover init my-org && cd my-org"
+    if _address(shelf) is None:
+        yield f"changeover up  {ELSEWHERE}"
+
+
+def _bringing_in(card: Card, task: str | None, query: str, scenarios: tuple[str, ...]) -> Iterator[str]:
+    if task is None:
+        task = _new_name(scenarios, query)
+        # A task begins with what the embedded engine runs; whoever runs elsewhere takes it over from the echo engine.
+        embedded = any(artifact.format == "gguf" for artifact in card.artifacts)
+        yield f"changeover dataset import CASES.csv --new-task {task} --first {card.id if embedded else ECHO}"
+        yield "changeover apply"
+        if embedded:
+            return
+    yield f"changeover switch {task} --to {card.id}"
 
 
 def _new_name(scenarios: tuple[str, ...], query: str) -> str:
@@ -159,9 +173,13 @@ def _body(task: str, content: Any) -> str:
 
 
 def _door(shelf: Shelf) -> str:
-    address = (running_address(shelf.project.state) if shelf.project is not None else None) or DEFAULT_ADDRESS
     key = '-H "Authorization: Bearer $CHANGEOVER_KEY"'
-    return f"{address}/v1/chat/completions {key} -H 'Content-Type: application/json'"
+    return f"{_address(shelf) or DEFAULT_ADDRESS}/v1/chat/completions {key} -H 'Content-Type: application/json'"
+
+
+def _address(shelf: Shelf) -> str | None:
+    """Where this project's gateway listens; None where it does not run."""
+    return None if shelf.project is None else running_address(shelf.project.state)
 
 
 def _served_name(recipe: Recipe, card: Card) -> str:
@@ -184,9 +202,11 @@ def _needs(card: Card) -> Iterator[str]:
         yield "its weights are closed: only its vendor runs it"
         return
     if card.memory:
-        least = min(card.memory, key=lambda each: each.minimum_gb)
+        recipe = next(iter(card.recipes), None)
+        named = [each for each in card.memory if recipe is not None and each.quantisation == recipe.quantisation]
+        least = min(named or card.memory, key=lambda each: each.minimum_gb)
         amount = f"{least.minimum_gb:g} GB ({least.minimum_gb * GB / GIB:.0f} GiB)"
-        yield f"accelerators with {amount} of memory together, as {least.quantisation}"
+        yield f"accelerators with at least {amount} of memory together, as {least.quantisation}"
     if card.minimum_hardware:
         yield card.minimum_hardware
     if not card.memory and not card.minimum_hardware:

@@ -157,7 +157,7 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
             out.print(Text("\n").join(_reason_lines(reason, out.width)))
     out.print()
     for line in _sources(judged):
-        out.print(line, style="dim")
+        out.print(Text(line, style="dim"))
     if standing.review is not None:
         note(_changed(standing.review))
     out.print(NO_ADVICE, style="dim")
@@ -253,8 +253,8 @@ def _weight(reason: Reason) -> tuple[int, bool]:
 def _sources(judged: Sequence[Judgement]) -> Iterator[str]:
     """Where the words were read, each place once."""
     reasons = [reason for each in judged for reason in each.reasons if reason.source]
-    for source, licence in dict.fromkeys((reason.source, reason.licence) for reason in reasons):
-        yield f"{licence}: read in {source}"
+    for source, grade, licence in dict.fromkeys((reason.source, reason.grade, reason.licence) for reason in reasons):
+        yield f"{licence}: read in {source}{f' [{grade}]' if grade else ''}"
 
 
 def _state_of(text: LicenceText, *, unread: bool) -> tuple[str, str]:

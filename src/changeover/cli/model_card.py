@@ -11,6 +11,7 @@ from rich.text import Text
 from changeover.app.shelf import Shelf
 from changeover.app.whole_card import WholeCard, accelerator_document, sources_of, whole_card
 from changeover.cli.frame import out, print_json
+from changeover.cli.model_words import OUTCOME_WORDS, billions
 from changeover.cli.page import Page, thousands
 from changeover.library.accelerators import GB, GIB, Accelerator
 from changeover.library.cards import Card
@@ -19,14 +20,6 @@ from changeover.library.genealogy import Relative
 from changeover.library.licences.judgement import Judgement, Outcome, Reason
 from changeover.library.running import EngineSupport, Hosted, Recipe
 from changeover.library.sources.resolve import Resolved
-
-OUTCOME_WORDS: dict[Outcome, tuple[str, str]] = {
-    "allow": ("allowed", "green"),
-    "duties": ("allowed with duties", "green"),
-    "person": ("needs a person", "yellow"),
-    "deny": ("denied", "red"),
-}
-"""What an outcome is called, and its colour."""
 
 MOST_OF_A_VALUE = 120
 """Characters of a value that somebody states; the JSON has all of it."""
@@ -115,11 +108,6 @@ def accelerator_page(accelerator: Accelerator, width: int) -> Page:
     _not_found(page, one.unverified, one.note)
     page.sources()
     return page
-
-
-def billions(parameters_b: float | None) -> str | None:
-    """A size as vendors write it."""
-    return None if parameters_b is None else f"{parameters_b:g} B"
 
 
 def _what_it_is(page: Page, card: Card) -> None:
@@ -359,6 +347,8 @@ def _contradicted(page: Page, found: Iterable[Resolved]) -> None:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return said if len(said) <= MOST_OF_A_VALUE else f"{said[:MOST_OF_A_VALUE]}…"
 

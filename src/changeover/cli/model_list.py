@@ -13,17 +13,21 @@ from typing import Any
 from rich.text import Text
 
 from changeover.app.first_call import FirstCall, first_call
-from changeover.app.fits import fits_on
 from changeover.app.shelf import Shelf, Use, open_shelf
 from changeover.cli.columns import UNKNOWN, Cell, Columns, clipped, hanging, widest
 from changeover.cli.frame import note, out, print_json
-from changeover.cli.model_card import OUTCOME_WORDS, billions, show_accelerator, show_model
+from changeover.cli.model_words import OUTCOME_WORDS, billions
+from changeover.cli.signature import later
 from changeover.core.errors import ConfigError, UnknownModelError
 from changeover.library.cards import Card
 from changeover.library.search.filters import Filtered, Filters, filtered
 from changeover.library.search.lexical import LexicalIndex
 from changeover.library.search.ranking import Hit, Meaning, ranked
 from changeover.library.search.vocabulary import vocabulary
+
+page = later("changeover.cli.model_card")
+hardware = later("changeover.app.fits")
+"""What reads other sources, engines and devices, for those who ask for it: a list is there at once."""
 
 SHOW = "show"
 COLUMNS = Columns(
@@ -63,7 +67,7 @@ def run(words: Sequence[str], asked: Mapping[str, Any], *, fits: str | None, mos
         shelf.catalogue.cards(),
         filters,
         outcome=lambda card: shelf.judgement(card).outcome,
-        fits=None if fits is None else fits_on(shelf, fits),
+        fits=None if fits is None else hardware().fits_on(shelf, fits),
     )
     if words:
         _search(shelf, " ".join(words), found, most, as_json=as_json)
@@ -82,14 +86,14 @@ def _show(shelf: Shelf, ids: Sequence[str], *, as_json: bool) -> None:
         raise ConfigError("`changeover models show` takes one id, such as `changeover models show gpt-oss-20b`.")
     name = ids[0]
     if name in {card.id for card in shelf.catalogue.cards()}:
-        show_model(shelf, shelf.catalogue.card(name), as_json=as_json)
+        page().show_model(shelf, shelf.catalogue.card(name), as_json=as_json)
         return
     try:
         accelerator = shelf.catalogue.accelerator(name)
     except UnknownModelError:
         shelf.catalogue.card(name)
         raise
-    show_accelerator(accelerator, as_json=as_json)
+    page().show_accelerator(accelerator, as_json=as_json)
 
 
 def _list(shelf: Shelf, found: Filtered, *, narrowed: bool, as_json: bool) -> None:

@@ -36,11 +36,9 @@ def models(
     fits: Annotated[
         str | None, typer.Option(help="It fits `here`, or an accelerator and a number of them, such as `h100×8`.")
     ] = None,
-    released_after: Annotated[
-        datetime | None, typer.Option(help="On this day or later.", formats=["%Y-%m-%d", "%Y-%m", "%Y"])
-    ] = None,
+    released_after: Annotated[datetime | None, typer.Option(help="On this day or later.", formats=["%Y-%m-%d"])] = None,
     released_before: Annotated[
-        datetime | None, typer.Option(help="On this day or earlier.", formats=["%Y-%m-%d", "%Y-%m", "%Y"])
+        datetime | None, typer.Option(help="On this day or earlier.", formats=["%Y-%m-%d"])
     ] = None,
     open_weights: Annotated[bool, typer.Option("--open", help="Anybody can download the weights.")] = False,
     most: Annotated[int, typer.Option(help="Answers to a search.", min=1)] = 8,

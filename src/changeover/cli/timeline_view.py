@@ -213,7 +213,8 @@ def leader_lines(led: Sequence[IndexVersion], turned: Sequence[Reversal], width:
         for place, leader in enumerate(each.leaders):
             said.append("   " if place else "")
             said.append(f"{leader.country} {leader.value:g}", "bold" if not place else "")
-            said.append(f" {leader.model}", "dim")
+            when = f", {leader.as_of}" if leader.as_of else ""
+            said.append(f" {leader.model}{when}", "dim")
         lines += hanging("  ", said, width)
     for turn in turned[:MOST_REVERSALS]:
         then, now = (f"{a:g} : {b:g}" for a, b in (turn.values_before, turn.values_after[::-1]))

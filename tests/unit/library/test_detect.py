@@ -142,8 +142,8 @@ def prints(directory: Path, name: str, text: str) -> None:
     tool(directory, name, f'exec /bin/cat "{directory}/{name}.txt"')
 
 
-def found(directory: Path, pci: Path | None = None) -> Detected:
-    return detect(ACCELERATORS, path=str(directory), pci=pci or directory / "none", timeout_s=5.0)
+def found(directory: Path, root: Path | None = None) -> Detected:
+    return detect(ACCELERATORS, path=str(directory), root=root or directory / "none", timeout_s=5.0)
 
 
 def counted(detected: Detected) -> dict[tuple[str, int], int]:
@@ -199,7 +199,7 @@ def test_a_tool_that_fails_is_named_and_the_others_are_still_asked(tools: Path) 
 def test_a_tool_that_hangs_is_left_after_its_time(tools: Path) -> None:
     tool(tools, "nvidia-smi", "exec /bin/sleep 60")
     began = time.monotonic()
-    detected = detect(ACCELERATORS, path=str(tools), pci=tools / "none", timeout_s=0.2)
+    detected = detect(ACCELERATORS, path=str(tools), root=tools / "none", timeout_s=0.2)
     assert time.monotonic() - began < 30
     assert detected.unknown == ("nvidia-smi gave no answer in 0.2 s",)
 
@@ -213,7 +213,7 @@ def test_a_tool_gets_nothing_of_our_environment_and_never_our_root_rights(
 
 
 def test_without_a_tool_the_pci_bus_tells_cards_by_their_ids(tools: Path) -> None:
-    bus = tools / "pci"
+    bus = tools / "sys/bus/pci/devices"
     for number, (vendor, device) in enumerate(
         [("0x1d22", "0x3687"), ("0x1d22", "0x3687"), ("0x2057", "0x3686"), ("0x8086", "0x3687"), ("0x1d22", "0x0001")]
     ):
@@ -222,9 +222,16 @@ def test_without_a_tool_the_pci_bus_tells_cards_by_their_ids(tools: Path) -> Non
         (slot / "vendor").write_text(f"{vendor}\n")
         (slot / "device").write_text(f"{device}\n")
     (bus / "broken").mkdir()
-    assert counted(found(tools, bus)) == {("kunlun-p800", 98304): 3}
+    assert counted(found(tools, tools)) == {("kunlun-p800", 98304): 3}
     prints(tools, "xpu-smi", KUNLUN)
-    assert ("kunlun-p800", 49152) in counted(found(tools, bus)), "the tool's word stands before the bus"
+    assert ("kunlun-p800", 49152) in counted(found(tools, tools)), "the tool's word stands before the bus"
+
+
+def test_without_either_device_files_tell_cards_whose_files_are_their_own(tools: Path) -> None:
+    (tools / "dev").mkdir()
+    for name in ("xpu0", "xpu1", "xpu7", "xpuctrl", "nvidia0", "nvidiactl", "kfd"):
+        (tools / "dev" / name).touch()
+    assert counted(found(tools, tools)) == {("kunlun-p800", 98304): 3}, "which NVIDIA or AMD card it is, no file says"
 
 
 def test_a_machine_without_any_has_none(tools: Path) -> None:

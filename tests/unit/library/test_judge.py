@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any, get_args
 
@@ -68,6 +69,80 @@ def test_no_hunyuan_model_decides_on_credit_and_the_clause_is_quoted(model: Card
     assert "high-stakes" in refusal(judgement)
     assert refusal(judgement).startswith(f"`{model.id}` is not allowed for `credit-memo`")
     assert short(judgement).endswith("high-stakes decisions")
+
+
+NOT_OPEN = {"qwen3-max", "qwen3-omni", "wan2.5-preview", "tongyi-bailing"}
+"""Named by the mission, but with closed weights, or with weights and a licence that nobody could verify."""
+ONLY_ANCESTORS = {"qwen2.5-3b", "deepseek-v3-base", "hunyuan-a13b", "hunyuan3d-2.1"}
+"""Cards that are there because something was made from them, under terms of their own or none that are known."""
+MISSION = [each for each in PACKAGED.cards() if each.id not in NOT_OPEN | ONLY_ANCESTORS]
+
+
+def test_the_bank_is_blocked_exactly_where_the_licences_say_so() -> None:
+    outcomes = {
+        model.id: (judged(model, among=PACKAGED).outcome, judged(model, task="credit-memo", among=PACKAGED).outcome)
+        for model in MISSION
+    }
+    blocked = {id: both for id, both in outcomes.items() if not {*both} <= {"allow", "duties"}}
+    assert blocked == {
+        "hunyuan-image-3.0": ("duties", "deny"),
+        "hunyuan3d-omni": ("person", "deny"),
+        "hunyuan3d-part": ("person", "deny"),
+    }
+    for id in blocked:
+        said = refusal(judged(PACKAGED.card(id), task="credit-memo", among=PACKAGED))
+        assert re.search(r"high-stakes (automated )?decisions.+credit", said), said
+
+
+def test_a_bank_that_decides_on_credit_everywhere_may_use_hunyuan_for_nothing() -> None:
+    everywhere = policy(uses=["credit-decisions"], monthly_revenue_usd=0)
+    blocked = {model.id for model in MISSION if not judged(model, everywhere, among=PACKAGED).allowed}
+    assert blocked == {"hunyuan-image-3.0", "hunyuan3d-omni", "hunyuan3d-part"}
+
+
+def test_a_german_bank_may_use_no_hunyuan_model_and_everything_else() -> None:
+    german = policy(operates_in=["DE"], monthly_users=500_000)
+    refused = {
+        model.id: short(judged(model, german, among=PACKAGED))
+        for model in MISSION
+        if not judged(model, german, among=PACKAGED).allowed
+    }
+    assert set(refused) == {"hunyuan-image-3.0", "hunyuan3d-omni", "hunyuan3d-part"}
+    assert all("outside its territory" in why for why in refused.values())
+
+
+def test_the_shipped_cards_that_stand_on_less_free_models_warn() -> None:
+    warned = {
+        model.id: {reason.licence for reason in judged(model, among=PACKAGED).warnings if "lineage" in reason.about}
+        for model in MISSION
+    }
+    assert {id: licences for id, licences in warned.items() if licences} == {
+        "qianfan-vl-3b": {"qwen-research"},
+        "qianfan-vl-8b": {"llama-3.1"},
+        "qianfan-vl-70b": {"llama-3.1"},
+        "deepseek-r1-distill-llama-8b": {"llama-3.1"},
+        "deepseek-r1-distill-llama-70b": {"llama-3.3"},
+    }
+
+
+def test_every_licence_of_a_shipped_card_is_declared() -> None:
+    named = {one for each in PACKAGED.cards() if each.licence for one in (each.licence.id, *each.licence.also)}
+    assert {name for name in named if PACKAGED.licence(name) is None} == set()
+
+
+def test_a_cards_digest_of_its_licence_is_one_that_the_licence_knows() -> None:
+    for each in PACKAGED.cards():
+        terms = None if each.licence is None else PACKAGED.licence(each.licence.id)
+        if terms is not None and each.licence is not None and each.licence.text_sha256 and terms.text_sha256:
+            assert any(each.licence.text_sha256.startswith(known) for known in terms.text_sha256), each.id
+
+
+def test_every_clause_of_the_declarations_says_where_it_stands_and_what() -> None:
+    for terms in PACKAGED.licences():
+        for condition in terms.conditions:
+            assert len(condition.quote) < 400, (terms.id, condition.clause)
+            numbered = condition.clause != "not numbered"
+            assert not (numbered and (condition.grade or terms.grade) == "excerpt"), (terms.id, condition.clause)
 
 
 def test_a_use_of_the_whole_organisation_counts_for_every_task() -> None:

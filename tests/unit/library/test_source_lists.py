@@ -257,6 +257,19 @@ def test_xinferences_older_families_are_read_too() -> None:
     assert facts["repositories"] == ["Qwen/Qwen-1_8B-Chat"]
 
 
+def test_xinferences_registry_is_read_as_a_directory_too(tmp_path: Path) -> None:
+    for family in XINFERENCE:
+        (tmp_path / f"{family['model_name']}.json").write_text(json.dumps([family]))
+    (tmp_path / "index.json").write_text(json.dumps([["GLM-4.6.json", 0]]))
+    whole = xinference.read(json.dumps(XINFERENCE).encode(), "llm_family.json")
+    parts = xinference.read_directory(tmp_path)
+    assert said(parts, "glm-4.6") == said(whole, "glm-4.6")
+    assert parts.summary == whole.summary == "2 families with 2 sizes and forms"
+    (tmp_path / "half.json").write_text('[{"model_name": "x"')
+    with pytest.raises(ConfigError, match=r"half\.json` is not whole JSON"):
+        xinference.read_directory(tmp_path)
+
+
 def checkout(directory: Path, **files: str) -> Path:
     (directory / "models" / "openai").mkdir(parents=True)
     (directory / "models" / "openai" / "gpt-oss-20b.yaml").write_text(RECIPE)

@@ -1,4 +1,4 @@
-"""Which accelerators this machine has: what the vendors' tools list, else what stands on its PCI bus. Changes nothing.
+"""Which accelerators this machine has: what the vendors' tools list, else its PCI bus and device files. Changes nothing.
 
 The tools are those that the accelerators' cards name. They run with a time limit, with nothing of our environment but
 the path, and never as root: where we are root, as nobody.
@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import Final
 from changeover.library.accelerators import GIB, Accelerator
 
 TIMEOUT_S: Final = 10.0
-PCI: Final = Path("/sys/bus/pci/devices")
 MIB: Final = 1 << 20
 NOBODY: Final = 65534
 
@@ -61,14 +61,18 @@ class Detected:
 
 
 def detect(
-    accelerators: Iterable[Accelerator], *, path: str | None = None, pci: Path = PCI, timeout_s: float = TIMEOUT_S
+    accelerators: Iterable[Accelerator],
+    *,
+    path: str | None = None,
+    root: Path = Path("/"),
+    timeout_s: float = TIMEOUT_S,
 ) -> Detected:
     """Find this machine's accelerators.
 
     Args:
         accelerators: Those that the library has cards of.
         path: Where the vendors' tools are looked for; None: the process's own path.
-        pci: The directory in which the kernel lists PCI devices.
+        root: Where `sys` and `dev` are.
         timeout_s: How long one tool may take.
     """
     known = tuple(accelerators)
@@ -92,12 +96,14 @@ def detect(
             seen.add(one.id)
             exact = one.model_copy(update={"memory_gib": card.bytes / GIB})
             found.append(Found(accelerator=exact, count=listed.count(card), how=f"listed by {tool}"))
-    on_bus = list(_on_bus(pci))
+    on_bus, shared = list(_on_bus(root)), Counter(pattern for one in known for pattern in one.detection.devices)
     for one in known:
         devices = set(one.detection.pci_devices)
         count = sum(vendor in one.detection.pci_vendors and device in devices for vendor, device in on_bus)
-        if count and one.id not in seen:
-            found.append(Found(accelerator=one, count=count, how="on the PCI bus; its memory is the card's word"))
+        files = max((_files(root, each) for each in one.detection.devices if shared[each] == 1), default=0)
+        if one.id not in seen and (count or files):
+            how = "on the PCI bus" if count else "by its device files"
+            found.append(Found(accelerator=one, count=count or files, how=f"{how}; its memory is the card's word"))
     return Detected(tuple(found), tuple(unknown))
 
 
@@ -218,9 +224,14 @@ _PARSERS: Final[Mapping[str, Callable[[str], Iterator[Listed]]]] = MappingProxyT
 )
 
 
-def _on_bus(pci: Path) -> Iterator[tuple[str, str]]:
+def _files(root: Path, pattern: str) -> int:
+    """Device files of a pattern that only one accelerator has."""
+    return sum(1 for _ in root.glob(pattern.lstrip("/")))
+
+
+def _on_bus(root: Path) -> Iterator[tuple[str, str]]:
     """Vendor and device of everything on the PCI bus, as four hex digits."""
-    for device in pci.glob("*"):
+    for device in root.glob("sys/bus/pci/devices/*"):
         try:
             vendor, model = ((device / name).read_text().strip().removeprefix("0x") for name in ("vendor", "device"))
         except OSError:

@@ -65,7 +65,7 @@ def meaning(condition: Condition, situation: Situation | None) -> Meaning:
 
 
 def _territory(condition: ExcludedTerritory, situation: Situation | None) -> Meaning:
-    where = _listed(condition.countries)
+    where = condition.called or _listed(condition.countries)
     works = "neither it nor its outputs may be used" if condition.outputs_too else "it may not be used"
     about = condition.about or "outside its territory"
     if situation is None:
@@ -101,24 +101,24 @@ def _forbidden_uses(condition: ForbiddenUses, situation: Situation | None) -> Me
 
 
 def _size(condition: Size, situation: Situation | None) -> Meaning:
-    above = f"more than {_figure(condition)}"
-    about = condition.about or above
-    counted = f" ({condition.counted})" if condition.counted else ""
+    above, name = f"more than {_figure(condition)}", condition.display or "its name"
     needed = {
-        "display-name": f"“{condition.display or 'its name'}” must be displayed prominently",
+        "display-name": f"“{name}” must be displayed prominently",
         "licence": "a licence of its own is needed from the licensor",
         "authorisation": "a written authorisation is needed from the licensor",
     }[condition.then]
+    about = condition.about or (f"display “{name}”" if condition.then == "display-name" else above)
+    counts = f" The clause counts {condition.counted}." if condition.counted else ""
     if situation is None:
-        return Meaning(outcome="allow", about=about, says=f"With {above}{counted} {needed}.", warning=True)
+        return Meaning(outcome="allow", about=about, says=f"With {above} {needed}.{counts}", warning=True)
     key, reached = _KEYS[condition.measure], _reached(condition, situation.policy)
     severe: Outcome = "duties" if condition.then == "display-name" else "person"
     if reached is None:
-        says = f"With {above}{counted} {needed}; say how many you have: `{key}` in the policy."
+        says = f"With {above} {needed}; say how many you have: `{key}` in the policy.{counts}"
         return Meaning(outcome=severe, about=about, says=says)
     if reached:
-        return Meaning(outcome=severe, about=about, says=f"You have {above}{counted}: {needed}.")
-    return Meaning(outcome="allow", about=about, says=f"With {above}{counted} {needed}; you have fewer.")
+        return Meaning(outcome=severe, about=about, says=f"You have {above}: {needed}.{counts}")
+    return Meaning(outcome="allow", about=about, says=f"With {above} {needed}; you have fewer.{counts}")
 
 
 _KEYS: Final = {

@@ -168,6 +168,7 @@ class _Judged:
             clause=condition.clause,
             quote=condition.quote,
             source=condition.source or terms.source,
+            grade=condition.grade or terms.grade,
             warning=here.warning,
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from changeover.library.facts import Grade
+
 Outcome = Literal["allow", "duties", "person", "deny"]
 """`allow`. `duties`: allowed, and something must be done. `person`: nobody may go on until somebody has obtained a
 licence or decided. `deny`."""
@@ -30,6 +32,8 @@ class Reason:
     quote: str | None
     source: str | None
     """Where the words were read."""
+    grade: Grade | None = None
+    """How near to the licence's own text that was."""
     warning: bool = False
     """Whether it is a doubt that blocks nothing: a freer licence than that of what the model was made from."""
     settled: str | None = None

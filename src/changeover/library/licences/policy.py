@@ -34,8 +34,11 @@ class Granted(Declared):
     clause: Name | None = None
     """The clause that it settles; None: all that needs a person under this licence."""
     by: Name
+    """Who obtained or decided it."""
     on: date
+    """The first day on which it holds."""
     until: date | None = None
+    """The last one; None: no end."""
     reason: Name
     """Why, and where the paper is."""
 
@@ -48,18 +51,23 @@ class ApprovedCode(Declared):
     sha256: Digest
     """Of the list of its files of code, as `changeover pull` shows it."""
     by: Name
+    """Who read it."""
     on: date
     reason: Name
+    """Why it may run."""
 
 
 class ClosedModel(Declared):
     """A closed model that may answer a task, for a time."""
 
     model: Name
+    """Id of the card."""
     tasks: Annotated[tuple[Name, ...], Field(min_length=1)]
     by: Name
+    """Who decided it."""
     reason: Name
     until: date
+    """The last day on which it may answer."""
 
 
 class Policy(Declared):
@@ -70,8 +78,11 @@ class Policy(Declared):
     monthly_users: Annotated[int, Field(ge=0)] | None = None
     """Of all its products and services together; None: not said."""
     monthly_revenue_usd: Annotated[float, Field(ge=0)] | None = None
+    """In US dollars; None: not said, and what a year's proves of it counts."""
     yearly_revenue_usd: Annotated[float, Field(ge=0)] | None = None
+    """In US dollars; None: not said."""
     commercial: bool = True
+    """Whether models are used commercially."""
     uses: tuple[Use, ...] = ()
     """What all tasks together are used for; `tasks.NAME.uses` adds to it for one."""
     customer_facing: bool = True
@@ -83,10 +94,13 @@ class Policy(Declared):
     vendor_countries: tuple[Country, ...] = ()
     """Seats of vendors that are allowed; empty: all."""
     refused_vendors: tuple[Name, ...] = ()
+    """As cards name them; `Alibaba` is `Alibaba (Qwen)` too."""
     refused_licences: tuple[LicenceId, ...] = ()
+    """By id or by another of their names."""
     on_lineage: Literal["warn", "person"] = "warn"
     """What it means that a model has a freer licence than what it was made from."""
     on_unknown_licence: Literal["allow", "person", "deny"] = "person"
+    """What it means that nothing is known of a licence."""
     tasks: dict[str, TaskPolicy] = Field(default_factory=dict[str, TaskPolicy])
     granted: tuple[Granted, ...] = ()
     approved_code: tuple[ApprovedCode, ...] = ()

@@ -57,6 +57,8 @@ class ExcludedTerritory(_Condition):
     kind: Literal["excluded-territory"]
     countries: Annotated[tuple[Country, ...], Field(min_length=1)]
     """Written out: the European Union is its 27 members."""
+    called: Name | None = None
+    """The countries as people say them."""
     outputs_too: bool
     """Whether answers may not be used there either."""
 
@@ -80,7 +82,7 @@ class Size(_Condition):
     over: Annotated[float, Field(ge=0)]
     """The condition holds where the organisation's figure is above this."""
     counted: Name | None = None
-    """When and for what the clause counts, if not now and for the whole organisation."""
+    """What the clause counts, if not what the whole organisation has now."""
     then: Literal["licence", "display-name", "authorisation"]
     display: Name | None = None
     """The name that must be displayed."""

@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx2
 from huggingface_hub import constants, set_client_factory
+from huggingface_hub.utils import parse_ratelimit_headers
 from huggingface_hub.utils._http import default_client_factory
 
 from changeover.core.errors import ConfigError, SourceError
@@ -22,8 +23,8 @@ from changeover.core.settings import SourceSettings
 from changeover.library.sources.documents import MOST_BYTES
 
 TRIES: Final = 4
-LONGEST_WAIT_S: Final = 30.0
-"""Before the next try; a server that asks for more is left alone."""
+LONGEST_WAIT_S: Final = 300.0
+"""Before the next try: the window in which the Hub counts requests. A server that asks for more is left alone."""
 FIRST_WAIT_S: Final = 0.5
 AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 MOST_REDIRECTS: Final = 5
@@ -35,6 +36,8 @@ class Bounds:
 
     most_bytes: int = MOST_BYTES
     """Of one answer."""
+    most_seconds: float = 600.0
+    """For one answer, however steadily it drips."""
     most_requests: int = 20_000
     """Of one sync. More would be paging that does not end."""
     most_listed: int = 20_000
@@ -65,25 +68,24 @@ class Careful(httpx2.BaseTransport):
         # Whoever sends it may have asked for no limit at all, and compressed answers have no size that can be trusted.
         request.extensions = {**request.extensions, "timeout": self._timeout.as_dict()}
         request.headers["Accept-Encoding"] = "identity"
-        wait, said = FIRST_WAIT_S, ""
+        asked, said = 0.0, ""
         for attempt in range(TRIES):
             if attempt:
-                self._bounds.sleep(wait)
-                wait *= 2
+                self._bounds.sleep(max(asked, FIRST_WAIT_S * 2 ** (attempt - 1)))
             self._asked += 1
             if self._asked > self._bounds.most_requests:
                 raise self._error(request, f"there is no end after {self._bounds.most_requests} requests")
             try:
                 answer = self._answer(request)
             except (httpx2.TransportError, httpx2.StreamError) as exc:
-                said = f"{_words(exc)}, {attempt + 1} times"
+                asked, said = 0.0, f"{_words(exc)}, {attempt + 1} times"
                 continue
             if answer.status_code not in AGAIN:
                 return answer
             said = f"it answers {answer.status_code}, {attempt + 1} times"
-            wait = max(wait, _retry_after(answer))
-            if wait > LONGEST_WAIT_S:
-                said = f"it answers {answer.status_code} and asks to wait {wait:.0f} s"
+            asked = _asked_to_wait(answer)
+            if asked > LONGEST_WAIT_S:
+                said = f"it answers {answer.status_code} and asks to wait {asked:.0f} s"
                 break
         raise self._error(request, said)
 
@@ -96,8 +98,11 @@ class Careful(httpx2.BaseTransport):
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise self._error(request, "it compresses what it was asked not to compress")
             body = bytearray()
+            begun = time.monotonic()
             for part in answer.iter_raw():
                 body += part
+                if time.monotonic() - begun > self._bounds.most_seconds:
+                    raise self._error(request, f"its answer is not whole after {self._bounds.most_seconds:g} s")
                 if len(body) > self._bounds.most_bytes:
                     raise self._error(request, f"it answers with more than {self._bounds.most_bytes} bytes")
         finally:
@@ -172,7 +177,10 @@ def _words(error: Exception) -> str:
     return without_registered(" ".join(str(error).split())[:200]) or type(error).__name__
 
 
-def _retry_after(answer: httpx2.Response) -> float:
-    """Seconds that the server asks to wait; a date is answered with the usual wait."""
+def _asked_to_wait(answer: httpx2.Response) -> float:
+    """Seconds that the server asks to wait; where it names a date, the usual wait is as good."""
+    limit = parse_ratelimit_headers(answer.headers)
+    if limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
     value = answer.headers.get("Retry-After", "").strip()
-    return float(value) if value.isdigit() else 0.0
+    return float(value) if value.isdecimal() else 0.0

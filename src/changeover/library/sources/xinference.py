@@ -10,17 +10,22 @@ import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 from msgspec import Meta, Struct
 
 from changeover.core.errors import ConfigError
-from changeover.library.sources.documents import Rows, json_of
+from changeover.library.sources.documents import Rows, json_of, read_file
 from changeover.library.sources.reading import Reading, Row, Said, said_if
 
 NAME = "xinference"
 ADDRESS = "https://raw.githubusercontent.com/xorbitsai/inference/main/xinference/model/llm/llm_family.json"
 WHAT = "registry of Xinference"
+INDEX = "index.json"
+"""In a directory of families the file that orders them."""
+MOST_FILES = 5_000
+LONGEST_FILE = 1 << 20
 ORIGINAL = "pytorch"
 """The format of the weights as their maker gives them out."""
 
@@ -56,17 +61,39 @@ def read(data: bytes, where: str) -> Reading:
     Raises:
         ConfigError: It is cut off, or something else than a registry of Xinference.
     """
+    return _reading(where, _families(data, where), hashlib.sha256(data).hexdigest())
+
+
+def read_directory(path: Path) -> Reading:
+    """The rows of a directory in which each family has a file.
+
+    Raises:
+        ConfigError: There are none, or one of the files is broken.
+    """
+    files = sorted(file for file in path.glob("*.json") if file.name != INDEX)
+    if len(files) > MOST_FILES:
+        raise ConfigError(f"`{path}` has {len(files)} JSON files; the registry has at most {MOST_FILES}. Name another.")
+    read_in = [(file.name, read_file(file, most_bytes=LONGEST_FILE)) for file in files]
+    families = [family for name, data in read_in for family in _families(data, f"{path}: {name}")]
+    lines = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in read_in)
+    return _reading(str(path), families, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def _families(data: bytes, where: str) -> list[Any]:
     document = json_of(data, where)
     if not isinstance(document, list):
         raise ConfigError(f"`{where}` is no {WHAT}: it is not a list of families. Nothing was written.")
-    listed = cast("list[Any]", document)
+    return cast("list[Any]", document)
+
+
+def _reading(where: str, families: list[Any], digest: str) -> Reading:
     rows = Rows(where, WHAT)
-    named = [(_name(value, place), value) for place, value in enumerate(listed)]
-    made = [list(each) for each in rows.each(named, _Family, partial(_rows, where))]
+    named = [(_name(value, place), value) for place, value in enumerate(families)]
+    made = list(rows.each(named, _Family, partial(_rows, where)))
     return Reading(
         source=NAME,
         where=where,
-        digest=hashlib.sha256(data).hexdigest(),
+        digest=digest,
         summary=f"{len(made)} families with {sum(map(len, made))} sizes and forms",
         rows=tuple(row for each in made for row in each),
         notes=rows.notes(),
