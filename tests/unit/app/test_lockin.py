@@ -8,8 +8,10 @@ import pytest
 from changeover.app.lockin.features import in_parameters, in_request, in_text, known_features
 from changeover.app.lockin.shares import Answering, shares
 from changeover.library.cards import Card
+from changeover.library.catalogue import Catalogue
 from changeover.serving.profiles import Profile, family_ids, family_profiles
 
+SHIPPED = Catalogue.load()
 SOURCE = {"facts": ["everything"], "at": "this test", "grade": "run", "checked": "2026-11-30"}
 
 
@@ -18,11 +20,17 @@ def test_every_feature_is_about_families_and_fields_that_there_are() -> None:
     for feature in known_features():
         assert feature.texts or feature.parameters
         assert set(feature.families) <= set(family_ids()), feature.name
-        if feature.field is None:
+        if feature.field is None and not feature.chat_formats:
             assert feature.source is not None, feature.name
         else:
-            assert feature.field in defaults
-            assert feature.understood_by(), feature.name
+            assert feature.field is None or feature.field in defaults
+            assert feature.understood_by(SHIPPED.cards()), feature.name
+
+
+def test_who_understands_a_chat_format_is_read_from_the_cards() -> None:
+    turns = next(feature for feature in known_features() if feature.name == "ChatML's turns")
+    assert {"qwen2.5-coder", "smollm2"} <= set(turns.understood_by(SHIPPED.cards()))
+    assert "gemma-3" not in turns.understood_by(SHIPPED.cards())
 
 
 def test_every_way_of_a_family_to_reason_or_to_call_tools_is_looked_for() -> None:
@@ -45,7 +53,7 @@ def test_every_way_of_a_family_to_reason_or_to_call_tools_is_looked_for() -> Non
         ("Answer shortly.", []),
         ("First think in <think></think>.", ["<think> in a prompt"]),
         ("Reasoning: high", ["harmony channels"]),
-        ("<|im_start|>system", ["ChatML's tokens"]),
+        ("<|im_start|>system", ["ChatML's turns"]),
         ("<start_of_turn>user", ["Gemma's turns"]),
         ("<minimax:tool_call><invoke name='x'>", ["MiniMax's tool calls"]),
         ("Summarise this. /no_think", ["Qwen's soft switches"]),

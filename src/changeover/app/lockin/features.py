@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any, cast
 
 from changeover.core import toml
+from changeover.library.cards import Card
 from changeover.library.facts import Name
 from changeover.serving.profiles import family_profiles
 
@@ -23,15 +24,23 @@ class Feature(toml.Declared):
     field: Name | None = None
     """Of a profile."""
     values: tuple[Name, ...] = ()
+    chat_formats: tuple[Name, ...] = ()
+    """Parts of a card's `chat_format`."""
     families: tuple[Name, ...] = ()
     source: Name | None = None
-    """Where it was read who understands it, if the profiles do not say it."""
+    """Where it was read who understands it, if neither profiles nor cards say it."""
 
-    def understood_by(self) -> tuple[str, ...]:
+    def understood_by(self, cards: Iterable[Card]) -> tuple[str, ...]:
         """Families that are known to understand it."""
+        if self.chat_formats:
+            return tuple(sorted({card.family for card in cards if self._is_format_of(card)}))
         if self.field is None:
             return self.families
         return tuple(id for id, profile in family_profiles().items() if profile.get(self.field) in self.values)
+
+    def _is_format_of(self, card: Card) -> bool:
+        told = (card.chat_format or "").casefold()
+        return any(part.casefold() in told for part in self.chat_formats)
 
 
 class _Table(toml.Declared):
