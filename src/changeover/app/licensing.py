@@ -183,5 +183,5 @@ def _changed_text(connection: Connection, catalogue: Catalogue, model: Model) ->
         return None
     return (
         f"The licence of `{card.id}` has another text at {text.source} since it was accepted (SHA-256 {text.sha256[:16]}…). "
-        f"Read it, then `changeover licences accept {card.id}`."
+        f"Read it, then `changeover licences accept {card.id} --reason …`."
     )

@@ -43,7 +43,7 @@ def test_listing_the_commands_imports_none_of_them_and_no_library(option: str) -
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence"]
+    "command", ["compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence", "licences"]
 )
 def test_the_help_of_a_command_that_measures_imports_none_of_what_measures(command: str) -> None:
     assert found(running(command, "--help"), ROOMS) == []
