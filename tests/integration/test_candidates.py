@@ -126,6 +126,17 @@ def test_a_card_says_what_it_takes_and_how_it_would_run_here(project: Installati
     assert coder.memory.budget == budget_bytes(project.project.settings.engines.memory_gib) > 0
 
 
+def test_what_the_policy_denies_is_said_of_each_task_and_costs_no_trial(project: Installation) -> None:
+    (project.project.root / "policy.toml").write_text('refused_licences = ["Apache-2.0"]\n')
+    coder = named(read_again(project), "qwen2.5-coder-1.5b-instruct")
+    assert coder.tasks == ()
+    assert coder.denied.keys() == coder.cannot.keys() == {"echo", "mail"}
+    assert "policy" in coder.denied["echo"]
+    assert coder.cost is None
+    shown = [line.plain for line in candidate_lines([coder], 180, all_tasks=2)]
+    assert any("denied" in line for line in shown)
+
+
 def test_a_broken_dataset_leaves_the_cost_of_the_other_tasks(project: Installation) -> None:
     again = write_other_samples(project, "mail", {"id": "a"})
     deploy_echo(again, "twin")

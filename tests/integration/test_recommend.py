@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.projects import deploy_echo, open_written, write_project
 
-from changeover.app.deploy import incumbent_of
+from changeover.app.deploy import deploy, incumbent_of
 from changeover.app.installation import Installation, read_again
 from changeover.app.looking import opened_to_look
 from changeover.app.recommending import Choice, Shortlist, recommend
@@ -22,6 +22,7 @@ from changeover.core.settings import open_project
 from changeover.evals.datasets import Dataset
 from changeover.evals.queries import Comparison, StoredAnswer, add_answers, add_comparison, end_comparison
 from changeover.library.fit import parse_hardware
+from changeover.serving.plan import EnginePlan
 from changeover.serving.variants import Variant
 
 POLICY = 'operates_in = ["SG"]\nmonthly_users = 2_000_000\nuses = ["credit-decisions"]\n'
@@ -135,6 +136,20 @@ def test_what_the_policy_denies_is_ruled_out_with_the_reason(project: Installati
     assert "`refused_licences`" in one.why_not[0]
     drawn = named(found, "hunyuan-image-3.0")
     assert any(reason.startswith("licence") and "clause" in reason for reason in drawn.why_not)
+
+
+def test_a_server_s_model_without_a_card_is_named_and_can_be_measured(project: Installation) -> None:
+    options = {"base_url": "http://127.0.0.1:9/v1", "model": "in-house-7b", "api_key_env": None}
+    deploy(project, EnginePlan(deployment="in-house", backend="openai", model="in-house-7b", options=options), "test")
+    notes = recommend(project, "echo").notes
+    assert [note for note in notes if "changeover trial in-house --task echo" in note]
+
+
+def test_what_a_person_has_to_decide_leads_to_its_licence_and_not_to_a_trial(project: Installation) -> None:
+    (project.project.root / "policy.toml").write_text(POLICY)
+    one = named(recommend(read_again(project), "echo"), "hunyuan-a13b")
+    assert one.next == "changeover licences hunyuan-a13b --task echo"
+    assert sum("person's decision" in reason for reason in one.why_not) == 1
 
 
 def test_on_other_hardware_another_model_could_run_now(project: Installation) -> None:

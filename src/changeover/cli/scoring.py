@@ -10,7 +10,7 @@ from changeover.app.scoring import Scored, Scores
 from changeover.cli.columns import UNKNOWN, Cell, Columns, widest
 from changeover.cli.frame import here, out, plain, print_json
 from changeover.library.scores.engines import Registry, ask_engines
-from changeover.library.scores.parts import Score
+from changeover.library.scores.parts import ENOUGH, Score
 
 COLUMNS = Columns(
     names=("model", "support", "familiarity", "flags"),
@@ -74,7 +74,9 @@ def in_short(score: Score) -> str:
 
 
 def _print_all(found: Sequence[Scored]) -> None:
-    order = sorted(found, key=lambda each: (-(each.support.value or 0.0), each.card.id))
+    order = sorted(
+        found, key=lambda each: (each.support.confidence < ENOUGH, -(each.support.value or 0.0), each.card.id)
+    )
     rows = [
         {
             "model": Cell(each.card.id),
@@ -88,7 +90,8 @@ def _print_all(found: Sequence[Scored]) -> None:
     out.print(COLUMNS.line({name: Cell(name, "dim") for name in COLUMNS.names}, widths))
     for row in rows:
         out.print(COLUMNS.line(row, widths))
-    out.print("[dim]in brackets: confidence, the share of the weight that had data[/]   changeover scores MODEL")
+    legend = f"in brackets: confidence, the share of the weight that had data; below {100 * ENOUGH:.0f} % at the end"
+    out.print(f"[dim]{legend}[/]   changeover scores MODEL")
 
 
 def _print_one(scored: Scored, registries: Sequence[Registry]) -> None:

@@ -246,6 +246,14 @@ def test_an_engine_that_is_installed_is_believed_before_the_card() -> None:
     assert "asked here" in (part(support(one, registries=(now,)), "engines that list it").source or "")
 
 
+def test_the_engine_itself_is_believed_before_the_library_of_its_format() -> None:
+    one = card(architecture={"gguf": "arch"})
+    engine = Registry(engine="llama.cpp", version="1", lists={"arch": False})
+    library = Registry(engine="gguf", version="2", lists={"arch": True})
+    assert listing(one, (engine, library)).runs == ()
+    assert listing(one, (library,)).runs == ("llama.cpp",)
+
+
 @pytest.mark.parametrize(("kinds", "value"), [([], 1 / 3), (["h100"], 5 / 9), (["h100", "mi300x", "cpu", "b200"], 1.0)])
 def test_a_recipe_counts_in_full_once_three_kinds_of_hardware_were_verified(kinds: list[str], value: float) -> None:
     one = card(recipes=[{"engine": "vllm", "command": "vllm serve x", "verified_hardware": kinds}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +10,7 @@ from importlib import resources
 from typing import Any, cast
 
 from changeover.core import toml
+from changeover.library.cards import Card
 from changeover.library.facts import Name
 from changeover.serving.profiles import family_profiles
 
@@ -22,15 +24,23 @@ class Feature(toml.Declared):
     field: Name | None = None
     """Of a profile."""
     values: tuple[Name, ...] = ()
+    chat_formats: tuple[Name, ...] = ()
+    """Parts of a card's `chat_format`."""
     families: tuple[Name, ...] = ()
     source: Name | None = None
-    """Where it was read who understands it, if the profiles do not say it."""
+    """Where it was read who understands it, if neither profiles nor cards say it."""
 
-    def understood_by(self) -> tuple[str, ...]:
+    def understood_by(self, cards: Iterable[Card]) -> tuple[str, ...]:
         """Families that are known to understand it."""
+        if self.chat_formats:
+            return tuple(sorted({card.family for card in cards if self._is_format_of(card)}))
         if self.field is None:
             return self.families
         return tuple(id for id, profile in family_profiles().items() if profile.get(self.field) in self.values)
+
+    def _is_format_of(self, card: Card) -> bool:
+        told = (card.chat_format or "").casefold()
+        return any(part.casefold() in told for part in self.chat_formats)
 
 
 class _Table(toml.Declared):
@@ -56,7 +66,7 @@ def known_features() -> tuple[Feature, ...]:
 
 def in_text(text: str) -> Iterable[Feature]:
     """Features that a text has."""
-    return (feature for feature in known_features() if any(mark in text for mark in feature.texts))
+    return (feature for feature in known_features() if any(_stands(mark, text) for mark in feature.texts))
 
 
 def in_parameters(parameters: Mapping[str, Any]) -> list[Feature]:
@@ -77,6 +87,13 @@ def in_request(body: Mapping[str, Any]) -> Sequence[Feature]:
     """Features of a recorded request: of its keys, and of what its messages say."""
     texts = "\n".join(_texts(body.get("messages")))
     return tuple({feature.name: feature for feature in (*in_parameters(body), *in_text(texts))}.values())
+
+
+def _stands(mark: str, text: str) -> bool:
+    """Whether a mark is in a text; a command such as `/think` as a word of its own, not within `</think>` or a path."""
+    if not mark.startswith("/"):
+        return mark in text
+    return re.search(rf"(?<!\S){re.escape(mark)}(?![\w/>.-])", text) is not None
 
 
 def _has(parameters: Mapping[str, Any], key: str) -> bool:

@@ -101,7 +101,10 @@ class _Reading:
         candidates = [each for each in found if self._is_model(each.name)]
         with self._installation.store.read() as connection:
             proven = () if incumbent is None else tuple(self._proven(connection, incumbent))
-            features = (*_declared_features(task), *self._recorded_features(connection, task.name))
+            features = (
+                *_declared_features(task, self._installation.catalogue.cards()),
+                *self._recorded_features(connection, task.name),
+            )
         could_try = [each for each in candidates if each.tasks and _fits(each)]
         card = None if incumbent is None else self._cards.get(incumbent.deployment)
         return TaskReport(
@@ -197,7 +200,7 @@ class _Reading:
             Found(
                 feature=name,
                 where=f"{times} of {count} recorded requests",
-                understood_by=features[name].understood_by(),
+                understood_by=features[name].understood_by(self._installation.catalogue.cards()),
             )
             for name, times in found.most_common()
         ]
@@ -215,14 +218,14 @@ class _Reading:
             )
 
 
-def _declared_features(task: Task) -> list[Found]:
+def _declared_features(task: Task, cards: Sequence[Card]) -> list[Found]:
     places = {
         "the prompt": in_text(task.prompt),
         "the input template": in_text(task.input_template or ""),
         "the parameters": in_parameters(task.declared.parameters),
     }
     return [
-        Found(feature=feature.name, where=where, understood_by=feature.understood_by())
+        Found(feature=feature.name, where=where, understood_by=feature.understood_by(cards))
         for where, features in places.items()
         for feature in features
     ]

@@ -12,16 +12,13 @@ from changeover.core.settings import Price
 from changeover.evals.trial_queries import Figures
 from changeover.library.cards import Card
 from changeover.library.facts import Figure
-from changeover.library.scores.parts import Score
+from changeover.library.scores.parts import ENOUGH, Score
 
 NAMES = ("own score", "made for it", "index", "support", "familiarity", "cost")
 """In the order in which they sort what no front tells apart."""
 
 QUALITY = ("own score", "index")
 """Those that say how good answers are. What is known on neither of them has to be measured, and is never beaten."""
-
-ENOUGH = 0.25
-"""Confidence below which a score is shown and holds against nobody."""
 
 Index = tuple[str, str | None]
 """Name and version. Figures of different versions are of different indices."""

@@ -29,10 +29,11 @@ def checks_of(card: Card, needs: Needs, judgement: Judgement, today: date) -> tu
 
 def _chat(card: Card) -> Check:
     name = "text and conversation"
-    if (reason := unfit(card)) is not None:
-        return Check(name=name, state="fail", says=reason)
+    reason = unfit(card)
     if not card.modalities_in or not card.modalities_out:
-        return Check(name=name, state="unknown", says="nobody wrote down what it reads and writes")
+        return Check(name=name, state="unknown", says=reason or "its card does not say what it reads and writes")
+    if reason is not None:
+        return Check(name=name, state="fail", says=reason)
     return Check(name=name, state="pass", says="it answers messages with text")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from changeover.app.deploy import incumbent_of
-from changeover.app.installation import Installation
+from changeover.app.installation import ECHO, Installation
 from changeover.app.matching import Prepared, prepared
 from changeover.app.recommending.axes import (
     NAMES,
@@ -88,7 +88,8 @@ def recommend(
         with installation.store.read() as connection:
             figures = figures_on(connection, incumbent, ready)
     needs = needs_of(ready.task, ready.dataset, figures)
-    models = _Reading(installation, ready, needs, incumbent, hardware, registries).models()
+    reading = _Reading(installation, ready, needs, incumbent, hardware, registries)
+    models = reading.models()
     index = common_index(each.scored.card for each in models if each.tier != "ruled out")
     choices = [choice for tier in TIERS for choice in _ranked(tier, models, needs, index, figures)]
     return Shortlist(
@@ -97,7 +98,7 @@ def recommend(
         incumbent_score=mean_of(installation, ready, incumbent),
         hardware="this machine" if hardware is None else str(hardware),
         index=None if index is None else index_name(index),
-        notes=() if incumbent is not None else (NOBODY,),
+        notes=(*(() if incumbent is not None else (NOBODY,)), *reading.without_card()),
         choices=tuple(choices),
     )
 
@@ -135,11 +136,22 @@ class _Reading:
             if (card := card_of(installation.catalogue, row)) is not None:
                 self._rows.setdefault(card.id, []).append(row)
         deployments = {row.name: id for id, rows in self._rows.items() for row in rows}
+        self._bare = [row.name for row in rows if row.name not in deployments and row.backend != ECHO]
+        deployments |= {name: name for name in self._bare}
         self._own = own_results(installation, ready, incumbent, deployments)
 
     def models(self) -> list[_Model]:
         """All that have a card, but the one that answers already."""
         return [self._model(card) for card in self._installation.catalogue.cards() if not self._answers(card)]
+
+    def without_card(self) -> Iterator[str]:
+        """What runs and has no card, in words: nobody can judge it, and it can be measured."""
+        for name in self._bare:
+            if self._incumbent is not None and name == self._incumbent.deployment:
+                continue
+            said = {"pass": "passed here", "fail": "not as good here", "inconclusive": "undecided here"}
+            found = said.get(self._own.get(name, Own()).verdict or "", "not measured here")
+            yield f"{name} has no card, so it stands in no list; {found}: changeover trial {name} --task {self._needs.task}"
 
     def _answers(self, card: Card) -> bool:
         if self._incumbent is None:
@@ -222,7 +234,7 @@ def _reasons(model: _Model, axes: Sequence[Axis]) -> tuple[tuple[str, ...], tupl
         (why if made.value else why_not).append(made.says)
     met = (check for check in model.checks if check.state == "pass" and check.name not in OBVIOUS)
     why += [f"{check.name}: {check.says}" for check in met]
-    why_not += [f"{flag.name}: {flag.says}" for flag in model.scored.flags]
+    why_not += [f"{flag.name}: {flag.says}" for flag in model.scored.flags if not flag.name.startswith("licence")]
     why_not += [f"{check.name} unknown: {check.says}" for check in model.checks if check.state == "unknown"]
     return tuple(why), tuple(why_not)
 
@@ -230,6 +242,8 @@ def _reasons(model: _Model, axes: Sequence[Axis]) -> tuple[tuple[str, ...], tupl
 def _next(model: _Model, task: str) -> str:
     """The command that goes on with it."""
     id, deployment = model.scored.card.id, model.place.deployment
+    if model.scored.judgement.outcome == "person":
+        return f"changeover licences {id} --task {task}"
     if model.tier == "proven here":
         return f"changeover switch {task} --to {deployment or id}"
     if model.tier == "could run now":

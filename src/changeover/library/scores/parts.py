@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
+ENOUGH: Final = 0.25
+"""Confidence below which a score is shown, and is held against no other."""
 FRESH: Final = timedelta(days=90)
 """A signal that is older counts half towards the confidence, and so does one without a date."""
 

@@ -106,7 +106,7 @@ def main() -> None:
             answer = {"engine": engine, "version": version, **ask(question)}
         except Exception as exc:  # whatever an engine does when it is imported: the others are still asked
             answer = {"engine": engine, "failed": f"{type(exc).__name__}: {exc}"}
-        print(json.dumps(answer), flush=True)
+        print(f"\n{json.dumps(answer)}", flush=True)  # an engine may have left a line of its own unfinished
 
 
 if __name__ == "__main__":

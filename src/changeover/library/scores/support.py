@@ -90,7 +90,10 @@ def listing(card: Card, registries: Sequence[Registry] = ()) -> Listing:
         runs = runs | {"transformers"} if in_transformers else runs - {"transformers"}
     known = bool(card.engines) or in_transformers is not None
     asked: list[str] = []
+    embedded = any(each.engine == "llama.cpp" and each.knows(card) is not None for each in registries)
     for registry in registries:
+        if registry.engine == "gguf" and embedded:
+            continue  # the engine itself was asked, and the library of its format may be newer
         knows, last = registry.knows(card), registry.dropped_after(card)
         engine = "llama.cpp" if registry.engine == "gguf" else registry.engine
         if knows is None and last is None:
