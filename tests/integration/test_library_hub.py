@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,15 @@ from huggingface_hub.errors import (
 )
 from tests.support.processes import COMMAND, begin, end_of
 from tests.support.projects import open_written, write_project
-from tests.support.shelves import REVISION, Served, card, of_directory, pulled, serving, write_checkpoint
+from tests.support.shelves import REVISION, Served, card, pulled, pulled_directory, serving, today, write_checkpoint
 
 from changeover.app.library_server import Doorkeeper, Shelves
 from changeover.core.clock import SystemClock
 from changeover.core.settings import open_project
 from changeover.gateway.keys import issue_key, revoke_key
-from changeover.library.artifacts import Artifact
-from changeover.library.cards import Terms
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy
-from changeover.library.serve.shelf import Shelf, Stored, stored_in
+from changeover.library.serve.shelf import Shelf, stored_in
 
 SAFETENSORS = "changeover/checkpoint"
 GGUF = "changeover/small"
@@ -46,29 +45,22 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, cache: Path) -> Shelf:
+def policy() -> Policy | None:
+    return None
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, cache: Path, policy: Policy | None) -> Shelf:
     """A card with two quantisations, one also known to a hub; one with a directory; one with nothing here."""
     four, eight = pulled(tmp_path, cache, "Q4_K_M", hub=VENDOR, padding=3 << 20), pulled(tmp_path, cache, "Q8_0")
-    directory = write_checkpoint(tmp_path / "checkpoint")
-    weights = of_directory(directory)
+    weights = pulled_directory(write_checkpoint(tmp_path / "checkpoint"), cache)
     absent = four.model_copy(update={"sha256": "0" * 64})
     cards = [
         card("small", [four, eight], repositories=("Vendor/Small",)),
-        card("checkpoint", [weights]),
+        card("checkpoint", [weights], vendor="Another"),
         card("absent", [absent]),
     ]
-    pulled_here = stored_in(cache)
-
-    def stored(artifact: Artifact) -> Mapping[str, Path] | None:
-        if artifact != weights:
-            return pulled_here(artifact)
-        return {file.path: directory / file.path for file in artifact.files}
-
-    return made(cards, stored)
-
-
-def made(cards: list[Any], stored: Stored) -> Shelf:
-    return Shelf(Catalogue({each.id: each for each in cards}), None, stored)
+    return Shelf(Catalogue({each.id: each for each in cards}), policy, stored_in(cache), today)
 
 
 @pytest.fixture
@@ -238,7 +230,6 @@ def test_parts_of_a_file_come_by_range_and_what_is_known_is_not_sent_again(hub: 
 )
 def test_only_files_that_an_artifact_names_are_served(hub: Served, tmp_path: Path, path: str) -> None:
     (tmp_path / "secret").write_text("canary")
-    (tmp_path / "checkpoint" / "verified.json").write_text("canary")
     status, _, body = raw(hub, path)
     assert status == 404
     assert b"canary" not in body
@@ -252,12 +243,15 @@ def test_a_file_that_somebody_touched_is_not_served_any_more(hub: Served, cache:
     assert raw(hub, path, "HEAD")[0] == 404
 
 
-def test_a_file_that_shrinks_under_way_cuts_the_connection(shelf: Shelf, tmp_path: Path) -> None:
-    [file] = [tmp_path / "checkpoint" / "model.safetensors"]
-    with serving(lambda: shelf) as hub:
-        file.write_bytes(file.read_bytes()[:10])
-        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-            raw(hub, f"/{SAFETENSORS}/resolve/main/model.safetensors")
+def test_a_file_that_shrinks_under_way_cuts_the_connection(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = shelf.find(SAFETENSORS)
+    assert repository is not None
+    file = repository.main.files["model.safetensors"]
+    grown = replace(file, size_bytes=file.size_bytes + 10)  # as if it had been so long when it was looked at
+    longer = replace(repository, commits=[replace(repository.main, files={file.name: grown})])
+    monkeypatch.setattr(shelf, "find", lambda name: longer)
+    with serving(lambda: shelf) as hub, pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        raw(hub, f"/{SAFETENSORS}/resolve/main/model.safetensors")
 
 
 def test_nothing_is_written_through_the_routes(hub: Served) -> None:
@@ -266,16 +260,12 @@ def test_nothing_is_written_through_the_routes(hub: Served) -> None:
         assert status == 405, headers
 
 
-def test_a_model_that_the_policy_refuses_is_neither_served_nor_listed(tmp_path: Path, cache: Path) -> None:
-    refused = card("small", [pulled(tmp_path, cache, "Q4_K_M")]).model_copy(update={"licence": Terms(id="MIT")})
-    allowed = card("other", [pulled(tmp_path, cache, "Q8_0")])
-    policy = Policy(refused_licences=("MIT",), on_unknown_licence="allow")
-    shelf = Shelf(Catalogue({each.id: each for each in (refused, allowed)}), policy, stored_in(cache))
-    with serving(lambda: shelf) as hub:
-        api = HfApi(hub.address)
-        with pytest.raises(GatedRepoError, match="policy refuses the licence `MIT`"):
-            api.hf_hub_download(GGUF, "small.Q4_K_M.gguf", cache_dir=tmp_path / "client")
-        assert [each.id for each in api.list_models()] == ["changeover/other"]
+@pytest.mark.parametrize("policy", [Policy(refused_vendors=("Test",), on_unknown_licence="allow")])
+def test_a_model_that_the_policy_refuses_is_neither_served_nor_listed(hub: Served, fetch: Callable[..., Path]) -> None:
+    with pytest.raises(GatedRepoError, match=r"`small` is not served: .*Test"):
+        fetch(GGUF, "small.Q4_K_M.gguf")
+    assert raw(hub, f"/{GGUF}/resolve/main/small.Q4_K_M.gguf")[0] == 403
+    assert [each.id for each in HfApi(hub.address).list_models()] == [SAFETENSORS]
 
 
 def test_without_a_key_of_the_installation_nobody_loads_anything(shelf: Shelf, tmp_path: Path) -> None:
@@ -308,7 +298,7 @@ def test_without_a_key_of_the_installation_nobody_loads_anything(shelf: Shelf, t
 
 def test_cards_and_policy_are_followed_and_a_broken_one_changes_nothing(tmp_path: Path, cache: Path) -> None:
     project = open_project(write_project(tmp_path / "p"))
-    followed = Shelves(project, cache)
+    followed = Shelves(project, cache, SystemClock())
     before = followed.current
     followed.look()
     assert followed.current is before

@@ -7,15 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.support.shelves import card, of_directory, serving
+from tests.support.shelves import card, pulled_directory, serving, today
 
-from changeover.library.artifacts import Artifact
 from changeover.library.catalogue import Catalogue
-from changeover.library.serve.shelf import Shelf
+from changeover.library.serve.shelf import Shelf, stored_in
 
 pytestmark = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("transformers", "torch")),
@@ -65,13 +63,9 @@ def test_transformers_computes_from_the_library_what_it_computes_from_the_files(
     directory = tmp_path / "checkpoint"
     run(MAKE, str(directory))
     assert len(list(directory.glob("*.safetensors"))) > 1, "weights in several files, as large models have them"
-    weights = of_directory(directory)
-
-    def stored(artifact: Artifact) -> Mapping[str, Path]:
-        return {file.path: directory / file.path for file in artifact.files}
-
+    weights = pulled_directory(directory, tmp_path / "cache")
     made = card("tiny", [weights], repositories=("Vendor/Tiny",))
-    shelf = Shelf(Catalogue({made.id: made}), None, stored)
+    shelf = Shelf(Catalogue({made.id: made}), None, stored_in(tmp_path / "cache"), today)
     with serving(lambda: shelf) as hub:
         client = str(tmp_path / "client")
         loaded = run(ASK, "Vendor/Tiny", HF_ENDPOINT=hub.address, HF_HOME=client, HF_HUB_OFFLINE="0")

@@ -195,6 +195,7 @@ def test_without_code_the_weights_come_alone(world: World) -> None:
 
 def approve(world: World, sha256: str) -> None:
     (world.project / "policy.toml").write_text(
+        'on_unknown_licence = "allow"\n'
         f'[[approved_code]]\nmodel = "tiny"\nsha256 = "{sha256}"\nby = "ana"\non = 2026-11-30\nreason = "read it"\n'
     )
 
@@ -214,6 +215,13 @@ def test_approved_code_is_fetched_and_any_other_is_not(world: World) -> None:
     (world.project / "policy.toml").unlink()
     status, _, said = world.run()
     assert (status, "nobody has approved them" in said) == (1, True)
+
+
+def test_what_the_policy_does_not_let_be_used_is_not_fetched(world: World) -> None:
+    (world.project / "policy.toml").write_text('refused_vendors = ["Maker"]\n')
+    status, _, said = world.first()
+    assert (status, world.hub.requests) == (1, [])
+    assert "Maker" in said
 
 
 def test_code_of_another_repository_is_never_approved(world: World) -> None:

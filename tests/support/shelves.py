@@ -28,14 +28,18 @@ REVISION = "7" * 40
 """A commit of a hub, as a card names it."""
 
 
-def card(id: str, artifacts: Iterable[Artifact], **more: Any) -> Card:
+def today() -> date:
+    return date(2026, 6, 1)
+
+
+def card(id: str, artifacts: Iterable[Artifact], vendor: str = "Test", **more: Any) -> Card:
     """A card with nothing but weights."""
     source = FactSource(facts=("everything",), at="the tests", grade="run", checked=date(2026, 1, 1))
     return Card(
         id=id,
         display_name=id,
         family="test",
-        vendor="Test",
+        vendor=vendor,
         licence=Terms(id="Apache-2.0"),
         artifacts=tuple(artifacts),
         sources=(source,),
@@ -60,8 +64,8 @@ def pulled(directory: Path, cache: Path, quantisation: str, *, padding: int = 0,
     return artifact
 
 
-def of_directory(directory: Path) -> Artifact:
-    """What a directory of safetensors holds."""
+def pulled_directory(directory: Path, cache: Path) -> Artifact:
+    """What a directory of safetensors holds, pulled into a cache."""
     files = tuple(
         ArtifactFile(
             path=path.relative_to(directory).as_posix(),
@@ -71,13 +75,16 @@ def of_directory(directory: Path) -> Artifact:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     )
-    return Artifact(
+    artifact = Artifact(
         format="safetensors",
         quantisation="BF16",
         size_bytes=sum(file.size_bytes for file in files),
         sha256=digest_of_files(files),
         files=files,
+        sources=(FileSource(path=directory),),
     )
+    pull(artifact, cache, Silent())
+    return artifact
 
 
 @dataclass

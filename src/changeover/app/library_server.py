@@ -9,12 +9,13 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
 import uvicorn
 
 from changeover.app.loops import background
-from changeover.core.clock import Clock, SystemClock
+from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
 from changeover.core.settings import Project
 from changeover.core.threads import in_thread
@@ -72,7 +73,7 @@ class Doorkeeper:
 class Shelves:
     """The shelf of a project, made anew when its cards or its policy change."""
 
-    def __init__(self, project: Project | None, cache: Path) -> None:
+    def __init__(self, project: Project | None, cache: Path, clock: Clock) -> None:
         """Read everything.
 
         Raises:
@@ -80,6 +81,7 @@ class Shelves:
         """
         self._project = project
         self._cache = cache
+        self.clock = clock
         self._seen = self._marks()
         self.current = self._read()
 
@@ -102,9 +104,12 @@ class Shelves:
 
     def _read(self) -> Shelf:
         if self._project is None:
-            return Shelf(Catalogue.load(), None, stored_in(self._cache))
+            return Shelf(Catalogue.load(), None, stored_in(self._cache), self._today)
         policy = load_policy(self._project.policy)
-        return Shelf(Catalogue.load(self._project.cards), policy, stored_in(self._cache))
+        return Shelf(Catalogue.load(self._project.cards), policy, stored_in(self._cache), self._today)
+
+    def _today(self) -> date:
+        return self.clock.now().date()
 
     def _marks(self) -> _Marks:
         return tuple(_marks(self._project))
@@ -145,7 +150,7 @@ async def serve(
     Raises:
         StoreError: The store's keys cannot be read.
     """
-    doorkeeper = None if store is None else Doorkeeper(store, SystemClock())
+    doorkeeper = None if store is None else Doorkeeper(store, shelves.clock)
     if doorkeeper is not None:
         await in_thread(doorkeeper.reload)
     admit: Admit = doorkeeper or (lambda headers: ANYBODY)

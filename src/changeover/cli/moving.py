@@ -58,7 +58,7 @@ def _counted(manifest: Manifest) -> dict[str, object]:
         "created_at": manifest.created_at,
         "content": manifest.content,
         "keys": manifest.keys,
-        "rows": {name: table.rows for name, table in manifest.tables.items()},
+        "rows": {table.name: table.rows for table in manifest.tables},
         "files": len(manifest.files),
         "bytes": sum(listed.bytes for listed in manifest.files.values()),
         "outside": manifest.outside,
@@ -66,7 +66,7 @@ def _counted(manifest: Manifest) -> dict[str, object]:
 
 
 def _in_short(manifest: Manifest) -> str:
-    rows = sum(table.rows for table in manifest.tables.values())
+    rows = sum(table.rows for table in manifest.tables)
     size = sum(listed.bytes for listed in manifest.files.values())
     content = "" if manifest.content else ", without content"
     declared = len(manifest.files) - len(manifest.tables)

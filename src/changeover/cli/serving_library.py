@@ -12,6 +12,7 @@ from changeover.app.library_server import Shelves, require_loopback, serve
 from changeover.app.logs import set_up_logging
 from changeover.app.system import address_of, listen
 from changeover.cli.frame import here, note, out, plain
+from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
 from changeover.core.settings import SETTINGS_FILE, Project, cache_directory
 from changeover.store.engine import Store
@@ -24,7 +25,7 @@ def serve_library(host: str, port: int, open_door: bool, as_json: bool) -> None:
         require_loopback(host)
     if project is not None:
         set_up_logging(project.settings.telemetry.log, sys.stderr)
-    shelves = Shelves(project, cache_directory() if project is None else project.cache)
+    shelves = Shelves(project, cache_directory() if project is None else project.cache, SystemClock())
     store = None if open_door or project is None else Store.open(project.store_url)
     listener = listen(host, port)
     try:

@@ -139,9 +139,9 @@ def _fill(archive: Archive, manifest: Manifest, project: Project, *, root: Path,
     try:
         _make_room(store, manifest)
         with _contradictions(), store.write() as connection:
-            for name, table in manifest.tables.items():
-                _fill_table(connection, archive, name, table, root)
-            go_on_counting(connection, list(manifest.tables))
+            for table in manifest.tables:
+                _fill_table(connection, archive, table, root)
+            go_on_counting(connection, [table.name for table in manifest.tables])
             for name in manifest.files:
                 if name.startswith(DECLARATIONS) and name not in but:
                     _copy(archive, name, project.root / name.removeprefix(DECLARATIONS), written)
@@ -176,7 +176,8 @@ def _make_room(store: Store, manifest: Manifest) -> None:
         )
 
 
-def _fill_table(connection: Connection, archive: Archive, name: str, table: Table, root: Path) -> None:
+def _fill_table(connection: Connection, archive: Archive, table: Table, root: Path) -> None:
+    name = table.name
     columns = columns_of(connection, name) if is_portable(name) else set[str]()
     unknown = sorted(table.columns.keys() - columns)
     if unknown:

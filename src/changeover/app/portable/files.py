@@ -38,7 +38,7 @@ def belongings_of(project: Project, tasks: Mapping[str, Task]) -> Belongings:
         resolved = path.resolve()
         name = resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else None
         if name is None or not is_inside(name):
-            outside.add(str(path))
+            outside.add(str(resolved))
         else:
             found[name] = resolved
     found.pop(SETTINGS_FILE, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,14 +63,14 @@ def leave(installation: Installation, place: Path, asking: Asking, key: Ed25519P
     belongings = belongings_of(installation.project, installation.tasks)
     settings = portable_settings(installation.project)
     files: dict[str, Listed] = {}
-    tables: dict[str, Table] = {}
+    tables: list[Table] = []
     with writing(place) as sink:
         with installation.store.read() as connection:
             for shape in shapes():
                 change = _change(shape.name, asking, installation.project.root.resolve(), now)
                 listed, rows = _write_table(sink, connection, shape, change)
                 files[table_file(shape.name)] = listed
-                tables[shape.name] = Table(rows=rows, columns=dict(shape.columns))
+                tables.append(Table(name=shape.name, rows=rows, columns=dict(shape.columns)))
         with sink.file(f"{DECLARATIONS}{SETTINGS_FILE}") as out:
             out.write(settings)
         files[f"{DECLARATIONS}{SETTINGS_FILE}"] = out.listed()
@@ -100,8 +101,8 @@ def leave(installation: Installation, place: Path, asking: Asking, key: Ed25519P
 
 def _write_table(sink: Sink, connection: Connection, shape: Shape, change: Callable[[Row], Row]) -> tuple[Listed, int]:
     number = 0
-    with sink.file(table_file(shape.name)) as out:
-        for row in rows_of(connection, shape.name):
+    with sink.file(table_file(shape.name)) as out, closing(rows_of(connection, shape.name)) as rows:
+        for row in rows:
             number += 1
             try:
                 out.write(canonical_json(change(row)).encode() + b"\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -42,6 +42,7 @@ class Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table: a file of JSON lines, one for each row."""
 
+    name: TableName
     rows: Count
     columns: dict[TableName, Kind]
 
@@ -60,7 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """With the texts of requests and answers."""
     keys: bool
     """With the digests of API keys, so that they open here too."""
-    tables: dict[TableName, Table]
+    tables: list[Table]
     """In the order in which they have to be read: a row names only rows of tables before it, or of its own."""
     files: dict[str, Listed]
     outside: list[str]
@@ -121,9 +122,9 @@ def read_manifest(text: bytes, signature: bytes, key: bytes, trusted: Ed25519Pub
     return manifest
 
 
-def _check(files: Mapping[str, Listed], tables: Mapping[str, Table]) -> None:
+def _check(files: Mapping[str, Listed], tables: Sequence[Table]) -> None:
     """Refuse names that lead anywhere else, and tables without their file."""
-    expected = {table_file(name) for name in tables}
+    expected = {table_file(table.name) for table in tables}
     for name in files:
         if not is_inside(name) or not (name in expected or name.startswith(DECLARATIONS)):
             raise ConfigError(f"This export lists a file `{name[:200]}` that no export has. Nothing was read of it.")

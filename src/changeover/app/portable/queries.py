@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -70,7 +70,7 @@ class Shape:
 def shapes() -> list[Shape]:
     """Every table that goes out; one that others refer to comes before them."""
     return [
-        Shape(found.name, {each.name: _kind(each) for each in found.columns})
+        Shape(str(found.name), {str(each.name): _kind(each) for each in found.columns})
         for found in metadata.sorted_tables
         if is_portable(found.name)
     ]
@@ -81,8 +81,11 @@ def is_portable(name: str) -> bool:
     return name in metadata.tables and name not in LEFT_OUT
 
 
-def rows_of(connection: Connection, name: str) -> Iterator[dict[str, Any]]:
-    """All rows of a table, exchanges in the order of their arrival, others by their key. Empty fields are not there."""
+def rows_of(connection: Connection, name: str) -> Generator[dict[str, Any]]:
+    """All rows of a table, exchanges in the order of their arrival, others by their key. Empty fields are not there.
+
+    Close it where it is not read to the end: the database holds a cursor for it.
+    """
     found = metadata.tables[name]
     # An empty field and the JSON value `null` both come as None.
     empty = [each.is_(None).label(f"empty {each.name}") for each in found.columns if isinstance(each.type, JSON)]
@@ -91,15 +94,16 @@ def rows_of(connection: Connection, name: str) -> Iterator[dict[str, Any]]:
     jsons = {
         each.name: len(names) + place for place, each in enumerate(c for c in found.columns if isinstance(c.type, JSON))
     }
-    for row in connection.execute(query.execution_options(yield_per=ROWS_AT_ONCE)):
-        told: dict[str, Any] = {}
-        for value, key in zip(row, names, strict=False):
-            if key in jsons:
-                if not row[jsons[key]]:
-                    told[key] = value
-            elif value is not None:
-                told[key] = value.isoformat() if isinstance(value, datetime) else value
-        yield told
+    with connection.execute(query.execution_options(yield_per=ROWS_AT_ONCE)) as result:
+        for row in result:
+            told: dict[str, Any] = {}
+            for value, key in zip(row, names, strict=False):
+                if key in jsons:
+                    if not row[jsons[key]]:
+                        told[key] = value
+                elif value is not None:
+                    told[key] = value.isoformat() if isinstance(value, datetime) else value
+            yield told
 
 
 def is_empty(connection: Connection, name: str) -> bool:

@@ -227,7 +227,7 @@ def _check_status(response: httpx2.Response, origin: Origin) -> None:
 def _check_promises(response: httpx2.Response, origin: Origin) -> None:
     """Compare what a hub says of a file, before it sends it, with what is known."""
     commit = response.headers.get("X-Repo-Commit", origin.commit)
-    if commit != origin.commit:
+    if origin.commit is not None and commit != origin.commit:
         raise ArtifactError(f"{origin.server} answers with another commit than `{origin.commit}` for {origin.what}.")
     linked = response.headers.get("X-Linked-ETag", "").strip('"')
     if origin.sha256 is not None and re.fullmatch(r"[0-9a-f]{64}", linked) and linked != origin.sha256:

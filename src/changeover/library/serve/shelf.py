@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from changeover.core.clock import Clock, SystemClock
 from changeover.core.errors import LicenceError
 from changeover.library.artifacts import Artifact, HubSource
 from changeover.library.cards import Card
@@ -112,11 +112,19 @@ class Repository:
 class Shelf:
     """The library as repositories. Looks at the cache whenever it is asked, so that what was just pulled is there."""
 
-    def __init__(self, catalogue: Catalogue, policy: Policy | None, stored: Stored, clock: Clock | None = None) -> None:
+    def __init__(self, catalogue: Catalogue, policy: Policy | None, stored: Stored, today: Callable[[], date]) -> None:
+        """Look at nothing yet.
+
+        Args:
+            catalogue: Cards and licences.
+            policy: Asked whether a model may be let out; None: the project has none.
+            stored: Where verified files are.
+            today: The day on which grants hold or have ended.
+        """
         self._catalogue = catalogue
         self._policy = policy
         self._stored = stored
-        self._clock = clock or SystemClock()
+        self._today = today
 
     @cached_property
     def _names(self) -> dict[str, tuple[str, list[Card]]]:
@@ -153,7 +161,7 @@ class Shelf:
                     yield found
 
     def _require_leave(self, card: Card) -> None:
-        judgement = judge(card, self._catalogue, self._policy, today=self._clock.now().date())
+        judgement = judge(card, self._catalogue, self._policy, today=self._today())
         if judgement.allowed:
             return
         reason = next(each for each in judgement.reasons if each.outcome == judgement.outcome)
