@@ -181,7 +181,7 @@ def test_code_is_shown_and_refused_and_nothing_of_it_is_kept(world: World) -> No
     assert status == 1
     assert "config.json: auto_map.AutoModel → modeling_tiny.Tiny" in said
     assert "10 bytes modeling_tiny.py" in said
-    assert "nobody has approved them" in said
+    assert "nobody has approved just that" in said
     assert (world.kept(), world.pins()) == ([], [])
     assert not world.hub.asked("/large/")
 
@@ -203,7 +203,7 @@ def approve(world: World, sha256: str) -> None:
 def test_approved_code_is_fetched_and_any_other_is_not(world: World) -> None:
     world.repository.commit(checkpoint(**CODE))
     said = world.first()[2]
-    sha256 = said.split(" the list of 1 files")[0].split()[-1]
+    sha256 = said.split(" the whole list")[0].split()[-1]
     approve(world, "0" * 64)
     status, _, said = world.first()
     assert (status, "What was approved on 2026-11-30 is another list of files." in said) == (1, True)
@@ -214,7 +214,18 @@ def test_approved_code_is_fetched_and_any_other_is_not(world: World) -> None:
     assert "modeling_tiny.py" in world.kept()
     (world.project / "policy.toml").unlink()
     status, _, said = world.run()
-    assert (status, "nobody has approved them" in said) == (1, True)
+    assert (status, "nobody has approved just that" in said) == (1, True)
+
+
+def test_code_that_changes_after_it_was_approved_is_refused_where_the_hub_states_no_digest(world: World) -> None:
+    files = checkpoint(**CODE)
+    world.repository.commit(files)
+    world.repository.facts["siblings"] = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
+    approve(world, world.first()[2].split(" the whole list")[0].split()[-1])
+    world.hub.fail("modeling_tiny.py", Fault(flip=0), skip=1)
+    status, _, said = world.first()
+    assert (status, "`modeling_tiny.py` changed while it was fetched" in said) == (1, True)
+    assert (world.kept(), world.pins()) == ([], [])
 
 
 def test_what_the_policy_does_not_let_be_used_is_not_fetched(world: World) -> None:

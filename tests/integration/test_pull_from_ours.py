@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
-from tests.support.shelves import card, of_directory, pulled, serving, write_checkpoint
+from tests.support.shelves import card, pulled, pulled_directory, serving, write_checkpoint
 
 from changeover.core.settings import SourceSettings
-from changeover.library.artifacts import Artifact, FileSource, HubSource
+from changeover.library.artifacts import Artifact, HubSource
 from changeover.library.catalogue import Catalogue
 from changeover.library.fetch.access import Access, Patience
 from changeover.library.first_pull import choose
-from changeover.library.pull import Silent, artifact_path, module_of, pull
+from changeover.library.pull import Silent, artifact_path, module_of, pull, verify
 from changeover.library.serve.shelf import Shelf, stored_in
 
 
@@ -24,11 +25,9 @@ def elsewhere(artifact: Artifact, repository: str, file: str | None = None) -> A
 def test_weights_come_from_another_installations_library_over_a_cut(tmp_path: Path) -> None:
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     single = pulled(tmp_path, theirs, "Q8_0", padding=3 << 20)
-    directory = write_checkpoint(tmp_path / "checkpoint")
-    several = of_directory(directory).model_copy(update={"sources": (FileSource(path=directory),)})
-    pull(several, theirs, Silent())
+    several = pulled_directory(write_checkpoint(tmp_path / "checkpoint"), theirs)
     cards = {"small": card("small", [single]), "checkpoint": card("checkpoint", [several])}
-    with serving(lambda: Shelf(Catalogue(cards), None, stored_in(theirs))) as served:
+    with serving(lambda: Shelf(Catalogue(cards), None, stored_in(theirs), lambda: date(2026, 11, 30))) as served:
         sources = SourceSettings(online=True, hub_endpoint=served.address, timeout_s=5)
         access = Access(sources=sources, patience=Patience(first_wait_s=0.01))
         served.cut_after = 1 << 20
@@ -39,7 +38,7 @@ def test_weights_come_from_another_installations_library_over_a_cut(tmp_path: Pa
         assert ranges[0] is None
         assert ranges[1] is not None
         place = pull(elsewhere(several, "changeover/checkpoint"), ours, Silent(), access)
-        assert of_directory(place).sha256 == several.sha256
+        assert verify(several, ours) == place
         listing = module_of("hub").list_files("changeover/checkpoint", several.sha256[:40], access)
     taken = {file.path: file.sha256 for file in choose(listing, None).taken}
     assert taken == {file.path: file.sha256 for file in several.files if file.path in taken}

@@ -213,6 +213,15 @@ def test_another_etag_on_resume_begins_anew(world: World) -> None:
     assert [request.headers.get("range") for request in asked] == [None, "bytes=1000000-", None]
 
 
+@pytest.mark.parametrize("said", [f"bytes 0-9/{len(LONG)}", f"bytes 1000000-1000009/{len(LONG) + 1}", "bytes", ""])
+def test_another_part_than_was_asked_for_begins_anew(world: World, said: str) -> None:
+    artifact = world.long()
+    world.hub.fail("/large/", Fault(cut_after=1_000_000))
+    world.hub.fail("/large/", Fault(headers={"Content-Range": said}))
+    assert pull(artifact, world.cache, Silent(), world.access()).read_bytes() == LONG
+    assert [request.headers.get("range") for request in world.hub.asked("/large/")] == [None, "bytes=1000000-", None]
+
+
 def test_a_wrong_byte_keeps_nothing(world: World) -> None:
     artifact = world.long()
     world.hub.fail("/large/", Fault(flip=len(LONG) - 1), times=9)

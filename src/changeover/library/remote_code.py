@@ -102,9 +102,10 @@ def judge_code(model: str, code: RemoteCode, policy: Policy | None) -> CodePermi
             says = f"The code of `{model}` was approved by {approval.by} on {approval.on}: {approval.reason}"
             return CodePermission(code=code, approval=approval, says=says)
     other = f"What was approved on {approved[-1].on} is another list of files. " if approved else ""
+    files = "a file" if len(code.files) == 1 else f"{len(code.files)} files"
     says = (
-        f"An engine would run {len(code.files)} files of code of `{model}`, and nobody has approved them. {other}"
-        f'Read them; then approve just these in `policy.toml`: [[approved_code]] model = "{model}", '
+        f"An engine would run {files} of code of `{model}`, and nobody has approved just that. {other}"
+        f'Read it; then approve it in `policy.toml`: [[approved_code]] model = "{model}", '
         f'sha256 = "{code.sha256}", by, on, reason.'
     )
     return CodePermission(code=code, approval=None, says=says)

@@ -21,8 +21,8 @@ from changeover.library.damage import Damage, shown
 
 MAX_HEADER_BYTES: Final = 100_000_000
 """The format's own limit."""
-MAX_TENSORS: Final = 1 << 18
-"""In one file. The largest shards of mixtures of experts that are known have a fifth of it."""
+MAX_TENSORS: Final = 1 << 17
+"""In one file; models with many come in many."""
 MAX_DIMENSIONS: Final = 64
 MAX_NAME_BYTES: Final = 4096
 MAX_METADATA_KEYS: Final = 65_536
@@ -147,7 +147,7 @@ def _take(file: BinaryIO, count: int, left: int, what: str) -> bytes:
 def _refuse_what_would_grow(raw: bytes) -> None:
     """Bound what parsing can cost before it is done: how deep the header is, and how many values it has."""
     bare = _STRINGS.sub(b"", raw)
-    most = (MAX_DIMENSIONS + 8) * MAX_TENSORS
+    most = 16 * MAX_TENSORS  # a tensor has three keys, two offsets and a few dimensions
     values, brackets = bare.count(b",") + 1, bare.count(b"[") + bare.count(b"{")
     if values > most or brackets > 3 * MAX_TENSORS + 2:
         raise Damage(f"its header holds {max(values, brackets)} values, more than any model has")

@@ -1,7 +1,7 @@
 """Getting files over HTTP: on from where it broke off, however often, and nothing but what was meant.
 
-The Hub's own client begins every file anew in a process of its own: its partial files have random names since 1.0. So the
-bytes are fetched here, by the routes that it uses.
+The Hub's own client begins every file anew in each process: `file_download.py` of huggingface_hub 2.4.0 gives its partial
+files random names. So the bytes are fetched here, by the routes that it uses.
 
 Beside a partial file `NAME.part` stands `NAME.part.json`: the ETag of what it is a part of.
 """
