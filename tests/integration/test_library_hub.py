@@ -26,6 +26,7 @@ from tests.support.processes import COMMAND, begin, end_of
 from tests.support.projects import open_written, write_project
 from tests.support.shelves import REVISION, Served, card, pulled, pulled_directory, serving, today, write_checkpoint
 
+from changeover.app.library_files import LibraryFiles
 from changeover.app.library_server import Doorkeeper, Shelves
 from changeover.core.clock import SystemClock
 from changeover.core.settings import open_project
@@ -298,7 +299,7 @@ def test_without_a_key_of_the_installation_nobody_loads_anything(shelf: Shelf, t
 
 def test_cards_and_policy_are_followed_and_a_broken_one_changes_nothing(tmp_path: Path, cache: Path) -> None:
     project = open_project(write_project(tmp_path / "p"))
-    followed = Shelves(project, cache, SystemClock())
+    followed = Shelves(LibraryFiles(project), SystemClock())
     before = followed.current
     followed.look()
     assert followed.current is before

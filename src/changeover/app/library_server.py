@@ -8,22 +8,19 @@ import ipaddress
 import logging
 import signal
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import date
-from pathlib import Path
 
 import uvicorn
 
+from changeover.app.library_files import LibraryFiles
 from changeover.app.loops import background
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
-from changeover.core.settings import Project
 from changeover.core.threads import in_thread
 from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.keys import Keyring
 from changeover.gateway.routes import CALLERS
-from changeover.library.catalogue import Catalogue
-from changeover.library.licences.policy import load_policy
 from changeover.library.serve.hub import Admit, Hub, Lines
 from changeover.library.serve.shelf import Shelf, stored_in
 from changeover.store.engine import Store
@@ -37,8 +34,6 @@ LOOK_S = 2.0
 DRAIN_S = 30
 """At the end, downloads under way may go on for so long; who loses one goes on where it was."""
 ANYBODY = "anybody"
-
-_Marks = tuple[tuple[str, int, int], ...]
 
 
 class Doorkeeper:
@@ -73,16 +68,15 @@ class Doorkeeper:
 class Shelves:
     """The shelf of a project, made anew when its cards or its policy change."""
 
-    def __init__(self, project: Project | None, cache: Path, clock: Clock) -> None:
+    def __init__(self, files: LibraryFiles, clock: Clock) -> None:
         """Read everything.
 
         Raises:
             ConfigError: A card or the policy is wrong.
         """
-        self._project = project
-        self._cache = cache
+        self._files = files
         self.clock = clock
-        self._seen = self._marks()
+        self._seen = files.marks()
         self.current = self._read()
 
     async def follow(self) -> None:
@@ -93,7 +87,7 @@ class Shelves:
 
     def look(self) -> None:
         """Read again what has changed."""
-        marks = self._marks()
+        marks = self._files.marks()
         if marks == self._seen:
             return
         self._seen = marks
@@ -103,23 +97,10 @@ class Shelves:
             log.error("library: as it was, for %s", exc)
 
     def _read(self) -> Shelf:
-        if self._project is None:
-            return Shelf(Catalogue.load(), None, stored_in(self._cache), self._today)
-        policy = load_policy(self._project.policy)
-        return Shelf(Catalogue.load(self._project.cards), policy, stored_in(self._cache), self._today)
+        return Shelf(self._files.catalogue(), self._files.policy(), stored_in(self._files.cache), self._today)
 
     def _today(self) -> date:
         return self.clock.now().date()
-
-    def _marks(self) -> _Marks:
-        return tuple(_marks(self._project))
-
-
-def _marks(project: Project | None) -> Iterator[tuple[str, int, int]]:
-    for path in () if project is None else (project.policy, *sorted(project.cards.glob("*.toml"))):
-        with contextlib.suppress(OSError):
-            seen = path.stat()
-            yield str(path), seen.st_size, seen.st_mtime_ns
 
 
 def require_loopback(host: str) -> None:

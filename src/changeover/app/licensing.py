@@ -6,19 +6,20 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 from sqlalchemy import Connection
 
 from changeover.app.installation import Installation, usable_catalogue
+from changeover.app.library_files import LibraryFiles
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, LicenceError
+from changeover.core.marks import Marks
 from changeover.core.settings import Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.judge import judge, judge_stranger
 from changeover.library.licences.judgement import Judgement
-from changeover.library.licences.policy import Policy, load_policy
+from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import review_needed
 from changeover.library.licences.words import refusal
 from changeover.library.lineage import Model, find_card
@@ -131,7 +132,7 @@ class CurrentTerms:
     def __init__(self, project: Project, clock: Clock) -> None:
         self._project = project
         self._clock = clock
-        self._marks: tuple[tuple[str, int, int], ...] | None = None
+        self._marks: Marks | None = None
         self._known: tuple[Catalogue, Policy | None] | str = ""
         self._variants: dict[str, Variant] = {}
 
@@ -150,25 +151,16 @@ class CurrentTerms:
 
     def _read(self) -> tuple[Catalogue, Policy | None] | str:
         """Cards and policy, read again where a file has changed; or why nobody can say what is allowed."""
-        marks = tuple(_marks(self._project))
+        files = LibraryFiles(self._project)
+        marks = files.marks()
         if marks != self._marks:
             try:
-                self._known = (usable_catalogue(self._project), load_policy(self._project.policy))
+                self._known = (usable_catalogue(self._project), files.policy())
             except ConfigError as exc:
                 log.error("licences: nothing takes over until this is mended: %s", exc)
                 self._known = f"nobody can say what is allowed: {exc.message}"
             self._marks = marks
         return self._known
-
-
-def _marks(project: Project) -> Iterable[tuple[str, int, int]]:
-    files: list[Path] = [project.policy, *(sorted(project.cards.glob("*.toml")) if project.cards.is_dir() else [])]
-    for file in files:
-        try:
-            seen = file.stat()
-        except OSError:
-            continue
-        yield str(file), seen.st_size, seen.st_mtime_ns
 
 
 def _model(engine: EnginePart) -> Model:

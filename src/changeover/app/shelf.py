@@ -11,14 +11,14 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
+from changeover.app.library_files import LibraryFiles
 from changeover.core.clock import SystemClock
-from changeover.core.errors import ConfigError
-from changeover.core.settings import SETTINGS_FILE, Project, cache_directory, open_project
+from changeover.core.settings import Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.judge import judge
 from changeover.library.licences.judgement import Judgement
-from changeover.library.licences.policy import Policy, load_policy
+from changeover.library.licences.policy import Policy
 from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
 from changeover.serving.queries import all_deployments, load_variants
@@ -114,11 +114,7 @@ def open_shelf(directory: Path) -> Shelf:
         ConfigError: A card, the policy or the settings are wrong.
         StoreError: The project was started, and its store cannot be used.
     """
-    try:
-        project = open_project(directory)
-    except ConfigError:
-        if (directory / SETTINGS_FILE).exists():
-            raise
-        return Shelf(Catalogue.load(), cache_directory(), None, None, None)
-    store = Store.open(project.store_url) if project.state.is_dir() else None
-    return Shelf(Catalogue.load(project.cards), project.cache, load_policy(project.policy), project, store)
+    files = LibraryFiles.at(directory)
+    project = files.project
+    store = Store.open(project.store_url) if project is not None and project.state.is_dir() else None
+    return Shelf(files.catalogue(), files.cache, files.policy(), project, store)

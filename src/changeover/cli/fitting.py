@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.text import Text
 
+from changeover.app.library_files import LibraryFiles
 from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
-from changeover.cli.frame import here, out, print_json
-from changeover.cli.weights import library
-from changeover.core.errors import ArtifactError, ConfigError
+from changeover.cli.frame import out, print_json
+from changeover.core.errors import ArtifactError
 from changeover.library.accelerators import GB, GIB
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
@@ -52,9 +52,10 @@ class Ask:
 
 def fit_model(ask: Ask) -> int:
     """Judge, print, and give the command's exit status: of several kinds of hardware here, the best."""
-    catalogue, cache = library()
+    files = LibraryFiles.at(Path.cwd())
+    catalogue = files.catalogue()
     card = catalogue.card(ask.model)
-    judged = _here(card, catalogue, cache, ask) if ask.on == HERE else [_on(card, catalogue, ask)]
+    judged = _here(card, catalogue, files, ask) if ask.on == HERE else [_on(card, catalogue, ask)]
     if ask.as_json:
         print_json([_document(one) for one in judged] if ask.on == HERE else _document(judged[0]))
     else:
@@ -84,28 +85,21 @@ def _judged(card: Card, hardware: Hardware, catalogue: Catalogue, ask: Ask) -> F
     )
 
 
-def _here(card: Card, catalogue: Catalogue, cache: Path, ask: Ask) -> list[Fit]:
+def _here(card: Card, catalogue: Catalogue, files: LibraryFiles, ask: Ask) -> list[Fit]:
     """On each kind of accelerator that this machine has, and on its processor."""
     detected = detect(catalogue.accelerators()) if ask.memory_gib is None else Detected((), ())
+    declared = None if files.project is None else files.project.settings.engines.memory_gib
     found = [_judged(card, Hardware(each.accelerator, each.count), catalogue, ask) for each in detected.found]
     local = fits_here(
         card,
-        budget_bytes(ask.memory_gib or _declared_gib()),
+        budget_bytes(ask.memory_gib or declared),
         context=ask.context,
         concurrency=ask.concurrency,
         quantisation=ask.quantisation,
-        shape=_shape_here(card, cache),
+        shape=_shape_here(card, files.cache),
         siblings=_siblings(card, catalogue),
     )
     return [*found, replace(local, notes=(*local.notes, *detected.unknown))]
-
-
-def _declared_gib() -> float | None:
-    """What the project here declares for all engines together."""
-    try:
-        return here().settings.engines.memory_gib
-    except ConfigError:
-        return None
 
 
 def _shape_here(card: Card, cache: Path) -> Shape | None:

@@ -9,19 +9,18 @@ from typing import Any
 from rich.text import Text
 
 from changeover.app.installation import Installation
+from changeover.app.library_files import LibraryFiles
 from changeover.app.licences import Position, Standing, position, position_of
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
-from changeover.cli.frame import actor, clock_time, here, note, out, print_json
+from changeover.cli.frame import actor, clock_time, note, out, print_json
 from changeover.cli.running import opened
 from changeover.cli.signature import later
-from changeover.cli.weights import library
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError, UnknownModelError, nearest
-from changeover.core.settings import SETTINGS_FILE, Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.judgement import OUTCOMES, Judgement, Outcome, Reason
-from changeover.library.licences.policy import Policy, load_policy
+from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, accept, review_needed, texts
 from changeover.library.licences.words import place, short
 from changeover.tasks.declarations import load_tasks
@@ -111,27 +110,21 @@ def write_bom(file: Path, model: str | None, *, every: bool) -> None:
     out.print(f"{file}: {len(cards)} model{'s' * (len(cards) != 1)}, CycloneDX 1.6.", style=None)
 
 
-def _known() -> tuple[Catalogue, Installation | None, Project | None]:
+def _known() -> tuple[Catalogue, Installation | None, LibraryFiles]:
     """The library here, and the project with its store where there is one."""
-    try:
-        project = here()
-    except ConfigError:
-        if (Path.cwd() / SETTINGS_FILE).exists():
-            raise
-        return library()[0], None, None
-    if not project.state.is_dir():
-        return Catalogue.load(project.cards), None, project
+    files = LibraryFiles.at(Path.cwd())
+    if files.project is None or not files.project.state.is_dir():
+        return files.catalogue(), None, files
     installation = opened()
-    return installation.catalogue, installation, project
+    return installation.catalogue, installation, files
 
 
 def _position() -> Position:
-    catalogue, installation, project = _known()
+    catalogue, installation, files = _known()
     if installation is not None:
         return position_of(installation)
-    policy = None if project is None else load_policy(project.policy)
-    tasks = [] if project is None else list(load_tasks(project.tasks))
-    return position(catalogue, policy, today=SystemClock().now().date(), tasks=tasks)
+    tasks = [] if files.project is None else list(load_tasks(files.project.tasks))
+    return position(catalogue, files.policy(), today=SystemClock().now().date(), tasks=tasks)
 
 
 def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> bool:
