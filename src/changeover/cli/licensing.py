@@ -10,7 +10,7 @@ from rich.text import Text
 
 from changeover.app.installation import Installation
 from changeover.app.library_files import LibraryFiles
-from changeover.app.licences import Position, Standing, position, position_of
+from changeover.app.licence_position import Position, Standing, position, position_of
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
 from changeover.cli.frame import actor, clock_time, note, out, print_json
 from changeover.cli.running import opened
@@ -20,6 +20,7 @@ from changeover.core.errors import ConfigError, UnknownModelError, nearest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.judgement import OUTCOMES, Judgement, Outcome, Reason
+from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, accept, review_needed, texts
 from changeover.library.licences.words import place, short
@@ -124,7 +125,7 @@ def _position() -> Position:
     if installation is not None:
         return position_of(installation)
     tasks = [] if files.project is None else list(load_tasks(files.project.tasks))
-    return position(catalogue, files.policy(), today=SystemClock().now().date(), tasks=tasks)
+    return position(Licensing(catalogue, files.policy(), SystemClock().now().date()), tasks=tasks)
 
 
 def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> bool:
@@ -135,10 +136,10 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
     judged = [standing.general, *standing.tasks.values()] if task is None else [whole.judge(model, task)]
     if as_json:
         judgements = [_judgement(each) for each in judged]
-        print_json({"policy": policy_line(whole.policy), **_row(standing), "judgements": judgements})
+        print_json({"policy": policy_line(whole.licensing.policy), **_row(standing), "judgements": judgements})
         return bool(standing.refused)
     out.print(Text.assemble((model, "bold"), f"  {standing.licence or 'licence unknown'}"))
-    out.print(policy_line(whole.policy), style="dim")
+    out.print(policy_line(whole.licensing.policy), style="dim")
     if standing.answers:
         out.print(f"answers now: {', '.join(standing.answers)}", style=None)
     for each in judged:
@@ -158,7 +159,7 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
 
 
 def _show_all(whole: Position, task: str | None) -> None:
-    out.print(policy_line(whole.policy), style=None)
+    out.print(policy_line(whole.licensing.policy), style=None)
     for mistake in whole.mistakes:
         note(f"policy: {mistake}")
     rows = [row for each in whole.models for row in _rows(each, task)]
@@ -265,8 +266,8 @@ def _changed(text: LicenceText) -> str:
 
 def _document(whole: Position, task: str | None) -> dict[str, Any]:
     return {
-        "policy": whole.policy,
-        "today": whole.today,
+        "policy": whole.licensing.policy,
+        "today": whole.licensing.today,
         "mistakes": whole.mistakes,
         "models": [
             {

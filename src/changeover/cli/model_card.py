@@ -327,12 +327,12 @@ def _here(page: Page, whole: WholeCard) -> None:
     for reached in whole.reached:
         evidence = ", ".join(f"{name} {value}" for name, value in reached.evidence.items())
         page.row("", f"{reached.state} on {reached.at:%Y-%m-%d}" + (f": {evidence}" if evidence else ""))
-    if whole.use.fetched:
+    if whole.presence.fetched:
         page.row("weights", "fetched and verified")
-    if whole.use.deployments:
-        page.row("deployed as", ", ".join(whole.use.deployments))
-    if whole.use.tasks:
-        page.row("answers", ", ".join(whole.use.tasks), style="green")
+    if whole.presence.deployments:
+        page.row("deployed as", ", ".join(whole.presence.deployments))
+    if whole.presence.tasks:
+        page.row("answers", ", ".join(whole.presence.tasks), style="green")
 
 
 def _contradicted(page: Page, found: Iterable[Resolved]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from changeover.app.library_files import LibraryFiles
-from changeover.app.licensing import Licensing, check_fetch
+from changeover.app.licence_checks import check_fetch
 from changeover.cli.frame import note, out, print_json
 from changeover.cli.weights import Bar, Terms, bars, fetch_one
 from changeover.core.clock import SystemClock
@@ -17,6 +17,7 @@ from changeover.library.cards import Card
 from changeover.library.catalogue import PULLED
 from changeover.library.fetch.listing import Listing
 from changeover.library.first_pull import Choice, FirstPull, as_toml, choose, quantisation_of
+from changeover.library.licences.licensing import Licensing
 from changeover.library.pull import SourceKind, artifact_path, kind_of, module_of
 from changeover.library.pull import pull as pull_artifact
 from changeover.library.remote_code import RemoteCode, judge_code

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from changeover.app.installation import Installation
-from changeover.app.licensing import not_allowed_now
+from changeover.app.licence_checks import not_allowed_now
 from changeover.app.local import running_address
 from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
