@@ -11,7 +11,7 @@ import pytest
 
 from changeover.cli.fitting import fit_lines
 from changeover.cli.main import run_command
-from changeover.library.accelerators import GB, GIB
+from changeover.core.sizes import GB, GIB
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit import fit, parse_hardware
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from changeover.app.installation import ECHO
 from changeover.app.local import running_address
 from changeover.app.shelf import Presence, Shelf
-from changeover.library.accelerators import GB, GIB
+from changeover.core.sizes import GB, GIB
 from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.licences.words import refusal

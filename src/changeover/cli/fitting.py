@@ -12,13 +12,12 @@ from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import out, print_json
 from changeover.core.errors import ArtifactError
-from changeover.library.accelerators import GB, GIB
+from changeover.core.sizes import GB, GIB, in_both
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit import Fit, Hardware, fit, fits_here, parse_hardware
 from changeover.library.fit.context import shape_of
 from changeover.library.fit.detect import Detected, detect
-from changeover.library.fit.remedies import sizes
 from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.library.running import Shape
@@ -175,4 +174,4 @@ def _how(judged: Fit) -> str:
 
 
 def _sizes(count: int | None) -> str:
-    return "not known" if count is None else sizes(count)
+    return "not known" if count is None else in_both(count)

@@ -13,7 +13,8 @@ from changeover.app.whole_card import WholeCard, accelerator_document, sources_o
 from changeover.cli.frame import out, print_json
 from changeover.cli.model_words import OUTCOME_WORDS, billions
 from changeover.cli.page import Page, thousands
-from changeover.library.accelerators import GB, GIB, Accelerator
+from changeover.core.sizes import GB, GIB, gb_in_gib
+from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.facts import Claim, FactSource, Figure
 from changeover.library.genealogy import Relative
@@ -217,13 +218,12 @@ def _running(page: Page, card: Card) -> None:
     for engine in card.engines:
         _engine(page, engine, sources_of(card.sources, "engines"))
     for number, least in enumerate(card.memory):
-        said = f"{least.minimum_gb:g} GB = {least.minimum_gb * GB / GIB:.1f} GiB at least for {least.quantisation}"
+        said = f"{gb_in_gib(least.minimum_gb)} at least for {least.quantisation}"
         page.row("" if number else "memory", said, [least.source])
     if card.minimum_hardware:
         page.row("hardware", card.minimum_hardware, sources_of(card.sources, "minimum_hardware"))
     if card.disk_gb is not None:
-        disk = f"{card.disk_gb:g} GB = {card.disk_gb * GB / GIB:.1f} GiB"
-        page.row("disk", disk, sources_of(card.sources, "disk_gb"))
+        page.row("disk", gb_in_gib(card.disk_gb), sources_of(card.sources, "disk_gb"))
     for recipe in card.recipes:
         _recipe(page, recipe, sources_of(card.sources, "recipes"))
 

@@ -20,6 +20,7 @@ from rich.progress import (
 from changeover.cli.frame import err, note
 from changeover.core.errors import ArtifactError
 from changeover.core.settings import Project
+from changeover.core.sizes import in_mib
 from changeover.library.artifacts import Artifact, embeddable
 from changeover.library.cards import Card
 from changeover.library.licences.policy import Policy, load_policy
@@ -89,7 +90,7 @@ def fetch_one(card: Card, artifact: Artifact, cache: Path, terms: Terms, bar: Ba
     if present(artifact, cache):
         return artifact_path(artifact, cache)
     if not err.is_terminal:
-        note(f"fetching {card.id} ({artifact.size_bytes / (1 << 20):.0f} MiB)")
+        note(f"fetching {card.id} ({in_mib(artifact.size_bytes)})")
     path = pull(artifact, cache, bar, access)
     bar.verified()
     return path
