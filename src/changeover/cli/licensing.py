@@ -13,13 +13,14 @@ from changeover.app.library_files import LibraryFiles
 from changeover.app.licence_position import Position, Standing, position, position_of
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
 from changeover.cli.frame import actor, clock_time, note, out, print_json
+from changeover.cli.model_words import OUTCOME_WORDS
 from changeover.cli.running import opened
 from changeover.cli.signature import later
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError, UnknownModelError, nearest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judgement import OUTCOMES, Judgement, Outcome, Reason
+from changeover.library.licences.judgement import OUTCOMES, Judgement, Reason
 from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, accept, review_needed, texts
@@ -33,13 +34,6 @@ COLUMNS = Columns(
     names=("model", "licence", "outcome", "answers now", "why"),
     concessions=(("licence", 16), ("model", 20), ("answers now", 10), ("licence", 0), ("answers now", 0), ("why", 24)),
 )
-WORDS: dict[Outcome, str] = {
-    "allow": "allowed",
-    "duties": "with duties",
-    "person": "needs a person",
-    "deny": "not allowed",
-}
-COLOURS: dict[Outcome, str] = {"allow": "green", "duties": "", "person": "yellow", "deny": "red"}
 NO_ADVICE = "This is a reading of licences, and no legal advice."
 
 
@@ -144,7 +138,7 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
         out.print(f"answers now: {', '.join(standing.answers)}", style=None)
     for each in judged:
         purpose = f"for {each.task}" if each.task else "in general"
-        out.print(Text.assemble("\n", (purpose, "bold"), "  ", _outcome(each)))
+        out.print(Text.assemble("\n", (purpose, "bold"), "  ", OUTCOME_WORDS[each.outcome]))
         # What was said in general is not said again.
         said = () if each is judged[0] else judged[0].reasons
         for reason in sorted((reason for reason in each.reasons if reason not in said), key=_weight):
@@ -210,7 +204,7 @@ def _cells(name: str, licence: str, judgement: Judgement, answers: str) -> dict[
     return {
         "model": Cell(name),
         "licence": Cell(licence, "dim"),
-        "outcome": Cell(WORDS[judgement.outcome], COLOURS[judgement.outcome]),
+        "outcome": Cell(*OUTCOME_WORDS[judgement.outcome]),
         "answers now": Cell(answers),
         "why": Cell(why + (f"{' · ' if why else ''}{doubts} warning{'s' * (doubts != 1)}" if doubts else ""), "dim"),
     }
@@ -224,12 +218,8 @@ def _why(judgement: Judgement) -> str:
     return short(judgement)
 
 
-def _outcome(judgement: Judgement) -> tuple[str, str]:
-    return WORDS[judgement.outcome], COLOURS[judgement.outcome]
-
-
 def _reason_lines(reason: Reason, width: int) -> Iterator[Text]:
-    mark = "warning" if reason.warning else WORDS[reason.outcome]
+    mark = "warning" if reason.warning else OUTCOME_WORDS[reason.outcome][0]
     yield from hanging(f"  {mark:<15}", Text(reason.says), width)
     if reason.licence:
         where = f"{place(reason)} of {reason.licence}" if reason.clause else reason.licence

@@ -11,26 +11,19 @@ from rich.text import Text
 from changeover.app.shelf import Shelf
 from changeover.app.whole_card import WholeCard, accelerator_document, sources_of, whole_card
 from changeover.cli.frame import out, print_json
-from changeover.cli.model_words import OUTCOME_WORDS, billions
+from changeover.cli.model_words import OUTCOME_WORDS, REASON_WORDS, billions
 from changeover.cli.page import Page, thousands
 from changeover.core.sizes import GB, GIB, gb_in_gib
 from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.facts import Claim, FactSource, Figure
 from changeover.library.genealogy import Relative
-from changeover.library.licences.judgement import Judgement, Outcome, Reason
+from changeover.library.licences.judgement import Judgement, Reason
 from changeover.library.running import EngineSupport, Hosted, Recipe
 from changeover.library.sources.resolve import Resolved
 
 MOST_OF_A_VALUE = 120
 """Characters of a value that somebody states; the JSON has all of it."""
-REASON_WORDS: dict[Outcome, tuple[str, str]] = {
-    "allow": ("note", "dim"),
-    "duties": ("must", "green"),
-    "person": ("asks", "yellow"),
-    "deny": ("denies", "red"),
-}
-"""What one of its reasons does."""
 
 
 def show_model(shelf: Shelf, card: Card, *, as_json: bool) -> None:

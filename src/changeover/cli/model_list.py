@@ -11,7 +11,7 @@ from rich.text import Text
 from changeover.app.shelf import Presence, Shelf, open_shelf
 from changeover.cli.columns import UNKNOWN, Cell, Columns, clipped, hanging, widest
 from changeover.cli.frame import out, print_json
-from changeover.cli.model_words import OUTCOME_WORDS, billions
+from changeover.cli.model_words import OUTCOME_BRIEF, OUTCOME_WORDS, billions
 from changeover.cli.signature import later
 from changeover.core.errors import ConfigError, UnknownModelError
 from changeover.library.cards import Card
@@ -43,7 +43,6 @@ COLUMNS = Columns(
 )
 MOST_MODALITIES = 30
 """Characters of what a model reads and writes, in the list; its card has all of them."""
-POLICY_WORDS = {"allow": "ok", "duties": "ok, duties", "person": "a person", "deny": "denied"}
 
 
 def run(words: Sequence[str], asked: Mapping[str, Any], *, fits: str | None, most: int, as_json: bool) -> None:
@@ -123,7 +122,7 @@ def _cells(shelf: Shelf, card: Card) -> dict[str, Cell]:
         "context": _cell(None if card.context_tokens is None else _short(card.context_tokens)),
         "in → out": _cell(clipped(f"{reads} → {writes}", MOST_MODALITIES) if reads or writes else None),
         "licence": Cell("closed", "yellow") if card.weights == "closed" else _cell(card.licence_id),
-        "policy": Cell(POLICY_WORDS[outcome], OUTCOME_WORDS[outcome][1]),
+        "policy": Cell(OUTCOME_BRIEF[outcome], OUTCOME_WORDS[outcome][1]),
         "released": _cell(card.released_on),
         "here": Cell(_here(use), "green" if use.tasks else ""),
     }
