@@ -22,7 +22,7 @@ from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.keys import Keyring
 from changeover.gateway.routes import CALLERS
 from changeover.library.serve.hub import Admit, Hub, Lines
-from changeover.library.serve.shelf import Shelf, stored_in
+from changeover.library.serve.repositories import Repositories, stored_in
 from changeover.store.engine import Store
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ class Doorkeeper:
                 await in_thread(self.reload)
 
 
-class Shelves:
-    """The shelf of a project, made anew when its cards or its policy change."""
+class ServedLibrary:
+    """The repositories of a project, made anew when its cards or its policy change."""
 
     def __init__(self, files: LibraryFiles, clock: Clock) -> None:
         """Read everything.
@@ -96,8 +96,8 @@ class Shelves:
         except ConfigError as exc:
             log.error("library: as it was, for %s", exc)
 
-    def _read(self) -> Shelf:
-        return Shelf(self._files.catalogue(), self._files.policy(), stored_in(self._files.cache), self._today)
+    def _read(self) -> Repositories:
+        return Repositories(self._files.catalogue(), self._files.policy(), stored_in(self._files.cache), self._today)
 
     def _today(self) -> date:
         return self.clock.now().date()
@@ -118,25 +118,25 @@ def require_loopback(host: str) -> None:
 
 
 async def serve(
-    listener: socket.socket, shelves: Shelves, store: Store | None, on_listening: Callable[[], None]
+    listener: socket.socket, library: ServedLibrary, store: Store | None, on_listening: Callable[[], None]
 ) -> None:
     """Answer until SIGINT or SIGTERM.
 
     Args:
         listener: Where.
-        shelves: What there is.
+        library: What there is.
         store: Whose keys open; None: whoever asks is let in.
         on_listening: Called once callers are answered.
 
     Raises:
         StoreError: The store's keys cannot be read.
     """
-    doorkeeper = None if store is None else Doorkeeper(store, shelves.clock)
+    doorkeeper = None if store is None else Doorkeeper(store, library.clock)
     if doorkeeper is not None:
         await in_thread(doorkeeper.reload)
     admit: Admit = doorkeeper or (lambda headers: ANYBODY)
     config = uvicorn.Config(
-        Hub(lambda: shelves.current, admit),
+        Hub(lambda: library.current, admit),
         http="httptools",
         lifespan="off",
         log_config=None,
@@ -146,7 +146,7 @@ async def serve(
         timeout_graceful_shutdown=DRAIN_S,
     )
     server = _Server(config, on_listening)
-    loops = [shelves.follow(), *([] if doorkeeper is None else [doorkeeper.follow()])]
+    loops = [library.follow(), *([] if doorkeeper is None else [doorkeeper.follow()])]
     async with background(loops, on_failure=server.stop):
         await server.serve([listener])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import uvloop
 
 from changeover.app.library_files import LibraryFiles
-from changeover.app.library_server import Shelves, require_loopback, serve
+from changeover.app.library_server import ServedLibrary, require_loopback, serve
 from changeover.app.logs import set_up_logging
 from changeover.app.system import address_of, listen
 from changeover.cli.frame import here, note, out, plain
@@ -26,12 +26,12 @@ def serve_library(host: str, port: int, open_door: bool, as_json: bool) -> None:
         require_loopback(host)
     if project is not None:
         set_up_logging(project.settings.telemetry.log, sys.stderr)
-    shelves = Shelves(LibraryFiles(project), SystemClock())
+    library = ServedLibrary(LibraryFiles(project), SystemClock())
     store = None if open_door or project is None else Store.open(project.store_url)
     listener = listen(host, port)
     try:
         address = address_of(listener)
-        uvloop.run(serve(listener, shelves, store, lambda: _announce(address, store is None, as_json)))
+        uvloop.run(serve(listener, library, store, lambda: _announce(address, store is None, as_json)))
     finally:
         listener.close()
         if store is not None:

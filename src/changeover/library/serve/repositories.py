@@ -109,7 +109,7 @@ class Repository:
         yield from sorted(named.items())
 
 
-class Shelf:
+class Repositories:
     """The library as repositories. Looks at the cache whenever it is asked, so that what was just pulled is there."""
 
     def __init__(self, catalogue: Catalogue, policy: Policy | None, stored: Stored, today: Callable[[], date]) -> None:
