@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Literal
+from typing import Final, Literal
 
 Source = Literal["gateway", "model"]
 
@@ -199,8 +199,13 @@ class UpstreamError(ChangeoverError):
         self.retryable = retryable
 
 
+_MOST_NAMED: Final = 50
+"""Names that one message still lists all of; a library has more models than anybody reads."""
+_NEAR: Final = 6
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End an error message with the nearest known name, or with all of them when none is near.
+    """End an error message with the nearest known name, and with all of them, or of very many with those that are near.
 
     >>> nearest("sumarise", ["summarise", "code"])
     'Did you mean `summarise`? Known: code, summarise.'
@@ -212,4 +217,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return "None is known yet."
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"Did you mean `{close[0]}`? " if close else ""
+    if len(names) > _MOST_NAMED:
+        near = get_close_matches(name, names, n=_NEAR, cutoff=0.0)
+        return f"{hint}The nearest of {len(names)}: {', '.join(near)}."
     return f"{hint}Known: {', '.join(names)}."
