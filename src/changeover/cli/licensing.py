@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from changeover.app.installation import Installation
+from changeover.app.installation import Installation, was_started
 from changeover.app.licences import Position, Standing, position, position_of
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
 from changeover.cli.frame import actor, clock_time, here, note, out, print_json
@@ -119,7 +119,7 @@ def _known() -> tuple[Catalogue, Installation | None, Project | None]:
         if (Path.cwd() / SETTINGS_FILE).exists():
             raise
         return library()[0], None, None
-    if not project.state.is_dir():
+    if not was_started(project):
         return Catalogue.load(project.cards), None, project
     installation = opened()
     return installation.catalogue, installation, project
