@@ -68,7 +68,11 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     said = first["msg"].removeprefix("Value error, ")
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     # A rule over several keys names them itself, and what stands there is the whole file.
-    return f"{said.removesuffix('.')}.{more}" if not place else f"`{key}` = `{first['input']}`: {said.lower()}.{more}"
+    return (
+        f"{said.removesuffix('.')}.{more}"
+        if not place
+        else f"`{key}` = `{first['input']}`: {said[:1].lower()}{said[1:].removesuffix('.')}.{more}"
+    )
 
 
 def _key(place: tuple[int | str, ...]) -> str:
