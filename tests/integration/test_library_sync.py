@@ -432,3 +432,8 @@ def test_conflicts_of_models_without_a_card_are_nobodys(installation: Installati
     with installation.store.write() as connection:
         add_observations(connection, [replace(OBSERVED, fact="x", value=n, source=str(n)) for n in (1, 2)])
     assert standing_conflicts(installation) == []
+
+
+def test_misuse_names_the_help_of_the_command_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["library", "observations"]) == 2
+    assert "`changeover library observations --help`" in capsys.readouterr().err
