@@ -315,7 +315,7 @@ def test_only_what_cannot_be_downloaded_is_closed() -> None:
         ("kimi-k2-instruct", True, "kimi-k2-instruct-0905"),
         ("minimax-m1", False, "minimax-m2"),
         ("gemma-3-27b-it", False, "gemma-4-26b-a4b-it"),
-        ("qwen2.5-coder-0.5b-instruct", False, "qwen3-coder-480b-a35b-instruct"),
+        ("llama-3.1-70b", False, "llama-3.3-70b-instruct"),
     ],
 )
 def test_what_follows_a_model_is_named_by_its_source_or_told_by_its_date(card_id: str, named: bool, first: str) -> None:
