@@ -183,7 +183,9 @@ def test_a_licence_whose_text_changes_on_the_hub_blocks_until_somebody_accepts_i
             accepted = up.call("licences", "accept", "stern-1", "--reason", "read it")
             assert accepted.status == 0, accepted
             assert up.call("switch", "mail", "--to", "stern-1", "--detach", "--json").status == 0
-            assert "licence" not in up.call("library", "sync", "hub", "--card", "stern-1").out, "the same text is no news"
+            assert "licence" not in up.call("library", "sync", "hub", "--card", "stern-1").out, (
+                "the same text is no news"
+            )
         finally:
             up.call("abort", "mail")
             settings.write_text(before)
