@@ -252,25 +252,30 @@ def as_toml(card: str, artifact: Artifact, on: date) -> str:
         "# Every later pull has to give exactly them. To fetch them from elsewhere too, add to `artifact.sources`.",
         "",
         "[[artifacts]]",
-        f"card = {json.dumps(card)}",
+        f"card = {_toml(card)}",
         f"first_pulled = {on}",
         "",
         "[artifacts.artifact]",
-        f"format = {json.dumps(artifact.format)}",
-        f"quantisation = {json.dumps(artifact.quantisation)}",
+        f"format = {_toml(artifact.format)}",
+        f"quantisation = {_toml(artifact.quantisation)}",
         f"size_bytes = {artifact.size_bytes}",
-        f"sha256 = {json.dumps(artifact.sha256)}",
+        f"sha256 = {_toml(artifact.sha256)}",
     ]
     if artifact.files:
         lines.append("files = [")
         lines += [
-            f"  {{ path = {json.dumps(file.path)}, size_bytes = {file.size_bytes}, sha256 = {json.dumps(file.sha256)} }},"
+            f"  {{ path = {_toml(file.path)}, size_bytes = {file.size_bytes}, sha256 = {_toml(file.sha256)} }},"
             for file in artifact.files
         ]
         lines.append("]")
     lines += ["", "[[artifacts.artifact.sources]]"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in source.model_dump(exclude_none=True).items()]
+    lines += [f"{key} = {_toml(value)}" for key, value in source.model_dump(exclude_none=True).items()]
     return "\n".join(lines) + "\n"
+
+
+def _toml(text: str) -> str:
+    # JSON writes what lies beyond 16 bits as two halves, which TOML refuses.
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _is_weights(path: str) -> bool:
