@@ -369,7 +369,8 @@ def test_a_snapshot_is_imported_by_hand(project: Path, run: Run, installation: I
     assert found["signals.providers"].value == 27, "what ships is there too"
     for wrong, said in (
         ({"fact": "likes"}, "`likes` is no signal"),
-        ({"value": -1}, "is below 0"),
+        ({"value": -1}, "is not a number from 0"),
+        ({"value": 10**400}, "too large"),
         ({"value": "many"}, "a number is expected"),
         ({"fact": "signals.last_commit"}, "a date is expected"),
         ({"grade": "rumour"}, "Invalid enum value 'rumour'"),
