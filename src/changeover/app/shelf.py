@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from changeover.app.at_work import AtWork
+from changeover.app.installation import was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.core.clock import SystemClock
 from changeover.core.settings import Project
@@ -94,5 +95,5 @@ def open_shelf(directory: Path) -> Shelf:
     """
     files = LibraryFiles.at(directory)
     project = files.project
-    store = Store.open(project.store_url) if project is not None and project.state.is_dir() else None
+    store = Store.open(project.store_url) if project is not None and was_started(project) else None
     return Shelf(files.catalogue(), files.cache, files.policy(), project, store)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from rich.text import Text
 
+from changeover.app.installation import was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import out, print_json
+from changeover.cli.signature import later
 from changeover.core.errors import ArtifactError
 from changeover.core.sizes import GB, GIB, in_both
 from changeover.library.cards import Card
@@ -22,6 +24,9 @@ from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.library.running import Shape
 from changeover.serving.memory import budget_bytes
+
+planning = later("changeover.cli.planning")
+"""Only for a project that was started: without one there is nothing to write into."""
 
 HERE = "here"
 STATUS = {"fits": EXIT_PASS, "tight": EXIT_PASS, "no": EXIT_FAIL, "unknown": EXIT_INCONCLUSIVE}
@@ -50,7 +55,10 @@ class Ask:
 
 
 def fit_model(ask: Ask) -> int:
-    """Judge, print, and give the command's exit status: of several kinds of hardware here, the best."""
+    """Judge, print, and give the command's exit status: of several kinds of hardware here, the best.
+
+    In a project that was started it is written down that a model fits this machine as it is.
+    """
     files = LibraryFiles.at(Path.cwd())
     catalogue = files.catalogue()
     card = catalogue.card(ask.model)
@@ -62,7 +70,11 @@ def fit_model(ask: Ask) -> int:
             lines = [Text(), *fit_lines(one, out.width)] if place else fit_lines(one, out.width)
             for line in lines:
                 out.print(line)
-    return STATUS[min((one.verdict for one in judged), key=BEST.index)]
+    best = min(judged, key=lambda one: BEST.index(one.verdict))
+    project = files.project
+    if best.ok and ask.on == HERE and ask.memory_gib is None and project is not None and was_started(project):
+        planning().note_fit(project, card, best)
+    return STATUS[best.verdict]
 
 
 def _on(card: Card, catalogue: Catalogue, ask: Ask) -> Fit:
@@ -130,7 +142,12 @@ def fit_lines(judged: Fit, width: int) -> list[Text]:
     """What a person sees. A command stands on one line however long it is, so that it can be copied."""
     said, style = SAID[judged.verdict]
     where = "on this machine" if judged.hardware == HERE else f"on {judged.hardware}"
-    lines = [Text.assemble((said, style), f"  {judged.model} in {judged.quantisation} {where}")]
+    form = "" if judged.quantisation is None else f" in {judged.quantisation}"
+    lines = [Text.assemble((said, style), f"  {judged.model}{form} {where}")]
+    if judged.quantisation is None and judged.verdict == "no":
+        for note in judged.notes:
+            lines += hanging("  ", Text(note), width)
+        return lines
     rows = [("needs", _sizes(judged.needs_bytes))]
     rows += [("", f"{_sizes(part.bytes):<26} {part.name}: {part.how}") for part in judged.parts]
     rows += [("usable", _usable(judged))]

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from changeover.app.installation import Installation
+from changeover.app.installation import Installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.app.licence_position import Position, Standing, position, position_of
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
@@ -17,7 +17,7 @@ from changeover.cli.model_words import OUTCOME_WORDS
 from changeover.cli.running import opened
 from changeover.cli.signature import later
 from changeover.core.clock import SystemClock
-from changeover.core.errors import ConfigError, UnknownModelError, nearest
+from changeover.core.errors import ConfigError, UnknownModelError, UnknownTaskError, nearest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.judgement import OUTCOMES, Judgement, Reason
@@ -39,7 +39,9 @@ NO_ADVICE = "This is a reading of licences, and no legal advice."
 
 def show(model: str | None, task: str | None, as_json: bool) -> bool:
     """Print the position, or one model's. Returns whether something answers now that may not."""
-    whole = _position()
+    whole, tasks = _position()
+    if task is not None and tasks and task not in tasks:
+        raise UnknownTaskError(f"No task named `{task}`, here or in the policy. {nearest(task, tasks)}")
     if model is not None:
         return _show_one(whole, model, task, as_json)
     if as_json:
@@ -108,18 +110,23 @@ def write_bom(file: Path, model: str | None, *, every: bool) -> None:
 def _known() -> tuple[Catalogue, Installation | None, LibraryFiles]:
     """The library here, and the project with its store where there is one."""
     files = LibraryFiles.at(Path.cwd())
-    if files.project is None or not files.project.state.is_dir():
+    if files.project is None or not was_started(files.project):
         return files.catalogue(), None, files
     installation = opened()
     return installation.catalogue, installation, files
 
 
-def _position() -> Position:
+def _position() -> tuple[Position, set[str]]:
+    """The position, and the tasks that there are or that the policy names: none outside of a project."""
     catalogue, installation, files = _known()
     if installation is not None:
-        return position_of(installation)
-    tasks = [] if files.project is None else list(load_tasks(files.project.tasks))
-    return position(Licensing(catalogue, files.policy(), SystemClock().now().date()), tasks=tasks)
+        whole, tasks = position_of(installation), set(installation.tasks)
+    else:
+        tasks = set[str]() if files.project is None else set(load_tasks(files.project.tasks))
+        whole = position(Licensing(catalogue, files.policy(), SystemClock().now().date()), tasks=tasks)
+    answered = {task for each in whole.models for task in each.answers}
+    policy = whole.licensing.policy
+    return whole, tasks | answered | set(() if policy is None else policy.tasks)
 
 
 def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> bool:
@@ -220,13 +227,13 @@ def _why(judgement: Judgement) -> str:
 
 def _reason_lines(reason: Reason, width: int) -> Iterator[Text]:
     mark = "warning" if reason.warning else OUTCOME_WORDS[reason.outcome][0]
-    yield from hanging(f"  {mark:<15}", Text(reason.says), width)
+    yield from hanging(f"  {mark:<16}", Text(reason.says), width)
     if reason.licence:
         where = f"{place(reason)} of {reason.licence}" if reason.clause else reason.licence
         quote = f": «{reason.quote}»" if reason.quote else ""
-        yield from hanging(" " * 17, Text(f"{where}{quote}", style="dim"), width)
+        yield from hanging(" " * 18, Text(f"{where}{quote}", style="dim"), width)
     if reason.settled:
-        yield from hanging(" " * 17, Text(f"settled by {reason.settled}", style="green"), width)
+        yield from hanging(" " * 18, Text(f"settled by {reason.settled}", style="green"), width)
 
 
 def _weight(reason: Reason) -> tuple[int, bool]:
