@@ -13,7 +13,7 @@ from tests.support.projects import open_written, write_project
 from changeover.app.verified import verified_here
 from changeover.cli.fitting import fit_lines
 from changeover.cli.main import run_command
-from changeover.library.accelerators import GB, GIB
+from changeover.core.sizes import GB, GIB
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit import fit, parse_hardware
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from changeover.app.deploy import ask_for, first_plan_of
 from changeover.app.installation import ECHO, Installation
-from changeover.app.licensing import Licensing, check
+from changeover.app.licence_checks import check, judge_engine, licensing_of
 from changeover.core.digest import canonical_json, sha256_value
 from changeover.core.errors import ArtifactError, ChangeoverError, ConfigError, StoreError
 from changeover.library.artifacts import embeddable
@@ -130,7 +130,7 @@ def apply(installation: Installation, actor: str, *, check: bool = False) -> Out
 
 def _not_allowed(installation: Installation) -> Iterator[str]:
     """What has come in with the project's own library and is for no task here, each with the clause."""
-    licensing, own = Licensing.of(installation), declared_in(installation.project.cards)
+    licensing, own = licensing_of(installation), declared_in(installation.project.cards)
     judged = (licensing.card(card) for card in installation.catalogue.cards() if card.id in own)
     yield from (refusal(judgement) for judgement in judged if not judgement.allowed)
 
@@ -157,7 +157,7 @@ def _opening(installation: Installation, task: Task) -> _Opening:
     try:
         plan = first_plan_of(installation, task)
         engine = describe(plan)
-        check(Licensing.of(installation).engine(engine, task.name))
+        check(judge_engine(licensing_of(installation), engine, task.name))
         return _Opening(task=task, plan=plan, engine=engine)
     except ChangeoverError as exc:
         raise type(exc)(f"{task.file}: `first_incumbent`: {exc.message}") from exc

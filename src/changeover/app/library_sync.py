@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from changeover.app.installation import Installation
-from changeover.app.licensing import Licensing
+from changeover.app.licence_checks import licensing_of
 from changeover.library.cards import Card, Terms
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.judgement import Judgement
@@ -46,7 +46,7 @@ class TextSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
+class OtherTerms:
     """What licence and policy say of a model whose terms a source shows in another light."""
 
     by_card: Judgement
@@ -63,7 +63,7 @@ class Synced:
     reading: Reading
     comparison: Comparison
     texts: tuple[TextSeen, ...]
-    positions: tuple[Position, ...]
+    positions: tuple[OtherTerms, ...]
     """Of the cards whose terms changed, or are other ones at the source."""
     written: bool
     """False: it was only looked at."""
@@ -104,9 +104,9 @@ def standing_conflicts(installation: Installation, card: str | None = None) -> l
     return conflicts_of(installation.catalogue, said)
 
 
-def _positions(installation: Installation, compared: Comparison, seen: Sequence[TextSeen]) -> Iterator[Position]:
+def _positions(installation: Installation, compared: Comparison, seen: Sequence[TextSeen]) -> Iterator[OtherTerms]:
     """Of each card once: the licence that the source names, where that is another one; else that its text is another."""
-    catalogue, licensing = installation.catalogue, Licensing.of(installation)
+    catalogue, licensing = installation.catalogue, licensing_of(installation)
     cards = {card.id: card for card in catalogue.cards()}
     fresh = {each.card: str(each.value) for each in compared.fresh if each.fact == LICENCE and each.card in cards}
     other = {id: licence for id, licence in fresh.items() if not _is_of(catalogue, cards[id], licence)}
@@ -114,10 +114,10 @@ def _positions(installation: Installation, compared: Comparison, seen: Sequence[
     for id in sorted(other.keys() | reread):
         judged, licence = licensing.card(cards[id]), other.get(id)
         if licence is None:
-            yield Position(by_card=judged)
+            yield OtherTerms(by_card=judged)
             continue
         there = licensing.card(cards[id].model_copy(update={"licence": Terms(id=licence)}))
-        yield Position(by_card=judged, by_source=there, licence=licence)
+        yield OtherTerms(by_card=judged, by_source=there, licence=licence)
 
 
 def _is_of(catalogue: Catalogue, card: Card, licence: str) -> bool:

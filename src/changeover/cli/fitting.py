@@ -7,19 +7,19 @@ from pathlib import Path
 
 from rich.text import Text
 
+from changeover.app.installation import was_started
+from changeover.app.library_files import LibraryFiles
 from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
-from changeover.cli.frame import here, out, print_json
+from changeover.cli.frame import out, print_json
 from changeover.cli.signature import later
-from changeover.cli.weights import library, project_here
-from changeover.core.errors import ArtifactError, ConfigError
-from changeover.library.accelerators import GB, GIB
+from changeover.core.errors import ArtifactError
+from changeover.core.sizes import GB, GIB, in_both
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit import Fit, Hardware, fit, fits_here, parse_hardware
 from changeover.library.fit.context import shape_of
 from changeover.library.fit.detect import Detected, detect
-from changeover.library.fit.remedies import sizes
 from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.library.running import Shape
@@ -59,9 +59,10 @@ def fit_model(ask: Ask) -> int:
 
     In a project that was started it is written down that a model fits this machine as it is.
     """
-    catalogue, cache = library()
+    files = LibraryFiles.at(Path.cwd())
+    catalogue = files.catalogue()
     card = catalogue.card(ask.model)
-    judged = _here(card, catalogue, cache, ask) if ask.on == HERE else [_on(card, catalogue, ask)]
+    judged = _here(card, catalogue, files, ask) if ask.on == HERE else [_on(card, catalogue, ask)]
     if ask.as_json:
         print_json([_document(one) for one in judged] if ask.on == HERE else _document(judged[0]))
     else:
@@ -70,8 +71,8 @@ def fit_model(ask: Ask) -> int:
             for line in lines:
                 out.print(line)
     best = min(judged, key=lambda one: BEST.index(one.verdict))
-    project = project_here()
-    if best.ok and ask.on == HERE and ask.memory_gib is None and project is not None and project.state.is_dir():
+    project = files.project
+    if best.ok and ask.on == HERE and ask.memory_gib is None and project is not None and was_started(project):
         planning().note_fit(project, card, best)
     return STATUS[best.verdict]
 
@@ -95,28 +96,21 @@ def _judged(card: Card, hardware: Hardware, catalogue: Catalogue, ask: Ask) -> F
     )
 
 
-def _here(card: Card, catalogue: Catalogue, cache: Path, ask: Ask) -> list[Fit]:
+def _here(card: Card, catalogue: Catalogue, files: LibraryFiles, ask: Ask) -> list[Fit]:
     """On each kind of accelerator that this machine has, and on its processor."""
     detected = detect(catalogue.accelerators()) if ask.memory_gib is None else Detected((), ())
+    declared = None if files.project is None else files.project.settings.engines.memory_gib
     found = [_judged(card, Hardware(each.accelerator, each.count), catalogue, ask) for each in detected.found]
     local = fits_here(
         card,
-        budget_bytes(ask.memory_gib or _declared_gib()),
+        budget_bytes(ask.memory_gib or declared),
         context=ask.context,
         concurrency=ask.concurrency,
         quantisation=ask.quantisation,
-        shape=_shape_here(card, cache),
+        shape=_shape_here(card, files.cache),
         siblings=_siblings(card, catalogue),
     )
     return [*found, replace(local, notes=(*local.notes, *detected.unknown))]
-
-
-def _declared_gib() -> float | None:
-    """What the project here declares for all engines together."""
-    try:
-        return here().settings.engines.memory_gib
-    except ConfigError:
-        return None
 
 
 def _shape_here(card: Card, cache: Path) -> Shape | None:
@@ -197,4 +191,4 @@ def _how(judged: Fit) -> str:
 
 
 def _sizes(count: int | None) -> str:
-    return "not known" if count is None else sizes(count)
+    return "not known" if count is None else in_both(count)

@@ -9,19 +9,20 @@ from typing import Any
 from rich.text import Text
 
 from changeover.app.installation import Installation, was_started
-from changeover.app.licences import Position, Standing, position, position_of
+from changeover.app.library_files import LibraryFiles
+from changeover.app.licence_position import Position, Standing, position, position_of
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
-from changeover.cli.frame import actor, clock_time, here, note, out, print_json
+from changeover.cli.frame import actor, clock_time, note, out, print_json
+from changeover.cli.model_words import OUTCOME_WORDS
 from changeover.cli.running import opened
 from changeover.cli.signature import later
-from changeover.cli.weights import library
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError, UnknownModelError, UnknownTaskError, nearest
-from changeover.core.settings import SETTINGS_FILE, Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judgement import OUTCOMES, Judgement, Outcome, Reason
-from changeover.library.licences.policy import Policy, load_policy
+from changeover.library.licences.judgement import OUTCOMES, Judgement, Reason
+from changeover.library.licences.licensing import Licensing
+from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, accept, review_needed, texts
 from changeover.library.licences.words import place, short
 from changeover.tasks.declarations import load_tasks
@@ -33,13 +34,6 @@ COLUMNS = Columns(
     names=("model", "licence", "outcome", "answers now", "why"),
     concessions=(("licence", 16), ("model", 20), ("answers now", 10), ("licence", 0), ("answers now", 0), ("why", 24)),
 )
-WORDS: dict[Outcome, str] = {
-    "allow": "allowed",
-    "duties": "with duties",
-    "person": "needs a person",
-    "deny": "not allowed",
-}
-COLOURS: dict[Outcome, str] = {"allow": "green", "duties": "", "person": "yellow", "deny": "red"}
 NO_ADVICE = "This is a reading of licences, and no legal advice."
 
 
@@ -113,31 +107,26 @@ def write_bom(file: Path, model: str | None, *, every: bool) -> None:
     out.print(f"{file}: {len(cards)} model{'s' * (len(cards) != 1)}, CycloneDX 1.6.", style=None)
 
 
-def _known() -> tuple[Catalogue, Installation | None, Project | None]:
+def _known() -> tuple[Catalogue, Installation | None, LibraryFiles]:
     """The library here, and the project with its store where there is one."""
-    try:
-        project = here()
-    except ConfigError:
-        if (Path.cwd() / SETTINGS_FILE).exists():
-            raise
-        return library()[0], None, None
-    if not was_started(project):
-        return Catalogue.load(project.cards), None, project
+    files = LibraryFiles.at(Path.cwd())
+    if files.project is None or not was_started(files.project):
+        return files.catalogue(), None, files
     installation = opened()
-    return installation.catalogue, installation, project
+    return installation.catalogue, installation, files
 
 
 def _position() -> tuple[Position, set[str]]:
     """The position, and the tasks that there are or that the policy names: none outside of a project."""
-    catalogue, installation, project = _known()
+    catalogue, installation, files = _known()
     if installation is not None:
         whole, tasks = position_of(installation), set(installation.tasks)
     else:
-        policy = None if project is None else load_policy(project.policy)
-        tasks = set[str]() if project is None else set(load_tasks(project.tasks))
-        whole = position(catalogue, policy, today=SystemClock().now().date(), tasks=tasks)
+        tasks = set[str]() if files.project is None else set(load_tasks(files.project.tasks))
+        whole = position(Licensing(catalogue, files.policy(), SystemClock().now().date()), tasks=tasks)
     answered = {task for each in whole.models for task in each.answers}
-    return whole, tasks | answered | set(() if whole.policy is None else whole.policy.tasks)
+    policy = whole.licensing.policy
+    return whole, tasks | answered | set(() if policy is None else policy.tasks)
 
 
 def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> bool:
@@ -148,15 +137,15 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
     judged = [standing.general, *standing.tasks.values()] if task is None else [whole.judge(model, task)]
     if as_json:
         judgements = [_judgement(each) for each in judged]
-        print_json({"policy": policy_line(whole.policy), **_row(standing), "judgements": judgements})
+        print_json({"policy": policy_line(whole.licensing.policy), **_row(standing), "judgements": judgements})
         return bool(standing.refused)
     out.print(Text.assemble((model, "bold"), f"  {standing.licence or 'licence unknown'}"))
-    out.print(policy_line(whole.policy), style="dim")
+    out.print(policy_line(whole.licensing.policy), style="dim")
     if standing.answers:
         out.print(f"answers now: {', '.join(standing.answers)}", style=None)
     for each in judged:
         purpose = f"for {each.task}" if each.task else "in general"
-        out.print(Text.assemble("\n", (purpose, "bold"), "  ", _outcome(each)))
+        out.print(Text.assemble("\n", (purpose, "bold"), "  ", OUTCOME_WORDS[each.outcome]))
         # What was said in general is not said again.
         said = () if each is judged[0] else judged[0].reasons
         for reason in sorted((reason for reason in each.reasons if reason not in said), key=_weight):
@@ -171,7 +160,7 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
 
 
 def _show_all(whole: Position, task: str | None) -> None:
-    out.print(policy_line(whole.policy), style=None)
+    out.print(policy_line(whole.licensing.policy), style=None)
     for mistake in whole.mistakes:
         note(f"policy: {mistake}")
     rows = [row for each in whole.models for row in _rows(each, task)]
@@ -222,7 +211,7 @@ def _cells(name: str, licence: str, judgement: Judgement, answers: str) -> dict[
     return {
         "model": Cell(name),
         "licence": Cell(licence, "dim"),
-        "outcome": Cell(WORDS[judgement.outcome], COLOURS[judgement.outcome]),
+        "outcome": Cell(*OUTCOME_WORDS[judgement.outcome]),
         "answers now": Cell(answers),
         "why": Cell(why + (f"{' · ' if why else ''}{doubts} warning{'s' * (doubts != 1)}" if doubts else ""), "dim"),
     }
@@ -236,12 +225,8 @@ def _why(judgement: Judgement) -> str:
     return short(judgement)
 
 
-def _outcome(judgement: Judgement) -> tuple[str, str]:
-    return WORDS[judgement.outcome], COLOURS[judgement.outcome]
-
-
 def _reason_lines(reason: Reason, width: int) -> Iterator[Text]:
-    mark = "warning" if reason.warning else WORDS[reason.outcome]
+    mark = "warning" if reason.warning else OUTCOME_WORDS[reason.outcome][0]
     yield from hanging(f"  {mark:<16}", Text(reason.says), width)
     if reason.licence:
         where = f"{place(reason)} of {reason.licence}" if reason.clause else reason.licence
@@ -278,8 +263,8 @@ def _changed(text: LicenceText) -> str:
 
 def _document(whole: Position, task: str | None) -> dict[str, Any]:
     return {
-        "policy": whole.policy,
-        "today": whole.today,
+        "policy": whole.licensing.policy,
+        "today": whole.licensing.today,
         "mistakes": whole.mistakes,
         "models": [
             {

@@ -13,10 +13,10 @@ from typing import Any
 from rich.status import Status
 
 from changeover.app.installation import Installation
-from changeover.app.library_sync import Position, Synced, standing_conflicts, sync_reading
+from changeover.app.library_sync import OtherTerms, Synced, standing_conflicts, sync_reading
 from changeover.cli.exits import EXIT_FAIL, EXIT_PASS
 from changeover.cli.frame import actor, clock_time, err, note, out, plain, print_error, print_json
-from changeover.cli.licensing import WORDS
+from changeover.cli.model_words import OUTCOME_WORDS
 from changeover.cli.running import opened
 from changeover.core.errors import ChangeoverError, ConfigError, UnknownModelError
 from changeover.library.cards import Card
@@ -193,7 +193,7 @@ def _show(synced: Synced) -> None:
         out.print("  [dim]dry run: nothing was kept[/]")
 
 
-def _position(position: Position) -> str:
+def _position(position: OtherTerms) -> str:
     """The outcome, and the clause that decides, in short; by the card, and by what the source says instead."""
     name, by_card = position.by_card.model, _outcome(position.by_card)
     if position.by_source is None:
@@ -202,7 +202,7 @@ def _position(position: Position) -> str:
 
 
 def _outcome(judgement: Judgement) -> str:
-    return short(judgement) if judgement.allowed else f"{WORDS[judgement.outcome]}, {short(judgement)}"
+    return short(judgement) if judgement.allowed else f"{OUTCOME_WORDS[judgement.outcome][0]}, {short(judgement)}"
 
 
 def _show_models(compared: Comparison) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from changeover.library.accelerators import GB, GIB, Accelerator
+from changeover.core.sizes import GB, GIB
+from changeover.library.accelerators import Accelerator
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.known import known_cards, limit_for
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from changeover.app.installation import Installation
 from changeover.app.recommending.choices import Place
 from changeover.app.recommending.needs import Needs
-from changeover.library.accelerators import GIB
+from changeover.core.sizes import GIB, part_of_gib
 from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
 from changeover.library.fit import Fit, Hardware, fit, fits_here
@@ -54,7 +54,7 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     if artifact is None and takes is not None and has is not None and takes <= has:
         return Place(
             state="engine",
-            says=f"would fit here by its size ({_gib(takes)} of {_gib(has)} GiB); its card has no file for the embedded engine",
+            says=f"would fit here by its size ({part_of_gib(takes, has)}); its card has no file for the embedded engine",
             command=_own_server(card),
         )
     if artifact is None:
@@ -89,12 +89,7 @@ def _memory(found: Fit) -> str:
     if found.needs_bytes is None or found.has_bytes is None:
         return ""
     words = {"fits": "takes", "tight": "takes, tightly,", "no": "would take", "unknown": "would take"}[found.verdict]
-    return f"{words} {_gib(found.needs_bytes)} of {_gib(found.has_bytes)} GiB"
-
-
-def _gib(amount: int) -> str:
-    gib = amount / GIB
-    return f"{gib:,.0f}" if gib >= 10 else f"{gib:.1f}" if gib >= 0.95 else f"{gib:.2f}"
+    return f"{words} {part_of_gib(found.needs_bytes, found.has_bytes)}"
 
 
 def _hosted(card: Card) -> Place:

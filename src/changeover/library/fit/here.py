@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
+from changeover.core.sizes import in_both
 from changeover.library.artifacts import Artifact
 from changeover.library.cards import Card
 from changeover.library.fit.answer import Fit, Part, Remedy, RemedyKind, Verdict
@@ -21,7 +22,6 @@ from changeover.library.fit.remedies import (
     STEP,
     largest,
     no_longer,
-    sizes,
     smaller_quantisations,
     smaller_siblings,
 )
@@ -203,4 +203,4 @@ def _remedies(asked: Local, siblings: Sequence[Card]) -> Iterator[Remedy]:
 
 def _remedy(kind: RemedyKind, words: str, value: str, asked: Local) -> Remedy:
     needs = asked.needs or 0
-    return Remedy(kind=kind, words=f"{words}: {sizes(needs)}", value=value, needs_bytes=needs)
+    return Remedy(kind=kind, words=f"{words}: {in_both(needs)}", value=value, needs_bytes=needs)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from changeover.library.accelerators import GB, GIB, Accelerator
+from changeover.core.sizes import GB, GIB
+from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.fit.answer import Layout, Part, Published, Verdict
 from changeover.library.fit.context import context_bytes, context_share
