@@ -13,12 +13,15 @@ from typing import Any
 from rich.status import Status
 
 from changeover.app.installation import Installation
-from changeover.app.library_sync import Synced, standing_conflicts, sync_reading
+from changeover.app.library_sync import Position, Synced, standing_conflicts, sync_reading
 from changeover.cli.exits import EXIT_FAIL, EXIT_PASS
 from changeover.cli.frame import actor, clock_time, err, note, out, plain, print_error, print_json
+from changeover.cli.licensing import WORDS
 from changeover.cli.running import opened
 from changeover.core.errors import ChangeoverError, ConfigError, UnknownModelError
 from changeover.library.cards import Card
+from changeover.library.licences.judgement import Judgement
+from changeover.library.licences.words import short
 from changeover.library.queries import last_syncs, observation_history, observations_of, observed_names
 from changeover.library.sources.compare import Comparison, Conflict, NewModel
 from changeover.library.sources.known import SOURCES, Asked, Source, read, readable, source_named
@@ -184,8 +187,22 @@ def _show(synced: Synced) -> None:
     for seen in synced.texts:
         what = "[red]the licence's text changed: somebody has to read it[/]" if seen.review else "licence text noted"
         out.print(f"  {what}  {plain(seen.text.card)}  {seen.text.sha256[:16]}…  [dim]{plain(seen.text.source)}[/]")
+    for position in synced.positions:
+        out.print(f"  policy        {plain(_position(position))}", soft_wrap=True)
     if not synced.written:
         out.print("  [dim]dry run: nothing was kept[/]")
+
+
+def _position(position: Position) -> str:
+    """The outcome, and the clause that decides, in short; by the card, and by what the source says instead."""
+    name, by_card = position.by_card.model, _outcome(position.by_card)
+    if position.by_source is None:
+        return f"{name}  {by_card} by the text that was known"
+    return f"{name}  {by_card} by its card; under `{position.licence}`, as is said here: {_outcome(position.by_source)}"
+
+
+def _outcome(judgement: Judgement) -> str:
+    return short(judgement) if judgement.allowed else f"{WORDS[judgement.outcome]}, {short(judgement)}"
 
 
 def _show_models(compared: Comparison) -> None:
@@ -267,6 +284,17 @@ def _document(synced: Synced) -> dict[str, Any]:
         "standing_conflicts": compared.standing_conflicts,
         "confirmed": len(compared.confirmed),
         "licence_texts": synced.texts,
+        "positions": [
+            {
+                "card": each.by_card.model,
+                "outcome": each.by_card.outcome,
+                "because": short(each.by_card),
+                "licence_at_source": each.licence,
+                "outcome_at_source": None if each.by_source is None else each.by_source.outcome,
+                "because_at_source": None if each.by_source is None else short(each.by_source),
+            }
+            for each in synced.positions
+        ],
         "notes": reading.notes,
     }
 

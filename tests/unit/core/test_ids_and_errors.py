@@ -30,7 +30,7 @@ def test_nearest_names_the_likely_one_first() -> None:
 def test_of_very_many_names_only_those_near_are_listed() -> None:
     said = nearest("model-7x", [f"model-{number}" for number in range(100)])
     assert said.startswith("Did you mean `model-7")
-    assert "The nearest of 100: model-7" in said
+    assert "Near: model-97" in said
     assert "model-33" not in said
     assert said.count(",") < 10
 
