@@ -50,6 +50,8 @@ class Page:
     def plain(self, text: str, style: str = "", *, label: str = "") -> None:
         """A line that must stay whole to be copied."""
         before = " " * INDENT + f"{label:<{LABEL}}"
+        if len(before) + len(text) > self.width:
+            before = f"{before.rstrip()}  "
         self.lines.append(Text.assemble((before, "dim"), (text, style), no_wrap=True))
 
     def sources(self) -> None:
