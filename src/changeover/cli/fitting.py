@@ -10,7 +10,8 @@ from rich.text import Text
 from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import here, out, print_json
-from changeover.cli.weights import library
+from changeover.cli.signature import later
+from changeover.cli.weights import library, project_here
 from changeover.core.errors import ArtifactError, ConfigError
 from changeover.library.accelerators import GB, GIB
 from changeover.library.cards import Card
@@ -23,6 +24,9 @@ from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.library.running import Shape
 from changeover.serving.memory import budget_bytes
+
+planning = later("changeover.cli.planning")
+"""Only for a project that was started: without one there is nothing to write into."""
 
 HERE = "here"
 STATUS = {"fits": EXIT_PASS, "tight": EXIT_PASS, "no": EXIT_FAIL, "unknown": EXIT_INCONCLUSIVE}
@@ -51,7 +55,10 @@ class Ask:
 
 
 def fit_model(ask: Ask) -> int:
-    """Judge, print, and give the command's exit status: of several kinds of hardware here, the best."""
+    """Judge, print, and give the command's exit status: of several kinds of hardware here, the best.
+
+    In a project that was started it is written down that a model fits this machine as it is.
+    """
     catalogue, cache = library()
     card = catalogue.card(ask.model)
     judged = _here(card, catalogue, cache, ask) if ask.on == HERE else [_on(card, catalogue, ask)]
@@ -62,7 +69,11 @@ def fit_model(ask: Ask) -> int:
             lines = [Text(), *fit_lines(one, out.width)] if place else fit_lines(one, out.width)
             for line in lines:
                 out.print(line)
-    return STATUS[min((one.verdict for one in judged), key=BEST.index)]
+    best = min(judged, key=lambda one: BEST.index(one.verdict))
+    project = project_here()
+    if best.ok and ask.on == HERE and ask.memory_gib is None and project is not None and project.state.is_dir():
+        planning().note_fit(project, card, best)
+    return STATUS[best.verdict]
 
 
 def _on(card: Card, catalogue: Catalogue, ask: Ask) -> Fit:

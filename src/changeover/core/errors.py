@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Final, Literal
+from typing import Literal
 
 Source = Literal["gateway", "model"]
 
@@ -199,25 +199,29 @@ class UpstreamError(ChangeoverError):
         self.retryable = retryable
 
 
-_MOST_NAMED: Final = 50
-"""Names that one message still lists all of; a library has more models than anybody reads."""
-_NEAR: Final = 6
+MOST_NAMES = 50
+"""Names that an error message lists whole."""
+NEAR = 5
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End an error message with the nearest known name, and with all of them, or of very many with those that are near.
+    """End an error message with the nearest known name and all of them; of very many only with those that are near.
 
     >>> nearest("sumarise", ["summarise", "code"])
     'Did you mean `summarise`? Known: code, summarise.'
     >>> nearest("gpt-9", [])
     'None is known yet.'
+    >>> nearest("m7", [f"m{number}" for number in range(80)])
+    'Did you mean `m7`? Near: m70, m71, m72, m73, m74. 80 are known.'
     """
     names = sorted(known)
     if not names:
         return "None is known yet."
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"Did you mean `{close[0]}`? " if close else ""
-    if len(names) > _MOST_NAMED:
-        near = get_close_matches(name, names, n=_NEAR, cutoff=0.0)
-        return f"{hint}The nearest of {len(names)}: {', '.join(near)}."
+    if len(names) > MOST_NAMES:
+        begins = [each for each in names if name and each.startswith(name)]
+        near = dict.fromkeys((*begins, *get_close_matches(name, names, n=NEAR, cutoff=0.5)))
+        others = ", ".join([each for each in near if each not in close][:NEAR])
+        return f"{hint}{f'Near: {others}. ' if others else ''}{len(names)} are known."
     return f"{hint}Known: {', '.join(names)}."

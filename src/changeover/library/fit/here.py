@@ -12,7 +12,6 @@ from changeover.library.cards import Card
 from changeover.library.fit.answer import Fit, Part, Remedy, RemedyKind, Verdict
 from changeover.library.fit.context import context_bytes
 from changeover.library.fit.embedded import PROCESS_BYTES, PROMPTS_BYTES, estimate
-from changeover.library.fit.known import shape_for
 from changeover.library.fit.outright import closed, writes_no_text
 from changeover.library.fit.plan import RULE, TIGHT
 from changeover.library.fit.quantisation import Weights, weights_of
@@ -119,7 +118,7 @@ def fits_here(
         quantisation=quantisation or _usual(card),
         context=min(context or CONTEXT, card.context_tokens or CONTEXT),
         concurrency=concurrency or CONCURRENCY,
-        shape=shape or shape_for(card),
+        shape=shape or card.architecture.shape,
     )
     file = _file(card, asked.quantisation)
     missing = tuple(_missing(asked, file))
@@ -188,7 +187,11 @@ def _remedies(asked: Local, siblings: Sequence[Card]) -> Iterator[Remedy]:
             yield _remedy("concurrency", words, str(requests), replace(asked, concurrency=requests))
     smaller = (
         replace(
-            asked, card=card, quantisation=_usual(card), shape=shape_for(card), context=no_longer(asked.context, card)
+            asked,
+            card=card,
+            quantisation=_usual(card),
+            shape=card.architecture.shape,
+            context=no_longer(asked.context, card),
         )
         for card in smaller_siblings(asked.card, siblings)
         if _file(card, _usual(card)) is not None
