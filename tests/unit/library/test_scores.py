@@ -305,6 +305,14 @@ def test_what_no_score_may_average_away_is_a_flag(facts: Mapping[str, Any], name
     assert flag_names(card()) == []
 
 
+def test_only_what_somebody_is_known_to_have_left_is_orphaned() -> None:
+    one = card(engines=[{"engine": "repository"}], released="2025-01-01")
+    old = Signals([signal(one.id, "last_commit", "2025-02-01")], [one])
+    assert "no engine" in flag_names(one)
+    assert "orphaned" not in flag_names(one)
+    assert "orphaned" in flag_names(one, signals=old)
+
+
 def test_hardware_of_one_vendor_is_a_flag_unless_it_runs_on_processors() -> None:
     recipe = {"engine": "vllm", "command": "x", "verified_hardware": ["h100", "a100-80gb"]}
     assert SHIPPED.accelerator("h100").vendor == SHIPPED.accelerator("a100-80gb").vendor

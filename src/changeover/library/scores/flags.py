@@ -67,8 +67,11 @@ def _of_the_upkeep(
     sign = last_sign(card, signals)
     unkept = found.known and not found.runs
     if unkept and not followed and sign is not None and today - sign > ALIVE:
+        # As the timeline has it: where nobody looked for commits, nobody is known to have left it.
+        left = bool(found.dropped) or signals.of(card.id, "signals.last_commit") is not None
         yield Flag(
-            name="orphaned", says=f"no engine lists it, nothing follows it, and the last sign of it is of {sign}"
+            name="orphaned" if left else "no engine",
+            says=f"no engine lists it, nothing follows it, and the last sign of it is of {sign}",
         )
 
 
