@@ -119,6 +119,22 @@ def test_who_names_a_model_gets_it_and_not_what_is_near_in_meaning() -> None:
     assert len(ranked("codey code", cards, Meaning())) == 2
 
 
+def test_a_card_for_all_that_a_query_is_about_comes_before_one_for_some_of_it() -> None:
+    both, one = card("z-both", "documents", "ocr"), card("a-one", "documents")
+    assert ids(hit.card for hit in ranked("read invoices", [one, both])) == ["z-both", "a-one"]
+
+
+@pytest.mark.parametrize("query", ["answer Japanese customers", "お客様に返信する", "auf Japanisch antworten"])
+def test_who_is_known_to_speak_other_languages_comes_after_who_may_speak_the_one_that_is_asked_for(query: str) -> None:
+    cards = [
+        card("a-english", "dialogue", languages=("en",)),
+        card("b-unknown", "dialogue"),
+        card("c-japanese", "dialogue", languages=("ja-JP", "en")),
+    ]
+    assert ids(hit.card for hit in ranked(query, cards))[-1] == "a-english"
+    assert ids(hit.card for hit in ranked("answer customers", cards))[0] == "a-english"
+
+
 def test_a_query_that_no_card_says_a_word_of_finds_nothing_by_words() -> None:
     assert ranked("xyzzy", [card("one", "code")]) == []
     assert ranked("chat", []) == []

@@ -64,7 +64,7 @@ def _languages(card: Card, needs: Needs) -> Check:
     if not needs.languages:
         return Check(name=name, state="pass", says="the cases are in no language that could be told")
     if not card.languages:
-        return Check(name=name, state="unknown", says=f"its vendor names none; the cases are {_shares(needs)}")
+        return Check(name=name, state="unknown", says=f"the card names none; the cases are {_shares(needs)}")
     named = {code.split("-")[0].casefold() for code in card.languages}
     missing = {code: share for code, share in needs.languages.items() if code not in named}
     if not missing:

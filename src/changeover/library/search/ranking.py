@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from changeover.library.cards import Card
 from changeover.library.search.lexical import LexicalIndex, Match
+from changeover.library.search.spelling import words
+from changeover.library.search.vocabulary import vocabulary
 
 RANK_OFFSET: Final = 10
 """How much less the first rank counts than it could (k of reciprocal rank fusion; Cormack, Clarke and Büttcher, SIGIR 2009,
@@ -15,8 +18,16 @@ use 60 for thousands of documents)."""
 
 ENOUGH: Final = 0.25
 """Share of the best score by spelling below which a card is left out."""
+ONE_OF_SEVERAL: Final = 0.75
+"""What a card keeps of its score at least that is not for all the scenarios a query is about: words of many are chance."""
+OTHER_LANGUAGE: Final = 0.5
+"""What a card keeps that is known to be for other languages than the one that is asked for."""
 NEAR: Final = 0.02
 """How far behind the nearest in meaning a card is still about the same. Cosines of the model lie close together."""
+
+
+SIGNS: Final = {"ja": re.compile(r"[\u3040-\u30ff]"), "ko": re.compile(r"[\uac00-\ud7af]")}
+"""Signs that only one language is written with."""
 
 
 class Meaning(Protocol):
@@ -31,7 +42,7 @@ class Hit:
 
     card: Card
     score: float
-    """1 for who is first by every order there is. Not a probability."""
+    """1 for who is first by every order there is, and lacks nothing that is asked for. Not a probability."""
     scenarios: tuple[str, ...]
     """What the query and the card are both about, as far as words say it."""
 
@@ -61,16 +72,39 @@ def ranked(
     ranks = [_ranks(order) for order in orders]
     best = len(ranks) / (RANK_OFFSET + 1)
     nothing = Match(score=0.0, matched=(), named=False)
+    most = max((len(match.matched) for match in matches.values()), default=0)
+    named = languages_named(query)
     hits = [
         Hit(
             card=card,
-            score=sum(1 / (RANK_OFFSET + order[card.id]) for order in ranks if card.id in order) / best,
+            score=sum(1 / (RANK_OFFSET + order[card.id]) for order in ranks if card.id in order)
+            / best
+            * _covered(matches.get(card.id, nothing), most)
+            * _spoken(card, named),
             scenarios=matches.get(card.id, nothing).matched,
         )
         for card in cards
         if card.id in relevant
     ]
     return sorted(hits, key=lambda hit: (-round(hit.score, 6), prefer(hit.card)))
+
+
+def languages_named(query: str) -> frozenset[str]:
+    """Codes of the languages that a query names, or is written in where its signs say so."""
+    asked = set(words(query))
+    named = {code for code, said in vocabulary().spoken.items() if asked & said}
+    return frozenset(named | {code for code, signs in SIGNS.items() if signs.search(query)})
+
+
+def _covered(match: Match, most: int) -> float:
+    """What a card keeps that is for some of the scenarios a query is about, where others are for all of them."""
+    return 1.0 if most == 0 else ONE_OF_SEVERAL + (1 - ONE_OF_SEVERAL) * len(match.matched) / most
+
+
+def _spoken(card: Card, named: frozenset[str]) -> float:
+    """What a card keeps whose vendor names its languages, and not the one that is asked for. Unknown costs nothing."""
+    known = {tag.split("-")[0] for tag in card.languages}
+    return OTHER_LANGUAGE if known and named - known else 1.0
 
 
 def _saying_enough(scores: Mapping[str, float]) -> set[str]:

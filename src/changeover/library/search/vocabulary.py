@@ -32,7 +32,13 @@ class Vocabulary(toml.Declared):
 
     scenarios: dict[str, AskedFor]
     modalities: dict[str, Name]
+    languages: dict[str, Name]
     stop: _Stop
+
+    @property
+    def spoken(self) -> dict[str, frozenset[str]]:
+        """The words for each language that a query can name, by its code."""
+        return {code: frozenset(words(said)) for code, said in self.languages.items()}
 
     @property
     def stop_words(self) -> frozenset[str]:
