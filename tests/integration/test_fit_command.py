@@ -100,8 +100,28 @@ def test_this_machine_is_judged_by_its_budget_and_the_embedded_engine(capsys: py
     assert "changeover deploy smollm2-135m-instruct --context 4096 --slots 4" in capsys.readouterr().out
     assert run_command(["fit", "smollm2-135m-instruct", "--memory", "0.1"]) == 1
     assert "DOES NOT FIT" in capsys.readouterr().out
-    [judged] = document(capsys, "qwen3-max")
+    [judged] = document(capsys, "qwen3-omni")
     assert (judged["verdict"], judged["hardware"]) == ("unknown", "here")
+
+
+@pytest.mark.parametrize("on", [(), ("--on", "h100x8")])
+def test_closed_weights_run_on_no_hardware_and_their_host_is_named(
+    capsys: pytest.CaptureFixture[str], on: tuple[str, ...]
+) -> None:
+    assert run_command(["fit", "qwen3-max", *on]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "DOES NOT FIT qwen3-max on" in shown
+    assert "Its weights are closed" in shown
+    assert "Alibaba Cloud Model Studio" in shown
+    assert "GGUF" not in shown
+
+
+def test_a_model_that_writes_no_text_is_nothing_for_the_embedded_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "hunyuan3d-omni"]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the embedded engine writes text only" in shown
+    assert "GGUF" not in shown
+    assert document(capsys, "hunyuan3d-omni", "--on", "h100")["verdict"] == "fits"
 
 
 def test_the_budget_of_the_project_here_counts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from changeover.app.library_server import Doorkeeper, Shelves
 from changeover.core.clock import SystemClock
 from changeover.core.settings import open_project
 from changeover.gateway.keys import issue_key, revoke_key
-from changeover.library.catalogue import Catalogue
+from changeover.library.catalogue import PULLED, Catalogue
 from changeover.library.licences.policy import Policy
 from changeover.library.serve.shelf import Shelf, stored_in
 
@@ -294,6 +294,30 @@ def test_without_a_key_of_the_installation_nobody_loads_anything(shelf: Shelf, t
         with pytest.raises(HfHubHTTPError, match="revoked"):
             api.model_info(GGUF)
     installation.store.close()
+
+
+def test_a_range_is_for_who_asks_for_the_file_and_not_for_its_head(hub: Served) -> None:
+    path = f"/{GGUF}/resolve/main/small.Q4_K_M.gguf"
+    status, headers, _ = raw(hub, path, "HEAD", Range="bytes=5-9")
+    assert (status, "content-range" in headers) == (200, False)
+    assert int(headers["content-length"]) == int(headers["x-linked-size"])
+    assert raw(hub, path, "HEAD", Range="bytes=99999999999-")[0] == 200
+
+
+def test_a_query_without_end_is_refused_and_is_no_failure_of_ours(hub: Served) -> None:
+    status, _, body = raw(hub, "/api/models?" + "&".join(f"a{number}=1" for number in range(60)))
+    assert status == 400
+    assert "fields" in json.loads(body)["error"]
+
+
+def test_what_was_pulled_and_pinned_meanwhile_is_served(tmp_path: Path, cache: Path) -> None:
+    project = open_project(write_project(tmp_path / "p"))
+    followed = Shelves(project, cache, SystemClock())
+    before = followed.current
+    (project.cards / PULLED).mkdir(parents=True)
+    (project.cards / PULLED / "one.toml").write_text("# pinned\n")
+    followed.look()
+    assert followed.current is not before
 
 
 def test_cards_and_policy_are_followed_and_a_broken_one_changes_nothing(tmp_path: Path, cache: Path) -> None:

@@ -369,7 +369,8 @@ def test_a_snapshot_is_imported_by_hand(project: Path, run: Run, installation: I
     assert found["signals.providers"].value == 27, "what ships is there too"
     for wrong, said in (
         ({"fact": "likes"}, "`likes` is no signal"),
-        ({"value": -1}, "is below 0"),
+        ({"value": -1}, "is not a number from 0"),
+        ({"value": 10**400}, "too large"),
         ({"value": "many"}, "a number is expected"),
         ({"fact": "signals.last_commit"}, "a date is expected"),
         ({"grade": "rumour"}, "Invalid enum value 'rumour'"),
@@ -454,3 +455,8 @@ def test_conflicts_of_models_without_a_card_are_nobodys(installation: Installati
     with installation.store.write() as connection:
         add_observations(connection, [replace(OBSERVED, fact="x", value=n, source=str(n)) for n in (1, 2)])
     assert standing_conflicts(installation) == []
+
+
+def test_misuse_names_the_help_of_the_command_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["library", "observations"]) == 2
+    assert "`changeover library observations --help`" in capsys.readouterr().err

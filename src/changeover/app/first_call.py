@@ -210,4 +210,4 @@ def _needs(card: Card) -> Iterator[str]:
     if card.minimum_hardware:
         yield card.minimum_hardware
     if not card.memory and not card.minimum_hardware:
-        yield "how much memory it takes is not known"
+        yield f"memory that nobody published: `changeover fit {card.id} --on h100x1` estimates it"

@@ -22,7 +22,7 @@ from changeover.core.threads import in_thread
 from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.keys import Keyring
 from changeover.gateway.routes import CALLERS
-from changeover.library.catalogue import Catalogue
+from changeover.library.catalogue import PULLED, Catalogue
 from changeover.library.licences.policy import load_policy
 from changeover.library.serve.hub import Admit, Hub, Lines
 from changeover.library.serve.shelf import Shelf, stored_in
@@ -116,7 +116,10 @@ class Shelves:
 
 
 def _marks(project: Project | None) -> Iterator[tuple[str, int, int]]:
-    for path in () if project is None else (project.policy, *sorted(project.cards.glob("*.toml"))):
+    if project is None:
+        return
+    cards = (path for directory in (project.cards, project.cards / PULLED) for path in sorted(directory.glob("*.toml")))
+    for path in (project.policy, *cards):
         with contextlib.suppress(OSError):
             seen = path.stat()
             yield str(path), seen.st_size, seen.st_mtime_ns

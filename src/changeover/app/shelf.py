@@ -11,6 +11,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
+from changeover.app.installation import was_started
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
 from changeover.core.settings import SETTINGS_FILE, Project, cache_directory, open_project
@@ -120,5 +121,5 @@ def open_shelf(directory: Path) -> Shelf:
         if (directory / SETTINGS_FILE).exists():
             raise
         return Shelf(Catalogue.load(), cache_directory(), None, None, None)
-    store = Store.open(project.store_url) if project.state.is_dir() else None
+    store = Store.open(project.store_url) if was_started(project) else None
     return Shelf(Catalogue.load(project.cards), project.cache, load_policy(project.policy), project, store)

@@ -148,7 +148,12 @@ def fit_lines(judged: Fit, width: int) -> list[Text]:
     """What a person sees. A command stands on one line however long it is, so that it can be copied."""
     said, style = SAID[judged.verdict]
     where = "on this machine" if judged.hardware == HERE else f"on {judged.hardware}"
-    lines = [Text.assemble((said, style), f"  {judged.model} in {judged.quantisation} {where}")]
+    form = "" if judged.quantisation is None else f" in {judged.quantisation}"
+    lines = [Text.assemble((said, style), f"  {judged.model}{form} {where}")]
+    if judged.quantisation is None and judged.verdict == "no":
+        for note in judged.notes:
+            lines += hanging("  ", Text(note), width)
+        return lines
     rows = [("needs", _sizes(judged.needs_bytes))]
     rows += [("", f"{_sizes(part.bytes):<26} {part.name}: {part.how}") for part in judged.parts]
     rows += [("usable", _usable(judged))]

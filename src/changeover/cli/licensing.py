@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from changeover.app.installation import Installation
+from changeover.app.installation import Installation, was_started
 from changeover.app.licences import Position, Standing, position, position_of
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
 from changeover.cli.frame import actor, clock_time, here, note, out, print_json
@@ -16,7 +16,7 @@ from changeover.cli.running import opened
 from changeover.cli.signature import later
 from changeover.cli.weights import library
 from changeover.core.clock import SystemClock
-from changeover.core.errors import ConfigError, UnknownModelError, nearest
+from changeover.core.errors import ConfigError, UnknownModelError, UnknownTaskError, nearest
 from changeover.core.settings import SETTINGS_FILE, Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
@@ -45,7 +45,9 @@ NO_ADVICE = "This is a reading of licences, and no legal advice."
 
 def show(model: str | None, task: str | None, as_json: bool) -> bool:
     """Print the position, or one model's. Returns whether something answers now that may not."""
-    whole = _position()
+    whole, tasks = _position()
+    if task is not None and tasks and task not in tasks:
+        raise UnknownTaskError(f"No task named `{task}`, here or in the policy. {nearest(task, tasks)}")
     if model is not None:
         return _show_one(whole, model, task, as_json)
     if as_json:
@@ -119,19 +121,23 @@ def _known() -> tuple[Catalogue, Installation | None, Project | None]:
         if (Path.cwd() / SETTINGS_FILE).exists():
             raise
         return library()[0], None, None
-    if not project.state.is_dir():
+    if not was_started(project):
         return Catalogue.load(project.cards), None, project
     installation = opened()
     return installation.catalogue, installation, project
 
 
-def _position() -> Position:
+def _position() -> tuple[Position, set[str]]:
+    """The position, and the tasks that there are or that the policy names: none outside of a project."""
     catalogue, installation, project = _known()
     if installation is not None:
-        return position_of(installation)
-    policy = None if project is None else load_policy(project.policy)
-    tasks = [] if project is None else list(load_tasks(project.tasks))
-    return position(catalogue, policy, today=SystemClock().now().date(), tasks=tasks)
+        whole, tasks = position_of(installation), set(installation.tasks)
+    else:
+        policy = None if project is None else load_policy(project.policy)
+        tasks = set[str]() if project is None else set(load_tasks(project.tasks))
+        whole = position(catalogue, policy, today=SystemClock().now().date(), tasks=tasks)
+    answered = {task for each in whole.models for task in each.answers}
+    return whole, tasks | answered | set(() if whole.policy is None else whole.policy.tasks)
 
 
 def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> bool:
@@ -236,13 +242,13 @@ def _outcome(judgement: Judgement) -> tuple[str, str]:
 
 def _reason_lines(reason: Reason, width: int) -> Iterator[Text]:
     mark = "warning" if reason.warning else WORDS[reason.outcome]
-    yield from hanging(f"  {mark:<15}", Text(reason.says), width)
+    yield from hanging(f"  {mark:<16}", Text(reason.says), width)
     if reason.licence:
         where = f"{place(reason)} of {reason.licence}" if reason.clause else reason.licence
         quote = f": «{reason.quote}»" if reason.quote else ""
-        yield from hanging(" " * 17, Text(f"{where}{quote}", style="dim"), width)
+        yield from hanging(" " * 18, Text(f"{where}{quote}", style="dim"), width)
     if reason.settled:
-        yield from hanging(" " * 17, Text(f"settled by {reason.settled}", style="green"), width)
+        yield from hanging(" " * 18, Text(f"settled by {reason.settled}", style="green"), width)
 
 
 def _weight(reason: Reason) -> tuple[int, bool]:

@@ -262,7 +262,7 @@ def _weights(page: Page, card: Card) -> None:
         size = f"{artifact.size_bytes / GB:.2f} GB = {artifact.size_bytes / GIB:.2f} GiB"
         files = f" · {len(artifact.files)} files" if artifact.files else ""
         page.row("artifact", f"{artifact.format} {artifact.quantisation} · {size}{files}", read)
-        page.lines.append(Text.assemble("  sha256    ", (artifact.sha256, "dim")))
+        page.plain(artifact.sha256, "dim", label="sha256")
         origins = [source.origin for source in artifact.sources if source.origin]
         if origins:
             page.row("from", "; ".join(origins))

@@ -131,14 +131,11 @@ def _first(
     listing = _listed(card, asked, terms)
     choice = choose(listing, asked.quantisation)
     _say_what_is_left(choice)
-    first = FirstPull(listing, choice, cache, bar, terms.access)
-    try:
+    with FirstPull(listing, choice, cache, bar, terms.access) as first:
         code = _approved_code(card, first.code(card), terms, asked)
         artifact = first.artifact(code)
         access = replace(terms.access, code=code is not None)
         path = pull_artifact(artifact, cache, bar, access, have=first.have)
-    finally:
-        first.forget()
     if choice.quantisation is None:
         artifact = artifact.model_copy(update={"quantisation": quantisation_of(artifact, path)})
     bar.verified()

@@ -209,7 +209,8 @@ def _show_models(compared: Comparison) -> None:
     if not compared.new_models:
         return
     are_open = sum(model.open for model in compared.new_models)
-    out.print(f"  new models    {len(compared.new_models)} without a card, {are_open} of them with open weights")
+    said = f", {are_open} of them with open weights" if are_open else ""
+    out.print(f"  new models    {len(compared.new_models)} without a card{said}")
     for model in compared.new_models[:SHOWN]:
         out.print(f"    {plain(model.name):<44} {model.released:<11}{_said_of(model)}")
     _rest(len(compared.new_models), "new models")
@@ -229,8 +230,12 @@ def _show_facts(compared: Comparison) -> None:
     if compared.new_facts:
         out.print(f"  new facts     {len(compared.new_facts)} that cards leave open")
     # Prices come by the hundred; what a card lacks otherwise is rarer, and first.
-    for each in sorted(compared.new_facts, key=lambda each: each.fact.startswith("hosted."))[:SHOWN]:
-        out.print(f"    {plain(each.card)}  {plain(each.fact)} = {_short(each.value)}  [dim]{plain(each.locator)}[/]")
+    shown = sorted(compared.new_facts, key=lambda each: each.fact.startswith("hosted."))[:SHOWN]
+    widest = max((len(each.card) for each in shown), default=0)
+    for each in shown:
+        out.print(
+            f"    {plain(each.card):<{widest}}  {plain(each.fact)} = {_short(each.value)}  [dim]{plain(each.locator)}[/]"
+        )
     _rest(len(compared.new_facts), "new facts")
 
 

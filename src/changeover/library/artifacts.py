@@ -23,8 +23,8 @@ RepositoryId = Annotated[str, Field(pattern=rf"^{_REPOSITORY.pattern}$")]
 
 
 def _relative(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not path or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path or "." in path.split("/"):
+    # Lists of files are hashed, written and shown by line: what cannot be printed would make two lists alike, or one of two.
+    if {"", ".", ".."} & {*path.split("/")} or "\\" in path or not path.isprintable():
         raise ValueError(f"`{path}` is not a path inside a directory")
     return path
 

@@ -11,10 +11,12 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from changeover.core.digest import BLOCK_BYTES, sha256_file
 from changeover.core.errors import ArtifactError
@@ -27,7 +29,7 @@ from changeover.library.fetch.contents import INDEX, is_pickle, is_taken
 from changeover.library.fetch.listing import Listed, Listing
 from changeover.library.fetch.progress import Progress
 from changeover.library.fetch.remote import ByPath
-from changeover.library.pull import module_of
+from changeover.library.pull import locked, module_of, storage_errors
 from changeover.library.remote_code import RemoteCode, code_of, is_code
 
 MOST_CODE_BYTES: Final = 4 << 20
@@ -95,7 +97,11 @@ def choose(listing: Listing, quantisation: str | None) -> Choice:
 
 
 class FirstPull:
-    """What of a repository is not pinned by its hub, fetched and read, so that all of it can be pinned."""
+    """What of a repository is not pinned by its hub, fetched and read, so that all of it can be pinned.
+
+    Used in a `with` block, at whose end what was fetched only to be read is gone. A second process that pulls the same
+    for the first time waits for the first.
+    """
 
     def __init__(self, listing: Listing, choice: Choice, cache: Path, progress: Progress, access: Access) -> None:
         self._listing = listing
@@ -105,9 +111,30 @@ class FirstPull:
         self._get: ByPath = module_of("hub" if listing.hub == "huggingface" else "modelscope").getter(
             listing.repository, listing.revision, access
         )
+        self._cache = cache
         self._directory = cache / "models" / f"first-{name}"
+        self._held = ExitStack()
         self.have: dict[str, Path] = {}
         """Files that are here, by their paths in the artifact."""
+
+    def __enter__(self) -> Self:
+        """Wait until nobody else pulls the same for the first time.
+
+        Raises:
+            ArtifactError: The cache cannot be used; so too at the end of the block, for what failed in it.
+        """
+        with ExitStack() as held:
+            held.enter_context(storage_errors(self._cache))
+            self._directory.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(self._directory.with_suffix(".lock"), self._progress, passing=True))
+            held.callback(shutil.rmtree, self._directory, ignore_errors=True)
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.__exit__(kind, raised, trace)
 
     def code(self, card: Card) -> RemoteCode:
         """What an engine would run of it. The files of code are read to be hashed, and not kept."""
@@ -147,10 +174,6 @@ class FirstPull:
             sources=(source,),
             **shared,
         )
-
-    def forget(self) -> None:
-        """Remove what was fetched only to be read."""
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _json(self, file: Listed) -> Any:
         try:
@@ -229,25 +252,30 @@ def as_toml(card: str, artifact: Artifact, on: date) -> str:
         "# Every later pull has to give exactly them. To fetch them from elsewhere too, add to `artifact.sources`.",
         "",
         "[[artifacts]]",
-        f"card = {json.dumps(card)}",
+        f"card = {_toml(card)}",
         f"first_pulled = {on}",
         "",
         "[artifacts.artifact]",
-        f"format = {json.dumps(artifact.format)}",
-        f"quantisation = {json.dumps(artifact.quantisation)}",
+        f"format = {_toml(artifact.format)}",
+        f"quantisation = {_toml(artifact.quantisation)}",
         f"size_bytes = {artifact.size_bytes}",
-        f"sha256 = {json.dumps(artifact.sha256)}",
+        f"sha256 = {_toml(artifact.sha256)}",
     ]
     if artifact.files:
         lines.append("files = [")
         lines += [
-            f"  {{ path = {json.dumps(file.path)}, size_bytes = {file.size_bytes}, sha256 = {json.dumps(file.sha256)} }},"
+            f"  {{ path = {_toml(file.path)}, size_bytes = {file.size_bytes}, sha256 = {_toml(file.sha256)} }},"
             for file in artifact.files
         ]
         lines.append("]")
     lines += ["", "[[artifacts.artifact.sources]]"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in source.model_dump(exclude_none=True).items()]
+    lines += [f"{key} = {_toml(value)}" for key, value in source.model_dump(exclude_none=True).items()]
     return "\n".join(lines) + "\n"
+
+
+def _toml(text: str) -> str:
+    # JSON writes what lies beyond 16 bits as two halves, which TOML refuses.
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _is_weights(path: str) -> bool:

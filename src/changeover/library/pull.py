@@ -14,12 +14,13 @@ import errno
 import fcntl
 import importlib
 import json
+import os
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from changeover.core.errors import ArtifactError
 from changeover.library.artifacts import Artifact, ArtifactSource, FileSource, HubSource, MirrorSource
@@ -35,9 +36,11 @@ __all__ = [
     "SourceKind",
     "artifact_path",
     "kind_of",
+    "locked",
     "module_of",
     "present",
     "pull",
+    "storage_errors",
     "verify",
 ]
 
@@ -127,9 +130,9 @@ def pull(
     path = artifact_path(artifact, cache)
     if present(artifact, cache):
         return path
-    with _storage_errors(cache):
+    with storage_errors(cache):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent / "pull.lock", progress):
+        with locked(path.parent / "pull.lock", progress):
             if not present(artifact, cache) and not _accepted_as_found(artifact, path):
                 parts = path.parent / "parts"
                 parts.mkdir(exist_ok=True)
@@ -148,7 +151,7 @@ def verify(artifact: Artifact, cache: Path) -> Path:
     path = artifact_path(artifact, cache)
     if not path.exists():
         raise ArtifactError(f"`{path}` is not there. Pull the model first.")
-    with _storage_errors(cache), _locked(path.parent / "pull.lock", Silent()):
+    with storage_errors(cache), locked(path.parent / "pull.lock", Silent()):
         if not _accepted_as_found(artifact, path):
             raise ArtifactError(f"`{path}` was not what its digest says and is removed. Pull the model again.")
     return path
@@ -199,7 +202,8 @@ def _accepted_as_found(artifact: Artifact, path: Path) -> bool:
         _mark(artifact, path)
         return True
     _marker(path).unlink(missing_ok=True)
-    if not path.is_dir():
+    # Behind a link lies a directory of somebody else's: what is in it is neither moved nor removed.
+    if path.is_symlink() or not path.is_dir():
         path.unlink()
         return False
     whole = path.parent / "parts" / "whole"
@@ -251,22 +255,55 @@ def _mark(artifact: Artifact, path: Path) -> None:
 
 
 @contextmanager
-def _locked(lock: Path, progress: Progress) -> Generator[None]:
-    """Hold an artifact's lock; the kernel lets go of it however this process ends."""
-    with lock.open("wb") as file:
+def locked(lock: Path, progress: Progress, *, passing: bool = False) -> Generator[None]:
+    """Hold a lock; the kernel lets go of it however this process ends.
+
+    Args:
+        lock: Its file.
+        progress: Told where somebody else holds it and has to be waited for.
+        passing: Whether the file is removed at the end.
+    """
+    with _held(lock, progress):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.start("wait for another pull of the same weights", None)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            finally:
-                progress.finish()
-        yield
+            yield
+        finally:
+            if passing:
+                lock.unlink(missing_ok=True)
+
+
+def _held(lock: Path, progress: Progress) -> BinaryIO:
+    while True:
+        file = lock.open("wb")
+        try:
+            _wait_for(file, progress)
+            if _is_still(lock, file):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # who held it has removed it, and somebody else may hold another of that name
+
+
+def _wait_for(file: BinaryIO, progress: Progress) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        progress.start("wait for another pull of the same weights", None)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        finally:
+            progress.finish()
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
-def _storage_errors(cache: Path) -> Generator[None]:
+def storage_errors(cache: Path) -> Generator[None]:
     """Say what a failure of the file system means for a pull."""
     try:
         yield

@@ -18,6 +18,9 @@ from changeover.library.licences.policy import ApprovedCode, Policy
 CODE: Final = frozenset({".py"})
 _ASKING: Final = ("auto_map", "custom_pipelines", "trust_remote_code")
 """Keys of configurations by which a repository has its own code loaded."""
+_DEEPEST: Final = 8
+"""Levels below such a key that are looked into; real ones have two or three."""
+_TOO_DEEP: Final = "something nested too deeply"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +126,15 @@ def _says_elsewhere(model: str, code: RemoteCode) -> str:
     )
 
 
-def _targets(value: Any) -> list[tuple[str, Any]]:
+def _targets(value: Any, depth: int = 0) -> list[tuple[str, Any]]:
     """Places below a key and what they name: `auto_map` has a class, or a pair of them, for each kind of thing."""
+    if depth > _DEEPEST:
+        return [("", f"{_TOO_DEEP}--")]  # it may name anything, so it counts as code of elsewhere
     if isinstance(value, dict):
         table = cast("dict[str, Any]", value)
-        return [(f".{key}{place}", target) for key, inner in table.items() for place, target in _targets(inner)]
+        return [
+            (f".{key}{place}", target) for key, inner in table.items() for place, target in _targets(inner, depth + 1)
+        ]
     if isinstance(value, list):
-        return [pair for inner in cast("list[Any]", value) if inner is not None for pair in _targets(inner)]
+        return [pair for inner in cast("list[Any]", value) if inner is not None for pair in _targets(inner, depth + 1)]
     return [("", value)]

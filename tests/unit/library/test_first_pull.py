@@ -84,7 +84,9 @@ def test_what_cannot_be_chosen_is_said(paths: list[str], quantisation: str | Non
     assert says in caught.value.message
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "a\\b", "", "a/./b"])
+@pytest.mark.parametrize(
+    "path", ["../x", "/etc/passwd", "a/../../x", "a\\b", "", "a/./b", "a//b", "a/", "a\0b", "a\nb", "a\x1b[2Jb"]
+)
 def test_a_path_out_of_the_directory_is_nonsense(path: str) -> None:
     with pytest.raises(ArtifactError, match="cannot be read"):
         chosen("model.safetensors", path)
@@ -97,7 +99,7 @@ def test_a_file_that_stands_twice_is_nonsense() -> None:
 
 def test_what_is_written_reads_back_as_the_same_artifact() -> None:
     source = HubSource(repository="maker/tiny", revision=REVISION)
-    artifact = pinned({"model.safetensors": b"x", 'a "quoted" näme.json': b"{}"}, source)
+    artifact = pinned({"model.safetensors": b"x", 'a "quoted" näme \U0001f600.json': b"{}"}, source)
     [read] = tomllib.loads(as_toml("tiny", artifact, date(2026, 11, 30)))["artifacts"]
     pulled = PulledArtifact.model_validate(read)
     assert (pulled.card, pulled.first_pulled, pulled.artifact) == ("tiny", date(2026, 11, 30), artifact)

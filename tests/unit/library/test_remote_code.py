@@ -96,6 +96,20 @@ def test_a_configuration_says_what_it_would_have_run(
     assert asks_for_code("c", configuration) == (lines, elsewhere)
 
 
+def test_two_lists_of_files_never_have_one_digest() -> None:
+    with pytest.raises(ValueError, match="not a path"):
+        ArtifactFile(path=f"modeling_tiny.py\n{'3' * 64}  nested/helper.py", size_bytes=20, sha256="2" * 64)
+
+
+@pytest.mark.parametrize("levels", [20, 600])
+def test_what_is_nested_too_deeply_to_be_read_is_never_approved(levels: int) -> None:
+    nested: Any = "o/r--m.X"
+    for _ in range(levels):
+        nested = [nested]
+    code = code_of((MODELING, HELPER), {"config.json": {"auto_map": nested}})
+    assert not judge_code("tiny", code, policy(LIST)).allowed
+
+
 def test_code_of_another_repository_is_refused_even_where_the_list_is_approved() -> None:
     code = code_of((MODELING, HELPER), {"config.json": {"auto_map": {"AutoModel": "o/r--m.X"}}})
     assert not judge_code("tiny", code, policy(LIST)).allowed

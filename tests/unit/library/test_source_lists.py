@@ -385,6 +385,40 @@ def test_the_list_of_another_source_is_refused(source: Any) -> None:
             source.read(WHOLE[other], "other.json")
 
 
+@pytest.mark.parametrize(
+    ("source", "usual", "bad"),
+    [
+        (litellm, {"mode": "chat"}, {"max_input_tokens": "inf"}),
+        (litellm, {"mode": "chat"}, {"max_input_tokens": 1e300}),
+        (litellm, {"mode": "chat"}, {"input_cost_per_token": 1e303}),
+        (xinference, {}, {"model_size_in_billions": "inf"}),
+        (xinference, {}, {"model_size_in_billions": "nan"}),
+        (xinference, {}, {"updated_at": 10**18}),
+    ],
+)
+def test_a_number_that_nothing_can_hold_is_left_out_with_its_row(
+    source: Any, usual: dict[str, Any], bad: dict[str, Any]
+) -> None:
+    rows: list[dict[str, Any]] = [{**usual}] * 40 + [{**usual, **bad}]
+    if source is litellm:
+        document: Any = {f"m{place}": {"litellm_provider": "x", **row} for place, row in enumerate(rows)}
+    else:
+        spec = {"model_format": "pytorch", "model_size_in_billions": 1}
+        document = [{"model_name": f"m{n}", "model_specs": [{**spec, **row}], **row} for n, row in enumerate(rows)]
+    reading = source.read(json.dumps(document).encode(), "a list")
+    assert len(reading.rows) == 40
+    assert "`m40`" in reading.notes[0]
+
+
+def test_memory_without_end_is_left_out_of_recipes(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    for number in range(40):
+        (tmp_path / "models" / f"m{number}.yaml").write_text("model: {model_id: a/b}\n")
+    bad = "model: {model_id: x/bad}\nvariants: {a: {precision: fp8, vram_minimum_gb: .inf}}\n"
+    (tmp_path / "models" / "bad.yaml").write_text(bad)
+    assert "bad.yaml" in recipes.read_directory(tmp_path).notes[0]
+
+
 def test_a_single_bad_row_is_left_out_and_named_and_many_are_too_many() -> None:
     model = MODELS_DEV["groq"]["models"]["openai/gpt-oss-20b"]
     models = {f"m{place}": model for place in range(99)} | {"bad": model | {"limit": {"context": "long", "output": 1}}}

@@ -39,6 +39,9 @@ EXPORT = (
     "`changeover export` writes everything in open formats: tasks, prompts, datasets, runs, exchanges, routes. "
     "Applications name tasks, so that none of them changes when a model does."
 )
+UNANSWERED = Leaving(
+    model=None, command="changeover up", cost=None, says="nobody answers it yet: the first start gives it an incumbent"
+)
 
 
 def lockin(installation: Installation, since: datetime) -> Report:
@@ -115,7 +118,7 @@ class _Reading:
             could_try=tuple(each.name for each in could_try),
             denied=sum(bool(each.denied) for each in candidates),
             features=features,
-            leaving=self._leaving(task.name, proven, could_try),
+            leaving=UNANSWERED if incumbent is None else self._leaving(task.name, proven, could_try),
         )
 
     def _proven(self, connection: Connection, incumbent: Variant) -> Iterable[Proven]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Final, Protocol, cast
 
 from changeover.app.portable.manifest import MOST_MANIFEST, UNLISTED, Listed
 from changeover.core.digest import BLOCK_BYTES
@@ -21,6 +23,16 @@ LONGEST_LINE = 256 << 20
 ZIP_ENDING = ".zip"
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 """The first moment that a ZIP file knows; every file bears it, so that equal exports are equal files."""
+_NOT_READABLE: Final = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What `zipfile` raises for a file that is damaged, encrypted or packed in a way it does not know."""
 
 
 class Output:
@@ -167,7 +179,7 @@ def reading(place: Path) -> Generator[Archive]:
             yield _Zip(archive)
     except FileNotFoundError as exc:
         raise ConfigError(f"`{exc.filename or place}` is not there. Name what `changeover export` wrote.") from exc
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError) as exc:
+    except _NOT_READABLE as exc:
         raise ConfigError(f"`{place}` is no export, or a damaged one: {exc}.") from exc
 
 

@@ -62,7 +62,8 @@ def arrive_in_new(archive: Archive, manifest: Manifest, directory: Path) -> None
     """Make a project of an export in a new directory, its store a SQLite file there.
 
     Raises:
-        ConfigError: Something is there already, or the rows of the export contradict each other. Nothing is left then.
+        ConfigError: Something is there already, the export names a store of its own, or its rows contradict each other.
+            Nothing is left then.
     """
     directory = directory.absolute()
     if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
@@ -74,6 +75,7 @@ def arrive_in_new(archive: Archive, manifest: Manifest, directory: Path) -> None
         settings = f"{DECLARATIONS}{SETTINGS_FILE}"
         (draft / SETTINGS_FILE).write_bytes(read_small(archive, settings))
         project = open_project(draft)
+        _require_own_store(project)
         make_private(project.state)
         _fill(archive, manifest, project, root=directory, but=(settings,))
         draft.replace(directory)
@@ -99,6 +101,15 @@ def arrive_here(archive: Archive, manifest: Manifest, project: Project) -> None:
         if fresh:
             shutil.rmtree(project.state, ignore_errors=True)
         raise
+
+
+def _require_own_store(project: Project) -> None:
+    """Refuse settings that would have the rows written into whatever store an export names."""
+    if project.settings.store.url is not None:
+        raise ConfigError(
+            f"The {SETTINGS_FILE} of this export names a store, and `changeover export` writes none. Nothing was imported: "
+            "make a project with the store of your choice, and import into that."
+        )
 
 
 def _check_free(archive: Archive, manifest: Manifest, project: Project) -> None:
@@ -197,7 +208,7 @@ def _rows(archive: Archive, name: str) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(lines(archive, table_file(name)), start=1):
         try:
             yield decoder.decode(line)
-        except msgspec.MsgspecError as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise ConfigError(f"`{table_file(name)}` of this export: row {number} is no JSON object: {exc}.") from exc
 
 

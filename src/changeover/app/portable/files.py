@@ -56,7 +56,7 @@ def _named(project: Project, tasks: Mapping[str, Task]) -> Iterator[Path]:
             yield from _below(beside)
         elif task.dataset.is_file():
             yield task.dataset
-        yield from (path for path in _in_task(task) if path.is_file())
+        yield from (path for path in _in_task(task) if _is_file(path))
 
 
 def _below(directory: Path) -> Iterator[Path]:
@@ -71,6 +71,14 @@ def _in_task(task: Task) -> Iterator[Path]:
     for text in _texts(declared):
         if 0 < len(text) <= 500 and "\n" not in text and "\0" not in text:
             yield task.file.parent / text
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a text that may be anything is the path of a file that can be seen: sentences are too long for a name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -175,12 +175,19 @@ def _value(shape: Shape, name: str, kind: Kind, row: Mapping[str, Any], number: 
         return JSON.NULL if value is None else value
     if not isinstance(value, _EXPECTED[kind]) or (isinstance(value, bool) and kind != "boolean"):
         raise ConfigError(f"tables/{shape.name}.jsonl: row {number}: `{name}` is no {kind}.")
+    if kind == "integer" and not -(1 << 63) <= value < 1 << 63:
+        raise ConfigError(f"tables/{shape.name}.jsonl: row {number}: `{name}` has more than 64 bits.")
     if kind != "time":
         return value
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = _moment(str(value))
+    if moment is None:
         raise ConfigError(f"tables/{shape.name}.jsonl: row {number}: `{name}` is no time with its zone.")
     return moment
+
+
+def _moment(written: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(written)
+        return None if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -16,7 +16,8 @@ from changeover.library.running import Hosted
 from changeover.serving.memory import budget_bytes
 from changeover.serving.queries import Deployment
 
-SERVER = "changeover deploy {id} --engine openai --url …"
+SERVER = "changeover deploy {served}{name} --engine openai --url http://SERVER:PORT/v1"
+"""Of a server of one's own. Engines serve a model under the name of its repository unless they are told another."""
 
 
 def place_of(
@@ -54,7 +55,7 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
         return Place(
             state="engine",
             says=f"would fit here by its size ({_gib(takes)} of {_gib(has)} GiB); its card has no file for the embedded engine",
-            command=SERVER.format(id=card.id),
+            command=_own_server(card),
         )
     if artifact is None:
         nothing = found.verdict == "unknown" and not card.hosted and not card.engines
@@ -107,7 +108,12 @@ def _server(card: Card) -> str:
     """The command that reaches it over a server: a host of it where one is known."""
     hosted: Hosted | None = next((each for each in card.hosted if each.base_url and each.id), None)
     if hosted is None:
-        return SERVER.format(id=card.id)
+        return _own_server(card)
     name = f" --name {card.id}" if hosted.id != card.id else ""
     key = f" --key-env {hosted.key_variable}" if hosted.key_variable else ""
     return f"changeover deploy {hosted.id}{name} --engine openai --url {hosted.base_url}{key}"
+
+
+def _own_server(card: Card) -> str:
+    served = card.repositories[0] if card.repositories else card.id
+    return SERVER.format(served=served, name=f" --name {card.id}" if served != card.id else "")

@@ -39,6 +39,8 @@ class Staging:
 
     def missing(self) -> list[ArtifactFile]:
         """Files that are not here yet. What stands here and is not right, or belongs to no file, goes."""
+        if self.whole.is_symlink():
+            self.whole.unlink()
         wanted = {self.whole / file.path: file for file in self.files}
         for path in [path for path in self.whole.rglob("*") if not path.is_dir() or path.is_symlink()]:
             if path not in wanted:

@@ -12,6 +12,7 @@ from changeover.library.cards import Card
 from changeover.library.fit.answer import Fit, Part, Remedy, RemedyKind, Verdict
 from changeover.library.fit.context import context_bytes
 from changeover.library.fit.embedded import PROCESS_BYTES, PROMPTS_BYTES, estimate
+from changeover.library.fit.outright import closed, writes_no_text
 from changeover.library.fit.plan import RULE, TIGHT
 from changeover.library.fit.quantisation import Weights, weights_of
 from changeover.library.fit.remedies import (
@@ -108,6 +109,9 @@ def fits_here(
         shape: Of the weights' own header, where they are here; None: the card's.
         siblings: Cards that are offered where it does not fit, if they do.
     """
+    for outright in (closed, writes_no_text):
+        if (refused := outright(card, "here", context=context, concurrency=concurrency)) is not None:
+            return refused
     asked = Local(
         card=card,
         memory=memory_bytes,

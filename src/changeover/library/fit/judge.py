@@ -10,6 +10,7 @@ from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.fit.answer import Fit, Verdict
 from changeover.library.fit.commands import command_for, flags_for
+from changeover.library.fit.outright import closed
 from changeover.library.fit.plan import RULE, Demand, Placed, place
 from changeover.library.fit.quantisation import format_of, usual_quantisation
 from changeover.library.fit.remedies import BETTER, largest, remedies_for
@@ -45,6 +46,9 @@ def fit(
         quantisation: Of the weights; None: the one that the card's weights come in.
         siblings: Cards that are offered where it does not fit, if they do.
     """
+    hardware = f"{accelerator.id}x{count}"
+    if (refused := closed(card, hardware, context=context, concurrency=concurrency)) is not None:
+        return refused
     demand = Demand(
         card=card,
         accelerator=accelerator,
@@ -67,7 +71,7 @@ def fit(
         command = command_for(card, accelerator, engine, demand.quantisation, flags)
     return Fit(
         model=card.id,
-        hardware=f"{accelerator.id}x{count}",
+        hardware=hardware,
         verdict=verdict,
         needs_bytes=None if placed is None else placed.needs,
         has_bytes=None if placed is None else placed.usable,

@@ -24,6 +24,8 @@ BLOCK_BYTES = 1 << 20
 PAGE = 100
 MOST_A_PAGE = 1_000
 """Models in one answer."""
+MOST_FIELDS = 50
+"""Of a query."""
 UNKNOWN_CREDENTIALS = "Invalid credentials in Authorization header"
 """The one message at which the hub's client does not take a 401 for a repository that does not exist."""
 
@@ -130,7 +132,10 @@ class Hub:
             return _json(_described(repository, commit, dict(_query(scope))), commit)
         if address.kind == "tree":
             return _json(_tree(repository, commit, address), commit)
-        return _file(repository, commit, address.path, _headers(scope["headers"]))
+        headers = _headers(scope["headers"])
+        if scope["method"] == "HEAD":
+            headers.pop("range", None)  # RFC 9110, section 14.2: of a GET alone
+        return _file(repository, commit, address.path, headers)
 
 
 def _models(shelf: Shelf, scope: Mapping[str, Any]) -> _Answer:
@@ -337,4 +342,7 @@ def _headers(lines: Lines) -> dict[str, str]:
 
 
 def _query(scope: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=50)
+    try:
+        return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise RequestError(f"The query has more than {MOST_FIELDS} fields. Leave out what is not needed.") from None

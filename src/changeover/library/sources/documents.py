@@ -85,12 +85,12 @@ class Rows:
     def each(
         self, named: Iterable[tuple[str, Any]], shape: type[Shape], make: Callable[[str, Shape], Made]
     ) -> Iterator[Made]:
-        """What is made of each row that has the shape."""
+        """What is made of each row that has the shape, and whose numbers and times can be some."""
         for name, value in named:
             self._read += 1
             try:
                 yield make(name, shaped(value, shape))
-            except (msgspec.ValidationError, ValueError) as exc:
+            except (msgspec.ValidationError, ValueError, OverflowError, OSError) as exc:
                 self._bad.append(f"`{name[:80]}`: {str(exc).rstrip('.')[:160]}")
 
     @property

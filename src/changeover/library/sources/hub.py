@@ -27,7 +27,7 @@ from changeover.core.secrets import without_registered
 from changeover.core.settings import SourceSettings
 from changeover.library.cards import Card
 from changeover.library.sources.network import USUAL, Bounds, careful, token_of
-from changeover.library.sources.reading import LicenceText, Reading, Row, Said, said_if
+from changeover.library.sources.reading import LARGEST, LicenceText, Reading, Row, Said, said_if
 
 NAME = "hub"
 RELATIONS: Final = {
@@ -231,8 +231,10 @@ class _Hub:
             with _usable(repository):
                 counts = dict(info.safetensors.parameters) if info.safetensors is not None else {}
         if counts and counts.keys() <= _FLOATING:
-            value = round(sum(counts.values()) / 1e9, 4)
-            yield Said(fact="parameters_b", value=value, locator=at, grade=grade)
+            with _usable(repository):
+                value = round(sum(counts.values()) / 1e9, 4)
+                said = Said(fact="parameters_b", value=value, locator=at, grade=grade)
+            yield said
 
     def _licence(self, card: Card, repository: str, commit: str, files: list[str]) -> LicenceText | None:
         """The digest of the licence's text, at the commit."""
@@ -264,7 +266,7 @@ def _usable(repository: str) -> Generator[None]:
         raise
     except httpx2.HTTPError as exc:
         raise SourceError(f"`{repository}`: the hub cannot be used ({_first_line(exc)}). Nothing was written.") from exc
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
         raise SourceError(
             f"`{repository}`: the hub answers something that is no answer of a hub "
             f"({type(exc).__name__}: {_first_line(exc)}). Nothing was written; check `sources.hub_endpoint`."
@@ -280,7 +282,7 @@ def _text(value: object, key: str) -> str:
 def _count(value: object, key: str) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < LARGEST:
         raise TypeError(f"`{key}` is no count")
     return value
 

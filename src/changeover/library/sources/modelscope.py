@@ -17,7 +17,7 @@ from changeover.core.secrets import without_registered
 from changeover.core.settings import SourceSettings
 from changeover.library.cards import Card
 from changeover.library.sources.network import token_of
-from changeover.library.sources.reading import Reading, Row, said_if
+from changeover.library.sources.reading import LARGEST, Reading, Row, said_if
 
 NAME = "modelscope"
 TOKEN_VARIABLE: Final = "MODELSCOPE_API_TOKEN"
@@ -96,7 +96,7 @@ def _row(card: Card, repository: str, info: RepoInfo, today: date) -> Row:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:

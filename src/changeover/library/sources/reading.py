@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from changeover.core.digest import canonical_json
 from changeover.library.facts import Grade
@@ -18,6 +18,8 @@ from changeover.library.sources.matching import Names
 LONGEST_CARD: Final = 200
 LONGEST_FACT: Final = 120
 LONGEST_LOCATOR: Final = 500
+LARGEST: Final = 1e15
+"""Of a number: above all that is counted of a model, and whole numbers up to it are exact in JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,16 @@ class Said:
     """Where rows of one source disagree, the lowest is heard first; of one rank the majority counts."""
     counted: bool = False
     """The fact is how many different values the rows give: hosts that offer a model."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that neither JSON nor a database can hold.
+
+        Raises:
+            ValueError: There is one.
+        """
+        for number in cast("dict[str, Any]", self.value).values() if isinstance(self.value, dict) else (self.value,):
+            if isinstance(number, int | float) and not abs(number) < LARGEST:
+                raise ValueError(f"`{self.fact}` = `{str(number)[:20]}` is beyond any model")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from changeover.library.facts import Grade
 from changeover.library.observations import SIGNALS, Observation
 from changeover.library.sources.documents import Rows, json_of
 from changeover.library.sources.matching import Names
-from changeover.library.sources.reading import Reading, Row, Said, observations
+from changeover.library.sources.reading import LARGEST, Reading, Row, Said, observations
 
 NAME = "snapshot"
 WHAT = "snapshot of signals"
@@ -84,8 +84,8 @@ def _checked(name: str, line: _Line) -> _Line:
         )
     if line.fact == DATED:
         date.fromisoformat(str(line.value))
-    elif float(line.value) < 0:
-        raise ValueError(f"`{line.fact}` is below 0")
+    elif not 0 <= float(line.value) < LARGEST:
+        raise ValueError(f"`{line.fact}` is not a number from 0 to {LARGEST:g}")
     return line
 
 
