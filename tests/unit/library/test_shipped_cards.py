@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import date
 
 import pytest
@@ -280,6 +280,12 @@ def test_what_cards_say_of_modifying_and_what_their_licences_say_is_the_same() -
         known = [each for each in terms if each is not None]
         assert len(known) == len(terms), f"{card.id}: nobody can say so of a licence that is not known"
         assert card.free_to_modify == all(map(anybody_may_modify, known)), card.id
+
+
+def test_a_vendor_has_one_name_on_all_of_its_cards() -> None:
+    names = {card.vendor for card in SHIPPED.cards()}
+    without_part = Counter(name.partition(" (")[0].casefold() for name in names)
+    assert [name for name, count in without_part.items() if count > 1] == []
 
 
 def test_a_distillation_goes_back_to_what_it_was_made_from() -> None:

@@ -36,7 +36,7 @@ def card(
     family: str,
     released: str | None = "2026-05-01",
     *,
-    vendor: str = "Alibaba (Qwen)",
+    vendor: str = "Alibaba",
     size: float = 0.5,
     reads: str = '["text"]',
     chat: bool = True,

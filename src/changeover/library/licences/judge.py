@@ -259,5 +259,5 @@ class _Judged:
 
 
 def _is_of(vendor: str, name: str) -> bool:
-    """Whether a card's vendor is the one of that name; the card may name the part that made it: `Alibaba (Qwen)`."""
+    """Whether a card's vendor is the one of that name; the card may name the part that made it: `Tencent (Hunyuan)`."""
     return vendor.casefold() == name.casefold() or vendor.casefold().startswith(f"{name.casefold()} (")

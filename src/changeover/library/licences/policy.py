@@ -94,7 +94,7 @@ class Policy(Declared):
     vendor_countries: tuple[Country, ...] = ()
     """Seats of vendors that are allowed; empty: all."""
     refused_vendors: tuple[Name, ...] = ()
-    """As cards name them; `Alibaba` is `Alibaba (Qwen)` too."""
+    """As cards name them; `Tencent` is `Tencent (Hunyuan)` too."""
     refused_licences: tuple[LicenceId, ...] = ()
     """By id or by another of their names."""
     on_lineage: Literal["warn", "person"] = "warn"
