@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks.promises import command
 from changeover.core.settings import cache_directory
-from changeover.library.accelerators import GB, GIB
+from changeover.core.sizes import GB, GIB, in_both
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit import fit
@@ -32,7 +32,6 @@ from changeover.library.fit.embedded import PROCESS_BYTES
 from changeover.library.fit.here import Local
 from changeover.library.fit.known import shape_for
 from changeover.library.fit.quantisation import weights_of
-from changeover.library.fit.remedies import sizes
 from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.serving.backends import BACKENDS, Launch
@@ -198,7 +197,8 @@ HEADINGS = {
 def rows_of(rows: list[Row]) -> list[str]:
     """A table's rows as Markdown."""
     return [
-        f"| {row.what} | {sizes(row.computed)} | {sizes(row.known)} | {round(100 * row.error):+d} % |" for row in rows
+        f"| {row.what} | {in_both(row.computed)} | {in_both(row.known)} | {round(100 * row.error):+d} % |"
+        for row in rows
     ]
 
 

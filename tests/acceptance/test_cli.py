@@ -188,15 +188,22 @@ def test_models_lists_the_library_and_shows_a_card(tmp_path: Path) -> None:
     assert cards["smollm2-135m-instruct"]["artifacts"][0]["sha256"] in one.out
 
 
+GROUPS = {
+    "key": ("new", "list", "set", "revoke"),
+    "team": ("new", "list", "set", "remove"),
+    "dataset": ("check", "diff", "import", "from-traffic"),
+    "labels": ("export", "import"),
+    "evidence": ("pack", "verify", "key"),
+    "library": ("sync", "conflicts", "observations", "serve"),
+    "licences": ("show", "texts", "accept"),
+}
+
+
 @pytest.mark.parametrize(
     "command",
     [
-        *([name] for name in COMMANDS if name not in ("key", "team", "dataset", "labels", "evidence")),
-        *(["key", name] for name in ("new", "list", "set", "revoke")),
-        *(["team", name] for name in ("new", "list", "set", "remove")),
-        *(["dataset", name] for name in ("check", "diff", "import", "from-traffic")),
-        *(["labels", name] for name in ("export", "import")),
-        *(["evidence", name] for name in ("pack", "verify", "key")),
+        *([name] for name in COMMANDS if name not in GROUPS),
+        *([group, name] for group, names in GROUPS.items() for name in names),
     ],
 )
 def test_every_command_has_json_and_a_help_with_an_example(

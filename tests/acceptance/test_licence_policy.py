@@ -1,19 +1,20 @@
 """A policy as a user meets it: models that a licence keeps from a task are not fetched, not started, and take nothing over."""
 
+import hashlib
 import json
 import threading
 from collections.abc import Generator
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.support.fake_hub import fake_hub
 from tests.support.processes import Up, changeover, system, until
 from tests.support.projects import write_project
 
-from changeover.library.licences.queries import note_text
 from changeover.rollouts.queries import latest_rollout
 
+TEXT = b"Do no harm.\n"
 LIBRARY = """
 [[licences]]
 id = "stern"
@@ -38,7 +39,8 @@ modalities_in = ["text"]
 modalities_out = ["text"]
 weights = "open"
 chat_format = "chatml"
-licence = { id = "stern", text_sha256 = "aaaaaaaaaaaaaaaa" }
+repositories = ["stern/stern-1"]
+licence = { id = "stern", text_sha256 = "TEXT_SHA256" }
 sources = [{ facts = ["everything"], at = "ourselves", grade = "run", checked = 2026-11-21 }]
 
 [[cards]]
@@ -52,7 +54,7 @@ weights = "open"
 chat_format = "chatml"
 licence = { id = "MIT" }
 sources = [{ facts = ["everything"], at = "ourselves", grade = "run", checked = 2026-11-21 }]
-"""
+""".replace("TEXT_SHA256", hashlib.sha256(TEXT).hexdigest())
 POLICY = 'operates_in = ["SG"]\nmonthly_users = {users}\n[tasks.credit]\nuses = ["credit-decisions"]\n'
 
 
@@ -158,16 +160,35 @@ def test_a_rollout_is_held_once_the_organisation_has_outgrown_the_licence_and_go
         policy(up, 900_000)
 
 
-def test_a_licence_whose_text_changed_at_its_source_blocks_until_somebody_accepts_it(up: Up) -> None:
-    with up.opened() as installation, installation.store.write() as connection:
-        note_text(connection, "stern-1", "b" * 64, "hub stern/stern-1@main", datetime.now(UTC))
-    said = up.call("switch", "mail", "--to", "stern-1").refused(1)
-    assert "has another text at hub stern/stern-1@main" in said
-    assert "changeover licences accept stern-1" in said
-    accepted = up.call("licences", "accept", "stern-1", "--reason", "read it")
-    assert accepted.status == 0, accepted
-    assert up.call("switch", "mail", "--to", "stern-1", "--detach", "--json").status == 0
-    up.call("abort", "mail")
+def test_a_licence_whose_text_changes_on_the_hub_blocks_until_somebody_accepts_it(up: Up) -> None:
+    settings = up.project / "changeover.toml"
+    before = settings.read_text()
+    with fake_hub() as hub:
+        repository = hub.add("stern/stern-1", {"LICENSE": TEXT})
+        settings.write_text(f'{before}[sources]\nonline = true\nhub_endpoint = "{hub.address}"\n')
+        try:
+            first = up.call("library", "sync", "hub", "--card", "stern-1")
+            assert "licence text noted  stern-1" in first.out, first
+            assert up.call("switch", "mail", "--to", "stern-1", "--detach", "--json").status == 0
+            commit = repository.commit({"LICENSE": TEXT + b"Not on Mondays.\n"})
+            synced = up.call("library", "sync", "hub", "--card", "stern-1")
+            assert "the licence's text changed: somebody has to read it  stern-1" in synced.out, synced
+            assert commit in " ".join(synced.out.split())
+            held = until(lambda: _hold(up, "mail"))
+            assert f"has another text at stern/stern-1@{commit}/LICENSE" in held
+            assert up.call("abort", "mail").status == 0
+            said = up.call("switch", "mail", "--to", "stern-1").refused(1)
+            assert f"has another text at stern/stern-1@{commit}/LICENSE" in said
+            assert "changeover licences accept stern-1" in said
+            accepted = up.call("licences", "accept", "stern-1", "--reason", "read it")
+            assert accepted.status == 0, accepted
+            assert up.call("switch", "mail", "--to", "stern-1", "--detach", "--json").status == 0
+            assert "licence" not in up.call("library", "sync", "hub", "--card", "stern-1").out, (
+                "the same text is no news"
+            )
+        finally:
+            up.call("abort", "mail")
+            settings.write_text(before)
 
 
 def test_what_answers_already_goes_on_and_is_shown_as_not_allowed(up: Up) -> None:

@@ -40,7 +40,8 @@ UNSET = re.compile(r"^# ([a-z_]+ = .+)$", re.MULTILINE)
 
 def repository() -> Iterator[Path]:
     """Every file that belongs to the repository: nothing hidden, made or installed."""
-    made = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    # A further working tree has a file of that name, which holds a path of this machine.
+    made = {".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines())}
     for directory, inside, files in os.walk(ROOT):
         inside[:] = [d for d in inside if d not in made and (d == ".ci" or not d.startswith(".")) and "." not in d[1:]]
         yield from (Path(directory) / file for file in files if file not in made)

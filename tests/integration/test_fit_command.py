@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.projects import open_written, write_project
 
+from changeover.app.verified import verified_here
 from changeover.cli.fitting import fit_lines
 from changeover.cli.main import run_command
-from changeover.library.accelerators import GB, GIB
+from changeover.core.sizes import GB, GIB
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit import fit, parse_hardware
 
@@ -98,8 +100,28 @@ def test_this_machine_is_judged_by_its_budget_and_the_embedded_engine(capsys: py
     assert "changeover deploy smollm2-135m-instruct --context 4096 --slots 4" in capsys.readouterr().out
     assert run_command(["fit", "smollm2-135m-instruct", "--memory", "0.1"]) == 1
     assert "DOES NOT FIT" in capsys.readouterr().out
-    [judged] = document(capsys, "qwen3-max")
+    [judged] = document(capsys, "qwen3-omni")
     assert (judged["verdict"], judged["hardware"]) == ("unknown", "here")
+
+
+@pytest.mark.parametrize("on", [(), ("--on", "h100x8")])
+def test_closed_weights_run_on_no_hardware_and_their_host_is_named(
+    capsys: pytest.CaptureFixture[str], on: tuple[str, ...]
+) -> None:
+    assert run_command(["fit", "qwen3-max", *on]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "DOES NOT FIT qwen3-max on" in shown
+    assert "Its weights are closed" in shown
+    assert "Alibaba Cloud Model Studio" in shown
+    assert "GGUF" not in shown
+
+
+def test_a_model_that_writes_no_text_is_nothing_for_the_embedded_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fit", "hunyuan3d-omni"]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the embedded engine writes text only" in shown
+    assert "GGUF" not in shown
+    assert document(capsys, "hunyuan3d-omni", "--on", "h100")["verdict"] == "fits"
 
 
 def test_the_budget_of_the_project_here_counts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -107,6 +129,40 @@ def test_the_budget_of_the_project_here_counts(capsys: pytest.CaptureFixture[str
     [judged] = document(capsys, "smollm2-135m-instruct")
     assert judged["has_gib"] == 0.25
     assert judged["verdict"] == "no"
+
+
+def test_what_fits_here_is_planned_in_a_project_that_was_started(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write_project(tmp_path / "p")
+    monkeypatch.chdir(directory)
+    assert run_command(["fit", "smollm2-135m-instruct"]) == 0
+    assert not (directory / ".changeover").exists()
+    installation = open_written(directory)
+    card = installation.catalogue.card("smollm2-135m-instruct")
+    for arguments in (["--memory", "0.1"], ["--memory", "4"], ["--on", "h100"]):
+        run_command(["fit", "smollm2-135m-instruct", *arguments])
+    assert verified_here(installation, card).state == "declared"
+    assert run_command(["fit", "smollm2-135m-instruct"]) == 0
+    [planned] = verified_here(installation, card).reached
+    assert (planned.state, planned.evidence["hardware"], planned.evidence["fit"]) == ("planned", "here", "fits")
+    assert planned.evidence["needs_bytes"] < planned.evidence["has_bytes"]
+    installation.store.close()
+    assert "DOES NOT FIT" in capsys.readouterr().out
+
+
+def test_a_store_that_cannot_be_used_takes_no_answer_away(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write_project(tmp_path / "p")
+    open_written(directory).store.close()
+    database = next(directory.rglob("changeover.db"))
+    database.write_bytes(b"no database at all, and long enough to be looked at " * 40)
+    monkeypatch.chdir(directory)
+    assert run_command(["fit", "smollm2-135m-instruct"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("FITS")
+    assert "not written down" in " ".join(shown.err.split())
 
 
 def test_memory_that_the_library_does_not_know_can_be_given(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,13 +26,14 @@ from tests.support.processes import COMMAND, begin, end_of
 from tests.support.projects import open_written, write_project
 from tests.support.shelves import REVISION, Served, card, pulled, pulled_directory, serving, today, write_checkpoint
 
-from changeover.app.library_server import Doorkeeper, Shelves
+from changeover.app.library_files import LibraryFiles
+from changeover.app.library_server import Doorkeeper, ServedLibrary
 from changeover.core.clock import SystemClock
 from changeover.core.settings import open_project
 from changeover.gateway.keys import issue_key, revoke_key
 from changeover.library.catalogue import PULLED, Catalogue
 from changeover.library.licences.policy import Policy
-from changeover.library.serve.shelf import Shelf, stored_in
+from changeover.library.serve.repositories import Repositories, stored_in
 
 SAFETENSORS = "changeover/checkpoint"
 GGUF = "changeover/small"
@@ -50,7 +51,7 @@ def policy() -> Policy | None:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, cache: Path, policy: Policy | None) -> Shelf:
+def repositories(tmp_path: Path, cache: Path, policy: Policy | None) -> Repositories:
     """A card with two quantisations, one also known to a hub; one with a directory; one with nothing here."""
     four, eight = pulled(tmp_path, cache, "Q4_K_M", hub=VENDOR, padding=3 << 20), pulled(tmp_path, cache, "Q8_0")
     weights = pulled_directory(write_checkpoint(tmp_path / "checkpoint"), cache)
@@ -60,12 +61,12 @@ def shelf(tmp_path: Path, cache: Path, policy: Policy | None) -> Shelf:
         card("checkpoint", [weights], vendor="Another"),
         card("absent", [absent]),
     ]
-    return Shelf(Catalogue({each.id: each for each in cards}), policy, stored_in(cache), today)
+    return Repositories(Catalogue({each.id: each for each in cards}), policy, stored_in(cache), today)
 
 
 @pytest.fixture
-def hub(shelf: Shelf) -> Generator[Served]:
-    with serving(lambda: shelf) as served:
+def hub(repositories: Repositories) -> Generator[Served]:
+    with serving(lambda: repositories) as served:
         yield served
 
 
@@ -94,9 +95,11 @@ def raw(hub: Served, path: str, method: str = "GET", **headers: str) -> tuple[in
         connection.close()
 
 
-def test_a_file_is_downloaded_under_the_commit_of_its_artifact(fetch: Callable[..., Path], shelf: Shelf) -> None:
+def test_a_file_is_downloaded_under_the_commit_of_its_artifact(
+    fetch: Callable[..., Path], repositories: Repositories
+) -> None:
     found = fetch(GGUF, "small.Q4_K_M.gguf")
-    repository = shelf.find(GGUF)
+    repository = repositories.find(GGUF)
     assert repository is not None
     commit = repository.find("Q4_K_M")
     assert commit is not None
@@ -243,14 +246,16 @@ def test_a_file_that_somebody_touched_is_not_served_any_more(hub: Served, cache:
     assert raw(hub, path, "HEAD")[0] == 404
 
 
-def test_a_file_that_shrinks_under_way_cuts_the_connection(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository = shelf.find(SAFETENSORS)
+def test_a_file_that_shrinks_under_way_cuts_the_connection(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = repositories.find(SAFETENSORS)
     assert repository is not None
     file = repository.main.files["model.safetensors"]
     grown = replace(file, size_bytes=file.size_bytes + 10)  # as if it had been so long when it was looked at
     longer = replace(repository, commits=[replace(repository.main, files={file.name: grown})])
-    monkeypatch.setattr(shelf, "find", lambda name: longer)
-    with serving(lambda: shelf) as hub, pytest.raises((http.client.IncompleteRead, ConnectionError)):
+    monkeypatch.setattr(repositories, "find", lambda name: longer)
+    with serving(lambda: repositories) as hub, pytest.raises((http.client.IncompleteRead, ConnectionError)):
         raw(hub, f"/{SAFETENSORS}/resolve/main/model.safetensors")
 
 
@@ -268,7 +273,7 @@ def test_a_model_that_the_policy_refuses_is_neither_served_nor_listed(hub: Serve
     assert [each.id for each in HfApi(hub.address).list_models()] == [SAFETENSORS]
 
 
-def test_without_a_key_of_the_installation_nobody_loads_anything(shelf: Shelf, tmp_path: Path) -> None:
+def test_without_a_key_of_the_installation_nobody_loads_anything(repositories: Repositories, tmp_path: Path) -> None:
     installation = open_written(write_project(tmp_path / "p"))
     clock = SystemClock()
     with installation.store.write() as connection:
@@ -277,7 +282,7 @@ def test_without_a_key_of_the_installation_nobody_loads_anything(shelf: Shelf, t
         }
     door = Doorkeeper(installation.store, clock)
     door.reload()
-    with serving(lambda: shelf, door) as hub:
+    with serving(lambda: repositories, door) as hub:
         assert raw(hub, "/api/models")[0] == 401
         assert raw(hub, "/nothing")[0] == 401, "who is not let in learns nothing of what there is"
         assert raw(hub, "/api/models", Authorization="Bearer co-guess")[0] == 401
@@ -312,7 +317,7 @@ def test_a_query_without_end_is_refused_and_is_no_failure_of_ours(hub: Served) -
 
 def test_what_was_pulled_and_pinned_meanwhile_is_served(tmp_path: Path, cache: Path) -> None:
     project = open_project(write_project(tmp_path / "p"))
-    followed = Shelves(project, cache, SystemClock())
+    followed = ServedLibrary(LibraryFiles(project), SystemClock())
     before = followed.current
     (project.cards / PULLED).mkdir(parents=True)
     (project.cards / PULLED / "one.toml").write_text("# pinned\n")
@@ -322,7 +327,7 @@ def test_what_was_pulled_and_pinned_meanwhile_is_served(tmp_path: Path, cache: P
 
 def test_cards_and_policy_are_followed_and_a_broken_one_changes_nothing(tmp_path: Path, cache: Path) -> None:
     project = open_project(write_project(tmp_path / "p"))
-    followed = Shelves(project, cache, SystemClock())
+    followed = ServedLibrary(LibraryFiles(project), SystemClock())
     before = followed.current
     followed.look()
     assert followed.current is before

@@ -272,6 +272,28 @@ def test_a_text_that_is_new_to_a_card_without_a_digest_is_noted_and_its_change_w
         assert list(open_reviews(connection, installation.catalogue.cards())) == ["glm-4.6"]
 
 
+def test_of_a_model_whose_terms_are_others_at_the_source_it_is_said_what_the_policy_makes_of_them(
+    online: FakeHub, run: Run, project: Path
+) -> None:
+    (project / "policy.toml").write_text('operates_in = ["SG"]\nmonthly_users = 10\ncommercial = true\n')
+    described = {"license": "other", "license_name": "minimax-m2.7-non-commercial"}
+    repository = online.add("MiniMaxAI/MiniMax-M2", {"LICENSE": b"You may.\n"}, cardData=described)
+    sync = ("sync", "hub", "--card", "minimax-m2")
+    shown = " ".join(run(*sync, "--dry-run").out.split())
+    assert (
+        "policy minimax-m2 ok, with duties by its card; under `minimax-m2.7-non-commercial`, as is said here: " in shown
+    )
+    assert "needs a person, clause" in shown.split("as is said here: ")[1]
+    [position] = json.loads(run(*sync, "--json").out)["sources"][0]["positions"]
+    assert (position["outcome"], position["outcome_at_source"]) == ("duties", "person")
+    assert json.loads(run(*sync, "--json").out)["sources"][0]["positions"] == [], "it is said once"
+    repository.facts["cardData"] = {"license": "other", "license_name": "MiniMax-M2-Modified-MIT"}
+    repository.commit({"LICENSE": b"You may not.\n"})
+    shown = " ".join(run(*sync).out.split())
+    assert "policy minimax-m2 ok, with duties by the text that was known" in shown
+    assert "as is said here" not in shown, "the card's own licence, in another spelling"
+
+
 def test_a_hub_that_answers_nonsense_writes_nothing(online: FakeHub, run: Run, installation: Installation) -> None:
     online.fail("/api/models/", Fault(status=200, body=b"[1, 2"), times=100)
     ended = run(*HUB)
@@ -454,3 +476,8 @@ def test_conflicts_of_models_without_a_card_are_nobodys(installation: Installati
     with installation.store.write() as connection:
         add_observations(connection, [replace(OBSERVED, fact="x", value=n, source=str(n)) for n in (1, 2)])
     assert standing_conflicts(installation) == []
+
+
+def test_misuse_names_the_help_of_the_command_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["library", "observations"]) == 2
+    assert "`changeover library observations --help`" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import pytest
 from tests.support.shelves import card, pulled_directory, serving, today
 
 from changeover.library.catalogue import Catalogue
-from changeover.library.serve.shelf import Shelf, stored_in
+from changeover.library.serve.repositories import Repositories, stored_in
 
 pytestmark = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("transformers", "torch")),
@@ -65,8 +65,8 @@ def test_transformers_computes_from_the_library_what_it_computes_from_the_files(
     assert len(list(directory.glob("*.safetensors"))) > 1, "weights in several files, as large models have them"
     weights = pulled_directory(directory, tmp_path / "cache")
     made = card("tiny", [weights], repositories=("Vendor/Tiny",))
-    shelf = Shelf(Catalogue({made.id: made}), None, stored_in(tmp_path / "cache"), today)
-    with serving(lambda: shelf) as hub:
+    repositories = Repositories(Catalogue({made.id: made}), None, stored_in(tmp_path / "cache"), today)
+    with serving(lambda: repositories) as hub:
         client = str(tmp_path / "client")
         loaded = run(ASK, "Vendor/Tiny", HF_ENDPOINT=hub.address, HF_HOME=client, HF_HUB_OFFLINE="0")
         fetched = {path.rpartition("/")[2] for method, path, _ in hub.asked if method == "GET" and "/resolve/" in path}

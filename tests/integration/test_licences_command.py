@@ -179,3 +179,8 @@ def test_a_bill_without_its_extra_names_it(user: User, tmp_path: Path, monkeypat
     file = tmp_path / "bom.json"
     assert 'pip install "changeover[bom]"' in user.run("--bom", str(file), "--all").refused(2)
     assert not file.exists()
+
+
+def test_a_task_that_nobody_knows_is_refused_and_not_taken_for_a_harmless_one(user: User) -> None:
+    assert "No task named `ecko`" in user.run("stern-1", "--task", "ecko").refused(2)
+    assert user.run("stern-1", "--task", "echo").status == 0

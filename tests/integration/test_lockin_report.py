@@ -163,6 +163,10 @@ def test_a_project_that_was_never_started_has_a_report(tmp_path: Path) -> None:
         report = report_of(installation)
     assert [each.task for each in report.tasks] == ["code", "customer-intent", "market-brief", "summarise"]
     assert all(each.incumbent is None for each in report.tasks)
+    assert (report.unanswered, report.tied) == (4, 0)
+    said = "\n".join(line.plain for line in report_lines(report, 120))
+    assert "4 nobody answers yet" in said
+    assert "→ changeover up" in said
 
 
 @pytest.mark.parametrize("width", [180, 80])

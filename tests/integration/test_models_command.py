@@ -434,7 +434,7 @@ def test_what_the_policy_denies_has_no_call_but_the_clause(installation: Install
     assert call.steps == ()
     assert "`reader-1b` is not allowed" in call.needs[0]
     page = text(model_page(whole_card(library, library.catalogue.card("reader-1b")), 80))
-    assert "policy          denied" in page
+    assert "policy          not allowed" in page
 
 
 def test_what_answers_a_task_is_said_everywhere_and_asked_at_once(

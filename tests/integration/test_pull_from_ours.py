@@ -12,7 +12,7 @@ from changeover.library.catalogue import Catalogue
 from changeover.library.fetch.access import Access, Patience
 from changeover.library.first_pull import choose
 from changeover.library.pull import Silent, artifact_path, module_of, pull
-from changeover.library.serve.shelf import Shelf, stored_in
+from changeover.library.serve.repositories import Repositories, stored_in
 
 
 def elsewhere(artifact: Artifact, repository: str, file: str | None = None) -> Artifact:
@@ -26,7 +26,7 @@ def test_weights_come_from_another_installations_library_over_a_cut(tmp_path: Pa
     single = pulled(tmp_path, theirs, "Q8_0", padding=3 << 20)
     several = pulled_directory(write_checkpoint(tmp_path / "checkpoint"), theirs)
     cards = {"small": card("small", [single]), "checkpoint": card("checkpoint", [several])}
-    with serving(lambda: Shelf(Catalogue(cards), None, stored_in(theirs), today)) as served:
+    with serving(lambda: Repositories(Catalogue(cards), None, stored_in(theirs), today)) as served:
         sources = SourceSettings(online=True, hub_endpoint=served.address, timeout_s=5)
         access = Access(sources=sources, patience=Patience(first_wait_s=0.01))
         served.cut_after = 1 << 20

@@ -181,7 +181,7 @@ def test_a_killed_pull_is_gone_on_with_by_the_next_process(world: World) -> None
 def test_files_that_were_whole_before_an_interruption_are_not_fetched_again(world: World) -> None:
     artifact = world.checkpoint()
     world.hub.fail(SHARDS[1], Fault(status=404))
-    assert f"has no `{SHARDS[1]}` of `{NAME}`" in world.refusal(artifact)
+    assert f"does not have `{SHARDS[1]}` of `{NAME}`" in world.refusal(artifact)
     world.hub.requests.clear()
     pull(artifact, world.cache, Silent(), world.access())
     assert not world.hub.asked(SHARDS[0])

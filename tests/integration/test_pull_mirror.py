@@ -193,7 +193,7 @@ def test_a_redirect_to_another_host_or_port_is_not_followed(mirror: Mirror, tmp_
 
 def test_a_file_that_is_not_there_is_said(mirror: Mirror, tmp_path: Path) -> None:
     message = refusal(wanted(mirror, "/m/other.gguf"), tmp_path)
-    assert f"The mirror `{mirror.address.removeprefix('http://')}` has no `other.gguf` (404)" in message
+    assert f"The mirror `{mirror.address.removeprefix('http://')}` does not have `other.gguf` (404)" in message
 
 
 def test_a_mirror_gets_no_credentials(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,19 @@ def test_a_project_that_was_never_started_gets_a_list_and_nothing_is_made(tmp_pa
     assert named(found, "deepseek-r1").tier == "needs more"
 
 
+def test_a_project_whose_first_start_failed_is_like_one_that_was_never_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_project(tmp_path / "fresh", 0)
+    state = open_project(tmp_path / "fresh").state
+    state.mkdir()
+    (state / "changeover.db").touch()  # what a start leaves behind that ended before its store was set up
+    monkeypatch.chdir(tmp_path / "fresh")
+    for command in (["recommend", "summarise"], ["models", "--open"], ["licences"], ["dataset", "check", "code"]):
+        assert run_command(command) in (0, 1), command
+        assert "no store" not in capsys.readouterr().err
+
+
 def test_every_model_has_a_command_to_go_on_with_and_a_reason(project: Installation) -> None:
     for each in recommend(project, "echo").choices:
         assert each.next.startswith("changeover ")

@@ -22,7 +22,7 @@ from changeover.library.cards import Card, Terms
 from changeover.library.facts import FactSource
 from changeover.library.pull import Silent, pull
 from changeover.library.serve.hub import Admit, Hub
-from changeover.library.serve.shelf import Shelf
+from changeover.library.serve.repositories import Repositories
 
 REVISION = "7" * 40
 """A commit of a hub, as a card names it."""
@@ -127,12 +127,16 @@ class _Recording:
 
 
 @contextmanager
-def serving(shelf: Callable[[], Shelf], admit: Admit = lambda headers: "anybody") -> Generator[Served]:
+def serving(repositories: Callable[[], Repositories], admit: Admit = lambda headers: "anybody") -> Generator[Served]:
     """Serve over a real socket for the length of the block."""
     listener = socket.create_server(("127.0.0.1", 0))
     served = Served(f"http://127.0.0.1:{listener.getsockname()[1]}")
     config = uvicorn.Config(
-        _Recording(Hub(shelf, admit), served), http="httptools", lifespan="off", log_config=None, access_log=False
+        _Recording(Hub(repositories, admit), served),
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from changeover.app import steering
 from changeover.app.applied import applied_tasks
 from changeover.app.installation import Installation, usable_catalogue
-from changeover.app.licensing import CurrentTerms
+from changeover.app.licence_checks import CurrentTerms
 from changeover.app.room import check_room
 from changeover.core.clock import Clock
 from changeover.core.errors import (

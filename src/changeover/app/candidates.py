@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from changeover.app.at_work import AtWork, card_behind, model_of
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation
-from changeover.app.licensing import Licensing
+from changeover.app.licence_checks import judge_engine, licensing_of
 from changeover.app.matching import Prepared, prepared
 from changeover.app.trials import Engine, cannot_serve, engine_of, figures_on
 from changeover.core.errors import ChangeoverError
@@ -25,15 +26,12 @@ from changeover.library.cards import Card
 from changeover.library.fit import fits_here
 from changeover.library.licences.judgement import Judgement
 from changeover.library.licences.words import short
-from changeover.library.lineage import Model, find_card
 from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
 from changeover.serving.bundles import EnginePart
 from changeover.serving.memory import budget_bytes
-from changeover.serving.queries import all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import find_task
-from changeover.tasks.queries import current_routes
 
 ELSEWHERE = "openai"
 """Backend of engines that others run: nobody knows what they take, and it is not of this machine."""
@@ -156,16 +154,15 @@ class Candidates:
         if task is not None:
             find_task(installation.tasks, task)
         self._installation = installation
-        self._licensing = Licensing.of(installation)
+        self._licensing = licensing_of(installation)
         self._budget = budget_bytes(installation.project.settings.engines.memory_gib)
         with installation.store.read() as connection:
-            routes = current_routes(connection)
-            variants = load_variants(connection, (route.incumbent for route in routes.values()))
-            self._deployments = {row.name: row for row in all_deployments(connection)}
+            at_work = AtWork.read(connection, installation.catalogue)
+        self._deployments = at_work.deployments
         self._incumbents = {
-            name: variants[routes[name].incumbent]
-            for name in sorted(installation.tasks)
-            if name in routes and task in (None, name)
+            name: variant
+            for name, variant in at_work.incumbents.items()
+            if name in installation.tasks and task in (None, name)
         }
         self._asked: dict[str, Asked | str] = {}
 
@@ -179,7 +176,7 @@ class Candidates:
         successions: dict[str, dict[str, str]] = {}
         order: list[str] = []
         for name, incumbent in self._incumbents.items():
-            for successor in successors(self._installation.catalogue, _model(incumbent)):
+            for successor in successors(self._installation.catalogue, model_of(incumbent.bundle.engine)):
                 successions.setdefault(successor.card.id, {})[name] = successor.reason
                 order.append(successor.card.id)
         names = [*order, *(card.id for card in self._installation.catalogue.cards()), *self._deployments]
@@ -233,12 +230,12 @@ class Candidates:
             return True
         if engine.name in self._deployments or engine.card is None:
             return False
-        return find_card(self._installation.catalogue, _model(incumbent)) == engine.card
+        return card_behind(self._installation.catalogue, incumbent.bundle.engine) == engine.card
 
     def _judgement(self, engine: Engine, task: str) -> Judgement | None:
         row = self._deployments.get(engine.name)
         if row is not None:
-            return self._licensing.engine(EnginePart.from_document(row.engine), task)
+            return judge_engine(self._licensing, EnginePart.from_document(row.engine), task)
         return None if engine.card is None else self._licensing.card(engine.card, task)
 
     def _memory(self, name: str, card: Card | None) -> Memory:
@@ -328,11 +325,6 @@ def _distance(candidate: Candidate) -> int:
     if candidate.relation == "successor" or candidate.runs not in _FARTHEST:
         return 0
     return 1 + _FARTHEST.index(candidate.runs)
-
-
-def _model(incumbent: Variant) -> Model:
-    engine = incumbent.bundle.engine
-    return Model(name=engine.model, weights=engine.weights_digest)
 
 
 def _new(samples: Sequence[Sample], repeats: int, kept: frozenset[tuple[str, int]]) -> int:

@@ -11,7 +11,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from changeover.app.installation import ECHO, Installation
-from changeover.app.licensing import Licensing, check
+from changeover.app.licence_checks import check, judge_somewhere, licensing_of
 from changeover.app.room import check_room
 from changeover.core.errors import GateError
 from changeover.serving.backends import describe
@@ -39,7 +39,7 @@ def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_
         UnknownModelError: There is no deployment that it could take the place of.
     """
     engine = describe(plan)
-    check(Licensing.of(installation).somewhere(engine))
+    check(judge_somewhere(licensing_of(installation), engine))
     now = installation.clock.now()
     with installation.store.write() as connection:
         if instead_of is not None:
@@ -60,7 +60,7 @@ def run_again(installation: Installation, name: str) -> None:
     """
     with installation.store.write() as connection:
         row = find_deployment(connection, name)
-        check(Licensing.of(installation).somewhere(EnginePart.from_document(row.engine)))
+        check(judge_somewhere(licensing_of(installation), EnginePart.from_document(row.engine)))
         check_room(installation, connection, plan_from_row(row, installation.catalogue, installation.project.cache))
         want(connection, name, "running", installation.clock.now())
 

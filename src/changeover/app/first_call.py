@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from changeover.app.installation import ECHO
 from changeover.app.local import running_address
-from changeover.app.shelf import Shelf, Use
-from changeover.library.accelerators import GB, GIB
+from changeover.app.shelf import Presence, Shelf
+from changeover.core.sizes import GB, GIB
 from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.licences.words import refusal
@@ -50,7 +50,7 @@ class FirstCall:
 
 def first_call(shelf: Shelf, card: Card, query: str, scenarios: tuple[str, ...]) -> FirstCall:
     """What to type for a first answer of a model to such a query."""
-    use, needs = shelf.use(card), tuple(_needs(card))
+    use, needs = shelf.presence(card), tuple(_needs(card))
     judgement = shelf.judgement(card)
     if not judgement.allowed:
         return FirstCall(model=card.id, task=None, answered=False, steps=(), needs=(refusal(judgement),))
@@ -79,7 +79,7 @@ def _no_task(card: Card) -> str | None:
     return None
 
 
-def _answered(shelf: Shelf, use: Use, query: str, scenarios: tuple[str, ...]) -> str | None:
+def _answered(shelf: Shelf, use: Presence, query: str, scenarios: tuple[str, ...]) -> str | None:
     """Of the tasks that a model answers already, the one that the query is about."""
     tasks = [shelf.declared_tasks[name] for name in use.tasks if name in shelf.declared_tasks]
     return _nearest(tasks, query, scenarios)
@@ -105,7 +105,7 @@ def _nearest(tasks: list[Task], query: str, scenarios: tuple[str, ...]) -> str |
     return best.name if best is not None and common(best)[0] > 0 else None
 
 
-def _deploying(card: Card, use: Use) -> Iterator[str]:
+def _deploying(card: Card, use: Presence) -> Iterator[str]:
     if use.deployments:
         return
     if embeddable(card.artifacts) is not None:
@@ -210,4 +210,4 @@ def _needs(card: Card) -> Iterator[str]:
     if card.minimum_hardware:
         yield card.minimum_hardware
     if not card.memory and not card.minimum_hardware:
-        yield "how much memory it takes is not known"
+        yield f"memory that nobody published: `changeover fit {card.id} --on h100x1` estimates it"

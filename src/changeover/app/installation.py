@@ -59,6 +59,21 @@ def open_installation(project: Project) -> Installation:
     )
 
 
+def was_started(project: Project) -> bool:
+    """Whether the project has a store. A first start that failed leaves its directory behind, and no store in it.
+
+    Raises:
+        StoreError: The store cannot be reached.
+    """
+    if not project.state.is_dir():
+        return False
+    store = Store.connect(project.store_url)
+    try:
+        return store.revision() is not None
+    finally:
+        store.close()
+
+
 def attach(project: Project) -> Installation:
     """Connect to the store of a project that runs, and read no declarations: a gateway answers by what was applied.
 

@@ -8,24 +8,21 @@ import ipaddress
 import logging
 import signal
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import date
-from pathlib import Path
 
 import uvicorn
 
+from changeover.app.library_files import LibraryFiles
 from changeover.app.loops import background
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
-from changeover.core.settings import Project
 from changeover.core.threads import in_thread
 from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.keys import Keyring
 from changeover.gateway.routes import CALLERS
-from changeover.library.catalogue import PULLED, Catalogue
-from changeover.library.licences.policy import load_policy
 from changeover.library.serve.hub import Admit, Hub, Lines
-from changeover.library.serve.shelf import Shelf, stored_in
+from changeover.library.serve.repositories import Repositories, stored_in
 from changeover.store.engine import Store
 
 log = logging.getLogger(__name__)
@@ -37,8 +34,6 @@ LOOK_S = 2.0
 DRAIN_S = 30
 """At the end, downloads under way may go on for so long; who loses one goes on where it was."""
 ANYBODY = "anybody"
-
-_Marks = tuple[tuple[str, int, int], ...]
 
 
 class Doorkeeper:
@@ -70,19 +65,18 @@ class Doorkeeper:
                 await in_thread(self.reload)
 
 
-class Shelves:
-    """The shelf of a project, made anew when its cards or its policy change."""
+class ServedLibrary:
+    """The repositories of a project, made anew when its cards or its policy change."""
 
-    def __init__(self, project: Project | None, cache: Path, clock: Clock) -> None:
+    def __init__(self, files: LibraryFiles, clock: Clock) -> None:
         """Read everything.
 
         Raises:
             ConfigError: A card or the policy is wrong.
         """
-        self._project = project
-        self._cache = cache
+        self._files = files
         self.clock = clock
-        self._seen = self._marks()
+        self._seen = files.marks()
         self.current = self._read()
 
     async def follow(self) -> None:
@@ -93,7 +87,7 @@ class Shelves:
 
     def look(self) -> None:
         """Read again what has changed."""
-        marks = self._marks()
+        marks = self._files.marks()
         if marks == self._seen:
             return
         self._seen = marks
@@ -102,27 +96,11 @@ class Shelves:
         except ConfigError as exc:
             log.error("library: as it was, for %s", exc)
 
-    def _read(self) -> Shelf:
-        if self._project is None:
-            return Shelf(Catalogue.load(), None, stored_in(self._cache), self._today)
-        policy = load_policy(self._project.policy)
-        return Shelf(Catalogue.load(self._project.cards), policy, stored_in(self._cache), self._today)
+    def _read(self) -> Repositories:
+        return Repositories(self._files.catalogue(), self._files.policy(), stored_in(self._files.cache), self._today)
 
     def _today(self) -> date:
         return self.clock.now().date()
-
-    def _marks(self) -> _Marks:
-        return tuple(_marks(self._project))
-
-
-def _marks(project: Project | None) -> Iterator[tuple[str, int, int]]:
-    if project is None:
-        return
-    cards = (path for directory in (project.cards, project.cards / PULLED) for path in sorted(directory.glob("*.toml")))
-    for path in (project.policy, *cards):
-        with contextlib.suppress(OSError):
-            seen = path.stat()
-            yield str(path), seen.st_size, seen.st_mtime_ns
 
 
 def require_loopback(host: str) -> None:
@@ -140,25 +118,25 @@ def require_loopback(host: str) -> None:
 
 
 async def serve(
-    listener: socket.socket, shelves: Shelves, store: Store | None, on_listening: Callable[[], None]
+    listener: socket.socket, library: ServedLibrary, store: Store | None, on_listening: Callable[[], None]
 ) -> None:
     """Answer until SIGINT or SIGTERM.
 
     Args:
         listener: Where.
-        shelves: What there is.
+        library: What there is.
         store: Whose keys open; None: whoever asks is let in.
         on_listening: Called once callers are answered.
 
     Raises:
         StoreError: The store's keys cannot be read.
     """
-    doorkeeper = None if store is None else Doorkeeper(store, shelves.clock)
+    doorkeeper = None if store is None else Doorkeeper(store, library.clock)
     if doorkeeper is not None:
         await in_thread(doorkeeper.reload)
     admit: Admit = doorkeeper or (lambda headers: ANYBODY)
     config = uvicorn.Config(
-        Hub(lambda: shelves.current, admit),
+        Hub(lambda: library.current, admit),
         http="httptools",
         lifespan="off",
         log_config=None,
@@ -168,7 +146,7 @@ async def serve(
         timeout_graceful_shutdown=DRAIN_S,
     )
     server = _Server(config, on_listening)
-    loops = [shelves.follow(), *([] if doorkeeper is None else [doorkeeper.follow()])]
+    loops = [library.follow(), *([] if doorkeeper is None else [doorkeeper.follow()])]
     async with background(loops, on_failure=server.stop):
         await server.serve([listener])
 

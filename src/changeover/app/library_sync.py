@@ -5,7 +5,7 @@ Cards stay as they are. A fact is adopted by whoever writes it, with its source,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -13,7 +13,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import licensing_of
+from changeover.library.cards import Card, Terms
 from changeover.library.catalogue import Catalogue
+from changeover.library.licences.judgement import Judgement
 from changeover.library.licences.queries import note_text, review_needed
 from changeover.library.observations import Observation
 from changeover.library.queries import (
@@ -30,6 +33,8 @@ from changeover.library.sources.compare import Comparison, Conflict, compare, co
 from changeover.library.sources.matching import Names
 from changeover.library.sources.reading import LicenceText, Reading, observations
 
+LICENCE = "licence.id"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextSeen:
@@ -41,12 +46,25 @@ class TextSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherTerms:
+    """What licence and policy say of a model whose terms a source shows in another light."""
+
+    by_card: Judgement
+    by_source: Judgement | None = None
+    """If it were under the licence that the source names; None: it names the card's, and its text is another."""
+    licence: str | None = None
+    """The one that the source names."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Synced:
     """What reading a source brought."""
 
     reading: Reading
     comparison: Comparison
     texts: tuple[TextSeen, ...]
+    positions: tuple[OtherTerms, ...]
+    """Of the cards whose terms changed, or are other ones at the source."""
     written: bool
     """False: it was only looked at."""
 
@@ -73,7 +91,8 @@ def sync_reading(
         seen = _note_texts(connection, installation.catalogue, reading.texts, now)
         if not dry_run:
             _keep(connection, reading, compared, _counts(found, compared, seen), actor, now)
-    return Synced(reading=reading, comparison=compared, texts=seen, written=not dry_run)
+    positions = tuple(_positions(installation, compared, seen))
+    return Synced(reading=reading, comparison=compared, texts=seen, positions=positions, written=not dry_run)
 
 
 def standing_conflicts(installation: Installation, card: str | None = None) -> list[Conflict]:
@@ -83,6 +102,30 @@ def standing_conflicts(installation: Installation, card: str | None = None) -> l
         known = {each.id for each in installation.catalogue.cards()}
         said = {name: observations_of(connection, name) for name in names if name in known}
     return conflicts_of(installation.catalogue, said)
+
+
+def _positions(installation: Installation, compared: Comparison, seen: Sequence[TextSeen]) -> Iterator[OtherTerms]:
+    """Of each card once: the licence that the source names, where that is another one; else that its text is another."""
+    catalogue, licensing = installation.catalogue, licensing_of(installation)
+    cards = {card.id: card for card in catalogue.cards()}
+    fresh = {each.card: str(each.value) for each in compared.fresh if each.fact == LICENCE and each.card in cards}
+    other = {id: licence for id, licence in fresh.items() if not _is_of(catalogue, cards[id], licence)}
+    reread = {text.text.card for text in seen if text.review}
+    for id in sorted(other.keys() | reread):
+        judged, licence = licensing.card(cards[id]), other.get(id)
+        if licence is None:
+            yield OtherTerms(by_card=judged)
+            continue
+        there = licensing.card(cards[id].model_copy(update={"licence": Terms(id=licence)}))
+        yield OtherTerms(by_card=judged, by_source=there, licence=licence)
+
+
+def _is_of(catalogue: Catalogue, card: Card, licence: str) -> bool:
+    """Whether a card is under a licence, by whichever of its names."""
+    own, named = catalogue.licence(card.licence_id or ""), catalogue.licence(licence)
+    if own is None or named is None:
+        return (card.licence_id or "").casefold() == licence.casefold()
+    return own.id == named.id
 
 
 def _note_texts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from changeover.app.installation import Installation, open_installation, read_declarations
+from changeover.app.installation import Installation, open_installation, read_declarations, was_started
 from changeover.core.clock import SystemClock
 from changeover.core.settings import Project
 from changeover.library.licences.policy import load_policy
@@ -24,7 +24,7 @@ def opened_to_look(project: Project) -> Generator[Installation]:
         ConfigError: A card or the policy is wrong.
         StoreError: The store cannot be used, or is of another version.
     """
-    if project.state.is_dir():
+    if was_started(project):
         installation = open_installation(project)
     else:
         catalogue, tasks = read_declarations(project)

@@ -6,22 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from changeover.app.installation import ECHO, Installation
+from changeover.app.at_work import AtWork
+from changeover.app.installation import Installation
+from changeover.app.licence_checks import licensing_of
 from changeover.gateway.usage_queries import usage_lines
 from changeover.library.cards import Card
-from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judge import judge
 from changeover.library.licences.judgement import Judgement
-from changeover.library.lineage import Model, find_card
 from changeover.library.queries import newest_signals
 from changeover.library.scores.engines import Registry
-from changeover.library.scores.familiarity import Use, familiarity
+from changeover.library.scores.familiarity import OwnUse, familiarity
 from changeover.library.scores.flags import flags
 from changeover.library.scores.parts import Flag, Score
 from changeover.library.scores.signals import Signals
 from changeover.library.scores.support import supportability
-from changeover.serving.queries import Deployment, all_deployments, load_variants
-from changeover.tasks.queries import current_routes
 
 BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 """Nothing was counted before this."""
@@ -60,9 +57,8 @@ class Scores:
 
     def of(self, card: Card, *, task: str | None = None) -> Scored:
         """Both scores of a card, its flags, and what the policy says of it for a task."""
-        catalogue, policy = self._installation.catalogue, self._installation.policy
-        judgement = judge(card, catalogue, policy, today=self.today, task=task)
-        known = (card, catalogue, self._signals, judgement, self.today, self._registries)
+        judgement = licensing_of(self._installation).card(card, task)
+        known = (card, self._installation.catalogue, self._signals, judgement, self.today, self._registries)
         return Scored(
             card=card,
             familiarity=familiarity(card, self._signals, self._own, self.today),
@@ -80,40 +76,20 @@ def signals_of(installation: Installation) -> Signals:
     return Signals(every, installation.catalogue.cards())
 
 
-def own_use(installation: Installation) -> Mapping[str, Use]:
+def own_use(installation: Installation) -> Mapping[str, OwnUse]:
     """What was done here with each card so far: tasks that it answers now, calls, and who called."""
     with installation.store.read() as connection:
-        cards = cards_of(installation.catalogue, all_deployments(connection))
-        routes = current_routes(connection)
-        answering = load_variants(connection, (route.incumbent for route in routes.values()))
+        at_work = AtWork.read(connection, installation.catalogue)
         until = installation.clock.now() + timedelta(hours=1)
         lines = usage_lines(connection, ("deployment", "key"), BEFORE, until, internal=False)
-    tasks: dict[str, int] = {}
-    for route in routes.values():
-        if (card := cards.get(answering[route.incumbent].deployment)) is not None:
-            tasks[card.id] = tasks.get(card.id, 0) + 1
     calls: dict[str, int] = {}
     keys: dict[str, set[str]] = {}
     for line in lines:
         deployment, key = line.of
-        if (card := cards.get(deployment)) is not None:
+        if (card := at_work.cards.get(deployment)) is not None:
             calls[card.id] = calls.get(card.id, 0) + line.requests
             keys.setdefault(card.id, set()).add(key)
     return {
-        id: Use(tasks=tasks.get(id, 0), calls=calls.get(id, 0), keys=len(keys.get(id, set())))
-        for id in sorted({*tasks, *calls})
+        id: OwnUse(tasks=len(at_work.tasks_of.get(id, ())), calls=calls.get(id, 0), keys=len(keys.get(id, set())))
+        for id in sorted({*at_work.tasks_of, *calls})
     }
-
-
-def cards_of(catalogue: Catalogue, deployments: Sequence[Deployment]) -> dict[str, Card]:
-    """The card of each deployment whose model has one."""
-    found = {row.name: card_of(catalogue, row) for row in deployments}
-    return {name: card for name, card in found.items() if card is not None}
-
-
-def card_of(catalogue: Catalogue, row: Deployment) -> Card | None:
-    """The card of what a deployment runs."""
-    if row.model == ECHO:
-        return None
-    digest = row.engine.get("weights_digest")
-    return find_card(catalogue, Model(name=row.model, weights=digest if isinstance(digest, str) else None))

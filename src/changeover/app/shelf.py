@@ -11,24 +11,23 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
+from changeover.app.at_work import AtWork
+from changeover.app.installation import was_started
+from changeover.app.library_files import LibraryFiles
 from changeover.core.clock import SystemClock
-from changeover.core.errors import ConfigError
-from changeover.core.settings import SETTINGS_FILE, Project, cache_directory, open_project
+from changeover.core.settings import Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judge import judge
 from changeover.library.licences.judgement import Judgement
-from changeover.library.licences.policy import Policy, load_policy
-from changeover.library.lineage import Model, find_card
+from changeover.library.licences.licensing import Licensing
+from changeover.library.licences.policy import Policy
 from changeover.library.pull import present
-from changeover.serving.queries import all_deployments, load_variants
 from changeover.store.engine import Store
 from changeover.tasks.declarations import Task, load_tasks
-from changeover.tasks.queries import current_routes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Use:
+class Presence:
     """What this installation does with a model."""
 
     fetched: bool = False
@@ -56,17 +55,18 @@ class Shelf:
     store: Store | None
     """None: the project was never started, or there is none."""
 
-    def use(self, card: Card) -> Use:
+    def presence(self, card: Card) -> Presence:
         """What is done with a model here."""
-        return Use(
-            fetched=any(present(artifact, self.cache) for artifact in card.artifacts),
-            deployments=self._deployments.get(card.id, ()),
-            tasks=self._tasks.get(card.id, ()),
-        )
+        fetched = any(present(artifact, self.cache) for artifact in card.artifacts)
+        if self._at_work is None:
+            return Presence(fetched=fetched)
+        deployed = self._at_work.deployments_of.get(card.id, ())
+        tasks = self._at_work.tasks_of.get(card.id, ())
+        return Presence(fetched=fetched, deployments=tuple(row.name for row in deployed), tasks=tasks)
 
     def judgement(self, card: Card, task: str | None = None) -> Judgement:
         """What its licence and the policy say."""
-        return judge(card, self.catalogue, self.policy, today=self.today, task=task)
+        return Licensing(self.catalogue, self.policy, self.today).card(card, task)
 
     @property
     def today(self) -> date:
@@ -79,32 +79,11 @@ class Shelf:
         return {} if self.project is None else load_tasks(self.project.tasks)
 
     @cached_property
-    def _deployments(self) -> Mapping[str, tuple[str, ...]]:
+    def _at_work(self) -> AtWork | None:
         if self.store is None:
-            return {}
+            return None
         with self.store.read() as connection:
-            rows = all_deployments(connection)
-        named = [(row.name, Model(name=row.model, weights=row.engine.get("weights_digest"))) for row in rows]
-        return self._by_card(named)
-
-    @cached_property
-    def _tasks(self) -> Mapping[str, tuple[str, ...]]:
-        if self.store is None:
-            return {}
-        with self.store.read() as connection:
-            routes = current_routes(connection)
-            variants = load_variants(connection, (route.incumbent for route in routes.values()))
-        engines = {task: variants[route.incumbent].bundle.engine for task, route in sorted(routes.items())}
-        named = [(task, Model(name=one.model, weights=one.weights_digest)) for task, one in engines.items()]
-        return self._by_card(named)
-
-    def _by_card(self, named: list[tuple[str, Model]]) -> Mapping[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = {}
-        for name, model in named:
-            card = find_card(self.catalogue, model)
-            if card is not None:
-                found[card.id] = (*found.get(card.id, ()), name)
-        return found
+            return AtWork.read(connection, self.catalogue)
 
 
 def open_shelf(directory: Path) -> Shelf:
@@ -114,11 +93,7 @@ def open_shelf(directory: Path) -> Shelf:
         ConfigError: A card, the policy or the settings are wrong.
         StoreError: The project was started, and its store cannot be used.
     """
-    try:
-        project = open_project(directory)
-    except ConfigError:
-        if (directory / SETTINGS_FILE).exists():
-            raise
-        return Shelf(Catalogue.load(), cache_directory(), None, None, None)
-    store = Store.open(project.store_url) if project.state.is_dir() else None
-    return Shelf(Catalogue.load(project.cards), project.cache, load_policy(project.policy), project, store)
+    files = LibraryFiles.at(directory)
+    project = files.project
+    store = Store.open(project.store_url) if project is not None and was_started(project) else None
+    return Shelf(files.catalogue(), files.cache, files.policy(), project, store)

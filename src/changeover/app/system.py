@@ -13,7 +13,7 @@ from changeover.app.alias_checks import AliasChecks
 from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
-from changeover.app.licensing import CurrentTerms
+from changeover.app.licence_checks import CurrentTerms
 from changeover.app.local import announced
 from changeover.app.loops import background
 from changeover.app.retention import Retention

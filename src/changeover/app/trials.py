@@ -13,9 +13,10 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
+from changeover.app.at_work import card_of
 from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation
-from changeover.app.licensing import Licensing, check_switch
+from changeover.app.licence_checks import check_switch, judge_named
 from changeover.app.local import running_address
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared, with_budget
 from changeover.core.errors import ChangeoverError, ConfigError
@@ -38,7 +39,6 @@ from changeover.evals.trial_queries import (
 from changeover.evals.trials import Outcome, Row, Table, judged, measured_row, ratios_of, row_of, samples_left
 from changeover.library.cards import Card
 from changeover.library.licences.words import short
-from changeover.library.lineage import Model, find_card
 from changeover.library.successors import unfit
 from changeover.rollouts.actions import By, plan_of, start
 from changeover.rollouts.decide import Rollout
@@ -81,7 +81,7 @@ def engine_of(installation: Installation, name: str) -> Engine:
         row = next((row for row in all_deployments(connection) if row.name == name), None)
     if row is not None:
         part = EnginePart.from_document(row.engine)
-        card = find_card(installation.catalogue, Model(name=row.model, weights=part.weights_digest))
+        card = card_of(installation.catalogue, row)
         context = part.flags.get("context_tokens", row.options.get("context_tokens"))
         return Engine(name=name, card=card, context_tokens=context if isinstance(context, int) else None)
     card = next((card for card in installation.catalogue.cards() if card.id == name), None)
@@ -230,7 +230,7 @@ class Trying:
                 reason = cannot_serve(self._engine, figures_on(connection, variant, ready))
             if reason is not None:
                 return row_of(name, Outcome(kind="unfit", reason=reason, incumbent=incumbent), None)
-            judgement = Licensing.of(self._installation).named(self._installation, self._trial.candidate, name)
+            judgement = judge_named(self._installation, self._trial.candidate, name)
             if judgement is not None and not judgement.allowed:
                 return row_of(name, Outcome(kind="denied", reason=short(judgement), incumbent=incumbent), None)
             match = match_of(self._installation, ready, self._trial.candidate, self._actor)

@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from changeover.app.at_work import card_behind
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.core.errors import ChangeoverError
 from changeover.core.threads import in_thread
 from changeover.evals.queries import newest_verdict_on
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.lineage import Model, find_card
 from changeover.library.state_queries import keep_states, reached_states, states_of
 from changeover.library.states import Reached, State, Verified
 from changeover.serving.parts import EnginePart
@@ -107,7 +107,7 @@ def _by_card(connection: Connection, catalogue: Catalogue) -> dict[str, _Rows]:
     def rows_of(engine: EnginePart) -> _Rows | None:
         name = (engine.model, engine.weights_digest)
         if name not in cards:
-            cards[name] = find_card(catalogue, Model(name=engine.model, weights=engine.weights_digest))
+            cards[name] = card_behind(catalogue, engine)
         card = cards[name]
         return None if card is None else rows.setdefault(card.id, _Rows([], []))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from changeover.app.apply import Change, apply
 from changeover.app.installation import Installation, read_again
 from changeover.core.errors import ChangeoverError
+from changeover.core.marks import Marks, marks_of
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +22,11 @@ RETRY_S = 5.0
 ACTOR = "watch"
 """Who the history names."""
 
-_Marks = tuple[tuple[str, int, int], ...]
-
 
 async def watch(installation: Installation) -> None:
     """Apply for ever, on every change of a project's files. A refusal is logged once and changes nothing."""
-    seen: _Marks | None = None
-    settled: _Marks | None = None
+    seen: Marks | None = None
+    settled: Marks | None = None
     # What was broken at the start was said there.
     refused = installation.problems[0].message if installation.problems else None
     tried = time.monotonic()
@@ -65,14 +63,9 @@ def _in_short(changes: Sequence[Change]) -> str:
     return "; ".join(f"{each.task} {each.kind}" for each in changes) or "no task changed"
 
 
-def _marks(installation: Installation) -> _Marks:
-    """Name, size and time of everything that declarations are made of, where it can be seen."""
-    found: list[tuple[str, int, int]] = []
-    for path in sorted(set(_paths(installation))):
-        with contextlib.suppress(OSError):
-            seen = path.stat()
-            found.append((str(path), seen.st_size, seen.st_mtime_ns))
-    return tuple(found)
+def _marks(installation: Installation) -> Marks:
+    """Everything that declarations are made of."""
+    return marks_of(sorted(set(_paths(installation))))
 
 
 def _paths(installation: Installation) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from changeover.app.installation import Installation
 from changeover.app.observed import contradicted
-from changeover.app.shelf import Shelf, Use
+from changeover.app.shelf import Presence, Shelf
 from changeover.app.verified import verified_here
 from changeover.core.clock import SystemClock
 from changeover.library.accelerators import Accelerator
@@ -48,7 +48,7 @@ class WholeCard:
     facts: Mapping[str, Fact]
     """Every key a card may have, dotted where it is nested."""
     judgement: Judgement
-    use: Use
+    presence: Presence
     ancestors: tuple[Relative, ...]
     descendants: tuple[Relative, ...]
     successors: tuple[Successor, ...]
@@ -82,7 +82,7 @@ class WholeCard:
                     {"id": each.card.id, "reason": each.reason, "named": each.named} for each in self.successors
                 ],
             },
-            "here": {**asdict(self.use), "state": self.state, "reached": list(self.reached)},
+            "here": {**asdict(self.presence), "state": self.state, "reached": list(self.reached)},
             "conflicts": [
                 {"fact": each.fact, "counts": each.winner, "because": each.because, "against": list(each.conflicts)}
                 for each in self.contradicted
@@ -96,7 +96,7 @@ def whole_card(shelf: Shelf, card: Card) -> WholeCard:
         card=card,
         facts=facts_of(card),
         judgement=shelf.judgement(card),
-        use=shelf.use(card),
+        presence=shelf.presence(card),
         ancestors=ancestors(shelf.catalogue, card),
         descendants=descendants(shelf.catalogue, card),
         successors=successors(shelf.catalogue, Model(name=card.id)),

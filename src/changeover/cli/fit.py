@@ -31,7 +31,8 @@ def fit(
     """Say whether a model fits hardware, how it runs there with which engine and flags, and what would make it fit.
 
     Every figure stands in GiB and in GB. What is not known is said, and never guessed. Ends with status 0 if it fits,
-    even tightly, 1 if it does not, 3 if a fact is missing.
+    even tightly, 1 if it does not, 3 if a fact is missing. In a project that was started, what fits this machine is kept
+    as `planned` among what was verified here.
 
     Example: changeover fit deepseek-r1 --on kunlun-p800x8
     """

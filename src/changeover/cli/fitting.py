@@ -7,22 +7,26 @@ from pathlib import Path
 
 from rich.text import Text
 
+from changeover.app.installation import was_started
+from changeover.app.library_files import LibraryFiles
 from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
-from changeover.cli.frame import here, out, print_json
-from changeover.cli.weights import library
-from changeover.core.errors import ArtifactError, ConfigError
-from changeover.library.accelerators import GB, GIB
+from changeover.cli.frame import out, print_json
+from changeover.cli.signature import later
+from changeover.core.errors import ArtifactError
+from changeover.core.sizes import GB, GIB, in_both
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit import Fit, Hardware, fit, fits_here, parse_hardware
 from changeover.library.fit.context import shape_of
 from changeover.library.fit.detect import Detected, detect
-from changeover.library.fit.remedies import sizes
 from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.library.running import Shape
 from changeover.serving.memory import budget_bytes
+
+planning = later("changeover.cli.planning")
+"""Only for a project that was started: without one there is nothing to write into."""
 
 HERE = "here"
 STATUS = {"fits": EXIT_PASS, "tight": EXIT_PASS, "no": EXIT_FAIL, "unknown": EXIT_INCONCLUSIVE}
@@ -51,10 +55,14 @@ class Ask:
 
 
 def fit_model(ask: Ask) -> int:
-    """Judge, print, and give the command's exit status: of several kinds of hardware here, the best."""
-    catalogue, cache = library()
+    """Judge, print, and give the command's exit status: of several kinds of hardware here, the best.
+
+    In a project that was started it is written down that a model fits this machine as it is.
+    """
+    files = LibraryFiles.at(Path.cwd())
+    catalogue = files.catalogue()
     card = catalogue.card(ask.model)
-    judged = _here(card, catalogue, cache, ask) if ask.on == HERE else [_on(card, catalogue, ask)]
+    judged = _here(card, catalogue, files, ask) if ask.on == HERE else [_on(card, catalogue, ask)]
     if ask.as_json:
         print_json([_document(one) for one in judged] if ask.on == HERE else _document(judged[0]))
     else:
@@ -62,7 +70,11 @@ def fit_model(ask: Ask) -> int:
             lines = [Text(), *fit_lines(one, out.width)] if place else fit_lines(one, out.width)
             for line in lines:
                 out.print(line)
-    return STATUS[min((one.verdict for one in judged), key=BEST.index)]
+    best = min(judged, key=lambda one: BEST.index(one.verdict))
+    project = files.project
+    if best.ok and ask.on == HERE and ask.memory_gib is None and project is not None and was_started(project):
+        planning().note_fit(project, card, best)
+    return STATUS[best.verdict]
 
 
 def _on(card: Card, catalogue: Catalogue, ask: Ask) -> Fit:
@@ -84,28 +96,21 @@ def _judged(card: Card, hardware: Hardware, catalogue: Catalogue, ask: Ask) -> F
     )
 
 
-def _here(card: Card, catalogue: Catalogue, cache: Path, ask: Ask) -> list[Fit]:
+def _here(card: Card, catalogue: Catalogue, files: LibraryFiles, ask: Ask) -> list[Fit]:
     """On each kind of accelerator that this machine has, and on its processor."""
     detected = detect(catalogue.accelerators()) if ask.memory_gib is None else Detected((), ())
+    declared = None if files.project is None else files.project.settings.engines.memory_gib
     found = [_judged(card, Hardware(each.accelerator, each.count), catalogue, ask) for each in detected.found]
     local = fits_here(
         card,
-        budget_bytes(ask.memory_gib or _declared_gib()),
+        budget_bytes(ask.memory_gib or declared),
         context=ask.context,
         concurrency=ask.concurrency,
         quantisation=ask.quantisation,
-        shape=_shape_here(card, cache),
+        shape=_shape_here(card, files.cache),
         siblings=_siblings(card, catalogue),
     )
     return [*found, replace(local, notes=(*local.notes, *detected.unknown))]
-
-
-def _declared_gib() -> float | None:
-    """What the project here declares for all engines together."""
-    try:
-        return here().settings.engines.memory_gib
-    except ConfigError:
-        return None
 
 
 def _shape_here(card: Card, cache: Path) -> Shape | None:
@@ -137,7 +142,12 @@ def fit_lines(judged: Fit, width: int) -> list[Text]:
     """What a person sees. A command stands on one line however long it is, so that it can be copied."""
     said, style = SAID[judged.verdict]
     where = "on this machine" if judged.hardware == HERE else f"on {judged.hardware}"
-    lines = [Text.assemble((said, style), f"  {judged.model} in {judged.quantisation} {where}")]
+    form = "" if judged.quantisation is None else f" in {judged.quantisation}"
+    lines = [Text.assemble((said, style), f"  {judged.model}{form} {where}")]
+    if judged.quantisation is None and judged.verdict == "no":
+        for note in judged.notes:
+            lines += hanging("  ", Text(note), width)
+        return lines
     rows = [("needs", _sizes(judged.needs_bytes))]
     rows += [("", f"{_sizes(part.bytes):<26} {part.name}: {part.how}") for part in judged.parts]
     rows += [("usable", _usable(judged))]
@@ -181,4 +191,4 @@ def _how(judged: Fit) -> str:
 
 
 def _sizes(count: int | None) -> str:
-    return "not known" if count is None else sizes(count)
+    return "not known" if count is None else in_both(count)

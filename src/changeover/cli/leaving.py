@@ -51,6 +51,7 @@ def document(report: Report) -> dict[str, Any]:
             "could_leave_on_evidence": report.free,
             "could_leave_after_a_trial": report.after_a_trial,
             "nothing_to_try": report.tied,
+            "nobody_answers_yet": report.unanswered,
         },
         "tasks": list(report.tasks),
         "shares": {name: list(each) for name, each in report.shares.items()},
@@ -86,10 +87,11 @@ def report_lines(report: Report, width: int) -> list[Text]:
 
 
 def _summary(report: Report) -> str:
-    return (
+    said = (
         f"{report.free} of {len(report.tasks)} tasks could leave today on evidence · "
         f"{report.after_a_trial} after a trial · {report.tied} have nothing to try here"
     )
+    return f"{said} · {report.unanswered} nobody answers yet" if report.unanswered else said
 
 
 def _tasks(report: Report, width: int) -> Iterable[Text]:

@@ -44,7 +44,7 @@ def show(
     Judged by `policy.toml`; without it nothing is known of the organisation, and nothing is refused.
     Ends with status 1 if something answers now that is not allowed or needs a person first, else 0. No legal advice.
 
-    Example: changeover licences hunyuan3d-omni --task credit-memo
+    Example: changeover licences show hunyuan3d-omni --task credit-memo
     """
     if bom is not None:
         work().write_bom(bom, model, every=every)

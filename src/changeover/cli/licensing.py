@@ -8,20 +8,21 @@ from typing import Any
 
 from rich.text import Text
 
-from changeover.app.installation import Installation
-from changeover.app.licences import Position, Standing, position, position_of
+from changeover.app.installation import Installation, was_started
+from changeover.app.library_files import LibraryFiles
+from changeover.app.licence_position import Position, Standing, position, position_of
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
-from changeover.cli.frame import actor, clock_time, here, note, out, print_json
+from changeover.cli.frame import actor, clock_time, note, out, print_json
+from changeover.cli.model_words import OUTCOME_WORDS
 from changeover.cli.running import opened
 from changeover.cli.signature import later
-from changeover.cli.weights import library
 from changeover.core.clock import SystemClock
-from changeover.core.errors import ConfigError, UnknownModelError, nearest
-from changeover.core.settings import SETTINGS_FILE, Project
+from changeover.core.errors import ConfigError, UnknownModelError, UnknownTaskError, nearest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judgement import OUTCOMES, Judgement, Outcome, Reason
-from changeover.library.licences.policy import Policy, load_policy
+from changeover.library.licences.judgement import OUTCOMES, Judgement, Reason
+from changeover.library.licences.licensing import Licensing
+from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, accept, review_needed, texts
 from changeover.library.licences.words import place, short
 from changeover.tasks.declarations import load_tasks
@@ -33,19 +34,14 @@ COLUMNS = Columns(
     names=("model", "licence", "outcome", "answers now", "why"),
     concessions=(("licence", 16), ("model", 20), ("answers now", 10), ("licence", 0), ("answers now", 0), ("why", 24)),
 )
-WORDS: dict[Outcome, str] = {
-    "allow": "allowed",
-    "duties": "with duties",
-    "person": "needs a person",
-    "deny": "not allowed",
-}
-COLOURS: dict[Outcome, str] = {"allow": "green", "duties": "", "person": "yellow", "deny": "red"}
 NO_ADVICE = "This is a reading of licences, and no legal advice."
 
 
 def show(model: str | None, task: str | None, as_json: bool) -> bool:
     """Print the position, or one model's. Returns whether something answers now that may not."""
-    whole = _position()
+    whole, tasks = _position()
+    if task is not None and tasks and task not in tasks:
+        raise UnknownTaskError(f"No task named `{task}`, here or in the policy. {nearest(task, tasks)}")
     if model is not None:
         return _show_one(whole, model, task, as_json)
     if as_json:
@@ -111,27 +107,26 @@ def write_bom(file: Path, model: str | None, *, every: bool) -> None:
     out.print(f"{file}: {len(cards)} model{'s' * (len(cards) != 1)}, CycloneDX 1.6.", style=None)
 
 
-def _known() -> tuple[Catalogue, Installation | None, Project | None]:
+def _known() -> tuple[Catalogue, Installation | None, LibraryFiles]:
     """The library here, and the project with its store where there is one."""
-    try:
-        project = here()
-    except ConfigError:
-        if (Path.cwd() / SETTINGS_FILE).exists():
-            raise
-        return library()[0], None, None
-    if not project.state.is_dir():
-        return Catalogue.load(project.cards), None, project
+    files = LibraryFiles.at(Path.cwd())
+    if files.project is None or not was_started(files.project):
+        return files.catalogue(), None, files
     installation = opened()
-    return installation.catalogue, installation, project
+    return installation.catalogue, installation, files
 
 
-def _position() -> Position:
-    catalogue, installation, project = _known()
+def _position() -> tuple[Position, set[str]]:
+    """The position, and the tasks that there are or that the policy names: none outside of a project."""
+    catalogue, installation, files = _known()
     if installation is not None:
-        return position_of(installation)
-    policy = None if project is None else load_policy(project.policy)
-    tasks = [] if project is None else list(load_tasks(project.tasks))
-    return position(catalogue, policy, today=SystemClock().now().date(), tasks=tasks)
+        whole, tasks = position_of(installation), set(installation.tasks)
+    else:
+        tasks = set[str]() if files.project is None else set(load_tasks(files.project.tasks))
+        whole = position(Licensing(catalogue, files.policy(), SystemClock().now().date()), tasks=tasks)
+    answered = {task for each in whole.models for task in each.answers}
+    policy = whole.licensing.policy
+    return whole, tasks | answered | set(() if policy is None else policy.tasks)
 
 
 def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> bool:
@@ -142,15 +137,15 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
     judged = [standing.general, *standing.tasks.values()] if task is None else [whole.judge(model, task)]
     if as_json:
         judgements = [_judgement(each) for each in judged]
-        print_json({"policy": policy_line(whole.policy), **_row(standing), "judgements": judgements})
+        print_json({"policy": policy_line(whole.licensing.policy), **_row(standing), "judgements": judgements})
         return bool(standing.refused)
     out.print(Text.assemble((model, "bold"), f"  {standing.licence or 'licence unknown'}"))
-    out.print(policy_line(whole.policy), style="dim")
+    out.print(policy_line(whole.licensing.policy), style="dim")
     if standing.answers:
         out.print(f"answers now: {', '.join(standing.answers)}", style=None)
     for each in judged:
         purpose = f"for {each.task}" if each.task else "in general"
-        out.print(Text.assemble("\n", (purpose, "bold"), "  ", _outcome(each)))
+        out.print(Text.assemble("\n", (purpose, "bold"), "  ", OUTCOME_WORDS[each.outcome]))
         # What was said in general is not said again.
         said = () if each is judged[0] else judged[0].reasons
         for reason in sorted((reason for reason in each.reasons if reason not in said), key=_weight):
@@ -165,7 +160,7 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
 
 
 def _show_all(whole: Position, task: str | None) -> None:
-    out.print(policy_line(whole.policy), style=None)
+    out.print(policy_line(whole.licensing.policy), style=None)
     for mistake in whole.mistakes:
         note(f"policy: {mistake}")
     rows = [row for each in whole.models for row in _rows(each, task)]
@@ -216,7 +211,7 @@ def _cells(name: str, licence: str, judgement: Judgement, answers: str) -> dict[
     return {
         "model": Cell(name),
         "licence": Cell(licence, "dim"),
-        "outcome": Cell(WORDS[judgement.outcome], COLOURS[judgement.outcome]),
+        "outcome": Cell(*OUTCOME_WORDS[judgement.outcome]),
         "answers now": Cell(answers),
         "why": Cell(why + (f"{' · ' if why else ''}{doubts} warning{'s' * (doubts != 1)}" if doubts else ""), "dim"),
     }
@@ -230,19 +225,15 @@ def _why(judgement: Judgement) -> str:
     return short(judgement)
 
 
-def _outcome(judgement: Judgement) -> tuple[str, str]:
-    return WORDS[judgement.outcome], COLOURS[judgement.outcome]
-
-
 def _reason_lines(reason: Reason, width: int) -> Iterator[Text]:
-    mark = "warning" if reason.warning else WORDS[reason.outcome]
-    yield from hanging(f"  {mark:<15}", Text(reason.says), width)
+    mark = "warning" if reason.warning else OUTCOME_WORDS[reason.outcome][0]
+    yield from hanging(f"  {mark:<16}", Text(reason.says), width)
     if reason.licence:
         where = f"{place(reason)} of {reason.licence}" if reason.clause else reason.licence
         quote = f": «{reason.quote}»" if reason.quote else ""
-        yield from hanging(" " * 17, Text(f"{where}{quote}", style="dim"), width)
+        yield from hanging(" " * 18, Text(f"{where}{quote}", style="dim"), width)
     if reason.settled:
-        yield from hanging(" " * 17, Text(f"settled by {reason.settled}", style="green"), width)
+        yield from hanging(" " * 18, Text(f"settled by {reason.settled}", style="green"), width)
 
 
 def _weight(reason: Reason) -> tuple[int, bool]:
@@ -272,8 +263,8 @@ def _changed(text: LicenceText) -> str:
 
 def _document(whole: Position, task: str | None) -> dict[str, Any]:
     return {
-        "policy": whole.policy,
-        "today": whole.today,
+        "policy": whole.licensing.policy,
+        "today": whole.licensing.today,
         "mistakes": whole.mistakes,
         "models": [
             {

@@ -11,25 +11,19 @@ from rich.text import Text
 from changeover.app.shelf import Shelf
 from changeover.app.whole_card import WholeCard, accelerator_document, sources_of, whole_card
 from changeover.cli.frame import out, print_json
-from changeover.cli.model_words import OUTCOME_WORDS, billions
+from changeover.cli.model_words import OUTCOME_WORDS, REASON_WORDS, billions
 from changeover.cli.page import Page, thousands
-from changeover.library.accelerators import GB, GIB, Accelerator
+from changeover.core.sizes import GB, GIB, gb_in_gib
+from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.facts import Claim, FactSource, Figure
 from changeover.library.genealogy import Relative
-from changeover.library.licences.judgement import Judgement, Outcome, Reason
+from changeover.library.licences.judgement import Judgement, Reason
 from changeover.library.running import EngineSupport, Hosted, Recipe
 from changeover.library.sources.resolve import Resolved
 
 MOST_OF_A_VALUE = 120
 """Characters of a value that somebody states; the JSON has all of it."""
-REASON_WORDS: dict[Outcome, tuple[str, str]] = {
-    "allow": ("note", "dim"),
-    "duties": ("must", "green"),
-    "person": ("asks", "yellow"),
-    "deny": ("denies", "red"),
-}
-"""What one of its reasons does."""
 
 
 def show_model(shelf: Shelf, card: Card, *, as_json: bool) -> None:
@@ -217,13 +211,12 @@ def _running(page: Page, card: Card) -> None:
     for engine in card.engines:
         _engine(page, engine, sources_of(card.sources, "engines"))
     for number, least in enumerate(card.memory):
-        said = f"{least.minimum_gb:g} GB = {least.minimum_gb * GB / GIB:.1f} GiB at least for {least.quantisation}"
+        said = f"{gb_in_gib(least.minimum_gb)} at least for {least.quantisation}"
         page.row("" if number else "memory", said, [least.source])
     if card.minimum_hardware:
         page.row("hardware", card.minimum_hardware, sources_of(card.sources, "minimum_hardware"))
     if card.disk_gb is not None:
-        disk = f"{card.disk_gb:g} GB = {card.disk_gb * GB / GIB:.1f} GiB"
-        page.row("disk", disk, sources_of(card.sources, "disk_gb"))
+        page.row("disk", gb_in_gib(card.disk_gb), sources_of(card.sources, "disk_gb"))
     for recipe in card.recipes:
         _recipe(page, recipe, sources_of(card.sources, "recipes"))
 
@@ -262,7 +255,7 @@ def _weights(page: Page, card: Card) -> None:
         size = f"{artifact.size_bytes / GB:.2f} GB = {artifact.size_bytes / GIB:.2f} GiB"
         files = f" · {len(artifact.files)} files" if artifact.files else ""
         page.row("artifact", f"{artifact.format} {artifact.quantisation} · {size}{files}", read)
-        page.lines.append(Text.assemble("  sha256    ", (artifact.sha256, "dim")))
+        page.plain(artifact.sha256, "dim", label="sha256")
         origins = [source.origin for source in artifact.sources if source.origin]
         if origins:
             page.row("from", "; ".join(origins))
@@ -327,12 +320,12 @@ def _here(page: Page, whole: WholeCard) -> None:
     for reached in whole.reached:
         evidence = ", ".join(f"{name} {value}" for name, value in reached.evidence.items())
         page.row("", f"{reached.state} on {reached.at:%Y-%m-%d}" + (f": {evidence}" if evidence else ""))
-    if whole.use.fetched:
+    if whole.presence.fetched:
         page.row("weights", "fetched and verified")
-    if whole.use.deployments:
-        page.row("deployed as", ", ".join(whole.use.deployments))
-    if whole.use.tasks:
-        page.row("answers", ", ".join(whole.use.tasks), style="green")
+    if whole.presence.deployments:
+        page.row("deployed as", ", ".join(whole.presence.deployments))
+    if whole.presence.tasks:
+        page.row("answers", ", ".join(whole.presence.tasks), style="green")
 
 
 def _contradicted(page: Page, found: Iterable[Resolved]) -> None:

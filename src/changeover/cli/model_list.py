@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.text import Text
 
-from changeover.app.shelf import Shelf, Use, open_shelf
+from changeover.app.shelf import Presence, Shelf, open_shelf
 from changeover.cli.columns import UNKNOWN, Cell, Columns, clipped, hanging, widest
 from changeover.cli.frame import out, print_json
-from changeover.cli.model_words import OUTCOME_WORDS, billions
+from changeover.cli.model_words import OUTCOME_BRIEF, OUTCOME_WORDS, billions
 from changeover.cli.signature import later
 from changeover.core.errors import ConfigError, UnknownModelError
 from changeover.library.cards import Card
@@ -43,7 +43,6 @@ COLUMNS = Columns(
 )
 MOST_MODALITIES = 30
 """Characters of what a model reads and writes, in the list; its card has all of them."""
-POLICY_WORDS = {"allow": "ok", "duties": "ok, duties", "person": "a person", "deny": "denied"}
 
 
 def run(words: Sequence[str], asked: Mapping[str, Any], *, fits: str | None, most: int, as_json: bool) -> None:
@@ -90,7 +89,7 @@ def _show(shelf: Shelf, ids: Sequence[str], *, as_json: bool) -> None:
 
 
 def _list(shelf: Shelf, found: Filtered, *, narrowed: bool, as_json: bool) -> None:
-    cards = sorted(found.cards, key=lambda card: (not shelf.use(card).at_all, card.id))
+    cards = sorted(found.cards, key=lambda card: (not shelf.presence(card).at_all, card.id))
     if as_json:
         print_json({"models": [model_row(shelf, card) for card in cards], "unknown": found.unknown})
         return
@@ -115,7 +114,7 @@ def list_lines(shelf: Shelf, cards: Sequence[Card], width: int) -> list[Text]:
 
 
 def _cells(shelf: Shelf, card: Card) -> dict[str, Cell]:
-    outcome, use = shelf.judgement(card).outcome, shelf.use(card)
+    outcome, use = shelf.judgement(card).outcome, shelf.presence(card)
     reads, writes = "+".join(card.modalities_in), "+".join(card.modalities_out)
     return {
         "model": Cell(card.id, "bold" if use.at_all else ""),
@@ -123,7 +122,7 @@ def _cells(shelf: Shelf, card: Card) -> dict[str, Cell]:
         "context": _cell(None if card.context_tokens is None else _short(card.context_tokens)),
         "in → out": _cell(clipped(f"{reads} → {writes}", MOST_MODALITIES) if reads or writes else None),
         "licence": Cell("closed", "yellow") if card.weights == "closed" else _cell(card.licence_id),
-        "policy": Cell(POLICY_WORDS[outcome], OUTCOME_WORDS[outcome][1]),
+        "policy": Cell(OUTCOME_BRIEF[outcome], OUTCOME_WORDS[outcome][1]),
         "released": _cell(card.released_on),
         "here": Cell(_here(use), "green" if use.tasks else ""),
     }
@@ -140,7 +139,7 @@ def _short(tokens: int) -> str:
     return f"{tokens / 1024:.0f} k" if tokens % 1024 == 0 else f"{tokens:,}"
 
 
-def _here(use: Use) -> str:
+def _here(use: Presence) -> str:
     if use.tasks:
         return f"answers {', '.join(use.tasks)}"
     if use.deployments:
@@ -150,7 +149,7 @@ def _here(use: Use) -> str:
 
 def model_row(shelf: Shelf, card: Card) -> dict[str, Any]:
     """A card in the JSON of lists."""
-    return {**card.model_dump(mode="json"), "outcome": shelf.judgement(card).outcome, "here": shelf.use(card)}
+    return {**card.model_dump(mode="json"), "outcome": shelf.judgement(card).outcome, "here": shelf.presence(card)}
 
 
 def unknown_lines(found: Filtered, width: int) -> list[Text]:

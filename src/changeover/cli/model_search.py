@@ -83,7 +83,7 @@ def _preference(shelf: Shelf, card: Card) -> tuple[Any, ...]:
     closed = card.weights != "open"
     return (
         not shelf.judgement(card).allowed,
-        not shelf.use(card).at_all,
+        not shelf.presence(card).at_all,
         not card.artifacts,
         closed,
         -released,

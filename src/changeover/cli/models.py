@@ -65,4 +65,4 @@ def models(
         "released_before": None if released_before is None else released_before.date(),
         "open_weights": open_weights,
     }
-    work().run(words or [], asked, fits=fits, most=most, as_json=as_json)
+    work().run([word for word in words or [] if word.strip()], asked, fits=fits, most=most, as_json=as_json)

@@ -47,9 +47,12 @@ class Page:
         lines[0].stylize("dim", 0, len(before))
         self.lines += lines
 
-    def plain(self, text: str, style: str = "") -> None:
+    def plain(self, text: str, style: str = "", *, label: str = "") -> None:
         """A line that must stay whole to be copied."""
-        self.lines.append(Text(" " * (INDENT + LABEL) + text, style, no_wrap=True))
+        before = " " * INDENT + f"{label:<{LABEL}}"
+        if len(before) + len(text) > self.width:
+            before = f"{before.rstrip()}  "
+        self.lines.append(Text.assemble((before, "dim"), (text, style), no_wrap=True))
 
     def sources(self) -> None:
         """What the numbers mean."""

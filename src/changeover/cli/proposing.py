@@ -11,6 +11,7 @@ from changeover.cli.columns import UNKNOWN, Cell, Columns, apart, widest
 from changeover.cli.frame import out, print_json
 from changeover.cli.running import opened
 from changeover.core.clock import span
+from changeover.core.sizes import part_of_gib
 
 COLUMNS = Columns(
     names=("candidate", "for", "released", "memory", "licence", "runs here", "calls", "at most", "time", "cost"),
@@ -35,7 +36,6 @@ TITLES = {
 NOT_HERE = ("no source", "by a server only")
 """Ways to run that need a person first."""
 SHOWN_TASKS = 2
-GIB = 1 << 30
 
 
 def list_candidates(task: str | None, as_json: bool) -> None:
@@ -135,12 +135,7 @@ def _tasks(candidate: Candidate, all_tasks: int) -> str:
 def _memory(memory: Memory) -> str:
     if memory.needs is None:
         return "unknown"
-    return f"{'' if memory.measured else '≈ '}{_gib(memory.needs)} of {_gib(memory.budget)} GiB"
-
-
-def _gib(amount: int) -> str:
-    gib = amount / GIB
-    return f"{gib:.0f}" if gib >= 10 else f"{gib:.1f}" if gib >= 0.95 else f"{gib:.2f}"
+    return f"{'' if memory.measured else '≈ '}{part_of_gib(memory.needs, memory.budget)}"
 
 
 def _cost(cost: Cost | None) -> dict[str, str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from changeover.app.licensing import Licensing, check_fetch
+from changeover.app.library_files import LibraryFiles
+from changeover.app.licence_checks import check_fetch
 from changeover.cli.frame import note, out, print_json
-from changeover.cli.weights import Bar, Terms, bars, fetch_one, library, project_here
+from changeover.cli.weights import Bar, Terms, bars, fetch_one
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ArtifactError
 from changeover.core.settings import Project
@@ -16,6 +17,7 @@ from changeover.library.cards import Card
 from changeover.library.catalogue import PULLED
 from changeover.library.fetch.listing import Listing
 from changeover.library.first_pull import Choice, FirstPull, as_toml, choose, quantisation_of
+from changeover.library.licences.licensing import Licensing
 from changeover.library.pull import SourceKind, artifact_path, kind_of, module_of
 from changeover.library.pull import pull as pull_artifact
 from changeover.library.remote_code import RemoteCode, judge_code
@@ -34,8 +36,8 @@ class Asked:
 
 def pull(model: str, asked: Asked, *, as_json: bool) -> None:
     """Have a model's weights here, and say where."""
-    catalogue, cache = library()
-    project = project_here()
+    files = LibraryFiles.at(Path.cwd())
+    catalogue, cache, project = files.catalogue(), files.cache, files.project
     card = catalogue.card(model)
     terms = _terms(project, asked)
     check_fetch(Licensing(catalogue, terms.policy, SystemClock().now().date()), [card])
@@ -71,7 +73,7 @@ def _document(card: Card, artifact: Artifact, path: Path, written: Path | None) 
 
 
 def _terms(project: Project | None, asked: Asked) -> Terms:
-    terms = Terms() if project is None else Terms.of(project)
+    terms = Terms.of(project)
     if not asked.online:
         return terms
     sources = terms.access.sources.model_copy(update={"online": True})

@@ -8,44 +8,35 @@ from pathlib import Path
 
 import uvloop
 
-from changeover.app.library_server import Shelves, require_loopback, serve
+from changeover.app.library_files import LibraryFiles
+from changeover.app.library_server import ServedLibrary, require_loopback, serve
 from changeover.app.logs import set_up_logging
 from changeover.app.system import address_of, listen
 from changeover.cli.frame import here, note, out, plain
 from changeover.core.clock import SystemClock
-from changeover.core.errors import ConfigError
-from changeover.core.settings import SETTINGS_FILE, Project, cache_directory
+from changeover.core.settings import find_project
 from changeover.store.engine import Store
 
 
 def serve_library(host: str, port: int, open_door: bool, as_json: bool) -> None:
     """Serve until a signal."""
-    project = _project(open_door)
+    # Without a project, the library as it ships can be served to whoever is on this machine.
+    project = find_project(Path.cwd()) if open_door else here()
     if open_door:
         require_loopback(host)
     if project is not None:
         set_up_logging(project.settings.telemetry.log, sys.stderr)
-    shelves = Shelves(project, cache_directory() if project is None else project.cache, SystemClock())
+    library = ServedLibrary(LibraryFiles(project), SystemClock())
     store = None if open_door or project is None else Store.open(project.store_url)
     listener = listen(host, port)
     try:
         address = address_of(listener)
-        uvloop.run(serve(listener, shelves, store, lambda: _announce(address, store is None, as_json)))
+        uvloop.run(serve(listener, library, store, lambda: _announce(address, store is None, as_json)))
     finally:
         listener.close()
         if store is not None:
             store.close()
     note("stopped")
-
-
-def _project(open_door: bool) -> Project | None:
-    """The project here. Without one, the library as it ships can be served to whoever is on this machine."""
-    try:
-        return here()
-    except ConfigError:
-        if not open_door or (Path.cwd() / SETTINGS_FILE).exists():
-            raise
-        return None
 
 
 def _announce(address: str, open_door: bool, as_json: bool) -> None:

@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from changeover.app.installation import Installation
-from changeover.app.licensing import not_allowed_now
+from changeover.app.licence_checks import not_allowed_now
 from changeover.app.local import running_address
 from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
+from changeover.core.sizes import in_mib
 from changeover.library.licences.words import refusal
 from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout, missing_approvals
 from changeover.rollouts.queries import approvals_of, latest_rollout, open_overrides
@@ -215,7 +216,7 @@ def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
     for row in deployments:
         state = row.state if running else "stopped"
         colour = STATE_COLOUR.get(state, "dim")
-        memory = f"{row.memory_bytes / (1 << 20):.0f} MiB" if running and row.pid and row.memory_bytes else "–"
+        memory = in_mib(row.memory_bytes) if running and row.pid and row.memory_bytes else "–"
         detail = "" if state == "ready" else row.detail
         table.add_row(
             row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{plain(detail)}[/]"

@@ -8,7 +8,7 @@ from functools import partial
 
 from changeover.app import steering
 from changeover.app.installation import Installation
-from changeover.app.licensing import CurrentTerms
+from changeover.app.licence_checks import CurrentTerms
 from changeover.app.local import running_address
 from changeover.cli.frame import actor, clock_time, out, plain, print_json, require
 from changeover.cli.running import check_task, ensure_running, opened

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from changeover.app import steering
 from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
-from changeover.app.licensing import check_switch
+from changeover.app.licence_checks import check_switch
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
 from changeover.cli.follow import follow, header_lines
 from changeover.cli.frame import (

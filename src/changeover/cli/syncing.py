@@ -13,12 +13,15 @@ from typing import Any
 from rich.status import Status
 
 from changeover.app.installation import Installation
-from changeover.app.library_sync import Synced, standing_conflicts, sync_reading
+from changeover.app.library_sync import OtherTerms, Synced, standing_conflicts, sync_reading
 from changeover.cli.exits import EXIT_FAIL, EXIT_PASS
 from changeover.cli.frame import actor, clock_time, err, note, out, plain, print_error, print_json
+from changeover.cli.model_words import OUTCOME_WORDS
 from changeover.cli.running import opened
 from changeover.core.errors import ChangeoverError, ConfigError, UnknownModelError
 from changeover.library.cards import Card
+from changeover.library.licences.judgement import Judgement
+from changeover.library.licences.words import short
 from changeover.library.queries import last_syncs, observation_history, observations_of, observed_names
 from changeover.library.sources.compare import Comparison, Conflict, NewModel
 from changeover.library.sources.known import SOURCES, Asked, Source, read, readable, source_named
@@ -184,15 +187,30 @@ def _show(synced: Synced) -> None:
     for seen in synced.texts:
         what = "[red]the licence's text changed: somebody has to read it[/]" if seen.review else "licence text noted"
         out.print(f"  {what}  {plain(seen.text.card)}  {seen.text.sha256[:16]}…  [dim]{plain(seen.text.source)}[/]")
+    for position in synced.positions:
+        out.print(f"  policy        {plain(_position(position))}", soft_wrap=True)
     if not synced.written:
         out.print("  [dim]dry run: nothing was kept[/]")
+
+
+def _position(position: OtherTerms) -> str:
+    """The outcome, and the clause that decides, in short; by the card, and by what the source says instead."""
+    name, by_card = position.by_card.model, _outcome(position.by_card)
+    if position.by_source is None:
+        return f"{name}  {by_card} by the text that was known"
+    return f"{name}  {by_card} by its card; under `{position.licence}`, as is said here: {_outcome(position.by_source)}"
+
+
+def _outcome(judgement: Judgement) -> str:
+    return short(judgement) if judgement.allowed else f"{OUTCOME_WORDS[judgement.outcome][0]}, {short(judgement)}"
 
 
 def _show_models(compared: Comparison) -> None:
     if not compared.new_models:
         return
     are_open = sum(model.open for model in compared.new_models)
-    out.print(f"  new models    {len(compared.new_models)} without a card, {are_open} of them with open weights")
+    said = f", {are_open} of them with open weights" if are_open else ""
+    out.print(f"  new models    {len(compared.new_models)} without a card{said}")
     for model in compared.new_models[:SHOWN]:
         out.print(f"    {plain(model.name):<44} {model.released:<11}{_said_of(model)}")
     _rest(len(compared.new_models), "new models")
@@ -212,8 +230,12 @@ def _show_facts(compared: Comparison) -> None:
     if compared.new_facts:
         out.print(f"  new facts     {len(compared.new_facts)} that cards leave open")
     # Prices come by the hundred; what a card lacks otherwise is rarer, and first.
-    for each in sorted(compared.new_facts, key=lambda each: each.fact.startswith("hosted."))[:SHOWN]:
-        out.print(f"    {plain(each.card)}  {plain(each.fact)} = {_short(each.value)}  [dim]{plain(each.locator)}[/]")
+    shown = sorted(compared.new_facts, key=lambda each: each.fact.startswith("hosted."))[:SHOWN]
+    widest = max((len(each.card) for each in shown), default=0)
+    for each in shown:
+        out.print(
+            f"    {plain(each.card):<{widest}}  {plain(each.fact)} = {_short(each.value)}  [dim]{plain(each.locator)}[/]"
+        )
     _rest(len(compared.new_facts), "new facts")
 
 
@@ -262,6 +284,17 @@ def _document(synced: Synced) -> dict[str, Any]:
         "standing_conflicts": compared.standing_conflicts,
         "confirmed": len(compared.confirmed),
         "licence_texts": synced.texts,
+        "positions": [
+            {
+                "card": each.by_card.model,
+                "outcome": each.by_card.outcome,
+                "because": short(each.by_card),
+                "licence_at_source": each.licence,
+                "outcome_at_source": None if each.by_source is None else each.by_source.outcome,
+                "because_at_source": None if each.by_source is None else short(each.by_source),
+            }
+            for each in synced.positions
+        ],
         "notes": reading.notes,
     }
 

@@ -21,10 +21,17 @@ _UNSHOWN = dict.fromkeys(
 """Letters that are orders to a terminal, or turn the direction of the text behind them."""
 
 
+class _Pipe(Console):
+    """A console that leaves a reader who has seen enough to whoever runs the command, instead of ending with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPE_WIDTH
-    return Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
+    return _Pipe(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
 
 
 out = _console(stderr=False)

@@ -105,9 +105,9 @@ def _chosen(shelf: Shelf, family: str | None, vendor: str | None, task: str | No
         if not cards:
             raise ConfigError(f"No vendor named `{vendor}`. {nearest(vendor, vendors)}")
     if task is not None:
-        answering = [card for card in shelf.catalogue.cards() if task in shelf.use(card).tasks]
+        answering = [card for card in shelf.catalogue.cards() if task in shelf.presence(card).tasks]
         if not answering:
-            tasks = {name for card in shelf.catalogue.cards() for name in shelf.use(card).tasks}
+            tasks = {name for card in shelf.catalogue.cards() for name in shelf.presence(card).tasks}
             raise ConfigError(f"No card answers a task `{task}`. {nearest(task, tasks)}")
         following = {each.card.id for card in answering for each in successors(shelf.catalogue, Model(name=card.id))}
         cards = [card for card in cards if card in answering or card.id in following]

@@ -16,7 +16,7 @@ import uvloop
 from changeover.app.create import create_installation
 from changeover.app.gateway import settle_in
 from changeover.app.installation import Installation
-from changeover.app.licensing import Licensing, check_fetch, not_allowed_now
+from changeover.app.licence_checks import check_fetch, licensing_of, not_allowed_now
 from changeover.app.local import make_private, only_one
 from changeover.app.logs import set_up_logging
 from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
@@ -78,7 +78,7 @@ def _fetch_what_is_missing(installation: Installation) -> None:
     cache, terms = installation.project.cache, Terms.of(installation.project)
     first = first_cards(installation)
     if first:
-        check_fetch(Licensing.of(installation), first)
+        check_fetch(licensing_of(installation), first)
         fetch(first, cache, terms)
     for card in deployed_cards(installation):
         try:

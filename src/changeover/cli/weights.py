@@ -17,12 +17,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from changeover.cli.frame import err, here, note
-from changeover.core.errors import ArtifactError, ConfigError
-from changeover.core.settings import SETTINGS_FILE, Project, cache_directory
+from changeover.cli.frame import err, note
+from changeover.core.errors import ArtifactError
+from changeover.core.settings import Project
+from changeover.core.sizes import in_mib
 from changeover.library.artifacts import Artifact, embeddable
 from changeover.library.cards import Card
-from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy, load_policy
 from changeover.library.pull import Access, artifact_path, present, pull
 from changeover.library.remote_code import code_allowed
@@ -65,27 +65,11 @@ class Terms:
     policy: Policy | None = None
 
     @classmethod
-    def of(cls, project: Project) -> Terms:
-        """The project's settings and policy."""
+    def of(cls, project: Project | None) -> Terms:
+        """The project's settings and policy; outside of one, nothing is online and nothing refused."""
+        if project is None:
+            return cls()
         return cls(access=Access(sources=project.settings.sources), policy=load_policy(project.policy))
-
-
-def library() -> tuple[Catalogue, Path]:
-    """The library with the cache, of the project here; outside a project the library as it ships."""
-    project = project_here()
-    if project is None:
-        return Catalogue.load(), cache_directory()
-    return Catalogue.load(project.cards), project.cache
-
-
-def project_here() -> Project | None:
-    """The project that the working directory lies in; None outside of one."""
-    try:
-        return here()
-    except ConfigError:
-        if (Path.cwd() / SETTINGS_FILE).exists():
-            raise
-        return None
 
 
 def fetch(cards: Sequence[Card], cache: Path, terms: Terms | None = None) -> list[Path]:
@@ -106,7 +90,7 @@ def fetch_one(card: Card, artifact: Artifact, cache: Path, terms: Terms, bar: Ba
     if present(artifact, cache):
         return artifact_path(artifact, cache)
     if not err.is_terminal:
-        note(f"fetching {card.id} ({artifact.size_bytes / (1 << 20):.0f} MiB)")
+        note(f"fetching {card.id} ({in_mib(artifact.size_bytes)})")
     path = pull(artifact, cache, bar, access)
     bar.verified()
     return path

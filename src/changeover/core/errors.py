@@ -199,17 +199,29 @@ class UpstreamError(ChangeoverError):
         self.retryable = retryable
 
 
+MOST_NAMES = 50
+"""Names that an error message lists whole."""
+NEAR = 5
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End an error message with the nearest known name, or with all of them when none is near.
+    """End an error message with the nearest known name and all of them; of very many only with those that are near.
 
     >>> nearest("sumarise", ["summarise", "code"])
     'Did you mean `summarise`? Known: code, summarise.'
     >>> nearest("gpt-9", [])
     'None is known yet.'
+    >>> nearest("m7", [f"m{number}" for number in range(80)])
+    'Did you mean `m7`? Near: m70, m71, m72, m73, m74. 80 are known.'
     """
     names = sorted(known)
     if not names:
         return "None is known yet."
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"Did you mean `{close[0]}`? " if close else ""
+    if len(names) > MOST_NAMES:
+        begins = [each for each in names if name and each.startswith(name)]
+        near = dict.fromkeys((*begins, *get_close_matches(name, names, n=NEAR, cutoff=0.5)))
+        others = ", ".join([each for each in near if each not in close][:NEAR])
+        return f"{hint}{f'Near: {others}. ' if others else ''}{len(names)} are known."
     return f"{hint}Known: {', '.join(names)}."

@@ -197,11 +197,23 @@ def open_project(start: Path) -> Project:
     Raises:
         ConfigError: No `changeover.toml` in `start` or above it, or it is wrong.
     """
+    project = find_project(start)
+    if project is None:
+        raise ConfigError(f"No `{SETTINGS_FILE}` in `{start}` or above it. Make a project with `changeover init NAME`.")
+    return project
+
+
+def find_project(start: Path) -> Project | None:
+    """Read the project that `start` lies in; None where it lies in none.
+
+    Raises:
+        ConfigError: Its `changeover.toml` is wrong.
+    """
     for directory in (start.resolve(), *start.resolve().parents):
         file = directory / SETTINGS_FILE
         if file.is_file():
             return Project(root=directory, settings=toml.load(Settings, file), cache=cache_directory())
-    raise ConfigError(f"No `{SETTINGS_FILE}` in `{start}` or above it. Make a project with `changeover init NAME`.")
+    return None
 
 
 def secret_from_environment(name: str) -> str | None:

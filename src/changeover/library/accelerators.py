@@ -11,9 +11,6 @@ from changeover.library.cards import CardId
 from changeover.library.facts import Claim, Country, FactSource, Figure, Name
 from changeover.library.running import EngineSupport, Recipe
 
-GIB = 1 << 30
-GB = 10**9
-
 
 class Detection(Declared):
     """How a machine that has it can be told. Nothing of this is run as root or changes anything."""

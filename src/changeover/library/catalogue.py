@@ -122,6 +122,17 @@ class Catalogue:
         return tuple(self._licences.values())
 
 
+def declared_in(directory: Path) -> frozenset[str]:
+    """Ids of the cards that an extra directory declares, or brings an artifact for.
+
+    Raises:
+        ConfigError: A file cannot be read, a key is unknown or a value is wrong.
+    """
+    read = [toml.load(_File, file) for place in (directory, directory / PULLED) for file in _files(place)]
+    cards = {card.id for each in read for card in each.cards}
+    return frozenset(cards | {pulled.card for each in read for pulled in each.artifacts})
+
+
 def _with_artifact(card: Card, pulled: PulledArtifact, file: Path) -> Card:
     """A card with one artifact more, behind its own, and where that was read. One that it has already changes nothing."""
     if any(pulled.artifact.sha256 == one.sha256 for one in card.artifacts):

@@ -5,12 +5,20 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from changeover.core.toml import Declared
 
 Name = Annotated[str, Field(min_length=1)]
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+
+def _country(code: str) -> str:
+    if len(code) != 2 or not (code.isascii() and code.isalpha() and code.isupper()):
+        raise ValueError("a country is two capital letters, as in ISO 3166-1: `SG`")
+    return code
+
+
+Country = Annotated[str, AfterValidator(_country)]
 """ISO 3166-1 alpha-2."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256, hex."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.lineage import plain_name
+from changeover.library.lineage import card_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,12 @@ class Relative:
 
 def ancestors(catalogue: Catalogue, card: Card) -> tuple[Relative, ...]:
     """What a card was made from, nearest first."""
-    by_name = _by_name(catalogue)
     found: dict[str, Relative] = {}
     waiting = [(card, 1)]
     while waiting:
         below, steps = waiting.pop(0)
         for name, relation in _parents(below):
-            above = by_name.get(plain_name(name))
+            above = card_named(catalogue, name)
             relative = Relative(
                 name=name if above is None else above.id, known=above is not None, relation=relation, steps=steps
             )
@@ -46,13 +45,12 @@ def ancestors(catalogue: Catalogue, card: Card) -> tuple[Relative, ...]:
 
 def descendants(catalogue: Catalogue, card: Card) -> tuple[Relative, ...]:
     """Cards that were made from a card, nearest first."""
-    by_name = _by_name(catalogue)
     found: dict[str, Relative] = {}
     waiting = [(card, 1)]
     while waiting:
         above, steps = waiting.pop(0)
         for below in catalogue.cards():
-            relation = next((how for name, how in _parents(below) if by_name.get(plain_name(name)) == above), None)
+            relation = next((how for name, how in _parents(below) if card_named(catalogue, name) == above), None)
             if relation is None or below.id in found:
                 continue
             found[below.id] = Relative(name=below.id, known=True, relation=relation, steps=steps)
@@ -66,7 +64,3 @@ def _parents(card: Card) -> Iterator[tuple[str, str]]:
         yield lineage.base, "tuned"
     if lineage.derived_from:
         yield lineage.derived_from, lineage.derivation or "derived"
-
-
-def _by_name(catalogue: Catalogue) -> dict[str, Card]:
-    return {plain_name(card.id): card for card in catalogue.cards()}

@@ -12,6 +12,10 @@ from changeover.library.lineage import Model, card_named, find_card, plain_name
 
 TEXT = "text"
 """What every task asks with, and is answered in."""
+NEAR = 3.0
+"""Of two versions one has so many times the parameters of the other at most; beyond it stands in for something else."""
+SAME = 1.1
+"""So near are the counts of one size, as vendors round them."""
 _VERSION = re.compile(r"(?:(?<=[-._])v)?\d+(?:\.\d+)*")
 
 
@@ -30,8 +34,10 @@ def successors(catalogue: Catalogue, model: Model) -> tuple[Successor, ...]:
     """Newer versions of a model: those that its card names first, then the newest, then those nearest in size.
 
     A card follows another where that one names it as `lineage.successor`, directly or over several versions; or where
-    both are of one line (`line_of`), it was released later, and it is of the same kind: it reads and writes at least
-    the same modalities and follows a conversation if the other does. A model without a card has no known successor.
+    both are of one line (`line_of`), it was released later, it is of the same kind (it reads and writes at least the
+    same modalities and follows a conversation if the other does), and it is of a like size: up to three times larger or
+    smaller, or of unknown size. Within one family, whose models appear in several sizes, only the same size counts.
+    A model without a card has no known successor.
     """
     card = find_card(catalogue, model)
     if card is None:
@@ -97,7 +103,17 @@ def _is_newer(other: Card, card: Card) -> bool:
         and set(card.modalities_out) <= set(other.modalities_out)
         and (_converses(other) or not _converses(card))
         and other.lineage.successor != card.id
+        and _like_in_size(other, card)
     )
+
+
+def _like_in_size(other: Card, card: Card) -> bool:
+    """Whether one may be the other's next version, and no sibling of another size."""
+    siblings = plain_name(other.family) == plain_name(card.family)
+    if other.parameters_b is None or card.parameters_b is None:
+        return not siblings
+    small, large = sorted((other.parameters_b, card.parameters_b))
+    return large <= small * (SAME if siblings else NEAR)
 
 
 def _newer_reason(other: Card, card: Card) -> str:

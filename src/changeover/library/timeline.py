@@ -110,12 +110,7 @@ def continuity(catalogue: Catalogue, card: Card, last_commit: date | None, today
         last_commit: To its repository, as the newest observation says; None: unknown.
         today: Against which `LONG` is measured.
     """
-    following = tuple(
-        each.card.id
-        for each in successors(catalogue, Model(name=card.id))
-        # A sibling of another size, released some days later, is no newer version.
-        if each.named or each.card.family != card.family
-    )
+    following = tuple(each.card.id for each in successors(catalogue, Model(name=card.id)))
     dropped = [f"{each.engine} dropped it after {each.until}" for each in card.engines if each.until is not None]
     quiet = last_commit is not None and today - last_commit > LONG
     commit = [] if last_commit is None else [f"last commit on {last_commit}"]

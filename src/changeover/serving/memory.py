@@ -10,13 +10,12 @@ from typing import Final
 import psutil
 
 from changeover.core.errors import ArtifactError
+from changeover.core.sizes import GIB, MIB, in_gib
 from changeover.library.fit.context import context_bytes, shape_of
 from changeover.library.fit.embedded import estimate
 from changeover.library.gguf import GgufHeader, read_header
 from changeover.serving.plan import EchoOptions, EnginePlan, LocalOptions
 
-GIB: Final = 1 << 30
-MIB: Final = 1 << 20
 SHARE: Final = 0.8
 """Of the machine's memory, where nobody declared a budget: the rest is the system's, the gateway's and the store's."""
 
@@ -129,11 +128,6 @@ def _read(file: Path) -> str:
         return file.read_text().strip()
     except OSError:
         return ""
-
-
-def in_gib(count: int) -> str:
-    """Bytes as people read them."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / MIB:.0f} MiB"
 
 
 def held_by(needs: Mapping[str, int]) -> list[Held]:

@@ -16,12 +16,12 @@ from typing import Any, Final, cast
 
 from changeover.core.errors import EngineError
 from changeover.core.ids import new_secret
+from changeover.core.sizes import GIB
 from changeover.serving.backends import Launch
 
 MAX_LOG_BYTES: Final = 8 << 20
 """A log beyond this is put aside as `.1` when its engine is started the next time."""
 REASON_BYTES: Final = 16 << 10
-GIB: Final = 1 << 30
 _INHERITED: Final = re.compile(
     r"PATH|PYTHONPATH|PYTHONHOME|PYTHONUTF8|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|LANG|LC_[A-Z]+|TZ|TMPDIR|(GGML|GOMP|OMP)_\w+"
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from changeover.library.accelerators import GIB
+from changeover.core.sizes import GIB
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected, detect
 

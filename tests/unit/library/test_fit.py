@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changeover.core.errors import ConfigError, UnknownModelError
-from changeover.library.accelerators import GB, GIB, Accelerator
+from changeover.core.sizes import GB, GIB
+from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit import Fit, fit, fits_here, parse_hardware

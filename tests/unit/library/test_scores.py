@@ -16,7 +16,7 @@ from changeover.library.licences.judge import judge
 from changeover.library.licences.policy import Policy
 from changeover.library.observations import Observation
 from changeover.library.scores.engines import Registry
-from changeover.library.scores.familiarity import OWN_WEIGHT, WEIGHTS, Use, familiarity
+from changeover.library.scores.familiarity import OWN_WEIGHT, WEIGHTS, OwnUse, familiarity
 from changeover.library.scores.flags import flags
 from changeover.library.scores.parts import Part, Score
 from changeover.library.scores.signals import Signals, modality_of, normalised, percentile
@@ -173,7 +173,7 @@ def test_models_made_from_it_are_added_up_and_told_apart() -> None:
 
 
 def test_own_use_is_held_against_what_else_is_used_here() -> None:
-    used = {"a": Use(tasks=3, calls=1000, keys=4), "b": Use(tasks=1, calls=10, keys=1)}
+    used = {"a": OwnUse(tasks=3, calls=1000, keys=4), "b": OwnUse(tasks=1, calls=10, keys=1)}
     most, little, never = (
         part(familiarity(card(id), NO_SIGNALS, used, TODAY), "own use").value for id in ("a", "b", "c")
     )

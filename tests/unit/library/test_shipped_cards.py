@@ -10,6 +10,7 @@ import pytest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.facts import Figure
+from changeover.library.licences.terms import ExcludedTerritory, LicenceTerms, Size
 from changeover.library.lineage import Model as Named
 from changeover.library.lineage import card_named
 from changeover.library.successors import successors, unfit
@@ -228,7 +229,15 @@ def test_memory_holds_at_least_the_weights(card: Card) -> None:
     ("card_id", "layers", "attending", "sliding", "heads", "dimension", "latent"),
     [
         ("deepseek-r1", 61, None, 0, None, None, 576),
+        ("deepseek-v3.2-exp", 61, None, 0, None, None, 576),
         ("kimi-k2-instruct", 61, None, 0, None, None, 576),
+        ("kimi-k2-thinking", 61, None, 0, None, None, 576),
+        ("qwen3-coder-480b-a35b-instruct", 62, None, 0, 8, 128, None),
+        ("glm-4.6", 92, None, 0, 8, 128, None),
+        ("glm-4.5-air", 46, None, 0, 8, 128, None),
+        ("qianfan-vl-70b", 80, None, 0, 8, 128, None),
+        ("qianfan-vl-8b", 32, None, 0, 8, 128, None),
+        ("deepseek-r1-distill-llama-70b", 80, None, 0, 8, 128, None),
         ("gpt-oss-20b", 24, None, 12, 8, 64, None),
         ("gpt-oss-120b", 36, None, 18, 8, 64, None),
         ("qwen3-next-80b-a3b-instruct", 48, 12, 0, 2, 256, None),
@@ -251,6 +260,26 @@ def test_shapes_are_those_of_the_configurations(
     assert (shape.layers, shape.attention_layers, shape.sliding_layers) == (layers, attending, sliding)
     assert (shape.kv_heads, shape.head_dimension, shape.kv_latent_dimension) == (heads, dimension, latent)
     assert (shape.sliding_window_tokens is not None) == (sliding > 0)
+
+
+def anybody_may_modify(terms: LicenceTerms) -> bool:
+    """Whether a licence lets anybody change the weights and use the result, without asking or paying."""
+    asks = any(
+        isinstance(each, ExcludedTerritory) or (isinstance(each, Size) and each.then != "display-name")
+        for each in terms.conditions
+    )
+    return bool(terms.free_to_modify) and terms.commercial_use is True and not asks
+
+
+def test_what_cards_say_of_modifying_and_what_their_licences_say_is_the_same() -> None:
+    for card in SHIPPED.cards():
+        if card.free_to_modify is None:
+            continue
+        assert card.licence is not None, card.id
+        terms = [SHIPPED.licence(name) for name in (card.licence.id, *card.licence.also)]
+        known = [each for each in terms if each is not None]
+        assert len(known) == len(terms), f"{card.id}: nobody can say so of a licence that is not known"
+        assert card.free_to_modify == all(map(anybody_may_modify, known)), card.id
 
 
 def test_a_distillation_goes_back_to_what_it_was_made_from() -> None:
@@ -315,7 +344,7 @@ def test_only_what_cannot_be_downloaded_is_closed() -> None:
         ("kimi-k2-instruct", True, "kimi-k2-instruct-0905"),
         ("minimax-m1", False, "minimax-m2"),
         ("gemma-3-27b-it", False, "gemma-4-26b-a4b-it"),
-        ("qwen2.5-coder-0.5b-instruct", False, "qwen3-coder-480b-a35b-instruct"),
+        ("llama-3.1-70b", False, "llama-3.3-70b-instruct"),
     ],
 )
 def test_what_follows_a_model_is_named_by_its_source_or_told_by_its_date(card_id: str, named: bool, first: str) -> None:

@@ -73,7 +73,7 @@ def test_a_later_release_of_the_same_line_follows(tmp_path: Path) -> None:
 
 def test_it_is_found_however_the_incumbent_is_called(tmp_path: Path) -> None:
     newer = card("qwen3-coder-0.6b-instruct", "qwen3-coder")
-    newest = ["qwen3-coder-0.6b-instruct", "qwen3-coder-480b-a35b-instruct"]
+    newest = ["qwen3-coder-0.6b-instruct"]
     assert found(tmp_path, "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", newer) == newest
     weights = PACKAGED.card("qwen2.5-coder-0.5b-instruct").artifacts[0].sha256
     by_weights = successors(Catalogue.load(tmp_path), Model(name="tools-model", weights=weights))
@@ -90,10 +90,35 @@ def test_it_is_found_however_the_incumbent_is_called(tmp_path: Path) -> None:
         ("one of that name by somebody else", card("other", "house3-coder", vendor="Somebody")),
         ("one that reads no text", card("other", "house3-coder", reads='["image"]')),
         ("a base model", card("other", "house3-coder", chat=False)),
+        ("a larger one, which something else could follow", card("other", "house3-coder", size=1.6)),
+        ("a smaller one", card("other", "house3-coder", size=0.16)),
+        ("a sibling of another size", card("other", "house2.5-coder", size=0.9)),
     ],
 )
 def test_what_is_no_successor(tmp_path: Path, what: str, other: str) -> None:
     assert found(tmp_path, "house2.5-coder", OLDER, other) == [], what
+
+
+def test_a_later_release_of_one_family_and_one_size_follows(tmp_path: Path) -> None:
+    again = card("house2.5-coder-0525", "house2.5-coder", "2025-05-25", size=0.49)
+    assert found(tmp_path, "house2.5-coder", OLDER, again) == ["house2.5-coder-0525"]
+
+
+def test_a_newer_version_of_unknown_size_follows_and_a_sibling_of_unknown_size_does_not(tmp_path: Path) -> None:
+    next_one, sibling = (
+        card(id, family).replace("parameters_b = 0.5\n", "")
+        for id, family in (("house3-coder", "house3-coder"), ("house2.5-coder-large", "house2.5-coder"))
+    )
+    assert found(tmp_path, "house2.5-coder", OLDER, next_one, sibling) == ["house3-coder"]
+
+
+def test_of_the_cards_that_ship_none_follows_a_sibling_or_another_size_by_its_date() -> None:
+    for one in PACKAGED.cards():
+        for each in successors(PACKAGED, Model(name=one.id)):
+            if not each.named and one.parameters_b and each.card.parameters_b:
+                assert 1 / 3 <= each.card.parameters_b / one.parameters_b <= 3, (one.id, each.card.id)
+    assert successors(PACKAGED, Model(name="qwen3-vl-8b-instruct")) == ()
+    assert successors(PACKAGED, Model(name="qwen2.5-coder-0.5b-instruct")) == ()
 
 
 def test_a_model_that_converses_in_a_way_nobody_wrote_down_follows_one_that_converses(tmp_path: Path) -> None:
@@ -117,8 +142,8 @@ def test_named_ones_come_first_then_the_newest_then_the_nearest_in_size(tmp_path
         tmp_path,
         "own-1",
         card("own-1", "own", "2025-01-01", lineage='successor = "own-named"'),
-        card("own-named", "elsewhere", None),
-        card("own-3-large", "own3", "2026-01-01", size=70),
+        card("own-named", "elsewhere", None, size=70),
+        card("own-3-large", "own3", "2026-01-01", size=1.4),
         card("own-3-small", "own3", "2026-01-01", size=1),
         card("own-2", "own-v2", "2025-06-01"),
     ) == ["own-named", "own-3-small", "own-3-large", "own-2"]

@@ -85,6 +85,11 @@ class Report:
         return sum(not each.proven and bool(each.could_try) for each in self.tasks)
 
     @property
+    def unanswered(self) -> int:
+        """Tasks that nobody answers yet, so that nothing ties them."""
+        return sum(each.incumbent is None for each in self.tasks)
+
+    @property
     def tied(self) -> int:
         """Tasks for which nothing could even be tried."""
-        return len(self.tasks) - self.free - self.after_a_trial
+        return len(self.tasks) - self.free - self.after_a_trial - self.unanswered

@@ -10,21 +10,21 @@ from typing import Any, cast, get_args
 
 from sqlalchemy import Connection
 
+from changeover.app.at_work import AtWork
 from changeover.app.candidates import Candidate, Candidates, Runs
 from changeover.app.installation import ECHO, Installation
 from changeover.app.lockin.answers import Exemption, Leaving, Proven, Report, TaskReport
 from changeover.app.lockin.features import Feature, Found, in_parameters, in_request, in_text
 from changeover.app.lockin.shares import UNKNOWN, Answering, shares
-from changeover.app.scoring import cards_of
 from changeover.core.settings import Price
 from changeover.evals.queries import recent_comparisons
 from changeover.gateway.usage_queries import usage_lines
 from changeover.library.cards import Card
 from changeover.library.running import Hosted
-from changeover.serving.queries import Deployment, all_deployments, load_variants
+from changeover.serving.queries import Deployment, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task
-from changeover.tasks.queries import current_routes, recorded_exchanges
+from changeover.tasks.queries import recorded_exchanges
 
 COMPARISONS = 200
 """Of each task, the newest."""
@@ -38,6 +38,9 @@ CANNOT = ("no source", "by a server only")
 EXPORT = (
     "`changeover export` writes everything in open formats: tasks, prompts, datasets, runs, exchanges, routes. "
     "Applications name tasks, so that none of them changes when a model does."
+)
+UNANSWERED = Leaving(
+    model=None, command="changeover up", cost=None, says="nobody answers it yet: the first start gives it an incumbent"
 )
 
 
@@ -58,13 +61,10 @@ class _Reading:
         self._installation = installation
         self._since = since
         with installation.store.read() as connection:
-            self._rows = {row.name: row for row in all_deployments(connection)}
-            routes = current_routes(connection)
-            variants = load_variants(connection, (route.incumbent for route in routes.values()))
+            at_work = AtWork.read(connection, installation.catalogue)
             until = installation.clock.now() + timedelta(hours=1)
             lines = usage_lines(connection, ("task", "deployment"), since, until, internal=False)
-        self._incumbents = {task: variants[route.incumbent] for task, route in sorted(routes.items())}
-        self._cards = cards_of(installation.catalogue, list(self._rows.values()))
+        self._rows, self._cards, self._incumbents = at_work.deployments, at_work.cards, at_work.incumbents
         self._requests: dict[tuple[str, str], int] = {}
         for line in lines:
             task, deployment = line.of
@@ -115,7 +115,7 @@ class _Reading:
             could_try=tuple(each.name for each in could_try),
             denied=sum(bool(each.denied) for each in candidates),
             features=features,
-            leaving=self._leaving(task.name, proven, could_try),
+            leaving=UNANSWERED if incumbent is None else self._leaving(task.name, proven, could_try),
         )
 
     def _proven(self, connection: Connection, incumbent: Variant) -> Iterable[Proven]:

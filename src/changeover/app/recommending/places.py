@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from changeover.app.installation import Installation
 from changeover.app.recommending.choices import Place
 from changeover.app.recommending.needs import Needs
-from changeover.library.accelerators import GIB
+from changeover.core.sizes import GIB, part_of_gib
 from changeover.library.artifacts import FileSource, embeddable
 from changeover.library.cards import Card
 from changeover.library.fit import Fit, Hardware, fit, fits_here
@@ -16,7 +16,8 @@ from changeover.library.running import Hosted
 from changeover.serving.memory import budget_bytes
 from changeover.serving.queries import Deployment
 
-SERVER = "changeover deploy {id} --engine openai --url …"
+SERVER = "changeover deploy {served}{name} --engine openai --url http://SERVER:PORT/v1"
+"""Of a server of one's own. Engines serve a model under the name of its repository unless they are told another."""
 
 
 def place_of(
@@ -53,8 +54,8 @@ def _here(installation: Installation, card: Card, needs: Needs) -> Place:
     if artifact is None and takes is not None and has is not None and takes <= has:
         return Place(
             state="engine",
-            says=f"would fit here by its size ({_gib(takes)} of {_gib(has)} GiB); its card has no file for the embedded engine",
-            command=SERVER.format(id=card.id),
+            says=f"would fit here by its size ({part_of_gib(takes, has)}); its card has no file for the embedded engine",
+            command=_own_server(card),
         )
     if artifact is None:
         nothing = found.verdict == "unknown" and not card.hosted and not card.engines
@@ -88,12 +89,7 @@ def _memory(found: Fit) -> str:
     if found.needs_bytes is None or found.has_bytes is None:
         return ""
     words = {"fits": "takes", "tight": "takes, tightly,", "no": "would take", "unknown": "would take"}[found.verdict]
-    return f"{words} {_gib(found.needs_bytes)} of {_gib(found.has_bytes)} GiB"
-
-
-def _gib(amount: int) -> str:
-    gib = amount / GIB
-    return f"{gib:,.0f}" if gib >= 10 else f"{gib:.1f}" if gib >= 0.95 else f"{gib:.2f}"
+    return f"{words} {part_of_gib(found.needs_bytes, found.has_bytes)}"
 
 
 def _hosted(card: Card) -> Place:
@@ -107,7 +103,12 @@ def _server(card: Card) -> str:
     """The command that reaches it over a server: a host of it where one is known."""
     hosted: Hosted | None = next((each for each in card.hosted if each.base_url and each.id), None)
     if hosted is None:
-        return SERVER.format(id=card.id)
+        return _own_server(card)
     name = f" --name {card.id}" if hosted.id != card.id else ""
     key = f" --key-env {hosted.key_variable}" if hosted.key_variable else ""
     return f"changeover deploy {hosted.id}{name} --engine openai --url {hosted.base_url}{key}"
+
+
+def _own_server(card: Card) -> str:
+    served = card.repositories[0] if card.repositories else card.id
+    return SERVER.format(served=served, name=f" --name {card.id}" if served != card.id else "")

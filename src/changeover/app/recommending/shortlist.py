@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from changeover.app.at_work import AtWork
 from changeover.app.deploy import incumbent_of
 from changeover.app.installation import ECHO, Installation
 from changeover.app.matching import Prepared, prepared
@@ -24,7 +25,7 @@ from changeover.app.recommending.needs import Needs, needs_of
 from changeover.app.recommending.own_results import mean_of, own_results
 from changeover.app.recommending.pareto import fronts, in_order
 from changeover.app.recommending.places import place_of
-from changeover.app.scoring import Scored, Scores, card_of
+from changeover.app.scoring import Scored, Scores
 from changeover.app.trials import figures_on
 from changeover.core.errors import GateError
 from changeover.core.settings import Price
@@ -32,7 +33,7 @@ from changeover.evals.trial_queries import Figures
 from changeover.library.cards import Card
 from changeover.library.fit import Hardware
 from changeover.library.scores.engines import Registry
-from changeover.serving.queries import Deployment, all_deployments
+from changeover.serving.queries import Deployment
 from changeover.serving.variants import Variant
 
 NOTHING = Figures(kept=frozenset(), duration_ms=None, prompt_tokens=None, completion_tokens=None, longest_prompt=None)
@@ -130,14 +131,12 @@ class _Reading:
         self._first = ready.task.declared.first_incumbent
         self._scores = Scores(installation, registries)
         with installation.store.read() as connection:
-            rows = all_deployments(connection)
-        self._rows: dict[str, list[Deployment]] = {}
-        for row in rows:
-            if (card := card_of(installation.catalogue, row)) is not None:
-                self._rows.setdefault(card.id, []).append(row)
-        deployments = {row.name: id for id, rows in self._rows.items() for row in rows}
-        self._bare = [row.name for row in rows if row.name not in deployments and row.backend != ECHO]
-        deployments |= {name: name for name in self._bare}
+            at_work = AtWork.read(connection, installation.catalogue)
+        self._rows = at_work.deployments_of
+        self._bare = [
+            name for name, row in at_work.deployments.items() if name not in at_work.cards and row.backend != ECHO
+        ]
+        deployments = {name: card.id for name, card in at_work.cards.items()} | {name: name for name in self._bare}
         self._own = own_results(installation, ready, incumbent, deployments)
 
     def models(self) -> list[_Model]:
@@ -156,11 +155,11 @@ class _Reading:
     def _answers(self, card: Card) -> bool:
         if self._incumbent is None:
             return card.id == self._first
-        return any(row.name == self._incumbent.deployment for row in self._rows.get(card.id, []))
+        return any(row.name == self._incumbent.deployment for row in self._rows.get(card.id, ()))
 
     def _model(self, card: Card) -> _Model:
         scored = self._scores.of(card, task=self._needs.task)
-        rows, own = tuple(self._rows.get(card.id, [])), self._own.get(card.id, Own())
+        rows, own = self._rows.get(card.id, ()), self._own.get(card.id, Own())
         checks = checks_of(card, self._needs, scored.judgement, self._scores.today)
         place = place_of(self._installation, card, rows, self._needs, self._hardware)
         prices = self._installation.project.settings.prices

@@ -152,7 +152,5 @@ class Repository:
         if code == "RevisionNotFound":
             return f"`{self.id}` has no revision `{self.revision}` on {self._server[0].lower()}{self._server[1:]} ({status})."
         if status in (404, 410):
-            return (
-                f"{self._server} has no {what} at `{self.revision[:12]}` ({status}). Check its name and the revision."
-            )
+            return f"{self._server} does not have {what} at `{self.revision[:12]}` ({status}). Check its name and the revision."
         return f"{self._server} refuses {what} ({status}). Check the settings under `[sources]`."

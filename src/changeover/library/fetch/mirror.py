@@ -37,5 +37,5 @@ def _explain(server: str, what: str, status: int) -> str:
     if status in (401, 403):
         return f"{server} wants credentials for {what} ({status}), and mirrors get none. Open it to this machine."
     if status in (404, 410):
-        return f"{server} has no {what} ({status}). Correct the address in `artifacts.sources`."
+        return f"{server} does not have {what} ({status}). Correct the address in `artifacts.sources`."
     return f"{server} refuses {what} ({status}). Check its address."

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from changeover.library.accelerators import GIB, Accelerator
+from changeover.core.sizes import GIB, MIB
+from changeover.library.accelerators import Accelerator
 
 TIMEOUT_S: Final = 10.0
-MIB: Final = 1 << 20
 NOBODY: Final = 65534
 
 _LISTED: Final = re.compile(r"^\|\s+(?P<number>\d+)\s+(?P<name>\S.*?)\s+(?:N/A|On|Off)\s*\|\s*(?P<bus>[0-9A-Fa-f:.]+)")

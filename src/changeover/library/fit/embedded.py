@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-MIB: Final = 1 << 20
+from changeover.core.sizes import MIB
+
 SAFETY: Final = 1.1
 """On top of an estimate. A measurement needs none: it was taken of the engine at work."""
 PROCESS_BYTES: Final = 192 * MIB

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from changeover.core.errors import ConfigError
-from changeover.library.accelerators import GIB, Accelerator
+from changeover.core.sizes import GIB
+from changeover.library.accelerators import Accelerator
 from changeover.library.catalogue import Catalogue
 
 MOST_CARDS: Final = 4096

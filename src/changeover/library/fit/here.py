@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
+from changeover.core.sizes import in_both
 from changeover.library.artifacts import Artifact
 from changeover.library.cards import Card
 from changeover.library.fit.answer import Fit, Part, Remedy, RemedyKind, Verdict
 from changeover.library.fit.context import context_bytes
 from changeover.library.fit.embedded import PROCESS_BYTES, PROMPTS_BYTES, estimate
-from changeover.library.fit.known import shape_for
+from changeover.library.fit.outright import closed, writes_no_text
 from changeover.library.fit.plan import RULE, TIGHT
 from changeover.library.fit.quantisation import Weights, weights_of
 from changeover.library.fit.remedies import (
@@ -21,7 +22,6 @@ from changeover.library.fit.remedies import (
     STEP,
     largest,
     no_longer,
-    sizes,
     smaller_quantisations,
     smaller_siblings,
 )
@@ -109,13 +109,16 @@ def fits_here(
         shape: Of the weights' own header, where they are here; None: the card's.
         siblings: Cards that are offered where it does not fit, if they do.
     """
+    for outright in (closed, writes_no_text):
+        if (refused := outright(card, "here", context=context, concurrency=concurrency)) is not None:
+            return refused
     asked = Local(
         card=card,
         memory=memory_bytes,
         quantisation=quantisation or _usual(card),
         context=min(context or CONTEXT, card.context_tokens or CONTEXT),
         concurrency=concurrency or CONCURRENCY,
-        shape=shape or shape_for(card),
+        shape=shape or card.architecture.shape,
     )
     file = _file(card, asked.quantisation)
     missing = tuple(_missing(asked, file))
@@ -184,7 +187,11 @@ def _remedies(asked: Local, siblings: Sequence[Card]) -> Iterator[Remedy]:
             yield _remedy("concurrency", words, str(requests), replace(asked, concurrency=requests))
     smaller = (
         replace(
-            asked, card=card, quantisation=_usual(card), shape=shape_for(card), context=no_longer(asked.context, card)
+            asked,
+            card=card,
+            quantisation=_usual(card),
+            shape=card.architecture.shape,
+            context=no_longer(asked.context, card),
         )
         for card in smaller_siblings(asked.card, siblings)
         if _file(card, _usual(card)) is not None
@@ -196,4 +203,4 @@ def _remedies(asked: Local, siblings: Sequence[Card]) -> Iterator[Remedy]:
 
 def _remedy(kind: RemedyKind, words: str, value: str, asked: Local) -> Remedy:
     needs = asked.needs or 0
-    return Remedy(kind=kind, words=f"{words}: {sizes(needs)}", value=value, needs_bytes=needs)
+    return Remedy(kind=kind, words=f"{words}: {in_both(needs)}", value=value, needs_bytes=needs)

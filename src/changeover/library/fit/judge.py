@@ -10,7 +10,7 @@ from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.fit.answer import Fit, Verdict
 from changeover.library.fit.commands import command_for, flags_for
-from changeover.library.fit.known import shape_for
+from changeover.library.fit.outright import closed
 from changeover.library.fit.plan import RULE, Demand, Placed, place
 from changeover.library.fit.quantisation import format_of, usual_quantisation
 from changeover.library.fit.remedies import BETTER, largest, remedies_for
@@ -46,6 +46,9 @@ def fit(
         quantisation: Of the weights; None: the one that the card's weights come in.
         siblings: Cards that are offered where it does not fit, if they do.
     """
+    hardware = f"{accelerator.id}x{count}"
+    if (refused := closed(card, hardware, context=context, concurrency=concurrency)) is not None:
+        return refused
     demand = Demand(
         card=card,
         accelerator=accelerator,
@@ -68,7 +71,7 @@ def fit(
         command = command_for(card, accelerator, engine, demand.quantisation, flags)
     return Fit(
         model=card.id,
-        hardware=f"{accelerator.id}x{count}",
+        hardware=hardware,
         verdict=verdict,
         needs_bytes=None if placed is None else placed.needs,
         has_bytes=None if placed is None else placed.usable,
@@ -139,7 +142,7 @@ def _notes(demand: Demand, placed: Placed | None, support: EngineSupport | None)
     if placed is not None and demand.shape is None and placed.verdict != "unknown":
         why = "The shape is not known" if demand.writes else "It writes no text"
         notes.append(f"{why}: all beside the weights is taken as a fifth of them (× {RULE:g}).")
-    shape = shape_for(card)
+    shape = card.architecture.shape
     if shape is not None and shape.attention_layers is not None and shape.attention_layers < shape.layers:
         linear = shape.layers - shape.attention_layers
         notes.append(f"{linear} of {shape.layers} layers keep a state that does not grow; it is not counted.")

@@ -1,4 +1,4 @@
-"""Shapes and documented limits of models, read in `known.toml`. What a card says of its own shape stands before it."""
+"""Documented limits on splitting models over cards, read in `known.toml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from changeover.core import toml
 from changeover.core.toml import Declared
 from changeover.library.cards import Card, CardId
 from changeover.library.facts import Grade, Name
-from changeover.library.running import Positive, Shape
+from changeover.library.running import Positive
 
 
 class Limit(Declared):
@@ -34,26 +34,8 @@ class Limit(Declared):
     checked: date
 
 
-class KnownShape(Declared):
-    """The shape of models whose cards do not say it."""
-
-    cards: Annotated[tuple[CardId, ...], Field(min_length=1)]
-    shape: Shape
-    source: Name
-    grade: Grade
-    checked: date
-
-
 class _File(Declared):
-    shapes: tuple[KnownShape, ...] = ()
     limits: tuple[Limit, ...] = ()
-
-
-def shape_for(card: Card) -> Shape | None:
-    """The card's own shape, else the known one; None: nobody here knows it."""
-    if card.architecture.shape is not None:
-        return card.architecture.shape
-    return next((known.shape for known in _known().shapes if card.id in known.cards), None)
 
 
 def limit_for(card: Card, quantisation: str) -> Limit | None:
@@ -67,8 +49,7 @@ def limit_for(card: Card, quantisation: str) -> Limit | None:
 
 def known_cards() -> frozenset[str]:
     """Ids that the file names; each must be a card's."""
-    file = _known()
-    return frozenset(card for entry in (*file.shapes, *file.limits) for card in entry.cards)
+    return frozenset(card for limit in _known().limits for card in limit.cards)
 
 
 @cache

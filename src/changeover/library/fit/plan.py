@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from changeover.library.accelerators import GB, GIB, Accelerator
+from changeover.core.sizes import GB, GIB
+from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.fit.answer import Layout, Part, Published, Verdict
 from changeover.library.fit.context import context_bytes, context_share
-from changeover.library.fit.known import Limit, limit_for, shape_for
+from changeover.library.fit.known import Limit, limit_for
 from changeover.library.fit.quantisation import Weights, weights_of
 from changeover.library.fit.servers import Overhead, overhead_on
 from changeover.library.running import Shape
@@ -42,7 +43,7 @@ class Demand:
 
     @property
     def shape(self) -> Shape | None:
-        return shape_for(self.card)
+        return self.card.architecture.shape
 
     @property
     def writes(self) -> bool:

@@ -8,7 +8,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
-from changeover.library.accelerators import GB, GIB
+from changeover.core.sizes import in_both
 from changeover.library.cards import Card
 from changeover.library.fit.answer import Remedy, Verdict
 from changeover.library.fit.plan import Demand, Placed, place
@@ -40,12 +40,6 @@ def remedies_for(demand: Demand, count: int, now: Verdict, siblings: Sequence[Ca
         *_siblings(demand, siblings, fits),
     ]
     return tuple(found)
-
-
-def sizes(count: int) -> str:
-    """Bytes in both units, so that nobody takes one for the other."""
-    places = 1 if count >= 10 * GIB else 2
-    return f"{count / GIB:,.{places}f} GiB ({count / GB:,.{places}f} GB)"
 
 
 def largest(low: int, high: int, step: int, fits: Callable[[int], bool]) -> int | None:
@@ -105,7 +99,7 @@ def _quantisations(demand: Demand, fits: Callable[[Demand], Placed | None]) -> I
             unsure += f" (whether {demand.accelerator.id} computes with {known.computes} is not verified)"
         yield Remedy(
             kind="quantisation",
-            words=f"weights in {name}{unsure}: {sizes(placed.needs)} on {_cards(placed)}",
+            words=f"weights in {name}{unsure}: {in_both(placed.needs)} on {_cards(placed)}",
             value=name,
             needs_bytes=placed.needs,
         )
@@ -120,7 +114,7 @@ def _nodes(demand: Demand, count: int, wanted: tuple[Verdict, ...]) -> Iterator[
             nodes = f" in {placed.layout.nodes} nodes" if placed.layout.nodes > 1 else ""
             yield Remedy(
                 kind="cards",
-                words=f"{_cards(placed)}{nodes}: {sizes(placed.needs)} of {sizes(placed.usable)} usable",
+                words=f"{_cards(placed)}{nodes}: {in_both(placed.needs)} of {in_both(placed.usable)} usable",
                 value=f"{demand.accelerator.id}x{placed.layout.cards}",
                 needs_bytes=placed.needs,
             )
@@ -134,7 +128,7 @@ def _shorter(demand: Demand, fits: Callable[[Demand], Placed | None]) -> Iterato
     if tokens is not None and (placed := fits(replace(demand, context=tokens))) is not None:
         yield Remedy(
             kind="context",
-            words=f"{tokens:,} tokens of context for each of {demand.concurrency} requests: {sizes(placed.needs)}",
+            words=f"{tokens:,} tokens of context for each of {demand.concurrency} requests: {in_both(placed.needs)}",
             value=str(tokens),
             needs_bytes=placed.needs,
         )
@@ -147,7 +141,7 @@ def _fewer(demand: Demand, fits: Callable[[Demand], Placed | None]) -> Iterator[
     if requests is not None and (placed := fits(replace(demand, concurrency=requests))) is not None:
         yield Remedy(
             kind="concurrency",
-            words=f"{requests} requests at once with {demand.context:,} tokens each: {sizes(placed.needs)}",
+            words=f"{requests} requests at once with {demand.context:,} tokens each: {in_both(placed.needs)}",
             value=str(requests),
             needs_bytes=placed.needs,
         )
@@ -162,7 +156,7 @@ def _siblings(demand: Demand, siblings: Sequence[Card], fits: Callable[[Demand],
     for other, placed in islice(fitting, MOST_SIBLINGS):
         yield Remedy(
             kind="sibling",
-            words=f"{other.card.id} in {other.quantisation} with {other.context:,} tokens: {sizes(placed.needs)} "
+            words=f"{other.card.id} in {other.quantisation} with {other.context:,} tokens: {in_both(placed.needs)} "
             f"on {_cards(placed)}",
             value=other.card.id,
             needs_bytes=placed.needs,

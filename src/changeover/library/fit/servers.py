@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from changeover.library.accelerators import GIB, Accelerator
+from changeover.core.sizes import GIB
+from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.fit.quantisation import in_gguf
 from changeover.library.running import EngineSupport

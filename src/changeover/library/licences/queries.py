@@ -78,7 +78,8 @@ def accept(connection: Connection, card: str, actor: str, reason: str, now: date
     newest = _newest(connection, card)
     if newest is None:
         known = sorted({text.card for text in texts(connection)})
-        raise UnknownModelError(f"No text of the licence of `{card}` was seen yet. {nearest(card, known)}")
+        hint = nearest(card, known) if known else "`changeover library sync hub --online` reads them at their source."
+        raise UnknownModelError(f"No text of the licence of `{card}` was seen yet. {hint}")
     if newest.accepted_by is None:
         connection.execute(
             update(licence_texts)

@@ -171,6 +171,8 @@ class LicenceTerms(Declared):
     """Digests of its text as it stands beside the weights, at least the first 16 digits of each."""
     commercial_use: bool | None = None
     free_to_modify: bool | None = None
+    """Whether whoever it grants anything may change the weights. Whether anybody may, everywhere and for every purpose,
+    is what a card's `free_to_modify` says: never more than its licences allow."""
     conditions: tuple[Condition, ...] = ()
     source: Name
     """Where its conditions were read."""

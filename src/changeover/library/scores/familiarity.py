@@ -27,7 +27,7 @@ OWN_WEIGHT: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Use:
+class OwnUse:
     """What this organisation did with a model so far."""
 
     tasks: int
@@ -38,10 +38,10 @@ class Use:
     """Applications or people that called it."""
 
 
-NO_USE: Final = Use(tasks=0, calls=0, keys=0)
+NO_USE: Final = OwnUse(tasks=0, calls=0, keys=0)
 
 
-def familiarity(card: Card, signals: Signals, own: Mapping[str, Use] | None, today: date) -> Score:
+def familiarity(card: Card, signals: Signals, own: Mapping[str, OwnUse] | None, today: date) -> Score:
     """How familiar a model is, 0 to 100.
 
     Each signal is `log(1 + v) / log(1 + p95 of the models of its modality)`, so that a model of meshes is not judged
@@ -90,7 +90,7 @@ def _signal(card: Card, signals: Signals, name: str, weight: float, facts: tuple
     )
 
 
-def _own(card: Card, own: Mapping[str, Use] | None) -> Part:
+def _own(card: Card, own: Mapping[str, OwnUse] | None) -> Part:
     name = "own use"
     if own is None or not any(use.tasks or use.calls for use in own.values()):
         return Part(name=name, weight=OWN_WEIGHT, value=None, says="nothing was used here yet")

@@ -15,7 +15,7 @@ from changeover.core.errors import AuthenticationError, ChangeoverError, Licence
 from changeover.core.threads import in_thread
 from changeover.library.serve.address import Address, read_address
 from changeover.library.serve.ranges import Span, Unsatisfiable, is_listed, wanted
-from changeover.library.serve.shelf import Commit, Repository, ServedFile, Shelf
+from changeover.library.serve.repositories import Commit, Repositories, Repository, ServedFile
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +84,14 @@ class _Answer:
 class Hub:
     """An ASGI application. Only files that a verified artifact names are ever opened."""
 
-    def __init__(self, shelf: Callable[[], Shelf], admit: Admit) -> None:
+    def __init__(self, repositories: Callable[[], Repositories], admit: Admit) -> None:
         """Set up.
 
         Args:
-            shelf: The library as it is now.
+            repositories: The library as it is now.
             admit: Asked about every request before anything else of it is read.
         """
-        self._shelf = shelf
+        self._repositories = repositories
         self._admit = admit
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -117,10 +117,10 @@ class Hub:
         if address.kind == "whoami":
             token = {"displayName": caller, "role": "read"}
             return _json({"type": "user", "name": caller, "orgs": [], "auth": {"accessToken": token}})
-        shelf = self._shelf()
+        repositories = self._repositories()
         if address.kind == "models":
-            return await in_thread(lambda: _models(shelf, scope))
-        repository = await in_thread(lambda: _repository(shelf, address.repository))
+            return await in_thread(lambda: _models(repositories, scope))
+        repository = await in_thread(lambda: _repository(repositories, address.repository))
         if address.kind == "refs":
             branches = [
                 {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit.id}
@@ -138,7 +138,7 @@ class Hub:
         return _file(repository, commit, address.path, headers)
 
 
-def _models(shelf: Shelf, scope: Mapping[str, Any]) -> _Answer:
+def _models(repositories: Repositories, scope: Mapping[str, Any]) -> _Answer:
     """One page of all that is served, by name; the next page begins behind the last one's name."""
     asked = dict(_query(scope))
     given = asked.get("limit", str(PAGE))
@@ -147,7 +147,7 @@ def _models(shelf: Shelf, scope: Mapping[str, Any]) -> _Answer:
     limit = min(limit, MOST_A_PAGE)
     after, author = asked.get("cursor", "").casefold(), asked.get("author")
     found: list[Repository] = []
-    for each in shelf.all(asked.get("search", "")):
+    for each in repositories.all(asked.get("search", "")):
         if each.id.casefold() <= after or (author is not None and each.id.partition("/")[0] != author):
             continue
         found.append(each)
@@ -169,8 +169,8 @@ def _origin(scope: Mapping[str, Any]) -> str:
     return f"{scope['scheme']}://{given if usable else f'{host}:{port}'}"
 
 
-def _repository(shelf: Shelf, name: str) -> Repository:
-    found = shelf.find(name)
+def _repository(repositories: Repositories, name: str) -> Repository:
+    found = repositories.find(name)
     if found is None:
         raise Missing(
             f"No verified weights of `{name}` are here. `changeover pull` fetches them; /api/models lists what there is.",

@@ -4,79 +4,62 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 
 from sqlalchemy import Connection
 
+from changeover.app.at_work import AtWork, has_model, model_of
 from changeover.app.installation import Installation, usable_catalogue
+from changeover.app.library_files import LibraryFiles
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, LicenceError
+from changeover.core.marks import Marks
 from changeover.core.settings import Project
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judge import judge, judge_stranger
 from changeover.library.licences.judgement import Judgement
-from changeover.library.licences.policy import Policy, load_policy
+from changeover.library.licences.licensing import Licensing
+from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import review_needed
 from changeover.library.licences.words import refusal
 from changeover.library.lineage import Model, find_card
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import all_deployments, load_variants
 from changeover.serving.variants import Variant
-from changeover.tasks.queries import current_routes
 
 log = logging.getLogger(__name__)
 
-ECHO_BACKEND = "echo"
-"""The engine without a model needs nobody's licence."""
+
+def licensing_of(installation: Installation) -> Licensing:
+    """By the declarations of an installation as they were read."""
+    return Licensing(installation.catalogue, installation.policy, installation.clock.now().date())
 
 
-@dataclass(frozen=True)
-class Licensing:
-    """Judges models by one catalogue and one policy."""
+def judge_engine(licensing: Licensing, engine: EnginePart, task: str | None = None) -> Judgement | None:
+    """What may be done with what an engine runs; None for the engine without a model."""
+    return licensing.model(model_of(engine), task) if has_model(engine) else None
 
-    catalogue: Catalogue
-    policy: Policy | None
-    today: date
 
-    @classmethod
-    def of(cls, installation: Installation) -> Licensing:
-        """By the declarations of an installation as they were read."""
-        return cls(installation.catalogue, installation.policy, installation.clock.now().date())
+def judge_somewhere(licensing: Licensing, engine: EnginePart) -> Judgement | None:
+    """What may be done with what an engine runs, for whichever task allows most.
 
-    def card(self, card: Card, task: str | None = None) -> Judgement:
-        """What may be done with a card's model, for a task or for anything."""
-        return judge(card, self.catalogue, self.policy, task=task, today=self.today)
+    A closed model is allowed for single tasks only, and has to run for those.
+    """
+    anywhere = judge_engine(licensing, engine)
+    if anywhere is None or anywhere.allowed:
+        return anywhere
+    judged = (judge_engine(licensing, engine, task) for task in sorted(licensing.closed_for()))
+    return next((each for each in judged if each is not None and each.allowed), anywhere)
 
-    def somewhere(self, engine: EnginePart) -> Judgement | None:
-        """What may be done with what an engine runs, for whichever task allows most.
 
-        A closed model is allowed for single tasks only, and has to run for those.
-        """
-        anywhere = self.engine(engine)
-        if anywhere is None or anywhere.allowed or self.policy is None:
-            return anywhere
-        named = {task for entry in self.policy.closed_models for task in entry.tasks}
-        judged = (self.engine(engine, task) for task in sorted(named))
-        return next((each for each in judged if each is not None and each.allowed), anywhere)
-
-    def engine(self, engine: EnginePart, task: str | None = None) -> Judgement | None:
-        """What may be done with what an engine runs; None for the engine without a model."""
-        if engine.backend == ECHO_BACKEND:
-            return None
-        card = find_card(self.catalogue, Model(name=engine.model, weights=engine.weights_digest))
-        return judge_stranger(engine.model, self.policy, task=task) if card is None else self.card(card, task)
-
-    def named(self, installation: Installation, name: str, task: str | None = None) -> Judgement | None:
-        """What may be done with a deployment, or with a card that is not deployed; None where neither has the name."""
-        with installation.store.read() as connection:
-            row = next((row for row in all_deployments(connection) if row.name == name), None)
-        if row is not None:
-            return self.engine(EnginePart.from_document(row.engine), task)
-        card = next((card for card in self.catalogue.cards() if card.id == name), None)
-        return None if card is None else self.card(card, task)
+def judge_named(installation: Installation, name: str, task: str | None = None) -> Judgement | None:
+    """What may be done with a deployment, or with a card that is not deployed; None where neither has the name."""
+    licensing = licensing_of(installation)
+    with installation.store.read() as connection:
+        row = next((row for row in all_deployments(connection) if row.name == name), None)
+    if row is not None:
+        return judge_engine(licensing, EnginePart.from_document(row.engine), task)
+    card = next((card for card in licensing.catalogue.cards() if card.id == name), None)
+    return None if card is None else licensing.card(card, task)
 
 
 def check(judgement: Judgement | None) -> None:
@@ -105,23 +88,21 @@ def check_switch(installation: Installation, task: str, candidate: str) -> None:
     Raises:
         LicenceError: See `check`; or the licence's text has changed at its source and nobody has accepted that.
     """
-    licensing = Licensing.of(installation)
-    check(licensing.named(installation, candidate, task))
+    check(judge_named(installation, candidate, task))
     with installation.store.read() as connection:
         row = next((row for row in all_deployments(connection) if row.name == candidate), None)
-        model = Model(name=candidate) if row is None else _model(EnginePart.from_document(row.engine))
-        changed = _changed_text(connection, licensing.catalogue, model)
+        model = Model(name=candidate) if row is None else model_of(EnginePart.from_document(row.engine))
+        changed = _changed_text(connection, installation.catalogue, model)
     if changed is not None:
         raise LicenceError(changed)
 
 
 def not_allowed_now(installation: Installation) -> list[Judgement]:
     """What answers a task now and may not, by the policy as it is now. It goes on answering: that is for a person."""
-    licensing = Licensing.of(installation)
+    licensing = licensing_of(installation)
     with installation.store.read() as connection:
-        routes = current_routes(connection)
-        variants = load_variants(connection, {route.incumbent for route in routes.values()})
-    judged = [licensing.engine(variants[route.incumbent].bundle.engine, task) for task, route in routes.items()]
+        incumbents = AtWork.read(connection, installation.catalogue).incumbents
+    judged = [judge_engine(licensing, variant.bundle.engine, task) for task, variant in incumbents.items()]
     return [each for each in judged if each is not None and not each.allowed]
 
 
@@ -131,7 +112,7 @@ class CurrentTerms:
     def __init__(self, project: Project, clock: Clock) -> None:
         self._project = project
         self._clock = clock
-        self._marks: tuple[tuple[str, int, int], ...] | None = None
+        self._marks: Marks | None = None
         self._known: tuple[Catalogue, Policy | None] | str = ""
         self._variants: dict[str, Variant] = {}
 
@@ -143,36 +124,23 @@ class CurrentTerms:
         if variant not in self._variants:
             self._variants[variant] = load_variants(connection, [variant])[variant]
         engine = self._variants[variant].bundle.engine
-        judgement = Licensing(*known, self._clock.now().date()).engine(engine, task)
+        judgement = judge_engine(Licensing(*known, self._clock.now().date()), engine, task)
         if judgement is not None and not judgement.allowed:
             return refusal(judgement)
-        return None if judgement is None else _changed_text(connection, known[0], _model(engine))
+        return None if judgement is None else _changed_text(connection, known[0], model_of(engine))
 
     def _read(self) -> tuple[Catalogue, Policy | None] | str:
         """Cards and policy, read again where a file has changed; or why nobody can say what is allowed."""
-        marks = tuple(_marks(self._project))
+        files = LibraryFiles(self._project)
+        marks = files.marks()
         if marks != self._marks:
             try:
-                self._known = (usable_catalogue(self._project), load_policy(self._project.policy))
+                self._known = (usable_catalogue(self._project), files.policy())
             except ConfigError as exc:
                 log.error("licences: nothing takes over until this is mended: %s", exc)
                 self._known = f"nobody can say what is allowed: {exc.message}"
             self._marks = marks
         return self._known
-
-
-def _marks(project: Project) -> Iterable[tuple[str, int, int]]:
-    files: list[Path] = [project.policy, *(sorted(project.cards.glob("*.toml")) if project.cards.is_dir() else [])]
-    for file in files:
-        try:
-            seen = file.stat()
-        except OSError:
-            continue
-        yield str(file), seen.st_size, seen.st_mtime_ns
-
-
-def _model(engine: EnginePart) -> Model:
-    return Model(name=engine.model, weights=engine.weights_digest)
 
 
 def _changed_text(connection: Connection, catalogue: Catalogue, model: Model) -> str | None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 
-from sqlalchemy import Connection
-
-from changeover.app.installation import ECHO, Installation
+from changeover.app.at_work import AtWork, card_behind, has_model
+from changeover.app.installation import Installation
+from changeover.app.licence_checks import licensing_of
 from changeover.core.errors import nearest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judge import judge, judge_stranger
 from changeover.library.licences.judgement import OUTCOMES, Judgement
+from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, open_reviews
-from changeover.library.lineage import Model, find_card
 from changeover.serving.parts import EnginePart
-from changeover.serving.queries import all_deployments, load_variants
-from changeover.tasks.queries import current_routes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +43,7 @@ class Standing:
 class Position:
     """All models, by what is known of the organisation on a day."""
 
-    catalogue: Catalogue
-    policy: Policy | None
-    today: date
+    licensing: Licensing
     models: tuple[Standing, ...]
     """What answers now first, then the severest."""
     mistakes: tuple[str, ...]
@@ -62,65 +56,53 @@ class Position:
 
     def judge(self, model: str, task: str) -> Judgement:
         """What may be done with a model for a task; with one that has no card, what may be done with a stranger."""
-        card = next((card for card in self.catalogue.cards() if card.id == model), None)
-        if card is None:
-            return judge_stranger(model, self.policy, task=task)
-        return judge(card, self.catalogue, self.policy, today=self.today, task=task)
+        card = next((card for card in self.licensing.catalogue.cards() if card.id == model), None)
+        return self.licensing.stranger(model, task) if card is None else self.licensing.card(card, task)
 
 
 @dataclass(frozen=True)
-class Use:
-    """What is running, by card or, without one, by name."""
+class InUse:
+    """What answers and what is deployed, by card or, without one, by name."""
 
     answers: Mapping[str, tuple[str, ...]]
     deployed: frozenset[str]
     strangers: frozenset[str]
 
 
-NOTHING_RUNS = Use({}, frozenset(), frozenset())
+NOTHING_RUNS = InUse({}, frozenset(), frozenset())
 
 
 def position(
-    catalogue: Catalogue,
-    policy: Policy | None,
+    licensing: Licensing,
     *,
-    today: date,
     tasks: Iterable[str],
-    use: Use = NOTHING_RUNS,
+    running: InUse = NOTHING_RUNS,
     reviews: Mapping[str, LicenceText] | None = None,
 ) -> Position:
     """Judge every model of a catalogue, and what runs without a card."""
-    found = [_standing(card, catalogue, policy, today, use, (reviews or {}).get(card.id)) for card in catalogue.cards()]
-    found += [_stranger(name, policy, use) for name in sorted(use.strangers)]
+    catalogue, policy = licensing.catalogue, licensing.policy
+    found = [_standing(card, licensing, running, (reviews or {}).get(card.id)) for card in catalogue.cards()]
+    found += [_stranger(name, licensing, running) for name in sorted(running.strangers)]
     found.sort(
         key=lambda each: (not each.answers, not each.deployed, -OUTCOMES.index(each.general.outcome), each.model)
     )
     mistakes = () if policy is None else tuple(_mistakes(policy, catalogue, tasks))
-    return Position(catalogue=catalogue, policy=policy, today=today, models=tuple(found), mistakes=mistakes)
+    return Position(licensing=licensing, models=tuple(found), mistakes=mistakes)
 
 
 def position_of(installation: Installation) -> Position:
     """The position of a project, with what answers and runs in it now."""
     with installation.store.read() as connection:
-        use = _use(connection, installation.catalogue)
+        running = _in_use(AtWork.read(connection, installation.catalogue))
         reviews = open_reviews(connection, installation.catalogue.cards())
-    return position(
-        installation.catalogue,
-        installation.policy,
-        today=installation.clock.now().date(),
-        tasks=installation.tasks,
-        use=use,
-        reviews=reviews,
-    )
+    return position(licensing_of(installation), tasks=installation.tasks, running=running, reviews=reviews)
 
 
-def _standing(
-    card: Card, catalogue: Catalogue, policy: Policy | None, today: date, use: Use, review: LicenceText | None
-) -> Standing:
-    answers = use.answers.get(card.id, ())
-    general = judge(card, catalogue, policy, today=today)
-    named = dict.fromkeys((*answers, *(() if policy is None else sorted(policy.tasks)), *_closed_for(card, policy)))
-    judged = {task: judge(card, catalogue, policy, today=today, task=task) for task in named}
+def _standing(card: Card, licensing: Licensing, running: InUse, review: LicenceText | None) -> Standing:
+    answers, policy = running.answers.get(card.id, ()), licensing.policy
+    general = licensing.card(card)
+    said = () if policy is None else sorted(policy.tasks)
+    judged = {task: licensing.card(card, task) for task in (*answers, *said, *licensing.closed_for(card.id))}
     return Standing(
         model=card.id,
         licence=card.licence_id,
@@ -128,19 +110,14 @@ def _standing(
         tasks={task: each for task, each in judged.items() if each.outcome != general.outcome},
         answers=answers,
         refused=tuple(task for task in answers if not judged[task].allowed),
-        deployed=card.id in use.deployed,
+        deployed=card.id in running.deployed,
         review=review,
     )
 
 
-def _closed_for(card: Card, policy: Policy | None) -> tuple[str, ...]:
-    entries = () if policy is None else policy.closed_models
-    return tuple(task for entry in entries if entry.model == card.id for task in entry.tasks)
-
-
-def _stranger(name: str, policy: Policy | None, use: Use) -> Standing:
-    answers = use.answers.get(name, ())
-    general = judge_stranger(name, policy)
+def _stranger(name: str, licensing: Licensing, running: InUse) -> Standing:
+    answers = running.answers.get(name, ())
+    general = licensing.stranger(name)
     return Standing(
         model=name,
         licence=None,
@@ -148,38 +125,30 @@ def _stranger(name: str, policy: Policy | None, use: Use) -> Standing:
         tasks={},
         answers=answers,
         refused=() if general.allowed else answers,
-        deployed=name in use.deployed,
+        deployed=name in running.deployed,
         review=None,
     )
 
 
-def _use(connection: Connection, catalogue: Catalogue) -> Use:
-    """What answers and what is deployed; the engine without a model needs nobody's licence."""
-    routes = current_routes(connection)
-    sides = {
-        (task, variant)
-        for task, route in routes.items()
-        for variant, share in ((route.incumbent, 1.0), (route.candidate, route.candidate_weight))
-        if variant is not None and share > 0
-    }
-    variants = load_variants(connection, {variant for _, variant in sides})
+def _in_use(at_work: AtWork) -> InUse:
+    """What answers and what shall run; the engine without a model needs nobody's licence."""
     answers: dict[str, set[str]] = {}
+    deployed: set[str] = set()
     strangers: set[str] = set()
 
-    def known(engine: EnginePart) -> str | None:
-        if engine.backend == ECHO:
-            return None
-        card = find_card(catalogue, Model(name=engine.model, weights=engine.weights_digest))
+    def known(engine: EnginePart) -> str:
+        card = card_behind(at_work.catalogue, engine)
         if card is None:
             strangers.add(engine.model)
         return engine.model if card is None else card.id
 
-    for task, variant in sides:
-        if (model := known(variants[variant].bundle.engine)) is not None:
-            answers.setdefault(model, set()).add(task)
-    rows = [row for row in all_deployments(connection) if row.desired == "running"]
-    deployed = {model for row in rows if (model := known(EnginePart.from_document(row.engine))) is not None}
-    return Use(
+    for task, variant in at_work.answering:
+        if has_model(engine := variant.bundle.engine):
+            answers.setdefault(known(engine), set()).add(task)
+    for row in at_work.deployments.values():
+        if row.desired == "running" and has_model(engine := EnginePart.from_document(row.engine)):
+            deployed.add(known(engine))
+    return InUse(
         {model: tuple(sorted(tasks)) for model, tasks in answers.items()}, frozenset(deployed), frozenset(strangers)
     )
 

@@ -14,7 +14,7 @@ from changeover.core.errors import LicenceError
 from changeover.library.artifacts import Artifact, HubSource
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judge import judge
+from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.policy import Policy
 from changeover.library.pull import artifact_path, present
 
@@ -109,7 +109,7 @@ class Repository:
         yield from sorted(named.items())
 
 
-class Shelf:
+class Repositories:
     """The library as repositories. Looks at the cache whenever it is asked, so that what was just pulled is there."""
 
     def __init__(self, catalogue: Catalogue, policy: Policy | None, stored: Stored, today: Callable[[], date]) -> None:
@@ -161,7 +161,7 @@ class Shelf:
                     yield found
 
     def _require_leave(self, card: Card) -> None:
-        judgement = judge(card, self._catalogue, self._policy, today=self._today())
+        judgement = Licensing(self._catalogue, self._policy, self._today()).card(card)
         if judgement.allowed:
             return
         reason = next(each for each in judgement.reasons if each.outcome == judgement.outcome)
