@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -448,6 +448,27 @@ def test_observations_are_the_same_on_either_database(store_url: str) -> None:
         assert newest_signals(connection)["a"] == {"signals.likes": newer}
         assert observed_names(connection) == ["a"]
         assert last_syncs(connection)["hub"].at.day == 5
+    store.close()
+
+
+def test_of_many_days_the_newest_signal_counts_in_whatever_order_they_were_read(store_url: str) -> None:
+    store = Store.connect(store_url)
+    migrate(store)
+    days = [replace(OBSERVED, value=day, as_of=date(2026, 10, day)) for day in (5, 30, 1)]
+    undated = replace(OBSERVED, value=77, fact="signals.downloads_30d", as_of=None)
+    later = replace(undated, value=78, seen_at=undated.seen_at + timedelta(days=1))
+    seen_after_all = replace(OBSERVED, value=99, card="b", as_of=None, source="snapshot")
+    with store.write() as connection:
+        add_observations(connection, [*days, later, undated, replace(days[0], card="b"), seen_after_all])
+    with store.read() as connection:
+        found = newest_signals(connection)
+        assert found["a"]["signals.likes"].value == 30
+        assert found["a"]["signals.downloads_30d"].value == 78
+        assert found["b"]["signals.likes"].value == 99
+        last = said_last(connection, "hub")
+        assert last["a", "signals.likes"].observation.value == 1
+        assert last["b", "signals.likes"].observation.value == 5
+        assert said_last(connection, "snapshot").keys() == {("b", "signals.likes")}
     store.close()
 
 

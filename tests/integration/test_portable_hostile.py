@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -86,6 +87,16 @@ def bring(place: Path, into: Path) -> None:
 def test_an_export_made_by_hand_that_keeps_the_rules_arrives(tmp_path: Path) -> None:
     bring(written(tmp_path / "export", {"observations": [observed()]}), tmp_path / "there")
     assert (tmp_path / "there" / "changeover.toml").is_file()
+
+
+@pytest.mark.parametrize("name", ["export", "export.zip"])
+def test_what_another_process_of_this_number_left_is_neither_used_nor_removed(tmp_path: Path, name: str) -> None:
+    theirs = [tmp_path / f".{each}.{os.getpid()}" for each in (name, "there")]
+    for each in theirs:
+        each.mkdir()
+        (each / "rows").write_text("theirs")
+    bring(written(tmp_path / name, {"observations": [observed()]}), tmp_path / "there")
+    assert all((each / "rows").is_file() for each in theirs)
 
 
 @pytest.mark.parametrize(

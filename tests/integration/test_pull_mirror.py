@@ -7,7 +7,7 @@ import random
 import re
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Mirror:
     """Sent behind a body whose length is not announced."""
     redirects: dict[str, str] = field(default_factory=dict[str, str])
     weak: bool = False
+    piece: int = 1 << 40
+    """Bytes of a range that are given at once: a server may send less than was asked for."""
     after_cut: Callable[[], None] | None = None
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list[tuple[str, dict[str, str]]])
 
@@ -59,9 +61,12 @@ def _handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
             match = re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
             if match is None or headers.get("if-range", mirror.etag(data)) != mirror.etag(data):
                 return self._answer(200, data, ETag=mirror.etag(data))
-            begun, end = int(match[1]), len(data) - 1
+            begun, end = int(match[1]), min(len(data), int(match[1]) + mirror.piece) - 1
             return self._answer(
-                206, data[begun:], ETag=mirror.etag(data), **{"Content-Range": f"bytes {begun}-{end}/{len(data)}"}
+                206,
+                data[begun : end + 1],
+                ETag=mirror.etag(data),
+                **{"Content-Range": f"bytes {begun}-{end}/{len(data)}"},
             )
 
         def _answer(self, status: int, body: bytes, **headers: str) -> None:
@@ -126,6 +131,14 @@ def test_a_mirror_is_asked_without_being_online_and_goes_on_where_it_was_cut(mir
     assert mirror.asked[1][1]["if-range"] == mirror.etag(CONTENT)
 
 
+def test_a_mirror_that_gives_ranges_in_pieces_is_asked_until_all_is_there(mirror: Mirror, tmp_path: Path) -> None:
+    mirror.cut_after, mirror.piece = 100_000, 100_000
+    patient = replace(ACCESS, patience=replace(ACCESS.patience, fresh_bytes=50_000))
+    assert pull(wanted(mirror), tmp_path, Silent(), patient).read_bytes() == CONTENT
+    begun = [headers.get("range") for _, headers in mirror.asked]
+    assert begun == [None, *(f"bytes={place}-" for place in range(100_000, len(CONTENT), 100_000))]
+
+
 def test_several_files_lie_below_the_address(mirror: Mirror, tmp_path: Path) -> None:
     files = checkpoint(100, **{"tokenizer/merges and more.txt": b"a b\n"})
     mirror.files = {f"/models/tiny/{name.replace(' ', '%20')}": data for name, data in files.items()}
@@ -168,9 +181,11 @@ def test_a_redirect_on_the_same_host_is_followed(mirror: Mirror, tmp_path: Path)
     assert pull(wanted(mirror, "/old.gguf"), tmp_path, Silent(), ACCESS).read_bytes() == CONTENT
 
 
-def test_a_redirect_to_another_host_is_not_followed(mirror: Mirror, tmp_path: Path) -> None:
-    mirror.redirects["/old.gguf"] = f"{mirror.address.replace('127.0.0.1', 'localhost')}/m/tiny.gguf"
-    assert "redirects `old.gguf` to another host, which is not followed" in refusal(
+@pytest.mark.parametrize("elsewhere", ["http://localhost:{port}", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])
+def test_a_redirect_to_another_host_or_port_is_not_followed(mirror: Mirror, tmp_path: Path, elsewhere: str) -> None:
+    port = mirror.address.rpartition(":")[2]
+    mirror.redirects["/old.gguf"] = f"{elsewhere.format(port=port)}/m/tiny.gguf"
+    assert "redirects `old.gguf` to another host or port, which is not followed" in refusal(
         wanted(mirror, "/old.gguf"), tmp_path
     )
     assert [path for path, _ in mirror.asked] == ["/old.gguf"]

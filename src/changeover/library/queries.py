@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, insert, or_, select, update
 
 from changeover.library.facts import GRADES
 from changeover.library.observations import SIGNALS, Observation
@@ -55,18 +55,25 @@ def newest_signals(connection: Connection) -> dict[str, dict[str, Observation]]:
 
     `as_of`, or where it is None `seen_at`, says how old it is: after 90 days it counts half.
     """
-    rows = connection.execute(_in_order().where(observations.c.fact.in_(SIGNALS)))
+    # A signal has a row for each day: all of them would be hundreds of thousands after a year. Few rows have no day.
+    each, of_signals = observations.c, observations.c.fact.in_(SIGNALS)
+    days = select(each.card, each.fact, func.max(each.as_of).label("day")).where(of_signals)
+    newest = days.group_by(each.card, each.fact).subquery()
+    joined = _in_order().join(newest, and_(each.card == newest.c.card, each.fact == newest.c.fact))
+    rows = connection.execute(joined.where(of_signals, or_(each.as_of.is_(None), each.as_of == newest.c.day)))
     found: dict[str, dict[str, Observation]] = {}
-    for each in (*shipped_signals(), *map(_observation, rows)):
-        known = found.setdefault(each.card, {})
-        if each.fact not in known or _freshness(each) >= _freshness(known[each.fact]):
-            known[each.fact] = each
+    for one in (*shipped_signals(), *map(_observation, rows)):
+        known = found.setdefault(one.card, {})
+        if one.fact not in known or _freshness(one) >= _freshness(known[one.fact]):
+            known[one.fact] = one
     return found
 
 
 def said_last(connection: Connection, source: str) -> dict[tuple[str, str], Stored]:
     """What a source said last, by card and fact."""
-    rows = connection.execute(_in_order().where(observations.c.source == source))
+    of_source = observations.c.source == source
+    last = select(func.max(observations.c.id)).where(of_source).group_by(observations.c.card, observations.c.fact)
+    rows = connection.execute(_in_order().where(of_source, observations.c.id.in_(last)))
     return {(row.card, row.fact): Stored(id=row.id, observation=_observation(row)) for row in rows}
 
 

@@ -486,7 +486,7 @@ observations = Table(
     Column("seen_at", UtcDateTime, nullable=False),
     # The same again is no new row: the last time that the source said so.
     Column("confirmed_at", UtcDateTime, nullable=False),
-    Index("observations_by_card", "card", "fact", "source"),
+    Index("observations_by_card", "card", "fact", "source", "as_of"),
 )
 
 library_syncs = Table(

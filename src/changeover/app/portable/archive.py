@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO, Final, Protocol, cast
 
 from changeover.app.portable.manifest import MOST_MANIFEST, UNLISTED, Listed
@@ -83,6 +84,11 @@ class _ZipSink:
             yield Output(cast("BinaryIO", out))
 
 
+def beside(place: Path) -> Path:
+    """A name for what is to stand in a place later: in a container every process may have the same number."""
+    return place.with_name(f".{place.name}.{token_hex(8)}")
+
+
 @contextmanager
 def writing(place: Path) -> Generator[Sink]:
     """Write an export: it is in its place, whole, once the block has ended, and not at all if the block fails.
@@ -94,7 +100,7 @@ def writing(place: Path) -> Generator[Sink]:
     zipped = place.suffix.lower() == ZIP_ENDING
     if place.is_symlink() or (place.exists() and (zipped or not place.is_dir() or any(place.iterdir()))):
         raise ConfigError(f"`{place}` is there already, and nothing is written over. Name another: `--out`.")
-    draft = place.with_name(f".{place.name}.{os.getpid()}")
+    draft = beside(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         if zipped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from changeover.app.local import make_private, only_one
-from changeover.app.portable.archive import Archive, check_whole, lines, read_small, reading
+from changeover.app.portable.archive import Archive, beside, check_whole, lines, read_small, reading
 from changeover.app.portable.files import read_settings
 from changeover.app.portable.manifest import (
     DECLARATIONS,
@@ -69,7 +68,7 @@ def arrive_in_new(archive: Archive, manifest: Manifest, directory: Path) -> None
     if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
         raise ConfigError(f"`{directory}` is there already. Name a directory that is not there yet: `--into`.")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = directory.with_name(f".{directory.name}.{os.getpid()}")
+    draft = beside(directory)
     draft.mkdir()
     try:
         settings = f"{DECLARATIONS}{SETTINGS_FILE}"

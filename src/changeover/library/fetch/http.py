@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx2
 
@@ -31,6 +31,7 @@ Report = Callable[[int], None]
 
 MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_PORTS: Final = {"http": 80, "https": 443}
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same question may get an answer."""
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -51,7 +52,7 @@ class Origin:
     token: str | None = None
     """Sent to this host only, wherever it redirects to."""
     stays: bool = False
-    """Whether a redirect to another host is refused."""
+    """Whether a redirect to another host or port is refused."""
     commit: str | None = None
     """The commit that the server has to answer with, if it names one."""
     sha256: str | None = None
@@ -85,7 +86,8 @@ def download(origin: Origin, size_bytes: int, part: Path, report: Report, access
             part.touch()
             return
         began_with.append(begun)
-        _go_on(client, origin, size_bytes, part, report)
+        while _length(part) < size_bytes:
+            _go_on(client, origin, size_bytes, part, report)
 
     _patiently(origin, access, once, lambda: _length(part))
     return began_with == [0]
@@ -143,13 +145,15 @@ def _gives_up(origin: Origin, exc: _Trouble, tries: int, wait_s: float, access: 
 
 
 def _go_on(client: httpx2.Client, origin: Origin, size_bytes: int, part: Path, report: Report) -> None:
+    """Have what one answer has of the rest: all of it, or as much as a server gives at once (RFC 9110, section 15.3.7)."""
+    end = size_bytes
     begun, etag = _length(part), _etag_of(part)
     headers = {"Range": f"bytes={begun}-"} if begun else {}
     if begun and etag:
         headers["If-Range"] = etag
     with _answer(client, origin, headers) as response:
         if response.status_code == 206 and begun:
-            _require_range(response, begun, size_bytes, part)
+            end = _end_of_range(response, begun, size_bytes, part)
             _require_same(response, etag, part)
         elif response.status_code == 416:
             _discard(part)
@@ -157,7 +161,7 @@ def _go_on(client: httpx2.Client, origin: Origin, size_bytes: int, part: Path, r
         elif begun:
             begun = _discard(part)
         announced = response.headers.get("Content-Length", "")
-        if announced.isdigit() and begun + int(announced) != size_bytes:
+        if announced.isdigit() and begun + int(announced) != end:
             _discard(part)
             raise ArtifactError(
                 f"{origin.server} announces {begun + int(announced)} bytes for {origin.what}, and `{size_bytes}` are known. "
@@ -165,7 +169,7 @@ def _go_on(client: httpx2.Client, origin: Origin, size_bytes: int, part: Path, r
             )
         _keep_etag(part, response.headers.get("ETag", ""))
         _write(response, origin, begun, size_bytes, part, report)
-    if _length(part) < size_bytes:
+    if _length(part) < end:
         raise _Trouble("broke off")
 
 
@@ -245,12 +249,19 @@ def _redirected(url: str, response: httpx2.Response, origin: Origin) -> str:
         raise ArtifactError(
             f"{origin.server} redirects {origin.what} to where no file is fetched from. Check its address."
         )
-    if origin.stays and new.hostname != urlsplit(origin.url).hostname:
+    if origin.stays and not _stays(urlsplit(origin.url), new):
         raise ArtifactError(
-            f"{origin.server} redirects {origin.what} to another host, which is not followed. "
+            f"{origin.server} redirects {origin.what} to another host or port, which is not followed. "
             "Name the address where the file is, in `artifacts.sources`."
         )
     return target
+
+
+def _stays(asked: SplitResult, new: SplitResult) -> bool:
+    """Whether an address is on the same host and port; from 80 to 443 is the same server, only safer."""
+    before, after = ((url.scheme, url.port or _PORTS[url.scheme]) for url in (asked, new))
+    upgraded = (before, after) == (("http", 80), ("https", 443))
+    return asked.hostname == new.hostname and (before == after or upgraded)
 
 
 def _same_origin(url: str, origin: Origin) -> bool:
@@ -269,11 +280,13 @@ def _retry_after(response: httpx2.Response) -> float | None:
         return None
 
 
-def _require_range(response: httpx2.Response, begun: int, size_bytes: int, part: Path) -> None:
+def _end_of_range(response: httpx2.Response, begun: int, size_bytes: int, part: Path) -> int:
     match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if match is None or (int(match[1]), int(match[3])) != (begun, size_bytes):
+    first, last, total = map(int, match.groups()) if match else (0, 0, 0)
+    if (first, total) != (begun, size_bytes) or not first <= last < total:
         _discard(part)
         raise _Trouble("sent another part than it was asked")
+    return last + 1
 
 
 def _require_same(response: httpx2.Response, etag: str | None, part: Path) -> None:

@@ -1,7 +1,7 @@
 """Weights behind an address of the organisation's own: plain HTTP or HTTPS, without credentials, on one host.
 
 A mirror is named by the card, so it needs no `sources.online`. It is asked for nothing but the files, and followed to no
-other host: whoever can write an answer of it decides no address that this machine asks.
+other host or port: whoever can write an answer of it decides no address that this machine asks.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("confirmed_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("observations_by_card", "observations", ["card", "fact", "source"])
+    op.create_index("observations_by_card", "observations", ["card", "fact", "source", "as_of"])
     op.create_table(
         "library_syncs",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
