@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.text import Text
 
-from changeover.app.installation import was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
@@ -72,7 +71,7 @@ def fit_model(ask: Ask) -> int:
                 out.print(line)
     best = min(judged, key=lambda one: BEST.index(one.verdict))
     project = files.project
-    if best.ok and ask.on == HERE and ask.memory_gib is None and project is not None and was_started(project):
+    if best.ok and ask.on == HERE and ask.memory_gib is None and project is not None and project.state.is_dir():
         planning().note_fit(project, card, best)
     return STATUS[best.verdict]
 
