@@ -127,12 +127,12 @@ def test_a_card_for_all_that_a_query_is_about_comes_before_one_for_some_of_it() 
 @pytest.mark.parametrize("query", ["answer Japanese customers", "お客様に返信する", "auf Japanisch antworten"])
 def test_who_is_known_to_speak_other_languages_comes_after_who_may_speak_the_one_that_is_asked_for(query: str) -> None:
     cards = [
-        card("a-english", "dialogue", languages=("en",)),
-        card("b-unknown", "dialogue"),
-        card("c-japanese", "dialogue", languages=("ja-JP", "en")),
+        card("a", "dialogue", languages=("en",)),
+        card("b", "dialogue"),
+        card("c", "dialogue", languages=("ja-JP", "en")),
     ]
-    assert ids(hit.card for hit in ranked(query, cards))[-1] == "a-english"
-    assert ids(hit.card for hit in ranked("answer customers", cards))[0] == "a-english"
+    assert ids(hit.card for hit in ranked(query, cards))[-1] == "a"
+    assert ids(hit.card for hit in ranked("answer customers", cards))[0] == "a"
 
 
 def test_a_query_that_no_card_says_a_word_of_finds_nothing_by_words() -> None:

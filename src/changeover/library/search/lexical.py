@@ -27,6 +27,8 @@ class Match:
     score: float
     matched: tuple[str, ...]
     """Scenarios of the card that the words are about."""
+    whole: tuple[str, ...]
+    """Of these, the ones that every word of the query is about."""
     named: bool
     """Whether its names alone say every word: then somebody looks for it and not for a task."""
 
@@ -54,7 +56,9 @@ class LexicalIndex:
             score = sum(self._weight(word, said, self._lengths[id]) for word in asked)
             if score > 0:
                 about = tuple(name for name in self._scenarios[id] if any(word in self._spoken[name] for word in asked))
-                found[id] = Match(score=score, matched=about, named=self._names[id].issuperset(asked))
+                whole = tuple(name for name in about if self._spoken[name].issuperset(asked))
+                named = self._names[id].issuperset(asked)
+                found[id] = Match(score=score, matched=about, whole=whole, named=named)
         return found
 
     def _weight(self, word: str, said: Mapping[str, float], length: float) -> float:

@@ -19,7 +19,8 @@ use 60 for thousands of documents)."""
 ENOUGH: Final = 0.25
 """Share of the best score by spelling below which a card is left out."""
 ONE_OF_SEVERAL: Final = 0.75
-"""What a card keeps of its score at least that is not for all the scenarios a query is about: words of many are chance."""
+"""What a card keeps of its score at least that is for one of several scenarios which say every word of the query:
+invoices are read from text and from pictures, and who reads both is the better answer."""
 OTHER_LANGUAGE: Final = 0.5
 """What a card keeps that is known to be for other languages than the one that is asked for."""
 NEAR: Final = 0.02
@@ -71,8 +72,8 @@ def ranked(
     relevant = {id for id, match in matches.items() if match.named} or relevant
     ranks = [_ranks(order) for order in orders]
     best = len(ranks) / (RANK_OFFSET + 1)
-    nothing = Match(score=0.0, matched=(), named=False)
-    most = max((len(match.matched) for match in matches.values()), default=0)
+    nothing = Match(score=0.0, matched=(), whole=(), named=False)
+    most = max((len(match.whole) for match in matches.values()), default=0)
     named = languages_named(query)
     hits = [
         Hit(
@@ -97,8 +98,8 @@ def languages_named(query: str) -> frozenset[str]:
 
 
 def _covered(match: Match, most: int) -> float:
-    """What a card keeps that is for some of the scenarios a query is about, where others are for all of them."""
-    return 1.0 if most == 0 else ONE_OF_SEVERAL + (1 - ONE_OF_SEVERAL) * len(match.matched) / most
+    """What a card keeps that is for fewer of the scenarios that say the whole query than others are."""
+    return 1.0 if most == 0 else ONE_OF_SEVERAL + (1 - ONE_OF_SEVERAL) * len(match.whole) / most
 
 
 def _spoken(card: Card, named: frozenset[str]) -> float:
