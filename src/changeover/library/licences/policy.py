@@ -13,8 +13,6 @@ from changeover.core.toml import Declared
 from changeover.library.facts import Country, Digest, Name
 from changeover.library.licences.terms import LicenceId, Use
 
-POLICY_FILE = "policy.toml"
-
 
 class TaskPolicy(Declared):
     """What is different for one task."""
