@@ -323,9 +323,7 @@ def test_the_token_is_nowhere_afterwards(online: FakeHub, run: Run, project: Pat
     assert not [file for file in files if TOKEN.encode() in file.read_bytes()]
 
 
-def test_everything_that_models_dev_lists_is_kept_in_seconds(
-    installation: Installation, project: Path, run: Run
-) -> None:
+def test_everything_that_models_dev_lists_is_kept(installation: Installation, project: Path, run: Run) -> None:
     rows = {
         f"host{host}": {
             "name": f"host{host}",
@@ -341,13 +339,10 @@ def test_everything_that_models_dev_lists_is_kept_in_seconds(
         for host in range(187)
     }
     (project / "api.json").write_text(json.dumps(rows))
-    begun = installation.clock.monotonic()
     ended = run("sync", "models.dev", "--file", "api.json", "--json")
-    took = installation.clock.monotonic() - begun
     assert ended.status == 0
     assert json.loads(ended.out)["sources"][0]["read"] == "6732 rows of 187 hosts"
     assert written(installation)[0] > 10_000
-    assert took < 30, f"{took:.1f} s, and usually about three"
 
 
 def test_a_snapshot_is_imported_by_hand(project: Path, run: Run, installation: Installation) -> None:
