@@ -30,7 +30,6 @@ from changeover.library.fit import fit
 from changeover.library.fit.context import shape_of
 from changeover.library.fit.embedded import PROCESS_BYTES
 from changeover.library.fit.here import Local
-from changeover.library.fit.known import shape_for
 from changeover.library.fit.quantisation import weights_of
 from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
@@ -89,7 +88,7 @@ def published(catalogue: Catalogue) -> list[Row]:
     for card in catalogue.cards():
         for minimum in card.memory:
             judged = fit(card, large, 32, quantisation=minimum.quantisation)
-            if judged.needs_bytes is not None and shape_for(card) is not None:
+            if judged.needs_bytes is not None and card.architecture.shape is not None:
                 rows.append(
                     Row(f"{card.id} {minimum.quantisation}", judged.needs_bytes, round(minimum.minimum_gb * GB))
                 )
