@@ -115,9 +115,9 @@ def test_a_sync_shows_what_is_new_and_what_conflicts_and_changes_no_card(project
     assert "new models    1 without a card, 1 of them with open weights" in ended.out
     assert "newcomer-9" in ended.out
     assert "hosted.groq.price = $0.1 / $0.5 per million" in ended.out
-    assert "gpt-oss-20b  context_tokens: 131072 (card, repository," in ended.out
-    assert "counts, by grade" in ended.out
-    assert "against 131000 (models.dev, registry," in ended.out
+    assert "gpt-oss-20b  context_tokens\n" in ended.out
+    assert "131072  counts, by grade  card, repository," in ended.out
+    assert "131000  models.dev, registry," in ended.out
     assert "No card was changed. To adopt a fact, write it with its source into a card" in " ".join(ended.out.split())
     assert cards_as_they_are() == before
 

@@ -10,10 +10,13 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+from rich.cells import cell_len
 from rich.status import Status
+from rich.text import Text
 
 from changeover.app.installation import Installation
 from changeover.app.library_sync import OtherTerms, Synced, standing_conflicts, sync_reading
+from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_PASS
 from changeover.cli.frame import actor, clock_time, err, note, out, plain, print_error, print_json
 from changeover.cli.model_words import OUTCOME_WORDS
@@ -25,7 +28,6 @@ from changeover.library.licences.words import short
 from changeover.library.queries import last_syncs, observation_history, observations_of, observed_names
 from changeover.library.sources.compare import Comparison, Conflict, NewModel
 from changeover.library.sources.known import SOURCES, Asked, Source, read, readable, source_named
-from changeover.library.sources.resolve import Statement
 
 SHOWN = 8
 """Things of a kind that are listed; the rest is counted."""
@@ -241,25 +243,29 @@ def _show_facts(compared: Comparison) -> None:
 
 def _show_conflict(conflict: Conflict, indent: str = "") -> None:
     fact = conflict.resolved
-    out.print(
-        f"{indent}conflict      {plain(conflict.card)}  {plain(fact.fact)}: {_said(fact.winner)} counts, by {fact.because}"
-    )
-    for other in fact.conflicts:
-        out.print(f"{indent}              against {_said(other)}")
-
-
-def _said(statement: Statement) -> str:
-    return (
-        f"{_short(statement.value)} [dim]({statement.by}, {statement.grade}, {statement.on}, {plain(statement.at)})[/]"
-    )
+    out.print(f"{indent}conflict      {plain(conflict.card)}  {plain(fact.fact)}")
+    values = [(_worded(fact.winner.value), fact.winner, f"counts, by {fact.because}")]
+    values += [(_worded(other.value), other, "") for other in fact.conflicts]
+    size = max(cell_len(value) for value, _, _ in values)
+    for value, statement, counts in values:
+        before = f"{indent}              {value}{' ' * (size - cell_len(value))}  "
+        by = f"{statement.by}, {statement.grade}, {statement.on}: {statement.at}"
+        said = Text.assemble((f"{counts}  " if counts else "", "bold"), (by, "dim"))
+        for line in hanging(before, said, out.width):
+            out.print(line)
 
 
 def _short(value: Any) -> str:
+    return plain(_worded(value))
+
+
+def _worded(value: Any) -> str:
+    """A value on one line, no longer than a table bears."""
     if isinstance(value, dict) and "input_usd_per_million_tokens" in value:
         text = f"${value['input_usd_per_million_tokens']} / ${value['output_usd_per_million_tokens']} per million"
     else:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return plain(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _rest(count: int, what: str) -> None:
