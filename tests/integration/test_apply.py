@@ -407,6 +407,7 @@ async def test_a_gateway_answers_from_its_last_snapshot_while_the_store_is_gone(
         await reached(lambda: "fresh" in gateway.current.tasks)
     finally:
         following.cancel()
+        await asyncio.wait([following])
         started.store.close()
 
 

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from changeover.app.apply import Change, apply
 from changeover.app.installation import Installation, read_again
 from changeover.core.errors import ChangeoverError
 from changeover.core.marks import Marks, marks_of
+from changeover.core.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +33,11 @@ async def watch(installation: Installation) -> None:
     refused = installation.problems[0].message if installation.problems else None
     tried = time.monotonic()
     while True:
-        marks = await asyncio.to_thread(_marks, installation)
+        marks = await in_thread(partial(_marks, installation))
         changed = marks == seen and marks != settled
         if changed or (refused is not None and time.monotonic() - tried >= RETRY_S):
             settled, tried = marks, time.monotonic()
-            refused = await asyncio.to_thread(_apply, installation, refused)
+            refused = await in_thread(partial(_apply, installation, refused))
         seen = marks
         await asyncio.sleep(POLL_S)
 

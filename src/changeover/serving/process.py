@@ -191,17 +191,16 @@ class ChildEngine:
 
 
 async def _exchange(process: asyncio.subprocess.Process, config: str) -> bytes:
-    """Hand over the configuration; get the first line back, empty if the process ended first.
+    """Hand over the configuration; get the first line back, empty if the process ended without one.
 
     The pipe stays open: when it closes, whatever the reason, the child ends itself.
     """
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
+    # One that has ended already may have said why, before it could read anything.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(config.encode() + b"\n")
         await process.stdin.drain()
-    except (BrokenPipeError, ConnectionResetError):
-        return b""
     return await process.stdout.readline()
 
 
