@@ -37,6 +37,7 @@ format: $(READY)
 
 bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one, whole.
 	$(BIN)/python -m benchmarks.switch --quick
+	$(BIN)/python -m benchmarks.fit --quick
 	$(BIN)/python -m benchmarks.evidence --quick
 	$(BIN)/python -m benchmarks.rollouts --quick
 	$(BIN)/python -m benchmarks.evals --quick
@@ -53,7 +54,7 @@ lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	  --no-emit-trusted-host --no-emit-find-links --no-header \
 	  --extra demo --extra dev --extra import --extra japanese --extra similarity \
-	  --extra postgres --extra telemetry \
+	  --extra postgres --extra telemetry --extra bom --extra prices --extra modelscope \
 	  --output-file requirements.txt pyproject.toml
 
 # Everything that can change what is installed is a prerequisite, so that a stale environment mends itself.

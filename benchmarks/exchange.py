@@ -30,6 +30,7 @@ from changeover.app.exchange import exchange_plan_of
 from changeover.app.installation import Installation
 from changeover.cli.weights import fetch
 from changeover.core.settings import EngineSettings, cache_directory
+from changeover.core.sizes import GIB
 from changeover.library.catalogue import Catalogue
 from changeover.rollouts.actions import By, promote, start
 from changeover.rollouts.decide import Rollout
@@ -37,7 +38,7 @@ from changeover.rollouts.exchange import SETTLED
 from changeover.rollouts.queries import find_rollout, rollout_history
 from changeover.serving.backends import describe
 from changeover.serving.deployments import plan_for_card
-from changeover.serving.memory import GIB, needed_bytes
+from changeover.serving.memory import needed_bytes
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import keep_variant
 

@@ -12,10 +12,11 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -26,12 +27,21 @@ from changeover.core import errors
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
 from changeover.evals.scorers import SCORERS
+from changeover.library.licences.policy import Policy
 from changeover.serving.plan import EchoOptions, LocalOptions, OpenAIOptions
 from changeover.tasks.declarations import TaskDeclaration
 
 REFERENCE = Path(__file__).parent / "reference"
 MARK = "<!-- Written by `make docs` from the code. Edit the code's docstrings, not this page. -->"
-KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table", tuple: "list"}
+KINDS = {
+    str: "text",
+    date: "date",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    dict: "table",
+    tuple: "list",
+}
 BOUNDS = {
     "gt": "above {}",
     "ge": "{} or more",
@@ -65,6 +75,10 @@ def configuration() -> str:
         "## `tasks/NAME.toml`",
         *_tables(TaskDeclaration),
         "Scorers and their options: [scorers](scorers.md).",
+        "## `policy.toml`",
+        "[policy.example.toml](../../policy.example.toml) has every key, to copy from; "
+        "[a licence policy](../guides/licence-policy.md) writes one.",
+        *_tables(Policy),
         "## Options of engines",
         "Given to `changeover deploy`, by a flag of their own or as `--option NAME=VALUE`, and kept with the deployment.",
     ]
@@ -195,7 +209,8 @@ def _tables(model: type[BaseModel]) -> Iterator[str]:
         if inner is None:
             continue
         many = get_origin(field.annotation) is tuple
-        yield f"### `{f'[[{name}]]' if many else f'[{name}]'}`"
+        by_name = get_origin(field.annotation) is dict
+        yield f"### `{f'[[{name}]]' if many else f'[{name}.NAME]' if by_name else f'[{name}]'}`"
         yield _doc(inner) + (f" By default `{_toml(field.get_default())}`." if many and not field.is_required() else "")
         yield _table(keys_of(inner))
 
@@ -217,6 +232,8 @@ def _kind(field: FieldInfo) -> str:
 
 def _words(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _words(inner[0])
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in inner)
     if origin in (Union, UnionType):

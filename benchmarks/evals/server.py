@@ -24,7 +24,9 @@ import uvicorn
 import uvloop
 
 from changeover.app.system import address_of, listen
-from changeover.serving.engines.echo_app import Behaviour, EchoApp, Message, Receive, Scope, Send
+from changeover.serving.engines.echo_app import Behaviour, EchoApp
+from changeover.serving.engines.echo_faults import Message, Receive, Scope, Send
+from changeover.serving.plan import EchoOptions
 
 KEY = "sk-loopback"
 """Every tool sends it as its API key."""
@@ -34,16 +36,8 @@ class Watched:
     """The echo engine, and when it was asked first since somebody last looked."""
 
     def __init__(self, delay_s: float) -> None:
-        behaviour = Behaviour(
-            reply="echo",
-            delay_s=delay_s,
-            chunk_delay_s=0.0,
-            chunks=1,
-            fault="none",
-            fault_after=0,
-            fault_rate=0.0,
-            ready_delay_s=0.0,
-        )
+        options = EchoOptions(reply="echo", delay_s=delay_s, chunk_delay_s=0.0, chunks=1)
+        behaviour = Behaviour(**options.model_dump())
         self._engine = EchoApp("echo", KEY, behaviour)
         self._first: float | None = None
 

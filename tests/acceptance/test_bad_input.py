@@ -39,8 +39,7 @@ vendor = "us"
 modalities_in = ["text"]
 modalities_out = ["text"]
 weights = "open"
-checked = 2026-01-01
-sources = ["all: ourselves"]
+sources = [{{ facts = ["everything"], at = "ourselves", grade = "run", checked = 2026-01-01 }}]
 {more}
 [cards.licence]
 id = "Apache-2.0"

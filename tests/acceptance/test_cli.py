@@ -181,22 +181,29 @@ def test_status_shows_tasks_traffic_and_deployments(up: Up) -> None:
 def test_models_lists_the_library_and_shows_a_card(tmp_path: Path) -> None:
     listed = changeover(tmp_path, "models", "--json")
     assert listed.status == 0
-    cards = {card["id"]: card for card in listed.json}
+    cards = {card["id"]: card for card in listed.json["models"]}
     assert cards["smollm2-135m-instruct"]["licence"]["id"] == "Apache-2.0"
     one = changeover(tmp_path, "models", "smollm2-135m-instruct")
     assert "Apache-2.0" in one.out
     assert cards["smollm2-135m-instruct"]["artifacts"][0]["sha256"] in one.out
 
 
+GROUPS = {
+    "key": ("new", "list", "set", "revoke"),
+    "team": ("new", "list", "set", "remove"),
+    "dataset": ("check", "diff", "import", "from-traffic"),
+    "labels": ("export", "import"),
+    "evidence": ("pack", "verify", "key"),
+    "library": ("sync", "conflicts", "observations", "serve"),
+    "licences": ("show", "texts", "accept"),
+}
+
+
 @pytest.mark.parametrize(
     "command",
     [
-        *([name] for name in COMMANDS if name not in ("key", "team", "dataset", "labels", "evidence")),
-        *(["key", name] for name in ("new", "list", "set", "revoke")),
-        *(["team", name] for name in ("new", "list", "set", "remove")),
-        *(["dataset", name] for name in ("check", "diff", "import", "from-traffic")),
-        *(["labels", name] for name in ("export", "import")),
-        *(["evidence", name] for name in ("pack", "verify", "key")),
+        *([name] for name in COMMANDS if name not in GROUPS),
+        *([group, name] for group, names in GROUPS.items() for name in names),
     ],
 )
 def test_every_command_has_json_and_a_help_with_an_example(

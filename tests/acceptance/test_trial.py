@@ -30,8 +30,7 @@ modalities_in = ["text"]
 modalities_out = ["text"]
 weights = "open"
 chat_format = "chatml"
-checked = 2026-11-21
-sources = ["everything: ourselves"]
+sources = [{{ facts = ["everything"], at = "ourselves", grade = "run", checked = 2026-11-21 }}]
 licence = {{ id = "MIT", in_package = false }}
 """
 
@@ -175,7 +174,7 @@ def test_candidates_list_what_could_be_tried_and_what_it_would_cost(up: Up) -> N
     assert {each["relation"] for each in others} == {"other"}
     names = {each["name"]: each for each in others}
     assert "gemma-3-270m" not in names
-    assert names["smollm2-135m-instruct"]["memory"]["needs"] == 98_362_432
+    assert names["smollm2-135m-instruct"]["memory"]["needs"] > 98_362_432, "weights, context and the engine itself"
     assert names["twin"]["cost"]["calls"] < first["cost"]["calls"], "its answers are kept"
     assert 0 < first["cost"]["calls"] < first["cost"]["most_calls"]
     assert first["cost"]["seconds"] > 0

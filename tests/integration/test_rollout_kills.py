@@ -20,12 +20,14 @@ from tests.support.rollouts import World
 
 from changeover.app import steering
 from changeover.app.deploy import declared_variant
+from changeover.app.installation import Installation
 from changeover.rollouts import actions
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import Plan, Rollout, Step
 from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.queries import events_of_task, latest_rollout
 from changeover.serving.queries import keep_variant
+from changeover.serving.variants import Variant
 from changeover.tasks.queries import route_history
 
 GOING_ON = ("evaluation", "shadow", "first-step", "second-step")
@@ -66,14 +68,9 @@ def begin(up: Up) -> None:
         deploy_echo(installation, "new", task=TASKS[0], delay_s=0.05)
         store = installation.store
         for task in TASKS:
-            by = By(actor="ana", reason="test", now=installation.clock.now())
-            candidate = declared_variant(installation, task, "new")
-            declared = actions.plan_of(installation.tasks[task].declared)
-            # It is slow, so that the kill finds it being measured.
-            plan = replace(declared, steps=STEPS.get(task, CANARIES), slowdown=1_000.0)
             if task == "evaluation":
-                steering.propose(store, candidate, plan, by)
                 continue
+            candidate, plan, by = planned(installation, task)
             with store.write() as connection:
                 rollout = actions.start(connection, keep_variant(connection, candidate, by.now), plan, None, by)
                 if task in WAITING:
@@ -83,6 +80,18 @@ def begin(up: Up) -> None:
     until(lambda: up.ready("new"), PATIENCE_S)
     with load(up, "second-step"):
         until(lambda: told(up, "second-step").where == "second-step", PATIENCE_S)
+    with up.opened() as installation:
+        # Last, so that the kill finds it being measured and not done.
+        candidate, plan, by = planned(installation, "evaluation")
+        steering.propose(installation.store, candidate, plan, by)
+
+
+def planned(installation: Installation, task: str) -> tuple[Variant, Plan, By]:
+    """What a task's rollout is about. The candidate is slow, so that a kill finds it being measured."""
+    declared = actions.plan_of(installation.tasks[task].declared)
+    plan = replace(declared, steps=STEPS.get(task, CANARIES), slowdown=1_000.0)
+    by = By(actor="ana", reason="test", now=installation.clock.now())
+    return declared_variant(installation, task, "new"), plan, by
 
 
 def test_after_a_kill_in_every_state_each_rollout_goes_on_from_where_it_was(tmp_path: Path, store_url: str) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from changeover.app import steering
 from changeover.app.applied import applied_tasks
 from changeover.app.installation import Installation, usable_catalogue
+from changeover.app.licence_checks import CurrentTerms
 from changeover.app.room import check_room
 from changeover.core.clock import Clock
 from changeover.core.errors import (
@@ -25,6 +26,7 @@ from changeover.gateway.admin import Asked, Override, Steer, Switch
 from changeover.gateway.keys import Key
 from changeover.rollouts.actions import LONGEST_NAME, By, plan_of, propose
 from changeover.rollouts.queries import latest_rollout, rollout_history
+from changeover.rollouts.terms import Terms
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import all_deployments, find_deployment, keep_variant, load_variants, want
@@ -37,11 +39,13 @@ REVISIONS = 50
 
 _BY_HAND: Mapping[str, Callable[[Store, str, By], object]] = {
     "pause": steering.pause,
-    "resume": steering.resume,
-    "promote": steering.promote,
     "abort": steering.abort,
     "rollback": steering.rollback,
     "approve": steering.approve,
+}
+_ON_TERMS: Mapping[str, Callable[[Store, str, By, Terms], object]] = {
+    "resume": steering.resume,
+    "promote": steering.promote,
 }
 
 
@@ -81,7 +85,14 @@ class Admin:
         else:
             if deed == "rollback":
                 self._start_former(task, by)
-            _BY_HAND[deed](self.store, task, by)
+            if deed in _ON_TERMS:
+                _ON_TERMS[deed](self.store, task, by, self._terms())
+            else:
+                _BY_HAND[deed](self.store, task, by)
+
+    def _terms(self) -> CurrentTerms:
+        """By the files as they are now: this process reads no declarations."""
+        return CurrentTerms(self.installation.project, self.installation.clock)
 
     def _start_former(self, task: str, by: By) -> None:
         """Have the engine that is brought back up first; until then the present one goes on answering.
@@ -115,7 +126,10 @@ class Admin:
                     f"No deployment named `{to}`. {nearest(to, rows)} `changeover deploy` makes one."
                 )
             candidate = Variant.declared(declared, to, EnginePart.from_document(rows[to].engine))
-            propose(connection, keep_variant(connection, candidate, by.now), plan_of(declared.declared), by)
+            kept = keep_variant(connection, candidate, by.now)
+            if (against := self._terms()(connection, task, kept.id)) is not None:
+                raise GateError(against)
+            propose(connection, kept, plan_of(declared.declared), by)
             try:
                 check_room(installation, connection, plan_from_row(rows[to], installation.catalogue, project.cache))
             except EngineError as exc:

@@ -14,8 +14,12 @@ from sqlalchemy import Connection
 
 from changeover.app.deploy import ask_for, first_plan_of
 from changeover.app.installation import ECHO, Installation
+from changeover.app.licence_checks import check, judge_engine, licensing_of
 from changeover.core.digest import canonical_json, sha256_value
 from changeover.core.errors import ArtifactError, ChangeoverError, ConfigError, StoreError
+from changeover.library.artifacts import embeddable
+from changeover.library.catalogue import declared_in
+from changeover.library.licences.words import refusal
 from changeover.library.pull import present
 from changeover.rollouts.actions import By
 from changeover.rollouts.begin import begin
@@ -66,6 +70,8 @@ class Outcome:
     """Of the declarations that hold now; 0: none were applied yet."""
     changes: tuple[Change, ...]
     committed: bool
+    not_allowed: tuple[str, ...] = ()
+    """Models of the project's own cards that may not be used here: one sentence each. What answers goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,18 +103,20 @@ def apply(installation: Installation, actor: str, *, check: bool = False) -> Out
         ConfigError: A declaration is broken. Nothing was changed.
         ArtifactError: The weights of a new task's first incumbent are not here. Nothing was changed.
         EngineError: Its engine cannot be described. Nothing was changed.
+        LicenceError: The policy or its licence does not allow it to answer the task. Nothing was changed.
         StoreError: The store cannot be used, or others apply all the time. Nothing was changed.
     """
     if installation.problems:
         raise installation.problems[0]
     document = document_of(installation.tasks, installation.project.root)
+    refused = tuple(_not_allowed(installation))
     for _ in range(MOST_TRIES):
         held = _held(installation)
         openings = [_opening(installation, task) for name, task in installation.tasks.items() if name not in held.live]
         changes = tuple(_changes(installation, held, openings))
         same = held.applied is not None and held.applied.digest == sha256_value(document) and not openings
         if check or same:
-            return Outcome(revision=held.revision, changes=changes, committed=False)
+            return Outcome(revision=held.revision, changes=changes, committed=False, not_allowed=refused)
         with installation.store.write() as connection:
             if latest_applied_revision(connection) == held.revision:
                 for opening in openings:
@@ -116,8 +124,15 @@ def apply(installation: Installation, actor: str, *, check: bool = False) -> Out
                 said = [asdict(change) for change in changes]
                 now = installation.clock.now()
                 revision = append_applied(connection, document, actor=actor, changes=said, now=now)
-                return Outcome(revision=revision, changes=changes, committed=True)
+                return Outcome(revision=revision, changes=changes, committed=True, not_allowed=refused)
     raise StoreError("Others apply declarations all the time. Nothing of these was applied; try again.")
+
+
+def _not_allowed(installation: Installation) -> Iterator[str]:
+    """What has come in with the project's own library and is for no task here, each with the clause."""
+    licensing, own = licensing_of(installation), declared_in(installation.project.cards)
+    judged = (licensing.card(card) for card in installation.catalogue.cards() if card.id in own)
+    yield from (refusal(judgement) for judgement in judged if not judgement.allowed)
 
 
 def _held(installation: Installation) -> _Held:
@@ -133,15 +148,17 @@ def _held(installation: Installation) -> _Held:
 def _opening(installation: Installation, task: Task) -> _Opening:
     model = task.declared.first_incumbent
     if model != ECHO:
-        card = installation.catalogue.card(model)
-        if card.artifacts and not present(card.artifacts[0], installation.project.cache):
+        artifact = embeddable(installation.catalogue.card(model).artifacts)
+        if artifact is not None and not present(artifact, installation.project.cache):
             raise ArtifactError(
                 f"{task.file}: `first_incumbent`: the weights of `{model}` are not here. "
                 f"Fetch them with `changeover pull {model}`, then apply again."
             )
     try:
         plan = first_plan_of(installation, task)
-        return _Opening(task=task, plan=plan, engine=describe(plan))
+        engine = describe(plan)
+        check(judge_engine(licensing_of(installation), engine, task.name))
+        return _Opening(task=task, plan=plan, engine=engine)
     except ChangeoverError as exc:
         raise type(exc)(f"{task.file}: `first_incumbent`: {exc.message}") from exc
 

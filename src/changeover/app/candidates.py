@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from changeover.app.at_work import AtWork, card_behind, model_of
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import judge_engine, licensing_of
 from changeover.app.matching import Prepared, prepared
 from changeover.app.trials import Engine, cannot_serve, engine_of, figures_on
 from changeover.core.errors import ChangeoverError
@@ -19,15 +21,17 @@ from changeover.evals.datasets.power import expected_samples
 from changeover.evals.known import whole
 from changeover.evals.sequential import TestPlan
 from changeover.evals.trial_queries import Figures
-from changeover.library.cards import Card, FileSource
-from changeover.library.lineage import Model, find_card
+from changeover.library.artifacts import FileSource, embeddable
+from changeover.library.cards import Card
+from changeover.library.fit import fits_here
+from changeover.library.licences.judgement import Judgement
+from changeover.library.licences.words import short
 from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
+from changeover.serving.bundles import EnginePart
 from changeover.serving.memory import budget_bytes
-from changeover.serving.queries import all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import find_task
-from changeover.tasks.queries import current_routes
 
 ELSEWHERE = "openai"
 """Backend of engines that others run: nobody knows what they take, and it is not of this machine."""
@@ -43,6 +47,8 @@ Runs = Literal[
     "no source",
     "by a server only",
 ]
+_FARTHEST: tuple[Runs, ...] = ("no source", "by a server only")
+"""What a person has to do something for before it can run, least first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class Memory:
     needs: int | None
     """None: unknown."""
     measured: bool
-    """False: the weights alone, which is the least that it needs."""
+    """False: estimated from weights, context and engine, with the project's usual context and slots."""
     budget: int
 
 
@@ -95,8 +101,10 @@ class Candidate:
     """All that it could serve and does not answer yet; those whose incumbent it follows first."""
     cannot: Mapping[str, str]
     """Tasks that it cannot serve, each with the reason."""
+    denied: Mapping[str, str]
+    """Of those, the ones that the policy keeps it from now, each with the clause."""
     released: str | None
-    """ISO date."""
+    """ISO date, or the month where only that is known."""
     licence: str | None
     memory: Memory
     runs: Runs
@@ -146,15 +154,15 @@ class Candidates:
         if task is not None:
             find_task(installation.tasks, task)
         self._installation = installation
+        self._licensing = licensing_of(installation)
         self._budget = budget_bytes(installation.project.settings.engines.memory_gib)
         with installation.store.read() as connection:
-            routes = current_routes(connection)
-            variants = load_variants(connection, (route.incumbent for route in routes.values()))
-            self._deployments = {row.name: row for row in all_deployments(connection)}
+            at_work = AtWork.read(connection, installation.catalogue)
+        self._deployments = at_work.deployments
         self._incumbents = {
-            name: variants[routes[name].incumbent]
-            for name in sorted(installation.tasks)
-            if name in routes and task in (None, name)
+            name: variant
+            for name, variant in at_work.incumbents.items()
+            if name in installation.tasks and task in (None, name)
         }
         self._asked: dict[str, Asked | str] = {}
 
@@ -164,29 +172,34 @@ class Candidates:
         return tuple(self._incumbents)
 
     def find(self) -> list[Candidate]:
-        """What could be tried on some task: successors first, then whatever else could serve it."""
+        """What could be tried on some task: successors first, then what else could run here, then what else there is."""
         successions: dict[str, dict[str, str]] = {}
         order: list[str] = []
         for name, incumbent in self._incumbents.items():
-            for successor in successors(self._installation.catalogue, _model(incumbent)):
+            for successor in successors(self._installation.catalogue, model_of(incumbent.bundle.engine)):
                 successions.setdefault(successor.card.id, {})[name] = successor.reason
                 order.append(successor.card.id)
         names = [*order, *(card.id for card in self._installation.catalogue.cards()), *self._deployments]
         found = [self._candidate(name, successions.get(name, {})) for name in dict.fromkeys(names)]
         known = [each for each in found if each is not None]
-        return sorted(known, key=lambda each: each.relation != "successor")
+        return sorted(known, key=lambda each: (each.relation != "successor", _distance(each)))
 
     def _candidate(self, name: str, succeeds: Mapping[str, str]) -> Candidate | None:
         engine = engine_of(self._installation, name)
         if engine.card is not None and unfit(engine.card) is not None:
             return None
         cannot: dict[str, str] = {}
+        denied: dict[str, str] = {}
         tasks: list[str] = []
         for task, incumbent in self._incumbents.items():
             if self._answers(engine, incumbent):
                 continue
             asked = self._task(task)
+            judgement = self._judgement(engine, task)
+            if judgement is not None and not judgement.allowed:
+                denied[task] = short(judgement)
             reason = None if isinstance(asked, str) else cannot_serve(engine, asked.figures)
+            reason = denied.get(task, reason)
             if reason is None:
                 tasks.append(task)
             else:
@@ -202,8 +215,9 @@ class Candidates:
             succeeds=succeeds,
             tasks=tuple(ordered),
             cannot=cannot,
-            released=None if card is None or card.released is None else card.released.isoformat(),
-            licence=None if card is None else card.licence.id,
+            denied=denied,
+            released=None if card is None else card.released_on,
+            licence=None if card is None else card.licence_id,
             memory=self._memory(name, card),
             runs=self._runs(name, card),
             cost=cost,
@@ -216,15 +230,24 @@ class Candidates:
             return True
         if engine.name in self._deployments or engine.card is None:
             return False
-        return find_card(self._installation.catalogue, _model(incumbent)) == engine.card
+        return card_behind(self._installation.catalogue, incumbent.bundle.engine) == engine.card
+
+    def _judgement(self, engine: Engine, task: str) -> Judgement | None:
+        row = self._deployments.get(engine.name)
+        if row is not None:
+            return judge_engine(self._licensing, EnginePart.from_document(row.engine), task)
+        return None if engine.card is None else self._licensing.card(engine.card, task)
 
     def _memory(self, name: str, card: Card | None) -> Memory:
         row = self._deployments.get(name)
         if row is not None and row.memory_bytes is not None:
             return Memory(needs=row.memory_bytes, measured=True, budget=self._budget)
-        weights = card.artifacts[0].size_bytes if card is not None and card.artifacts else None
         elsewhere = row is not None and row.backend == ELSEWHERE
-        return Memory(needs=None if elsewhere else weights, measured=False, budget=self._budget)
+        if card is None or embeddable(card.artifacts) is None or elsewhere:
+            return Memory(needs=None, measured=False, budget=self._budget)
+        usual = self._installation.project.settings.engines
+        judged = fits_here(card, self._budget, context=usual.context_tokens, concurrency=usual.slots)
+        return Memory(needs=judged.needs_bytes, measured=False, budget=self._budget)
 
     def _runs(self, name: str, card: Card | None) -> Runs:
         row = self._deployments.get(name)
@@ -232,9 +255,9 @@ class Candidates:
             return "on a server"
         if row is not None:
             return "running" if row.state == "ready" else "deployed"
-        if card is None or not card.artifacts:
+        artifact = None if card is None else embeddable(card.artifacts)
+        if artifact is None:
             return "by a server only"
-        artifact = card.artifacts[0]
         if present(artifact, self._installation.project.cache):
             return "weights are here"
         if not artifact.sources:
@@ -297,9 +320,11 @@ class Candidates:
             return figures_on(connection, variant, asked.ready).kept
 
 
-def _model(incumbent: Variant) -> Model:
-    engine = incumbent.bundle.engine
-    return Model(name=engine.model, weights=engine.weights_digest)
+def _distance(candidate: Candidate) -> int:
+    """Order of what follows no incumbent. Newer versions stand in theirs, wherever they run."""
+    if candidate.relation == "successor" or candidate.runs not in _FARTHEST:
+        return 0
+    return 1 + _FARTHEST.index(candidate.runs)
 
 
 def _new(samples: Sequence[Sample], repeats: int, kept: frozenset[tuple[str, int]]) -> int:

@@ -8,6 +8,7 @@ from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
 from changeover.core.settings import Project
 from changeover.library.catalogue import Catalogue
+from changeover.library.licences.policy import load_policy
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
 from changeover.tasks.applied import newest_applied, tasks_of
@@ -25,9 +26,9 @@ def create_installation(project: Project) -> Installation:
     """
     try:
         catalogue, tasks = read_declarations(project)
-        problems = tuple(tasks.problems.values())
+        policy, problems = load_policy(project.policy), tuple(tasks.problems.values())
     except ConfigError as exc:
-        catalogue, tasks, problems = Catalogue.load(), {}, (exc,)
+        catalogue, tasks, policy, problems = Catalogue.load(), {}, None, (exc,)
     if problems and not project.state.is_dir():
         raise problems[0]
     make_private(project.state)
@@ -45,4 +46,4 @@ def create_installation(project: Project) -> Installation:
     except BaseException:
         store.close()
         raise
-    return Installation(project, store, catalogue, tasks, SystemClock(), problems)
+    return Installation(project, store, catalogue, tasks, SystemClock(), policy, problems)

@@ -11,6 +11,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from changeover.app.installation import ECHO, Installation
+from changeover.app.licence_checks import check, judge_somewhere, licensing_of
 from changeover.app.room import check_room
 from changeover.core.errors import GateError
 from changeover.serving.backends import describe
@@ -34,9 +35,11 @@ def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_
 
     Raises:
         EngineError: Memory does not hold it beside what runs; says what could be stopped.
+        LicenceError: The policy or its licence does not allow it here; names the clause.
         UnknownModelError: There is no deployment that it could take the place of.
     """
     engine = describe(plan)
+    check(judge_somewhere(licensing_of(installation), engine))
     now = installation.clock.now()
     with installation.store.write() as connection:
         if instead_of is not None:
@@ -53,9 +56,11 @@ def run_again(installation: Installation, name: str) -> None:
 
     Raises:
         EngineError: Memory does not hold it beside what runs; says what could be stopped.
+        LicenceError: The policy or its licence does not allow it here; names the clause.
     """
     with installation.store.write() as connection:
         row = find_deployment(connection, name)
+        check(judge_somewhere(licensing_of(installation), EnginePart.from_document(row.engine)))
         check_room(installation, connection, plan_from_row(row, installation.catalogue, installation.project.cache))
         want(connection, name, "running", installation.clock.now())
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import socket
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from changeover.app.admin import Admin
@@ -15,6 +16,7 @@ from changeover.core.errors import ConfigError, StoreError
 from changeover.core.ids import new_id
 from changeover.core.secrets import register_secret
 from changeover.core.settings import TelemetrySettings, secret_from_environment
+from changeover.core.threads import in_thread
 from changeover.gateway.admin import Desk
 from changeover.gateway.admit import Admission
 from changeover.gateway.allowances import Allowances
@@ -186,7 +188,7 @@ class Gateway:
         while True:
             await asyncio.sleep(KEYS_POLL_S)
             with contextlib.suppress(StoreError):
-                await asyncio.to_thread(self._keyring.reload, self._installation.store)
+                await in_thread(partial(self._keyring.reload, self._installation.store))
 
 
 def _traces(settings: TelemetrySettings, writer: str) -> Traces:

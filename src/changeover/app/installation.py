@@ -13,6 +13,7 @@ from changeover.core.settings import Project
 from changeover.evals.live import check_live
 from changeover.evals.scorers import ScorerSpec
 from changeover.library.catalogue import Catalogue
+from changeover.library.licences.policy import Policy, load_policy
 from changeover.serving.plan import EchoOptions
 from changeover.store.engine import Store
 from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_tasks
@@ -32,6 +33,8 @@ class Installation:
     catalogue: Catalogue
     tasks: Mapping[str, Task]
     clock: Clock
+    policy: Policy | None
+    """None: the project has none. A process that only answers reads none."""
     problems: tuple[ConfigError, ...] = ()
     """What is wrong with declarations. The tasks they are about are not among `tasks`, or are as they were applied."""
 
@@ -42,7 +45,7 @@ def open_installation(project: Project) -> Installation:
     A broken task stops no other; see `Installation.problems`.
 
     Raises:
-        ConfigError: A card is wrong; or a task is, and the project was never started.
+        ConfigError: A card or the policy is wrong; or a task is, and the project was never started.
         StoreError: The store cannot be used, was never made, or is of another version.
     """
     catalogue, tasks = read_declarations(project)
@@ -51,7 +54,24 @@ def open_installation(project: Project) -> Installation:
         if problems:
             raise problems[0]
         raise StoreError(f"Project `{project.settings.name}` was never started. Run `changeover up` in it.")
-    return Installation(project, Store.open(project.store_url), catalogue, tasks, SystemClock(), problems)
+    return Installation(
+        project, Store.open(project.store_url), catalogue, tasks, SystemClock(), load_policy(project.policy), problems
+    )
+
+
+def was_started(project: Project) -> bool:
+    """Whether the project has a store. A first start that failed leaves its directory behind, and no store in it.
+
+    Raises:
+        StoreError: The store cannot be reached.
+    """
+    if not project.state.is_dir():
+        return False
+    store = Store.connect(project.store_url)
+    try:
+        return store.revision() is not None
+    finally:
+        store.close()
 
 
 def attach(project: Project) -> Installation:
@@ -60,7 +80,7 @@ def attach(project: Project) -> Installation:
     Raises:
         StoreError: The store cannot be used, was never made, or is of another version.
     """
-    return Installation(project, Store.open(project.store_url), usable_catalogue(project), {}, SystemClock())
+    return Installation(project, Store.open(project.store_url), usable_catalogue(project), {}, SystemClock(), None)
 
 
 def usable_catalogue(project: Project) -> Catalogue:
@@ -76,10 +96,11 @@ def read_again(installation: Installation) -> Installation:
     """The same project with its declarations as they are now.
 
     Raises:
-        ConfigError: A card is wrong.
+        ConfigError: A card or the policy is wrong.
     """
     catalogue, tasks = read_declarations(installation.project)
-    return replace(installation, catalogue=catalogue, tasks=tasks, problems=tuple(tasks.problems.values()))
+    policy, problems = load_policy(installation.project.policy), tuple(tasks.problems.values())
+    return replace(installation, catalogue=catalogue, tasks=tasks, policy=policy, problems=problems)
 
 
 def read_declarations(project: Project) -> tuple[Catalogue, Tasks]:

@@ -12,6 +12,7 @@ from changeover.app.installation import ECHO, Installation
 from changeover.app.local import OPERATOR_KEY_FILE, write_private
 from changeover.core.errors import ChangeoverError
 from changeover.gateway.keys import Keyring, Role, count_keys, issue_key, was_issued
+from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.pull import present
 from changeover.rollouts.loop import ACTOR
@@ -47,7 +48,8 @@ def deployed_cards(installation: Installation) -> list[Card]:
 def _absent(installation: Installation, names: list[str]) -> list[Card]:
     cards = [installation.catalogue.card(name) for name in dict.fromkeys(names)]
     cache = installation.project.cache
-    return [card for card in cards if card.artifacts and not present(card.artifacts[0], cache)]
+    found = [(card, embeddable(card.artifacts)) for card in cards]
+    return [card for card, artifact in found if artifact is not None and not present(artifact, cache)]
 
 
 def first_keys(installation: Installation) -> str | None:

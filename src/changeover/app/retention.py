@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
 from changeover.core.clock import Clock
 from changeover.core.errors import StoreError
 from changeover.core.settings import RecordSettings
+from changeover.core.threads import in_thread
 from changeover.store.engine import Store
 from changeover.tasks.declarations import Task
 from changeover.tasks.retention import (
@@ -75,7 +77,7 @@ class Retention:
             StoreError: The store refused; what was deleted before stays deleted.
         """
         total = 0
-        for task in await asyncio.to_thread(self._recorded):
+        for task in await in_thread(self._recorded):
             days = self.days(task)
             deleted = await self._sweep_task(task, days)
             if deleted:
@@ -87,7 +89,7 @@ class Retention:
                     extra={"task": task},
                 )
             total += deleted
-        for task in await asyncio.to_thread(self._rated):
+        for task in await in_thread(self._rated):
             await self._sweep_feedback(task)
         if total:
             await self._shrink()
@@ -101,7 +103,7 @@ class Retention:
 
     async def _shrink(self) -> None:
         while True:
-            if not await asyncio.to_thread(self._give_back):
+            if not await in_thread(self._give_back):
                 return
             await asyncio.sleep(PAUSE_S)
 
@@ -109,7 +111,7 @@ class Retention:
         total = 0
         while True:
             asked = self._batch
-            deleted = await asyncio.to_thread(self._delete, task, days, asked)
+            deleted = await in_thread(partial(self._delete, task, days, asked))
             total += deleted
             self.deleted += deleted
             if deleted < asked:
@@ -119,7 +121,7 @@ class Retention:
     async def _sweep_feedback(self, task: str) -> None:
         """It is kept as long as exchanges are: a comment may quote them."""
         while True:
-            if await asyncio.to_thread(self._delete_feedback, task) < LARGEST_BATCH:
+            if await in_thread(partial(self._delete_feedback, task)) < LARGEST_BATCH:
                 return
             await asyncio.sleep(PAUSE_S)
 

@@ -14,6 +14,7 @@ from changeover.rollouts.decide import BEFORE_PROMOTION, Plan, Rollout, missing_
 from changeover.rollouts.exchange import was_exchanged
 from changeover.rollouts.gate import check_leave
 from changeover.rollouts.queries import Gate, approvals_of, find_rollout, latest_rollout, open_overrides
+from changeover.rollouts.terms import Terms, no_terms
 from changeover.serving.queries import keep_variant, load_variants
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
@@ -41,15 +42,17 @@ def pause(store: Store, task: str, by: By) -> Rollout:
         return actions.put_on_hold(connection, rollout_under_way(connection, task), "paused", by)
 
 
-def resume(store: Store, task: str, by: By) -> Rollout:
+def resume(store: Store, task: str, by: By, terms: Terms = no_terms) -> Rollout:
     """Let a rollout that is paused or held go on.
 
     Raises:
-        GateError: There is none under way, it goes on by itself, or its leave to have no evaluation is over.
+        GateError: There is none under way, it goes on by itself, its leave to have no evaluation is over, or terms keep
+            its candidate from the task.
     """
     with store.write() as connection:
         rollout = rollout_under_way(connection, task)
         check_leave(connection, rollout, by.now)
+        _check_terms(connection, rollout, terms)
         return actions.resume(connection, rollout, by)
 
 
@@ -79,15 +82,17 @@ def override(store: Store, task: str, gate: Gate, approver: str, expires_at: dat
         return found
 
 
-def promote(store: Store, task: str, by: By) -> Route:
+def promote(store: Store, task: str, by: By, terms: Terms = no_terms) -> Route:
     """Make the candidate the incumbent now, without the remaining steps. Its gates are not left out.
 
     Raises:
-        GateError: There is no rollout under way, its evaluation has not passed, or approvals are missing.
+        GateError: There is no rollout under way, its evaluation has not passed, approvals are missing, or terms keep its
+            candidate from the task. No override lets terms pass.
     """
     with store.write() as connection:
         rollout = rollout_under_way(connection, task)
         _check_gates(connection, rollout, by)
+        _check_terms(connection, rollout, terms)
         return actions.promote(connection, rollout, None, by)
 
 
@@ -137,6 +142,12 @@ def rollout_under_way(connection: Connection, task: str) -> Rollout:
     if rollout is None or rollout.state not in BEFORE_PROMOTION:
         raise GateError(f"`{task}` has no rollout under way. `changeover history {task}` shows what happened.")
     return rollout
+
+
+def _check_terms(connection: Connection, rollout: Rollout, terms: Terms) -> None:
+    against = terms(connection, rollout.task, rollout.candidate)
+    if against is not None:
+        raise GateError(f"Rollout {rollout.id} of `{rollout.task}` stays where it is. {against}")
 
 
 def _check_gates(connection: Connection, rollout: Rollout, by: By) -> None:

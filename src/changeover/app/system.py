@@ -13,10 +13,12 @@ from changeover.app.alias_checks import AliasChecks
 from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
+from changeover.app.licence_checks import CurrentTerms
 from changeover.app.local import announced
 from changeover.app.loops import background
 from changeover.app.retention import Retention
 from changeover.app.shadow_scoring import ShadowScoring
+from changeover.app.verified import VerifiedStates
 from changeover.app.watch import watch
 from changeover.app.workers import Addresses, Workers
 from changeover.core.errors import ConfigError, StoreError
@@ -69,7 +71,7 @@ class System:
             memory_bytes=budget_bytes(project.settings.engines.memory_gib),
         )
         self._lead = Lead(store, "rollouts")
-        self._controller = Controller(store, self.fleet.is_ready, clock, self._lead)
+        self._controller = Controller(store, self.fleet.is_ready, clock, self._lead, CurrentTerms(project, clock))
         self._evaluator = Evaluator(installation, self._lead)
         self._gateway = None if self._workers else Gateway(installation, self.fleet)
         self._snapshots = self._gateway.snapshots if self._gateway else Snapshots(store, clock)
@@ -132,6 +134,7 @@ class System:
             self._evaluator.run(),
             self._retention.run(),
             self._alias_checks.run(),
+            VerifiedStates(self.installation).run(),
             ShadowScoring(self.installation, address, self._lead).run(),
             *([self._follow()] if self._gateway is None else self._gateway.loops()),
             *([watch(self.installation)] if self._watching else []),

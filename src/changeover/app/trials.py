@@ -13,8 +13,10 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
+from changeover.app.at_work import card_of
 from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import check_switch, judge_named
 from changeover.app.local import running_address
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared, with_budget
 from changeover.core.errors import ChangeoverError, ConfigError
@@ -36,7 +38,7 @@ from changeover.evals.trial_queries import (
 )
 from changeover.evals.trials import Outcome, Row, Table, judged, measured_row, ratios_of, row_of, samples_left
 from changeover.library.cards import Card
-from changeover.library.lineage import Model, find_card
+from changeover.library.licences.words import short
 from changeover.library.successors import unfit
 from changeover.rollouts.actions import By, plan_of, start
 from changeover.rollouts.decide import Rollout
@@ -79,7 +81,7 @@ def engine_of(installation: Installation, name: str) -> Engine:
         row = next((row for row in all_deployments(connection) if row.name == name), None)
     if row is not None:
         part = EnginePart.from_document(row.engine)
-        card = find_card(installation.catalogue, Model(name=row.model, weights=part.weights_digest))
+        card = card_of(installation.catalogue, row)
         context = part.flags.get("context_tokens", row.options.get("context_tokens"))
         return Engine(name=name, card=card, context_tokens=context if isinstance(context, int) else None)
     card = next((card for card in installation.catalogue.cards() if card.id == name), None)
@@ -136,7 +138,7 @@ def begin_trial(installation: Installation, candidate: str, only: Sequence[str],
         unfinished = unfinished_trial(connection, candidate, now - RESUMED_WITHIN)
         if unfinished is not None and unfinished.plan["tasks"] == names:
             return unfinished, True
-        plan = {"tasks": names, "rate": RATE, "licence": None if card is None else card.licence.id}
+        plan = {"tasks": names, "rate": RATE, "licence": None if card is None else card.licence_id}
         begun = Trial(id=0, candidate=candidate, plan=plan, actor=actor, started_at=now, ended_at=None)
         return add_trial(connection, begun), False
 
@@ -228,6 +230,9 @@ class Trying:
                 reason = cannot_serve(self._engine, figures_on(connection, variant, ready))
             if reason is not None:
                 return row_of(name, Outcome(kind="unfit", reason=reason, incumbent=incumbent), None)
+            judgement = judge_named(self._installation, self._trial.candidate, name)
+            if judgement is not None and not judgement.allowed:
+                return row_of(name, Outcome(kind="denied", reason=short(judgement), incumbent=incumbent), None)
             match = match_of(self._installation, ready, self._trial.candidate, self._actor)
             return await self._measured(ready, match, started)
         except ChangeoverError as exc:
@@ -337,6 +342,7 @@ def start_rollouts(installation: Installation, table: Table, only: str | None, b
 
 
 def _start(installation: Installation, table: Table, task: str, by: By) -> Rollout:
+    check_switch(installation, task, table.candidate)
     match = match_of(installation, prepared(installation, task), table.candidate, by.actor)
     # Not the trial's own comparison by its number, but the verdict on what would be switched now.
     gate = match.task.declared.gate

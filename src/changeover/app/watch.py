@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from changeover.app.apply import Change, apply
 from changeover.app.installation import Installation, read_again
 from changeover.core.errors import ChangeoverError
+from changeover.core.marks import Marks, marks_of
+from changeover.core.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -22,22 +24,20 @@ RETRY_S = 5.0
 ACTOR = "watch"
 """Who the history names."""
 
-_Marks = tuple[tuple[str, int, int], ...]
-
 
 async def watch(installation: Installation) -> None:
     """Apply for ever, on every change of a project's files. A refusal is logged once and changes nothing."""
-    seen: _Marks | None = None
-    settled: _Marks | None = None
+    seen: Marks | None = None
+    settled: Marks | None = None
     # What was broken at the start was said there.
     refused = installation.problems[0].message if installation.problems else None
     tried = time.monotonic()
     while True:
-        marks = await asyncio.to_thread(_marks, installation)
+        marks = await in_thread(partial(_marks, installation))
         changed = marks == seen and marks != settled
         if changed or (refused is not None and time.monotonic() - tried >= RETRY_S):
             settled, tried = marks, time.monotonic()
-            refused = await asyncio.to_thread(_apply, installation, refused)
+            refused = await in_thread(partial(_apply, installation, refused))
         seen = marks
         await asyncio.sleep(POLL_S)
 
@@ -65,18 +65,14 @@ def _in_short(changes: Sequence[Change]) -> str:
     return "; ".join(f"{each.task} {each.kind}" for each in changes) or "no task changed"
 
 
-def _marks(installation: Installation) -> _Marks:
-    """Name, size and time of everything that declarations are made of, where it can be seen."""
-    found: list[tuple[str, int, int]] = []
-    for path in sorted(set(_paths(installation))):
-        with contextlib.suppress(OSError):
-            seen = path.stat()
-            found.append((str(path), seen.st_size, seen.st_mtime_ns))
-    return tuple(found)
+def _marks(installation: Installation) -> Marks:
+    """Everything that declarations are made of."""
+    return marks_of(sorted(set(_paths(installation))))
 
 
 def _paths(installation: Installation) -> Iterator[Path]:
     project = installation.project
+    yield project.policy
     for directory in (project.tasks, project.cards):
         if directory.is_dir():
             yield from (path for path in directory.rglob("*") if path.is_file())

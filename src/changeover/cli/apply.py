@@ -40,6 +40,8 @@ def apply(
         return
     for change in outcome.changes:
         _show(change)
+    for refused in outcome.not_allowed:
+        out.print(f"[yellow]warning[/]  {plain(refused)}", soft_wrap=True)
     out.print(_ending(outcome, check))
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from changeover.app.installation import was_started
 from changeover.cli.frame import EXIT_FAIL, Json, end, here, note, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.core.errors import ChangeoverError, ConfigError, DatasetError
@@ -206,7 +207,7 @@ def _spec(task: Task, declared: ScorerDeclaration) -> ScorerSpec:
 
 
 def _edited(project: Project, dataset: Dataset) -> list[Finding]:
-    if not project.state.is_dir():
+    if not was_started(project):
         return []  # never started: nothing was scored
     store = Store.open(project.store_url)
     with store.read() as connection:

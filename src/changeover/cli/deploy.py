@@ -9,10 +9,11 @@ import typer
 
 from changeover.app.deploy import deploy as ask_for
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import check_fetch, licensing_of
 from changeover.app.local import running_address
 from changeover.cli.frame import Json, actor, note, out, print_json
 from changeover.cli.running import opened, wait_ready
-from changeover.cli.weights import fetch
+from changeover.cli.weights import Terms, fetch
 from changeover.core.errors import ConfigError
 from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
@@ -86,7 +87,8 @@ def _local(installation: Installation, model: str, name: str | None, options: di
     card = installation.catalogue.card(model)
     project = installation.project
     plan = plan_for_card(card, project.cache, project.settings.engines, name=name, options=options)
-    fetch([card], project.cache)  # after the plan was checked: weights are large
+    check_fetch(licensing_of(installation), [card])
+    fetch([card], project.cache, Terms.of(project))  # after the plan was checked: weights are large
     return plan
 
 

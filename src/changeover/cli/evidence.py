@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from changeover.cli.signature import Json, later
+from changeover.cli.signature import Defaulting, Json, later
 
 work = later("changeover.cli.packing")
 
 
-class Commands(TyperGroup):
-    """Commands of which one need not be named: `changeover evidence 12` is `changeover evidence pack 12`."""
+class Commands(Defaulting):
+    """Writing a pack need not be named."""
 
     default = "pack"
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        named = not args or args[0] in (*self.commands, "--help")
-        return super().parse_args(ctx, args if named else [self.default, *args])
 
 
 app = typer.Typer(

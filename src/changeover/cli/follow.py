@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from rich.cells import cell_len
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from changeover.app import steering
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import CurrentTerms
 from changeover.cli.columns import apart, clipped, hanging
 from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
 from changeover.cli.keys import Keys
@@ -126,7 +128,12 @@ def _steer(installation: Installation, rollout: Rollout, key: str) -> None:
     if name is None:
         return
     by = By(actor(), f"{name} by hand while it was followed", installation.clock.now())
-    actions = {"promote": steering.promote, "abort": steering.abort, "rollback": steering.rollback}
+    terms = CurrentTerms(installation.project, installation.clock)
+    actions = {
+        "promote": partial(steering.promote, terms=terms),
+        "abort": steering.abort,
+        "rollback": steering.rollback,
+    }
     try:
         actions[name](installation.store, rollout.task, by)
     except GateError as exc:

@@ -71,7 +71,10 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, dataclasses and times included."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    try:
+        print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain), flush=True)
+    except BrokenPipeError as exc:
+        raise BrokenPipeError from exc  # typer ends with status 1 on one that has a number
 
 
 def end(status: int) -> None:

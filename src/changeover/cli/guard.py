@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import typer
 
@@ -46,7 +47,7 @@ def _guarded(name: str, module: str, argv: Sequence[str]) -> int:
         print_error(exc.message)
         return EXIT_FAIL
     except typer.TyperException as exc:
-        print_error(f"{exc.format_message() or 'Something is missing.'} See `changeover {name} --help`.")
+        print_error(_misuse(exc, name))
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
@@ -59,6 +60,14 @@ def _guarded(name: str, module: str, argv: Sequence[str]) -> int:
         where = f"`{exc.filename}`: " if exc.filename else ""
         print_error(f"{where}{exc.strerror or exc}.")
         return EXIT_FAIL
+
+
+def _misuse(error: typer.TyperException, name: str) -> str:
+    """What was wrong with the arguments, and whose help says how they are given."""
+    context: Any = getattr(error, "ctx", None)
+    path = f"changeover {name}" if context is None else context.command_path
+    said = (error.format_message() or "Something is missing").rstrip(".")
+    return f"{said}{'' if said.endswith('?') else '.'} See `{path} --help`."
 
 
 def _call(name: str, module: str, argv: Sequence[str]) -> int:

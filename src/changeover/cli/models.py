@@ -1,68 +1,68 @@
-"""`changeover models`: the library."""
+"""`changeover models`: the library. What a model is for, what it says of itself, and where to read more."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from changeover.cli.frame import Json, out, print_json
-from changeover.cli.weights import library
-from changeover.library.cards import Card
-from changeover.library.pull import present
+from changeover.cli.signature import Json, later
+
+work = later("changeover.cli.model_list")
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def models(
-    model: Annotated[str | None, typer.Argument(help="Show this one whole.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="What it is to do, in any language; or `show` and an id; or an id alone.", show_default=False
+        ),
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="It reads or writes this; `in:image`, `out:image`.")] = None,
+    max_size: Annotated[float | None, typer.Option(help="At most so many billions of parameters.", min=0)] = None,
+    min_size: Annotated[float | None, typer.Option(help="At least so many.", min=0)] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="A licence's id; or `allow`, `duties`, `person`, `deny` under your policy.")
+    ] = None,
+    country: Annotated[str | None, typer.Option(help="Of the vendor's seat, two letters.")] = None,
+    vendor: Annotated[str | None, typer.Option(help="A part of the vendor's name.")] = None,
+    language: Annotated[str | None, typer.Option(help="One that the vendor names, such as `ja`.")] = None,
+    context: Annotated[int | None, typer.Option(help="At least so many tokens.", min=1)] = None,
+    engine: Annotated[str | None, typer.Option(help="It runs on this engine today.")] = None,
+    fits: Annotated[
+        str | None, typer.Option(help="It fits `here`, or an accelerator and a number of them, such as `h100×8`.")
+    ] = None,
+    released_after: Annotated[datetime | None, typer.Option(help="On this day or later.", formats=["%Y-%m-%d"])] = None,
+    released_before: Annotated[
+        datetime | None, typer.Option(help="On this day or earlier.", formats=["%Y-%m-%d"])
+    ] = None,
+    open_weights: Annotated[bool, typer.Option("--open", help="Anybody can download the weights.")] = False,
+    most: Annotated[int, typer.Option(help="Answers to a search.", min=1)] = 8,
     as_json: Json = False,
 ) -> None:
-    """List the models that the library knows, or show the card of one: licence, lineage, weights, sources.
+    """Find a model by what it is for, list all that the library knows, or show one whole.
 
-    Example: changeover models qwen2.5-coder-0.5b-instruct
+    A card whose fact is unknown is left out by a filter on it, and counted. Each fact of a shown card bears the number
+    of where it was read.
+
+    Example: changeover models "read invoices" --max-size 10
     """
-    catalogue, cache = library()
-    if model is not None:
-        card = catalogue.card(model)
-        print_json(card) if as_json else _show(card)
-        return
-    cards = catalogue.cards()
-    if as_json:
-        print_json(list(cards))
-        return
-    for card in cards:
-        fetched = any(present(artifact, cache) for artifact in card.artifacts)
-        size = sum(artifact.size_bytes for artifact in card.artifacts[:1]) / (1 << 20)
-        state = "fetched" if fetched else ""
-        out.print(f"{card.id:<32} {_billions(card):>7}  {size:>6.0f} MiB  {card.licence.id:<14} {state}", style=None)
-
-
-def _billions(card: Card) -> str:
-    return "–" if card.parameters_b is None else f"{card.parameters_b:g} B"
-
-
-def _show(card: Card) -> None:
-    out.print(f"[bold]{card.display_name}[/]  ({card.id})")
-    rows = {
-        "vendor": card.vendor + (f" ({card.country})" if card.country else ""),
-        "released": card.released,
-        "parameters": _billions(card),
-        "context": None if card.context_tokens is None else f"{card.context_tokens} tokens",
-        "licence": card.licence.id + (f" – {card.licence.note}" if card.licence.note else ""),
-        "base": card.lineage.base,
-        "derived from": card.lineage.derived_from,
-        "successor": card.lineage.successor,
-        "chat format": card.chat_format,
-        "note": card.note,
+    asked = {
+        "modality": modality,
+        "max_size_b": max_size,
+        "min_size_b": min_size,
+        "licence": licence,
+        "country": country,
+        "vendor": vendor,
+        "language": language,
+        "context_tokens": context,
+        "engine": engine,
+        "released_after": None if released_after is None else released_after.date(),
+        "released_before": None if released_before is None else released_before.date(),
+        "open_weights": open_weights,
     }
-    for name, value in rows.items():
-        out.print(f"  {name:<13} {'–' if value is None else value}")
-    for artifact in card.artifacts:
-        out.print(f"  {'weights':<13} {artifact.format} {artifact.quantisation}, {artifact.size_bytes} bytes")
-        out.print(f"  {'sha256':<13} {artifact.sha256}")
-        for source in artifact.sources:
-            out.print(f"  {'from':<13} {source.origin or '–'}")
-    for source in card.sources:
-        out.print(f"  {'source':<13} {source} [dim](checked {card.checked})[/]")
+    work().run([word for word in words or [] if word.strip()], asked, fits=fits, most=most, as_json=as_json)

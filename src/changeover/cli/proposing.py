@@ -11,6 +11,7 @@ from changeover.cli.columns import UNKNOWN, Cell, Columns, apart, widest
 from changeover.cli.frame import out, print_json
 from changeover.cli.running import opened
 from changeover.core.clock import span
+from changeover.core.sizes import part_of_gib
 
 COLUMNS = Columns(
     names=("candidate", "for", "released", "memory", "licence", "runs here", "calls", "at most", "time", "cost"),
@@ -35,7 +36,6 @@ TITLES = {
 NOT_HERE = ("no source", "by a server only")
 """Ways to run that need a person first."""
 SHOWN_TASKS = 2
-GIB = 1 << 30
 
 
 def list_candidates(task: str | None, as_json: bool) -> None:
@@ -50,7 +50,12 @@ def list_candidates(task: str | None, as_json: bool) -> None:
 
 
 def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -> list[Text]:
-    """Two tables with the same columns, and the next command."""
+    """Two tables with the same columns, and the next command.
+
+    Of what follows no incumbent and only a server could run, the library has most of its cards: they are counted.
+    """
+    elsewhere = sum(_only_elsewhere(each) for each in found)
+    found = [each for each in found if not _only_elsewhere(each)]
     cells = [_cells(each, all_tasks) for each in found]
     headings = {name: Cell(name, "dim") for name in COLUMNS.names}
     widths = COLUMNS.fitted({name: widest(name, name, cells) for name in COLUMNS.names}, width)
@@ -63,6 +68,8 @@ def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -
             lines += [Text(title, "bold"), COLUMNS.line(headings, widths), *(COLUMNS.line(row, widths) for row in rows)]
         if relation == "successor":
             lines.append(Text(""))
+    if elsewhere:
+        lines.append(Text(f"and {elsewhere} more that only a server could run: `changeover models` lists them", "dim"))
     lines += [Text(f"{task}: {why}", "dim") for task, why in _uncosted(found).items()]
     lines += [
         Text(f"{each.name} cannot serve {task}: {why}", "dim")
@@ -75,6 +82,10 @@ def candidate_lines(found: Sequence[Candidate], width: int, *, all_tasks: int) -
     judged = " · +: and a judge's" if any(each.cost is not None and each.cost.judged for each in found) else ""
     legend = f"calls of a trial, if it is as good{judged} · ≥: its weights alone"
     return [*lines, *apart(Text(legend, "dim"), Text(_following(found), "bold"), width)]
+
+
+def _only_elsewhere(candidate: Candidate) -> bool:
+    return candidate.relation == "other" and candidate.runs == "by a server only"
 
 
 def _following(found: Sequence[Candidate]) -> str:
@@ -97,10 +108,16 @@ def _cells(candidate: Candidate, all_tasks: int) -> dict[str, Cell]:
         "for": Cell(_tasks(candidate, all_tasks)),
         "released": Cell(candidate.released or UNKNOWN, "" if candidate.released else "dim"),
         "memory": Cell(UNKNOWN if candidate.runs == "on a server" else _memory(candidate.memory)),
-        "licence": Cell(candidate.licence or "unknown", "" if candidate.licence else "dim"),
+        "licence": _licence(candidate),
         "runs here": Cell(candidate.runs),
         **{name: Cell(text) for name, text in _cost(candidate.cost).items()},
     }
+
+
+def _licence(candidate: Candidate) -> Cell:
+    if candidate.denied and not candidate.tasks:
+        return Cell("denied", "red")
+    return Cell(candidate.licence or "unknown", "" if candidate.licence else "dim")
 
 
 def _tasks(candidate: Candidate, all_tasks: int) -> str:
@@ -118,12 +135,7 @@ def _tasks(candidate: Candidate, all_tasks: int) -> str:
 def _memory(memory: Memory) -> str:
     if memory.needs is None:
         return "unknown"
-    return f"{'' if memory.measured else '≥ '}{_gib(memory.needs)} of {_gib(memory.budget)} GiB"
-
-
-def _gib(amount: int) -> str:
-    gib = amount / GIB
-    return f"{gib:.0f}" if gib >= 10 else f"{gib:.1f}" if gib >= 0.95 else f"{gib:.2f}"
+    return f"{'' if memory.measured else '≈ '}{part_of_gib(memory.needs, memory.budget)}"
 
 
 def _cost(cost: Cost | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from changeover.app.deploy import deploy, first_plan, run_again
 from changeover.app.installation import ECHO, Installation, open_installation
+from changeover.app.licence_checks import check_fetch, licensing_of
 from changeover.app.local import running_address
 from changeover.cli.frame import NOT_RUNNING, actor, err, here, note, plain
 from changeover.cli.signature import later
@@ -85,7 +86,9 @@ def fetched(installation: Installation, name: str) -> bool:
     if name not in (*cards, ECHO):
         raise UnknownModelError(f"No deployment and no model named `{name}`. {nearest(name, {*deployed, *cards})}")
     if name != ECHO:
-        weights().fetch([installation.catalogue.card(name)], installation.project.cache)
+        project = installation.project
+        check_fetch(licensing_of(installation), [installation.catalogue.card(name)])
+        weights().fetch([installation.catalogue.card(name)], project.cache, weights().Terms.of(project))
     return False
 
 

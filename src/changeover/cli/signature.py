@@ -18,6 +18,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
@@ -26,3 +27,13 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.
 def later(module: str) -> Callable[[], Any]:
     """A module that is imported when its command runs: called, it gives the module."""
     return partial(importlib.import_module, module)
+
+
+class Defaulting(TyperGroup):
+    """Commands of which one need not be named: `changeover evidence 12` is `changeover evidence pack 12`."""
+
+    default: str
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = not args or args[0] in (*self.commands, "--help")
+        return super().parse_args(ctx, args if named else [self.default, *args])

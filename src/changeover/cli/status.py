@@ -11,10 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import not_allowed_now
 from changeover.app.local import running_address
 from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
+from changeover.core.sizes import in_mib
+from changeover.library.licences.words import refusal
 from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout, missing_approvals
 from changeover.rollouts.queries import approvals_of, latest_rollout, open_overrides
 from changeover.serving.queries import Deployment, all_deployments, load_variants
@@ -51,7 +54,12 @@ def status(
         find_task(installation.tasks, task)
     address = running_address(installation.project.state)
     stopped = {row.name for row in deployments if row.desired == "stopped"}
-    rows = [_task(installation, route, stopped) for name, route in routes.items() if task in (None, name)]
+    denied = {each.task: refusal(each) for each in not_allowed_now(installation)}
+    rows = [
+        {**_task(installation, route, stopped), "not_allowed": denied.get(name)}
+        for name, route in routes.items()
+        if task in (None, name)
+    ]
     tasks = [row for row in rows if row["task"] not in gone]
     removed = [row for row in rows if row["task"] in gone]
     if as_json:
@@ -157,6 +165,8 @@ def _hints(row: Mapping[str, Any]) -> Iterable[str]:
     rollout, name = row["rollout"], row["task"]
     if row["incumbent_stopped"]:
         yield f"[red]nobody answers[/]: {row['incumbent']} was stopped · changeover deploy {row['incumbent']}"
+    if row["not_allowed"] is not None:
+        yield f"[red]not allowed[/]: {plain(row['not_allowed'])} · changeover licences"
     if rollout is not None and rollout["hold"] is not None:
         hold: Hold = rollout["hold"]
         yield f"[yellow]{hold.kind}[/] by {plain(hold.actor)}: {plain(hold.reason)} · changeover resume {name}"
@@ -206,7 +216,7 @@ def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
     for row in deployments:
         state = row.state if running else "stopped"
         colour = STATE_COLOUR.get(state, "dim")
-        memory = f"{row.memory_bytes / (1 << 20):.0f} MiB" if running and row.pid and row.memory_bytes else "–"
+        memory = in_mib(row.memory_bytes) if running and row.pid and row.memory_bytes else "–"
         detail = "" if state == "ready" else row.detail
         table.add_row(
             row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{plain(detail)}[/]"

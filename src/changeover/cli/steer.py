@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from changeover.app import steering
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import CurrentTerms
 from changeover.app.local import running_address
 from changeover.cli.frame import actor, clock_time, out, plain, print_json, require
 from changeover.cli.running import check_task, ensure_running, opened
@@ -28,7 +30,9 @@ def pause(task: str, reason: str, as_json: bool) -> None:
 
 def resume(task: str, reason: str, as_json: bool) -> None:
     """Let a rollout go on."""
-    _steer(steering.resume, task, reason or "resumed by hand", "goes on", as_json)
+    installation = _installation(task)
+    terms = CurrentTerms(installation.project, installation.clock)
+    _steer(partial(steering.resume, terms=terms), task, reason or "resumed by hand", "goes on", as_json)
 
 
 def approve(task: str, reason: str, as_json: bool) -> None:
@@ -55,12 +59,15 @@ def override(task: str, gate: Gate, approver: str, expires: str, reason: str, as
 
 def promote(task: str, reason: str, as_json: bool) -> None:
     """Make the candidate the incumbent now."""
-    _route(steering.promote, _installation(task), task, reason or "promoted by hand", as_json)
+    installation = _installation(task)
+    terms = CurrentTerms(installation.project, installation.clock)
+    promoting = partial(steering.promote, terms=terms)
+    _route("promote", promoting, installation, task, reason or "promoted by hand", as_json)
 
 
 def abort(task: str, reason: str, as_json: bool) -> None:
     """Stop before the promotion."""
-    _route(steering.abort, _installation(task), task, reason or "aborted by hand", as_json)
+    _route("abort", steering.abort, _installation(task), task, reason or "aborted by hand", as_json)
 
 
 def rollback(task: str, reason: str, as_json: bool) -> None:
@@ -70,7 +77,7 @@ def rollback(task: str, reason: str, as_json: bool) -> None:
         former = steering.former_to_start(connection, task)
     if former is not None and running_address(installation.project.state) is not None:
         ensure_running(installation, former)
-    _route(steering.rollback, installation, task, reason or "rolled back by hand", as_json)
+    _route("rollback", steering.rollback, installation, task, reason or "rolled back by hand", as_json)
 
 
 def _installation(task: str) -> Installation:
@@ -89,12 +96,19 @@ def _steer(action: Callable[[Store, str, By], Rollout], task: str, reason: str, 
 
 
 def _route(
-    action: Callable[[Store, str, By], Route], installation: Installation, task: str, reason: str, as_json: bool
+    done: str,
+    action: Callable[[Store, str, By], Route],
+    installation: Installation,
+    task: str,
+    reason: str,
+    as_json: bool,
 ) -> None:
-    """Do what may change who answers, and say who answers now."""
+    """Do what may change who answers, and say who answers now.
+
+    `done` is not the route's own action: a rollout that touched no request leaves that as it was.
+    """
     by = By(actor(), reason, installation.clock.now())
     route = action(installation.store, task, by)
-    done = action.__name__  # not the route's own: a rollout that touched no request leaves it as it was
     with installation.store.read() as connection:
         variants = load_variants(connection, route.variants())
     incumbent = require(variants.get(route.incumbent), "The incumbent's variant is gone.")

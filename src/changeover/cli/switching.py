@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from changeover.app import steering
 from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import check_switch
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
 from changeover.cli.follow import follow, header_lines
 from changeover.cli.frame import (
@@ -46,6 +47,7 @@ def switch(task: str, to: str, ask: Ask) -> int:
     """Compare unless that is done, then begin the rollout and follow it. Returns the exit status."""
     installation = opened()
     ready = prepared(installation, task)  # before a candidate is fetched for nothing
+    check_switch(installation, task, to)
     fetched(installation, to)
     if needs_exchange(installation, task, to):
         return _exchange(installation, ready, to, ask)

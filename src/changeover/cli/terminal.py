@@ -10,11 +10,28 @@ from rich.markup import escape
 PIPE_WIDTH = 180
 """Columns where there is no terminal: tables in a file or a pipe are not folded."""
 
+_UNSHOWN = dict.fromkeys(
+    (
+        *(place for place in (*range(32), *range(127, 160)) if chr(place) not in "\n\t"),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    ),
+    "?",
+)
+"""Letters that are orders to a terminal, or turn the direction of the text behind them."""
+
+
+class _Pipe(Console):
+    """A console that leaves a reader who has seen enough to whoever runs the command, instead of ending with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPE_WIDTH
-    return Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
+    return _Pipe(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
 
 
 out = _console(stderr=False)
@@ -32,5 +49,5 @@ def note(message: str) -> None:
 
 
 def plain(text: object) -> str:
-    """Text from a person, a file or a model, so that nothing in it is taken for markup."""
-    return escape(str(text))
+    """Text from a person, a file or a model, so that nothing in it is taken for markup or moves the terminal's cursor."""
+    return escape(str(text).translate(_UNSHOWN))

@@ -113,7 +113,8 @@ def _footer(table: Table, width: int, courses: Mapping[str, Course], *, running:
         "could switch today": table.count("switch", "switch if wanted"),
         "keep": table.count("keep"),
         "undecided": table.count("undecided") - table.to_go,
-        "not tried": table.count("none"),
+        "denied": table.denied,
+        "not tried": table.count("none") - table.denied,
         "to go": table.to_go,
     }
     said = " · ".join(f"{number} {name}" for name, number in counts.items() if number) or "nothing to try"
@@ -127,7 +128,9 @@ def _footer(table: Table, width: int, courses: Mapping[str, Course], *, running:
 
 def _cells(row: Row, difference: str, cost: str, licence: str | None) -> dict[str, Cell]:
     outcome = row.outcome
-    verdict = row.verdict
+    verdict, denied = row.verdict, outcome.kind == "denied"
+    if denied:
+        verdict = UNKNOWN
     if outcome.kind == "running":
         verdict = f"{row.samples} of {row.max_samples}" if row.max_samples else "begins"
     return {
@@ -137,7 +140,7 @@ def _cells(row: Row, difference: str, cost: str, licence: str | None) -> dict[st
         "difference": Cell(difference),
         "p95": Cell(_times(outcome.p95_ratio)),
         "cost": Cell(cost),
-        "licence": Cell(licence or "unknown", "" if licence else "dim"),
+        "licence": Cell("denied", "red") if denied else Cell(licence or "unknown", "" if licence else "dim"),
         "recommendation": Cell(" ".join(row.recommendation.split()), STYLE_OF_ADVICE.get(row.advice, "")),
     }
 

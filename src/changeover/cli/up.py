@@ -16,13 +16,15 @@ import uvloop
 from changeover.app.create import create_installation
 from changeover.app.gateway import settle_in
 from changeover.app.installation import Installation
+from changeover.app.licence_checks import check_fetch, licensing_of, not_allowed_now
 from changeover.app.local import make_private, only_one
 from changeover.app.logs import set_up_logging
 from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
 from changeover.app.system import System, listen
 from changeover.cli.frame import Json, here, note, out, print_error
-from changeover.cli.weights import fetch
+from changeover.cli.weights import Terms, fetch
 from changeover.core.errors import ArtifactError
+from changeover.library.licences.words import refusal
 
 app = typer.Typer(add_completion=False)
 
@@ -57,6 +59,8 @@ def up(
         installation = create_installation(project)
         _fetch_what_is_missing(installation)
         prepare(installation)
+        for judgement in not_allowed_now(installation):
+            note(f"goes on answering `{judgement.task}`, and is not allowed now: {refusal(judgement)}")
         keys = FirstKeys(application=first_keys(installation), admin=first_admin_key(installation))
         if until_stdin_closes:
             threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
@@ -71,13 +75,14 @@ def up(
 
 
 def _fetch_what_is_missing(installation: Installation) -> None:
-    cache = installation.project.cache
+    cache, terms = installation.project.cache, Terms.of(installation.project)
     first = first_cards(installation)
     if first:
-        fetch(first, cache)
+        check_fetch(licensing_of(installation), first)
+        fetch(first, cache, terms)
     for card in deployed_cards(installation):
         try:
-            fetch([card], cache)
+            fetch([card], cache, terms)
         except ArtifactError as exc:
             # Its own deployment will say so and stay down; the others answer.
             print_error(exc.message)

@@ -1,8 +1,10 @@
-"""Fetching weights with a progress bar."""
+"""Fetching weights with a progress bar: for `changeover pull`, and for whatever deploys a model that is not here yet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.progress import (
@@ -15,12 +17,15 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from changeover.cli.frame import err, here, note
-from changeover.core.errors import ArtifactError, ConfigError
-from changeover.core.settings import SETTINGS_FILE, cache_directory
+from changeover.cli.frame import err, note
+from changeover.core.errors import ArtifactError
+from changeover.core.settings import Project
+from changeover.core.sizes import in_mib
+from changeover.library.artifacts import Artifact, embeddable
 from changeover.library.cards import Card
-from changeover.library.catalogue import Catalogue
-from changeover.library.pull import present, pull
+from changeover.library.licences.policy import Policy, load_policy
+from changeover.library.pull import Access, artifact_path, present, pull
+from changeover.library.remote_code import code_allowed
 
 
 class Bar:
@@ -31,12 +36,14 @@ class Bar:
         self._label = label
         self._task: TaskID | None = None
 
-    def start(self, what: str, total_bytes: int | None) -> None:
+    def start(self, what: str, total_bytes: int | None, done_bytes: int = 0) -> None:
         description = f"{self._label}  {what}"
         if self._task is None:
-            self._task = self._progress.add_task(description, total=total_bytes)
+            self._task = self._progress.add_task(description, total=total_bytes, completed=done_bytes)
         else:
-            self._progress.reset(self._task, description=description, total=total_bytes)
+            self._progress.reset(self._task, description=description, total=total_bytes, completed=done_bytes)
+        if "resuming" in what and not err.is_terminal:
+            note(f"{self._label}: {what}")
 
     def advance(self, done_bytes: int) -> None:
         if self._task is not None:
@@ -50,20 +57,60 @@ class Bar:
             self._progress.update(self._task, description=f"{self._label}  verified")
 
 
-def library() -> tuple[Catalogue, Path]:
-    """The library with the cache, of the project here; outside a project the library as it ships."""
-    try:
-        project = here()
-    except ConfigError:
-        if (Path.cwd() / SETTINGS_FILE).exists():
-            raise
-        return Catalogue.load(), cache_directory()
-    return Catalogue.load(project.cards), project.cache
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a project lets be fetched."""
+
+    access: Access = field(default_factory=Access)
+    policy: Policy | None = None
+
+    @classmethod
+    def of(cls, project: Project | None) -> Terms:
+        """The project's settings and policy; outside of one, nothing is online and nothing refused."""
+        if project is None:
+            return cls()
+        return cls(access=Access(sources=project.settings.sources), policy=load_policy(project.policy))
 
 
-def fetch(cards: Sequence[Card], cache: Path) -> list[Path]:
-    """Fetch what is not here yet, and verify it. Returns the paths in the cards' order."""
+def fetch(cards: Sequence[Card], cache: Path, terms: Terms | None = None) -> list[Path]:
+    """Fetch what the embedded engine needs and is not here yet, and verify it. Returns the paths in the cards' order."""
     paths: list[Path] = []
+    with bars() as bar_of:
+        for card in cards:
+            artifact = embeddable(card.artifacts)
+            if artifact is None:
+                raise ArtifactError(f"`{card.id}` has no artifact that can be fetched. `changeover models {card.id}`.")
+            paths.append(fetch_one(card, artifact, cache, terms or Terms(), bar_of(card.id)))
+    return paths
+
+
+def fetch_one(card: Card, artifact: Artifact, cache: Path, terms: Terms, bar: Bar) -> Path:
+    """Fetch one artifact of a card unless it is here, and verify it. Everything that is fetched goes through here."""
+    access = _allowed(card, artifact, terms)
+    if present(artifact, cache):
+        return artifact_path(artifact, cache)
+    if not err.is_terminal:
+        note(f"fetching {card.id} ({in_mib(artifact.size_bytes)})")
+    path = pull(artifact, cache, bar, access)
+    bar.verified()
+    return path
+
+
+def _allowed(card: Card, artifact: Artifact, terms: Terms) -> Access:
+    """What may be asked for an artifact. Whatever forbids to fetch a card at all belongs here.
+
+    Raises:
+        ArtifactError: It comes with code, and nobody has approved just that code.
+    """
+    permission = code_allowed(card, artifact, terms.policy)
+    if permission.code and not permission.allowed:
+        raise ArtifactError(permission.says)
+    return Access(sources=terms.access.sources, patience=terms.access.patience, code=permission.allowed)
+
+
+@contextmanager
+def bars() -> Generator[Callable[[str], Bar]]:
+    """Progress on the terminal: gives a bar for each name."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -72,13 +119,4 @@ def fetch(cards: Sequence[Card], cache: Path) -> list[Path]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=False) as progress:
-        for card in cards:
-            if not card.artifacts:
-                raise ArtifactError(f"`{card.id}` has no artifact that can be fetched. `changeover models {card.id}`.")
-            artifact = card.artifacts[0]
-            if not present(artifact, cache) and not err.is_terminal:
-                note(f"fetching {card.id} ({artifact.size_bytes / (1 << 20):.0f} MiB)")
-            bar = Bar(progress, card.id)
-            paths.append(pull(artifact, cache, bar))
-            bar.verified()
-    return paths
+        yield lambda label: Bar(progress, label)

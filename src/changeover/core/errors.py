@@ -10,6 +10,8 @@ ChangeoverError              500  not retryable
 │   └── UnknownTaskError     404  lists the known tasks
 ├── UnknownModelError         --  no card of that name; names the nearest
 ├── ArtifactError             --  weights are missing, damaged or not what their digest says
+├── LicenceError             403  the policy or a licence does not allow this; names the clause
+├── SourceError              502  a hub or a list of models cannot be used; retryable
 ├── EngineError               --  an engine could not be started
 ├── DatasetError              --  a dataset or sample cannot be used
 ├── JudgeError                --  a judge may not or could not judge
@@ -120,6 +122,21 @@ class ArtifactError(ChangeoverError):
     code = "artifact_refused"
 
 
+class LicenceError(ChangeoverError):
+    """The organisation's policy, or a licence under it, does not allow this; names the clause."""
+
+    status = 403
+    code = "licence_refused"
+
+
+class SourceError(ChangeoverError):
+    """A hub or a list of models gave nothing that can be used. Nothing of it was written."""
+
+    status = 502
+    code = "source_failed"
+    retryable = True
+
+
 class EngineError(ChangeoverError):
     """An engine could not be started or described."""
 
@@ -182,17 +199,29 @@ class UpstreamError(ChangeoverError):
         self.retryable = retryable
 
 
+MOST_NAMES = 50
+"""Names that an error message lists whole."""
+NEAR = 5
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End an error message with the nearest known name, or with all of them when none is near.
+    """End an error message with the nearest known name and all of them; of very many only with those that are near.
 
     >>> nearest("sumarise", ["summarise", "code"])
     'Did you mean `summarise`? Known: code, summarise.'
     >>> nearest("gpt-9", [])
     'None is known yet.'
+    >>> nearest("m7", [f"m{number}" for number in range(80)])
+    'Did you mean `m7`? Near: m70, m71, m72, m73, m74. 80 are known.'
     """
     names = sorted(known)
     if not names:
         return "None is known yet."
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"Did you mean `{close[0]}`? " if close else ""
+    if len(names) > MOST_NAMES:
+        begins = [each for each in names if name and each.startswith(name)]
+        near = dict.fromkeys((*begins, *get_close_matches(name, names, n=NEAR, cutoff=0.5)))
+        others = ", ".join([each for each in near if each not in close][:NEAR])
+        return f"{hint}{f'Near: {others}. ' if others else ''}{len(names)} are known."
     return f"{hint}Known: {', '.join(names)}."

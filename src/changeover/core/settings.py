@@ -115,6 +115,20 @@ class Price(toml.Declared):
         return (prompt + completion_tokens * self.usd_per_million_completion_tokens) / 1e6
 
 
+class SourceSettings(toml.Declared):
+    """Where facts and weights come from, beside this machine."""
+
+    online: bool = False
+    """Whether `library sync` and `pull` may ask the hubs. What was imported from files needs no network."""
+    hub_endpoint: str = Field(default="https://huggingface.co", pattern=r"^https?://[^\s@?#]+$")
+    """Address of the Hugging Face Hub, of a mirror, or of another installation's library."""
+    hub_token_variable: str = Field(default="HF_TOKEN", pattern=r"^[A-Z][A-Z0-9_]*$")
+    """Environment variable that holds the token for it."""
+    modelscope_endpoint: str = Field(default="https://www.modelscope.cn", pattern=r"^https?://[^\s@?#]+$")
+    timeout_s: float = Field(default=20.0, gt=0, le=600)
+    """How long a hub may be silent."""
+
+
 class Settings(toml.Declared):
     """Everything `changeover.toml` may say."""
 
@@ -124,6 +138,9 @@ class Settings(toml.Declared):
     """Directory of task declarations, relative to the file."""
     library: str = "library"
     """Directory of the organisation's own model cards; may be absent."""
+    policy: str = "policy.toml"
+    """The organisation's licence policy; may be absent."""
+    sources: SourceSettings = SourceSettings()
     gateway: GatewaySettings = GatewaySettings()
     store: StoreSettings = StoreSettings()
     engines: EngineSettings = EngineSettings()
@@ -158,6 +175,10 @@ class Project:
         return self.root / self.settings.library
 
     @property
+    def policy(self) -> Path:
+        return self.root / self.settings.policy
+
+    @property
     def store_url(self) -> str:
         return self.settings.store.url or f"sqlite:///{self.state / 'changeover.db'}"
 
@@ -176,11 +197,23 @@ def open_project(start: Path) -> Project:
     Raises:
         ConfigError: No `changeover.toml` in `start` or above it, or it is wrong.
     """
+    project = find_project(start)
+    if project is None:
+        raise ConfigError(f"No `{SETTINGS_FILE}` in `{start}` or above it. Make a project with `changeover init NAME`.")
+    return project
+
+
+def find_project(start: Path) -> Project | None:
+    """Read the project that `start` lies in; None where it lies in none.
+
+    Raises:
+        ConfigError: Its `changeover.toml` is wrong.
+    """
     for directory in (start.resolve(), *start.resolve().parents):
         file = directory / SETTINGS_FILE
         if file.is_file():
             return Project(root=directory, settings=toml.load(Settings, file), cache=cache_directory())
-    raise ConfigError(f"No `{SETTINGS_FILE}` in `{start}` or above it. Make a project with `changeover init NAME`.")
+    return None
 
 
 def secret_from_environment(name: str) -> str | None:

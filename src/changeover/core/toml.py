@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from inspect import isclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -67,8 +67,19 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
         return f"`{key}`: missing. Add it."
     said = first["msg"].removeprefix("Value error, ")
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    # A rule over several keys names them itself, and what stands there is the whole file.
-    return f"{said.removesuffix('.')}.{more}" if not place else f"`{key}` = `{first['input']}`: {said.lower()}.{more}"
+    # A rule over several keys names them itself, and what stands there is the whole file, or a whole table of it.
+    if not place:
+        return f"{said.removesuffix('.')}.{more}"
+    what = _table(key, first["input"]) or f"`{key}` = `{first['input']}`"
+    return f"{what}: {said[:1].lower()}{said[1:].removesuffix('.')}.{more}"
+
+
+def _table(key: str, value: Any) -> str | None:
+    """How a table is named: by its place and, where it has one, its id; None: the value is no table."""
+    if not isinstance(value, Mapping):
+        return None
+    named = cast("Mapping[str, Any]", value).get("id")
+    return f"`{key}` (`{named}`)" if isinstance(named, str) else f"`{key}`"
 
 
 def _key(place: tuple[int | str, ...]) -> str:

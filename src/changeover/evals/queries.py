@@ -233,6 +233,23 @@ def latest_verdict(
     )
 
 
+def newest_verdict_on(connection: Connection, tasks: Iterable[str], variants: Sequence[str]) -> Comparison | None:
+    """The newest comparison that came to a verdict on any of some tasks' variants, as candidate or else as incumbent."""
+    about = comparisons.c.task.in_(list(tasks))
+    for side in (comparisons.c.candidate, comparisons.c.incumbent):
+        for ids in batched(variants):
+            found = _first(
+                connection,
+                select(comparisons)
+                .where(about, side.in_(ids), comparisons.c.verdict.is_not(None), comparisons.c.ended_at.is_not(None))
+                .order_by(comparisons.c.ended_at.desc())
+                .limit(1),
+            )
+            if found is not None:
+                return found
+    return None
+
+
 def passed_comparisons(connection: Connection, *, incumbent: str, candidate: str, dataset: str) -> list[Comparison]:
     """Comparisons of exactly these two variants on exactly this dataset that passed, newest first."""
     rows = connection.execute(

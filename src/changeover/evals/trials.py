@@ -15,7 +15,7 @@ from changeover.evals.replay import weighed
 FEWEST = 6
 """Pairs of answers below which no ratio of them is given."""
 
-Kind = Literal["waiting", "running", "measured", "failed", "unfit", "incumbent"]
+Kind = Literal["waiting", "running", "measured", "failed", "unfit", "denied", "incumbent"]
 CostBy = Literal["price", "tokens"]
 Advice = Literal["switch", "switch if wanted", "keep", "undecided", "none"]
 
@@ -26,6 +26,7 @@ class Outcome:
 
     kind: Kind
     """`failed`: it should have been measured and could not be. `unfit`: the candidate cannot serve the task.
+    `denied`: the policy or its licence keeps it from the task.
     `incumbent`: it answers the task already."""
     reason: str | None = None
     """Why it was not measured, or is not finished."""
@@ -104,6 +105,11 @@ class Table:
         return sum(row.outcome.kind in ("waiting", "running") for row in self.rows)
 
     @property
+    def denied(self) -> int:
+        """Tasks that the policy or its licence keeps the candidate from."""
+        return sum(row.outcome.kind == "denied" for row in self.rows)
+
+    @property
     def seconds(self) -> float:
         """Spent measuring."""
         return sum(row.outcome.seconds for row in self.rows)
@@ -164,7 +170,7 @@ def judged(rows: Sequence[Row], rate: float = RATE) -> tuple[Row, ...]:
     e_values = {
         row.task: 1.0 if row.no_worse is None else row.no_worse
         for row in rows
-        if row.outcome.kind not in ("unfit", "incumbent")
+        if row.outcome.kind not in ("unfit", "denied", "incumbent")
     }
     together = e_bh(e_values, rate)
     held = sum(row.passed and row.task in together for row in rows)

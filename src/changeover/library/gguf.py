@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import BinaryIO, Final
 
 from changeover.core.errors import ArtifactError
+from changeover.library.damage import Damage, shown
 
 MAX_HEADER_BYTES: Final = 128 << 20
 """Real headers are below 20 MB, nearly all of it the vocabulary."""
@@ -129,14 +130,10 @@ def read_header(path: Path) -> GgufHeader:
     try:
         with path.open("rb") as file:
             return _read(_Cursor(file, path.stat().st_size))
-    except _Damage as exc:
+    except Damage as exc:
         raise ArtifactError(f"`{path.name}` is not a usable GGUF file: {exc}. Fetch it again or use another.") from exc
     except OSError as exc:
         raise ArtifactError(f"`{path}` cannot be read: {exc.strerror}.") from exc
-
-
-class _Damage(Exception):
-    """What is wrong with the header, as the middle of a sentence."""
 
 
 class _Cursor:
@@ -155,8 +152,8 @@ class _Cursor:
         if count <= left:
             return
         if self._limit < self.file_bytes:
-            raise _Damage(f"the header is longer than {MAX_HEADER_BYTES >> 20} MiB at {what}")
-        raise _Damage(f"{what} needs {count} bytes and {left} are left")
+            raise Damage(f"the header is longer than {MAX_HEADER_BYTES >> 20} MiB at {what}")
+        raise Damage(f"{what} needs {count} bytes and {left} are left")
 
     def take(self, count: int, what: str) -> bytes:
         """The next `count` bytes."""
@@ -174,11 +171,11 @@ class _Cursor:
     def string(self, what: str, most: int = MAX_HEADER_BYTES) -> str:
         length = self.u64(what)
         if length > most:
-            raise _Damage(f"{what} claims {length} bytes, more than {most}")
+            raise Damage(f"{what} claims {length} bytes, more than {most}")
         try:
             return self.take(length, what).decode()
         except UnicodeDecodeError:
-            raise _Damage(f"{what} is not UTF-8") from None
+            raise Damage(f"{what} is not UTF-8") from None
 
     def skip_strings(self, count: int, what: str) -> None:
         """Pass over strings without keeping them: a vocabulary has hundreds of thousands."""
@@ -203,7 +200,7 @@ class _Cursor:
         while len(self._buffer) < end:
             block = self._file.read(max(_CHUNK_BYTES, end - len(self._buffer)))
             if not block:
-                raise _Damage("the file became shorter while it was read")
+                raise Damage("the file became shorter while it was read")
             self._buffer += block
 
 
@@ -212,11 +209,11 @@ def _read(cursor: _Cursor) -> GgufHeader:
     tensor_count = cursor.u64("the tensor count")
     key_count = cursor.u64("the key count")
     if key_count > MAX_KEYS:
-        raise _Damage(f"it claims {key_count} keys, more than {MAX_KEYS}")
+        raise Damage(f"it claims {key_count} keys, more than {MAX_KEYS}")
     metadata, digests = _read_metadata(cursor, key_count)
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
-        raise _Damage("`general.architecture` is missing")
+        raise Damage("`general.architecture` is missing")
     _check_tensors(cursor, tensor_count, _alignment(metadata))
     templates = [key for key in digests if key.startswith("tokenizer.chat_template")]
     tokenizer = [key for key in digests if key.startswith("tokenizer.") and key not in templates]
@@ -232,13 +229,13 @@ def _read(cursor: _Cursor) -> GgufHeader:
 
 def _read_version(cursor: _Cursor) -> int:
     if cursor.take(4, "the magic") != _MAGIC:
-        raise _Damage("it does not begin with `GGUF`")
+        raise Damage("it does not begin with `GGUF`")
     version = cursor.u32("the version")
     if version in (2, 3):
         return version
     if version & 0xFFFF == 0:
-        raise _Damage("it is big endian")
-    raise _Damage(f"its version is {version}; 2 and 3 are known")
+        raise Damage("it is big endian")
+    raise Damage(f"its version is {version}; 2 and 3 are known")
 
 
 def _read_metadata(cursor: _Cursor, count: int) -> tuple[dict[str, Value], dict[str, str]]:
@@ -248,9 +245,9 @@ def _read_metadata(cursor: _Cursor, count: int) -> tuple[dict[str, Value], dict[
     for number in range(count):
         key = cursor.string(f"the name of key {number}", MAX_NAME_BYTES)
         if key in metadata:
-            raise _Damage(f"{_shown(key)} stands twice")
+            raise Damage(f"{shown(key)} stands twice")
         start = cursor.position
-        metadata[key] = _read_value(cursor, _shown(key))
+        metadata[key] = _read_value(cursor, shown(key))
         digests[key] = cursor.digest_since(start)
     return metadata, digests
 
@@ -279,7 +276,7 @@ def _scalar_reader(kind: int, what: str) -> Callable[[_Cursor], Scalar]:
     if kind == _STRING:
         return lambda cursor: cursor.string(what)
     if kind not in _NUMBERS:
-        raise _Damage(f"{what} has the unknown value type {kind}")
+        raise Damage(f"{what} has the unknown value type {kind}")
     layout = struct.Struct("<" + _NUMBERS[kind])
     return lambda cursor: layout.unpack(cursor.take(layout.size, what))[0]
 
@@ -287,54 +284,49 @@ def _scalar_reader(kind: int, what: str) -> Callable[[_Cursor], Scalar]:
 def _alignment(metadata: Mapping[str, Value]) -> int:
     value = metadata.get("general.alignment", 32)
     if type(value) is not int or not 0 < value <= MAX_ALIGNMENT or value & (value - 1):
-        raise _Damage(f"`general.alignment` is {str(value)[:20]}, not a power of two up to {MAX_ALIGNMENT}")
+        raise Damage(f"`general.alignment` is {str(value)[:20]}, not a power of two up to {MAX_ALIGNMENT}")
     return value
 
 
 def _check_tensors(cursor: _Cursor, count: int, alignment: int) -> None:
     """Read every tensor's place and compare it with the file's end."""
     if count > MAX_TENSORS:
-        raise _Damage(f"it claims {count} tensors, more than {MAX_TENSORS}")
+        raise Damage(f"it claims {count} tensors, more than {MAX_TENSORS}")
     names: set[str] = set()
     ends: list[tuple[int, str]] = []
     for number in range(count):
         name = cursor.string(f"the name of tensor {number}", MAX_NAME_BYTES)
-        shown = _shown(name)
+        label = shown(name)
         if name in names:
-            raise _Damage(f"tensor {shown} stands twice")
+            raise Damage(f"tensor {label} stands twice")
         names.add(name)
-        dimensions = cursor.u32(shown)
+        dimensions = cursor.u32(label)
         if dimensions > MAX_DIMENSIONS:
-            raise _Damage(f"tensor {shown} has {dimensions} dimensions, more than {MAX_DIMENSIONS}")
-        shape = [cursor.u64(shown) for _ in range(dimensions)]
-        size = _tensor_bytes(cursor.u32(shown), shape, shown)
-        offset = cursor.u64(shown)
+            raise Damage(f"tensor {label} has {dimensions} dimensions, more than {MAX_DIMENSIONS}")
+        shape = [cursor.u64(label) for _ in range(dimensions)]
+        size = _tensor_bytes(cursor.u32(label), shape, label)
+        offset = cursor.u64(label)
         if offset % alignment:
-            raise _Damage(f"tensor {shown} does not begin at a multiple of {alignment}")
-        ends.append((offset + size, shown))
+            raise Damage(f"tensor {label} does not begin at a multiple of {alignment}")
+        ends.append((offset + size, label))
     weights_start = -(-cursor.position // alignment) * alignment
-    for end, shown in ends:
+    for end, label in ends:
         if weights_start + end > cursor.file_bytes:
             past = weights_start + end - cursor.file_bytes
-            raise _Damage(f"tensor {shown} ends {past} bytes behind the end of the file; the download was cut off")
+            raise Damage(f"tensor {label} ends {past} bytes behind the end of the file; the download was cut off")
 
 
-def _tensor_bytes(kind: int, shape: Iterable[int], shown: str) -> int:
+def _tensor_bytes(kind: int, shape: Iterable[int], label: str) -> int:
     """Bytes of a tensor; 0 for a type this reader does not know, whose offset alone can be checked."""
     if kind not in _BLOCKS:
         return 0
     elements, size = _BLOCKS[kind]
     row, *rest = (*shape, 1)
     if row % elements:
-        raise _Damage(f"tensor {shown} has rows of {row}, which its type cannot divide into blocks of {elements}")
+        raise Damage(f"tensor {label} has rows of {row}, which its type cannot divide into blocks of {elements}")
     return row // elements * size * prod(rest)
 
 
 def _digest_over(keys: Iterable[str], digests: Mapping[str, str]) -> str:
     lines = "".join(f"{len(key)}:{key}={digests[key]}\n" for key in sorted(keys))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _shown(name: str) -> str:
-    """A name from a file, safe for one line of an error."""
-    return f"`{name[:60].encode('unicode_escape').decode()}`"

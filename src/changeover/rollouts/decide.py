@@ -159,6 +159,8 @@ class Evidence:
     """Gates that an override which has not ended lets it pass: `evaluation`, `approval`."""
     scored: str | None = None
     """What the scores of copied requests show: `pass`, `fail`, `inconclusive`; None: nothing is scored."""
+    terms: str | None = None
+    """Why the policy or a licence keeps the candidate from the task; None: nothing does."""
     exchange: Exchanging | None = None
     """None where engines are not exchanged, or have been."""
 
@@ -239,6 +241,8 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
         return RollBack("its answers to copied requests score worse than the incumbent's by more than is accepted")
     if rollout.hold is not None:
         return Wait(f"{rollout.hold.kind} by {rollout.hold.actor}: {rollout.hold.reason}")
+    if evidence.terms is not None:
+        return PutOnHold(evidence.terms)
     if rollout.state == "evaluation":
         return _evaluation(rollout, evidence)
     return _stepping(rollout, evidence, now)

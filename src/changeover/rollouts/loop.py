@@ -29,6 +29,7 @@ from changeover.rollouts.decide import (
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.overrides import end_overrides
 from changeover.rollouts.queries import active_rollouts
+from changeover.rollouts.terms import Terms, no_terms
 from changeover.store.engine import Store
 from changeover.store.lead import Lead
 
@@ -42,12 +43,19 @@ TICK_S = 0.25
 class Controller:
     """Brings every rollout on by itself, in the one process that leads."""
 
-    def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock, lead: Lead | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        is_ready: Callable[[str], bool],
+        clock: Clock,
+        lead: Lead | None = None,
+        terms: Terms = no_terms,
+    ) -> None:
         """Nothing is looked at yet; without a `lead` nobody else brings rollouts on."""
         self._store = store
         self._clock = clock
         self._lead = lead
-        self._observer = Observer(store, is_ready, clock)
+        self._observer = Observer(store, is_ready, clock, terms)
 
     async def run(self) -> None:
         """Tick for ever. A store that is gone is tried again; the rows know where everything stood."""

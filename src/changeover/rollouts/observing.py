@@ -12,11 +12,12 @@ from changeover.core.clock import Clock
 from changeover.evals.queries import find_comparison
 from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.rollouts.actions import is_recheck
-from changeover.rollouts.decide import Evidence, Rollout
+from changeover.rollouts.decide import BEFORE_PROMOTION, Evidence, Rollout
 from changeover.rollouts.exchange import Exchanges, has_waited
 from changeover.rollouts.guards import Guards
 from changeover.rollouts.queries import approvals_of, overrides_of
 from changeover.rollouts.shadow_queries import ShadowScore, differences_of, shadow_scores_of
+from changeover.rollouts.terms import Terms, no_terms
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
 from changeover.tasks.exchanges import Outcomes
@@ -42,18 +43,20 @@ that lose nothing."""
 class Observer:
     """Follows the records for all rollouts under way. Used from one thread."""
 
-    def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock) -> None:
+    def __init__(self, store: Store, is_ready: Callable[[str], bool], clock: Clock, terms: Terms = no_terms) -> None:
         """See nothing yet.
 
         Args:
             store: With the records.
             is_ready: Whether a deployment can answer.
             clock: Overrides end by it.
+            terms: What else may stand in a candidate's way.
         """
         self._store = store
         self._is_ready = is_ready
         self._exchanges = Exchanges(is_ready, clock)
         self._clock = clock
+        self._terms = terms
         self._seq: int | None = None
         """The newest exchange that was read; None while nobody is watched."""
         self._feedback = 0
@@ -107,6 +110,9 @@ class Observer:
             approved = [each.actor for each in approvals_of(connection, rollout.id)] if rollout.plan.approvals else []
             overridden = self._overridden(connection, rollout)
             exchange = self._exchanges.look(connection, rollout)
+            terms = (
+                self._terms(connection, rollout.task, rollout.candidate) if rollout.state in BEFORE_PROMOTION else None
+            )
             if rollout.state == "shadow":
                 watched.score(shadow_scores_of(connection, rollout.id, watched.scored_until))
         return Evidence(
@@ -120,6 +126,7 @@ class Observer:
             approved=tuple(approved),
             overridden=tuple(overridden),
             scored=watched.scored,
+            terms=terms,
             exchange=exchange,
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from changeover.core.errors import EngineError
 from changeover.core.settings import EngineSettings
+from changeover.library.artifacts import Artifact, embeddable
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.pull import artifact_path
@@ -28,11 +29,7 @@ def plan_for_card(
     Raises:
         EngineError: The card has no artifact that the embedded engine can load.
     """
-    if not card.artifacts:
-        raise EngineError(
-            f"`{card.id}` has no artifact for the embedded engine. `changeover models {card.id}` shows why."
-        )
-    artifact = card.artifacts[0]
+    artifact = _embedded(card)
     filled: dict[str, Any] = {"context_tokens": defaults.context_tokens, "slots": defaults.slots}
     if defaults.threads is not None:
         filled["threads"] = defaults.threads
@@ -50,7 +47,7 @@ def plan_for_card(
 def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EnginePlan:
     """The plan of a deployment that was asked for earlier."""
     if row.backend == "local":
-        artifact = catalogue.card(row.model).artifacts[0]
+        artifact = _embedded(catalogue.card(row.model))
         path, digest, quantisation = artifact_path(artifact, cache), artifact.sha256, artifact.quantisation
     else:
         path, digest, quantisation = None, None, None
@@ -63,3 +60,12 @@ def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EngineP
         quantisation=quantisation,
         options=row.options,
     )
+
+
+def _embedded(card: Card) -> Artifact:
+    artifact = embeddable(card.artifacts)
+    if artifact is None:
+        raise EngineError(
+            f"`{card.id}` has no artifact for the embedded engine. `changeover models {card.id}` shows why."
+        )
+    return artifact

@@ -10,21 +10,14 @@ from typing import Final
 import psutil
 
 from changeover.core.errors import ArtifactError
+from changeover.core.sizes import GIB, MIB, in_gib
+from changeover.library.fit.context import context_bytes, shape_of
+from changeover.library.fit.embedded import estimate
 from changeover.library.gguf import GgufHeader, read_header
 from changeover.serving.plan import EchoOptions, EnginePlan, LocalOptions
 
-GIB: Final = 1 << 30
-MIB: Final = 1 << 20
 SHARE: Final = 0.8
 """Of the machine's memory, where nobody declared a budget: the rest is the system's, the gateway's and the store's."""
-SAFETY: Final = 1.1
-"""On top of an estimate. A measurement needs none: it was taken of the engine at work."""
-PROCESS_BYTES: Final = 192 * MIB
-"""Of an embedded engine besides weights and context: its code, and what it computes in."""
-PROMPTS_BYTES: Final = 256 * MIB
-"""Prompts that an embedded engine keeps beside its slots: `cache_ram_mib` of `serving.backends`."""
-CACHE_ELEMENT_BYTES: Final = 2
-"""Keys and values are kept in 16 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,29 +81,14 @@ def needed_bytes(plan: EnginePlan, measured: int | None = None) -> int:
     if measured is not None:
         # Weights are mapped: what nobody has asked for yet is not resident, and will be.
         return max(measured, weights)
-    context = _context_bytes(header, options)
-    return round(SAFETY * (weights + context + PROCESS_BYTES + PROMPTS_BYTES))
+    return estimate(weights, _context_bytes(header, options))
 
 
 def _context_bytes(header: GgufHeader, options: LocalOptions) -> int:
-    """Keys and values of every token of every slot."""
-    layers = _count(header, "block_count", 0)
-    heads = _count(header, "attention.head_count", 1)
-    shared_heads = _count(header, "attention.head_count_kv", heads)
-    head = _count(header, "embedding_length", 0) // max(heads, 1)
-    of_token = shared_heads * (
-        _count(header, "attention.key_length", head) + _count(header, "attention.value_length", head)
-    )
-    tokens = min(options.context_tokens, header.context_length or options.context_tokens) * options.slots
-    return layers * of_token * tokens * CACHE_ELEMENT_BYTES
-
-
-def _count(header: GgufHeader, key: str, otherwise: int) -> int:
-    """A number of a header. Where each layer has its own, the largest that is kept of them."""
-    value = header.metadata.get(f"{header.architecture}.{key}")
-    if isinstance(value, tuple):
-        return max((each for each in value if isinstance(each, int)), default=otherwise)
-    return value if type(value) is int else otherwise
+    """Keys and values of every token of every slot; none where the header says no layers or no heads."""
+    tokens = min(options.context_tokens, header.context_length or options.context_tokens)
+    shape = shape_of(header)
+    return (context_bytes(shape, tokens, options.slots) or 0) if shape is not None else 0
 
 
 def budget_bytes(
@@ -150,11 +128,6 @@ def _read(file: Path) -> str:
         return file.read_text().strip()
     except OSError:
         return ""
-
-
-def in_gib(count: int) -> str:
-    """Bytes as people read them."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / MIB:.0f} MiB"
 
 
 def held_by(needs: Mapping[str, int]) -> list[Held]:

@@ -16,12 +16,12 @@ from typing import Any, Final, cast
 
 from changeover.core.errors import EngineError
 from changeover.core.ids import new_secret
+from changeover.core.sizes import GIB
 from changeover.serving.backends import Launch
 
 MAX_LOG_BYTES: Final = 8 << 20
 """A log beyond this is put aside as `.1` when its engine is started the next time."""
 REASON_BYTES: Final = 16 << 10
-GIB: Final = 1 << 30
 _INHERITED: Final = re.compile(
     r"PATH|PYTHONPATH|PYTHONHOME|PYTHONUTF8|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|LANG|LC_[A-Z]+|TZ|TMPDIR|(GGML|GOMP|OMP)_\w+"
 )
@@ -191,17 +191,16 @@ class ChildEngine:
 
 
 async def _exchange(process: asyncio.subprocess.Process, config: str) -> bytes:
-    """Hand over the configuration; get the first line back, empty if the process ended first.
+    """Hand over the configuration; get the first line back, empty if the process ended without one.
 
     The pipe stays open: when it closes, whatever the reason, the child ends itself.
     """
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
+    # One that has ended already may have said why, before it could read anything.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(config.encode() + b"\n")
         await process.stdin.drain()
-    except (BrokenPipeError, ConnectionResetError):
-        return b""
     return await process.stdout.readline()
 
 

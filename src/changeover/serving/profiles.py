@@ -192,6 +192,11 @@ def family_ids() -> Sequence[str]:
     return [family.id for family in _table().families]
 
 
+def family_profiles() -> Mapping[str, Mapping[str, Any]]:
+    """What the table says of each family, in its order."""
+    return {family.id: family.profile for family in _table().families}
+
+
 def _listed(value: Json) -> Json:
     """Tuples as lists: that is how they come back from a file or the database."""
     return list(value) if isinstance(value, tuple) else value

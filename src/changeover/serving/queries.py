@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, insert, select, update
 
 from changeover.core.errors import UnknownModelError, nearest
-from changeover.serving.bundles import Bundle
+from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.variants import Variant
 from changeover.store.schema import bundles, deployments, variants
 
@@ -39,6 +39,18 @@ class Deployment:
     memory_bytes: int | None
     """Resident memory of its process when it last could answer; kept after its end, for who asks whether it fits."""
     updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOfVariant:
+    """Which engine answered, or shall answer, as a variant."""
+
+    id: str
+    task: str
+    deployment: str
+    bundle: str
+    """Digest."""
+    engine: EnginePart
 
 
 ASKED_AGAIN = "waiting"
@@ -186,6 +198,32 @@ def load_variants(connection: Connection, ids: Iterable[str]) -> dict[str, Varia
         row.id: Variant(id=row.id, task=row.task, deployment=row.deployment, bundle=Bundle.from_document(row.document))
         for row in rows
     }
+
+
+def engines_of_variants(connection: Connection) -> list[EngineOfVariant]:
+    """Every variant that there ever was, with its engine and without its prompt, oldest first."""
+    joined = variants.join(bundles, variants.c.bundle == bundles.c.digest)
+    rows = connection.execute(
+        select(
+            variants.c.id,
+            variants.c.task,
+            variants.c.deployment,
+            variants.c.bundle,
+            bundles.c.document["engine"].label("engine"),
+        )
+        .select_from(joined)
+        .order_by(variants.c.created_at, variants.c.id)
+    )
+    return [
+        EngineOfVariant(
+            id=row.id,
+            task=row.task,
+            deployment=row.deployment,
+            bundle=row.bundle,
+            engine=EnginePart.from_document(row.engine),
+        )
+        for row in rows
+    ]
 
 
 def find_bundles(connection: Connection, prefix: str) -> list[Variant]:

@@ -12,18 +12,18 @@ STEPS = "changeover.store.upgrade"
 """Loaded at a first start and after an upgrade: Alembic takes 11 MB, which a gateway would keep for as long as it runs."""
 
 
-def migrate(store: Store) -> bool:
-    """Upgrade the store to `REVISION`; True if anything was done.
+def migrate(store: Store, to: str = REVISION) -> bool:
+    """Upgrade the store to this code's schema, or to an earlier one; True if anything was done.
 
     Raises:
-        StoreError: The store is newer than this code.
+        StoreError: The store is newer than this code, or there is no such schema.
     """
     found = store.revision()
-    if found == REVISION:
+    if found == to:
         return False
     if found is not None and found > REVISION:
         raise StoreError(
             f"The store has schema `{found}`, newer than this changeover's `{REVISION}`. Upgrade changeover."
         )
-    importlib.import_module(STEPS).upgrade(store, found)
+    importlib.import_module(STEPS).upgrade(store, found, to)
     return True

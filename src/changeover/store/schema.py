@@ -1,6 +1,6 @@
 """Every table of the installation, once, for SQLite and PostgreSQL.
 
-Rows of `bundles`, `variants`, `routes`, `rollout_events`, `answers`, `scores`, `comparison_samples` and `exchanges`
+Rows of `observations`, `bundles`, `variants`, `routes`, `rollout_events`, `answers`, `scores`, `comparison_samples` and `exchanges`
 are never edited. Each room's queries stand in its own `queries.py`; nobody else writes SQL.
 """
 
@@ -29,7 +29,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration this code is written for."""
 
 
@@ -470,4 +470,55 @@ exchanges = Table(
     Column("violation", String(40)),
     Column("shadow_of", String(40)),  # the exchange whose request this copies
     Index("exchanges_by_task", "task", "started_at"),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("card", String(200), nullable=False),
+    Column("fact", String(120), nullable=False),
+    Column("value", JSON, nullable=False),
+    Column("source", String(40), nullable=False),
+    Column("locator", String(500), nullable=False),
+    Column("grade", String(20), nullable=False),
+    Column("as_of", String(10)),  # ISO date; null: the source does not say
+    Column("seen_at", UtcDateTime, nullable=False),
+    # The same again is no new row: the last time that the source said so.
+    Column("confirmed_at", UtcDateTime, nullable=False),
+    Index("observations_by_card", "card", "fact", "source", "as_of"),
+)
+
+library_syncs = Table(
+    "library_syncs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", String(40), nullable=False),
+    Column("input_digest", String(64), nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("summary", JSON, nullable=False),  # counts: read, new, confirmed, changed, conflicts
+    Column("at", UtcDateTime, nullable=False),
+)
+
+licence_texts = Table(
+    "licence_texts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("card", String(200), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("source", String(500), nullable=False),  # repository and revision, or file
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("accepted_by", String(80)),  # null: nobody accepted this text yet
+    Column("accepted_at", UtcDateTime),
+    Column("reason", Text),
+    Index("licence_texts_by_card", "card", "seen_at"),
+)
+
+card_states = Table(
+    "card_states",
+    metadata,
+    Column("card", String(200), primary_key=True),
+    Column("state", String(12), primary_key=True),  # planned, loads, served, evaluated
+    Column("evidence", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
 )

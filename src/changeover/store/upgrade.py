@@ -13,8 +13,8 @@ from changeover.core.errors import StoreError
 from changeover.store.engine import Store
 
 
-def upgrade(store: Store, found: str | None) -> None:
-    """Take every step from schema `found` to this code's, in one transaction.
+def upgrade(store: Store, found: str | None, to: str) -> None:
+    """Take every step from schema `found` to another, in one transaction.
 
     Raises:
         StoreError: There is no such schema.
@@ -26,6 +26,7 @@ def upgrade(store: Store, found: str | None) -> None:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a large table takes the time it takes
         config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
         except CommandError as exc:
-            raise StoreError(f"The store has schema `{found}`, which this changeover does not know: {exc}.") from exc
+            unknown = f"The store has schema `{found}`" if found is not None else f"There is no schema `{to}`"
+            raise StoreError(f"{unknown}, which this changeover does not know: {exc}.") from exc

@@ -22,6 +22,8 @@ ROWS_IN_ONE = 32
 """Exchanges that one statement writes, where there are so many."""
 ROWS_AT_ONCE = 500
 """With their content, when many are read."""
+MOST_LOOKED_AT = 2_000
+"""Of a task's newest exchanges, where any one of a kind is wanted."""
 
 _ROUTE_FIELDS = tuple(field.name for field in fields(Route))
 _EXCHANGE_FIELDS = Exchange.__struct_fields__
@@ -149,6 +151,35 @@ def copies(connection: Connection, task: str, variant: str, since: datetime) -> 
     ).one()
     cost = None if row[3] is None else int(row[3]) / 1e6
     return Copies(requests=int(row[0]), tokens=int(row[1]), seconds=float(row[2]) / 1000, cost_usd=cost)
+
+
+def newest_answered(
+    connection: Connection, task: str, variants: Sequence[str], since: datetime | None
+) -> tuple[str, str, datetime] | None:
+    """The newest exchange of a caller's that one of some variants answered whole: its id, the variant, when it began.
+
+    Looks at the newest `MOST_LOOKED_AT` exchanges of the task and no further, or at those that began since a moment.
+    """
+    looked_at = (
+        exchanges.c[name] for name in ("id", "variant", "started_at", "status", "internal", "truncated", "shadow_of")
+    )
+    newest = select(*looked_at).where(exchanges.c.task == task).order_by(exchanges.c.started_at.desc())
+    if since is not None:
+        newest = newest.where(exchanges.c.started_at >= since)
+    seen = newest.limit(MOST_LOOKED_AT).subquery()
+    row = connection.execute(
+        select(seen.c.id, seen.c.variant, seen.c.started_at)
+        .where(
+            seen.c.variant.in_(variants),
+            seen.c.status == 200,
+            seen.c.internal.is_(False),
+            seen.c.truncated.is_(False),
+            seen.c.shadow_of.is_(None),
+        )
+        .order_by(seen.c.started_at.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else (row.id, row.variant, row.started_at)
 
 
 def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequence[Exchange]:

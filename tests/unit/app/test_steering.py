@@ -102,6 +102,37 @@ def test_who_leaves_out_the_steps_does_not_leave_out_approvals(store: Store) -> 
     assert steering.promote(store, "code", by()).incumbent == NEW.id
 
 
+def test_no_override_lets_terms_pass_and_nobody_leaves_them_out_by_hand(store: Store) -> None:
+    def against(connection: Connection, task: str, variant: str) -> str | None:
+        return f"clause 5(c) keeps it from `{task}`" if variant == NEW.id else None
+
+    steering.propose(store, NEW, PLAN, by())
+    steering.override(store, "code", "evaluation", "ben", NOW + timedelta(hours=1), by())
+    steering.pause(store, "code", by())
+    for act in (steering.promote, steering.resume):
+        with pytest.raises(GateError, match=r"stays where it is\. clause 5\(c\) keeps it from `code`"):
+            act(store, "code", by(), against)
+    with store.read() as connection:
+        route = current_route(connection, "code")
+    assert route is not None
+    assert route.incumbent == OLD.id
+
+
+def test_the_controller_puts_a_rollout_on_hold_that_terms_stand_in_the_way_of(store: Store) -> None:
+    said = {"terms": "the licence text has changed"}
+    with store.write() as connection:
+        add_deployment(connection, name="new", backend="echo", model="new", options={}, engine={}, actor="a", now=NOW)
+    controller = Controller(store, lambda _: True, SystemClock(), terms=lambda *_: said["terms"])
+    steering.propose(store, NEW, PLAN, by())
+    steering.override(store, "code", "evaluation", "ben", SystemClock().now() + timedelta(hours=1), by())
+    controller.tick()
+    with store.read() as connection:
+        held = latest_rollout(connection, "code")
+    assert held is not None
+    assert held.hold is not None
+    assert (held.state, held.hold.reason) == ("evaluation", "the licence text has changed")
+
+
 def test_an_override_whose_time_is_over_lets_nothing_pass(store: Store) -> None:
     steering.propose(store, NEW, PLAN, by())
     steering.override(store, "code", "evaluation", "ben", NOW + timedelta(hours=1), by())

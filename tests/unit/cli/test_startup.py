@@ -43,7 +43,7 @@ def test_listing_the_commands_imports_none_of_them_and_no_library(option: str) -
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence"]
+    "command", ["compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence", "licences"]
 )
 def test_the_help_of_a_command_that_measures_imports_none_of_what_measures(command: str) -> None:
     assert found(running(command, "--help"), ROOMS) == []
@@ -68,3 +68,13 @@ def test_a_run_from_kept_answers_needs_no_http_client() -> None:
 def test_the_running_system_imports_no_mathematics_and_nothing_that_only_some_projects_need() -> None:
     heavy = {"numpy", "py3langid", "cryptography", "jinja2", "aiohttp", "xllamacpp"}
     assert found("import changeover.app.system, changeover.app.worker", heavy) == []
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"]])
+def test_a_reader_who_has_seen_enough_is_no_failure(arguments: list[str]) -> None:
+    program = f"import sys; from changeover.cli.main import run_command; sys.exit(run_command({arguments!r}))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ended:
+        assert ended.stdout is not None
+        assert ended.stderr is not None
+        ended.stdout.close()
+        assert (ended.stderr.read(), ended.wait(60)) == (b"", 0)

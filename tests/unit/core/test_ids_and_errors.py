@@ -22,6 +22,17 @@ def test_secrets_differ_and_are_long() -> None:
 def test_nearest_names_the_likely_one_first() -> None:
     assert nearest("cod", ["code", "summarise"]) == "Did you mean `code`? Known: code, summarise."
     assert nearest("zzz", ["code"]) == "Known: code."
+    many = [f"m{number}" for number in range(80)]
+    assert nearest("zzz", many) == "80 are known.", "a list that long is no help"
+    assert nearest("m7", many).endswith("Near: m70, m71, m72, m73, m74. 80 are known.")
+
+
+def test_of_very_many_names_only_those_near_are_listed() -> None:
+    said = nearest("model-7x", [f"model-{number}" for number in range(100)])
+    assert said.startswith("Did you mean `model-7")
+    assert "Near: model-97" in said
+    assert "model-33" not in said
+    assert said.count(",") < 10
 
 
 def test_the_tree_at_the_top_of_the_errors_module_names_every_class() -> None:

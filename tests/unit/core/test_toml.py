@@ -1,15 +1,23 @@
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import pytest
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from changeover.core import toml
 from changeover.core.errors import ConfigError
 
 
 class Gate(toml.Declared):
+    id: str | None = None
     margin: float = 0.05
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "SG"
+
+    @model_validator(mode="after")
+    def _not_all(self) -> Self:
+        if self.margin == 1:
+            raise ValueError("The whole `margin` may not be lost.")
+        return self
 
 
 class Task(toml.Declared):
@@ -27,11 +35,17 @@ class Task(toml.Declared):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('name = "a"\n[[gates]]\nmargn = 1', "`gates[0].margn`: unknown key. Did you mean `margin`? Known: margin."),
+        (
+            'name = "a"\n[[gates]]\nmargn = 1',
+            "`gates[0].margn`: unknown key. Did you mean `margin`? Known: country, id, margin.",
+        ),
         ('name = "a"\n[gate]\nmargn = 1', "`gate.margn`: unknown key. Did you mean `margin`?"),
         ('nmae = "a"\nname = "b"', "`nmae`: unknown key. Did you mean `name`?"),
         ("gates = []", "`name`: missing. Add it."),
         ('name = "a"\ngate = { margin = "wide" }', "`gate.margin` = `wide`"),
+        ('name = "a"\ngate = { country = "sg" }', "`gate.country` = `sg`: string should match pattern '^[A-Z]{2}$'."),
+        ('name = "a"\ngate = { margin = 1 }', "task.toml: `gate`: the whole `margin` may not be lost."),
+        ('name = "a"\n[[gates]]\nid = "g"\nmargin = 1', "task.toml: `gates[0]` (`g`): the whole `margin` may not be"),
         ("name = \nother = 1", "line 1"),
         ('name = "same"', "task.toml: `name` may not be `same`; take Another."),
     ],

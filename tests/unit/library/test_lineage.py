@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from changeover.library.catalogue import Catalogue
-from changeover.library.lineage import Model, families_of, kinship, plain_name
+from changeover.library.lineage import Model, families_of, find_card, kinship, plain_name
 
 PACKAGED = Catalogue.load()
 QWEN_WEIGHTS = PACKAGED.card("qwen2.5-coder-0.5b-instruct").artifacts[0].sha256
@@ -22,8 +22,7 @@ vendor = "Somebody"
 modalities_in = ["text"]
 modalities_out = ["text"]
 weights = "open"
-checked = 2026-11-21
-sources = ["nothing: test"]
+sources = [{{ facts = ["everything"], at = "test", grade = "run", checked = 2026-11-21 }}]
 [cards.licence]
 id = "Apache-2.0"
 in_package = false
@@ -135,10 +134,48 @@ def test_versions_of_a_family_that_only_a_card_knows_are_kin(cards: Cards) -> No
 
 
 def test_the_reason_names_the_family() -> None:
-    found = kinship(PACKAGED, Model(name="DeepSeek-R1-Distill-Qwen-7B"), Model(name="DeepSeek-R1-Distill-Qwen-14B"))
+    found = kinship(PACKAGED, Model(name="DeepSeek-R1-0528-Qwen3-8B"), Model(name="DeepSeek-Math-Qwen-7B"))
     assert found.reason == "both are of the DeepSeek and the Qwen family"
+    distilled = kinship(PACKAGED, Model(name="DeepSeek-R1-Distill-Qwen-7B"), Model(name="DeepSeek-R1-Distill-Llama-8B"))
+    assert distilled.reason == "both go back to `deepseek-r1`"
     unknown = kinship(PACKAGED, Model(name="house-model"), Model(name="gemma-3-270m"))
     assert unknown.reason == "no family is known of `house-model`"
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("tencent/HunyuanImage-3.0", "hunyuan-image-3.0"),
+        ("MiniMaxAI/MiniMax-M1-80k", "minimax-m1"),
+        ("meta-llama/Meta-Llama-3.1-8B", "llama-3.1-8b"),
+        ("baidu-qianfan/Qianfan-VL-8B", "qianfan-vl-8b"),
+        ("google/gemma-4-E2B-it", "gemma-4-e2b-it"),
+        ("openai/gpt-oss-20b", "gpt-oss-20b"),
+        ("deepseek-ai/DeepSeek-R1-0528", "deepseek-r1-0528"),
+        ("zai-org/GLM-4.6-FP8", "glm-4.6"),
+        ("GLM-4.6-UD-Q4_K_XL.gguf", "glm-4.6"),
+    ],
+)
+def test_a_card_is_found_by_the_name_of_its_repository_on_a_hub(name: str, id: str) -> None:
+    card = find_card(PACKAGED, Model(name=name))
+    assert card is not None
+    assert card.id == id
+
+
+def test_a_lineage_may_name_an_ancestor_by_its_repository(cards: Cards) -> None:
+    catalogue = cards.of(("house-tuned", "house", 'base = "meta-llama/Meta-Llama-3.1-8B"'))
+    assert relation("house-tuned", "deepseek-r1-distill-llama-8b", catalogue) == "kin"
+    assert relation("house-tuned", "deepseek-r1", catalogue) == "none"
+
+
+def test_a_card_s_own_name_counts_before_a_repository_that_another_card_lists(cards: Cards) -> None:
+    text = CARD.format(id="aa-other", family="house", lineage="").replace(
+        'weights = "open"', 'weights = "open"\nrepositories = ["somebody/house-1"]'
+    )
+    (cards.directory / "other.toml").write_text(text)
+    card = find_card(cards.of(("house-1", "house", "")), Model(name="somebody/house-1"))
+    assert card is not None
+    assert card.id == "house-1"
 
 
 @pytest.mark.parametrize("card", PACKAGED.cards(), ids=lambda card: card.id)

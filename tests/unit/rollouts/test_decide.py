@@ -13,6 +13,7 @@ from changeover.rollouts.decide import (
     Finish,
     Plan,
     Promote,
+    PutOnHold,
     Refuse,
     RollBack,
     Rollout,
@@ -82,6 +83,34 @@ def test_every_situation_has_its_one_decision(
     state: State, step: int, seen: Evidence, after_s: int, expected: type
 ) -> None:
     assert type(decide(rollout(state, step), seen, START + timedelta(seconds=after_s))) is expected
+
+
+TERMS = "The licence of `x` excludes credit decisions."
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "expected"),
+    [
+        ("evaluation", replace(evidence(0), verdict="pass", terms=TERMS), PutOnHold),
+        ("evaluation", replace(evidence(0), overridden=("evaluation", "approval"), terms=TERMS), PutOnHold),
+        ("shadow", replace(evidence(10), terms=TERMS), PutOnHold),
+        ("canary", replace(evidence(0), terms=TERMS), PutOnHold),  # at once, and not only before the next step
+        ("canary", replace(evidence(20), terms=TERMS), PutOnHold),
+        (
+            "canary",
+            replace(evidence(30, failed=15), terms=TERMS),
+            RollBack,
+        ),  # an alarm goes back, whatever else is true
+        ("baking", replace(evidence(20), terms=TERMS), Finish),  # it answers already: that is for a person
+    ],
+)
+def test_terms_that_stand_in_the_way_hold_a_rollout_before_its_promotion(
+    state: State, seen: Evidence, expected: type
+) -> None:
+    decision = decide(rollout(state, step=1), seen, START + timedelta(seconds=3600))
+    assert type(decision) is expected
+    if isinstance(decision, PutOnHold):
+        assert decision.reason == TERMS
 
 
 UNDER_WAY, READY, FAILED = (

@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from changeover.serving.memory import GIB, MIB, SHARE, Held, budget_bytes, fits, in_gib, needed_bytes
+from changeover.core.sizes import GIB, MIB, in_gib
+from changeover.serving.memory import SHARE, Held, budget_bytes, fits, needed_bytes
 from changeover.serving.plan import EnginePlan
 
 RUNNING = [Held(name="old", bytes=1100 * MIB), Held(name="elsewhere", bytes=0)]

@@ -14,6 +14,7 @@ from changeover.app.installation import Installation
 from changeover.cli.frame import out
 from changeover.cli.running import wait_ready
 from changeover.core.errors import ChangeoverError
+from changeover.core.sizes import in_mib
 from changeover.serving.queries import all_deployments
 
 STOP_S = 30
@@ -36,7 +37,7 @@ class Child:
             rows = all_deployments(connection)
         out.print(f"  gateway  {self.address}/v1", highlight=False)
         for row in rows:
-            memory = "" if row.memory_bytes is None else f"  {row.memory_bytes / (1 << 20):.0f} MiB"
+            memory = "" if row.memory_bytes is None else f"  {in_mib(row.memory_bytes)}"
             out.print(f"  engine   {row.name:<30} {row.address}  process {row.pid}{memory}")
         out.print(f"  [dim]log      {self.log}[/]")
 

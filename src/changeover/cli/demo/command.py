@@ -17,6 +17,7 @@ from changeover.cli.frame import EXIT_FAIL, EXIT_PASS, Json, end, err, out, prin
 from changeover.cli.init import make_project
 from changeover.cli.weights import fetch
 from changeover.core.settings import STATE_DIRECTORY, cache_directory, open_project
+from changeover.core.sizes import in_mib
 from changeover.library.catalogue import Catalogue
 
 app = typer.Typer(add_completion=False)
@@ -44,7 +45,7 @@ def demo(
     catalogue = Catalogue.load()
     cards = [catalogue.card(name) for name in names]
     for card, path in zip(cards, fetch(cards, cache_directory()), strict=True):
-        out.print(f"  {card.id:<30} {path.stat().st_size / (1 << 20):>6.0f} MiB  {card.licence.id:<11} digest verified")
+        out.print(f"  {card.id:<30} {in_mib(path.stat().st_size):>10}  {card.licence_id or '–':<11} digest verified")
     shutil.rmtree(directory, ignore_errors=True)
     make_project(directory, port=0)
     _quicken(directory / "tasks" / "code.toml")

@@ -188,15 +188,15 @@ class Collector:
             card = self.asking.catalogue.card(bundle.engine.model)
         except UnknownModelError:
             return None
-        weights = bundle.engine.weights_digest
+        weights, terms = bundle.engine.weights_digest, card.licence
         return Terms(
             card=card.id,
-            licence=card.licence.id,
-            url=card.licence.url,
-            in_package=card.licence.in_package,
-            note=card.licence.note,
+            licence=None if terms is None else terms.id,
+            url=None if terms is None else terms.url,
+            in_package=None if terms is None else terms.in_package,
+            note=None if terms is None else terms.note,
             vendor=card.vendor,
-            sources=list(card.sources),
+            sources=[f"{', '.join(source.facts)}: {source.at}" for source in card.sources],
             checked=card.checked,
             weights_on_card=None if weights is None else weights in {each.sha256 for each in card.artifacts},
         )
@@ -227,7 +227,7 @@ class Collector:
 
     def _sample(self, row: ComparedSample, answers: Mapping[int, StoredAnswer]) -> SampleRecord:
         sides = [[self._answer(answers[id]) for id in _ids(row, side) if id in answers] for side in (0, 1)]
-        kept = row if self.asking.content else replace(row, detail=_without_words(row.detail))
+        kept = row if self.asking.content else replace(row, detail=without_words(row.detail))
         return SampleRecord(compared=kept, incumbent=sides[0], candidate=sides[1])
 
     def _answer(self, answer: StoredAnswer) -> AnswerRecord:
@@ -278,7 +278,7 @@ def _ids(row: ComparedSample, side: int) -> list[int]:
     return several or [(row.incumbent_answer, row.candidate_answer)[side]]
 
 
-def _without_words(detail: Mapping[str, Any]) -> dict[str, Any]:
+def without_words(detail: Mapping[str, Any]) -> dict[str, Any]:
     """A sample's detail with everything that decides, and without what scorers say of answers in words."""
     kept: dict[str, Any] = {"failed": detail["failed"]} if "failed" in detail else {}
     for side in ("incumbent", "candidate"):

@@ -63,7 +63,7 @@ def check_licences(files: Files) -> Check:
 
 
 def _licence(each: BundleRecord) -> str:
-    return "unknown" if each.terms is None else each.terms.licence
+    return "unknown" if each.terms is None or each.terms.licence is None else each.terms.licence
 
 
 def check_datasets(files: Files) -> list[Check]:

@@ -118,9 +118,9 @@ class Terms:
     """What the library said of a bundle's model when the pack was written."""
 
     card: str
-    licence: str
+    licence: str | None
     url: str | None
-    in_package: bool
+    in_package: bool | None
     note: str | None
     vendor: str
     sources: list[str]

@@ -1,0 +1,1 @@
+"""How well a search over the library finds what a query is about."""
