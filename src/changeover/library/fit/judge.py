@@ -62,10 +62,7 @@ def fit(
     if verdict in ("fits", "tight") and _undecided(demand, support):
         verdict = "unknown"
     engine = None if support is None else support.engine
-    usable = overhead_on(accelerator).usable
-    flags: tuple[str, ...] = ()
-    if placed is not None and engine is not None and demand.writes:
-        flags = flags_for(engine, placed.layout, demand.context, concurrency, usable)
+    flags = _flags(demand, placed, engine, concurrency)
     command = None
     if engine is not None and verdict != "no":
         command = command_for(card, accelerator, engine, demand.quantisation, flags)
@@ -94,6 +91,14 @@ def fit(
         missing=missing,
         notes=tuple(_notes(demand, placed, support)),
     )
+
+
+def _flags(demand: Demand, placed: Placed | None, engine: str | None, concurrency: int | None) -> tuple[str, ...]:
+    """What the engine is told of the layout; nothing where there is none, or where the model writes no text."""
+    if placed is None or engine is None or not demand.writes:
+        return ()
+    usable = overhead_on(demand.accelerator).usable
+    return flags_for(engine, placed.layout, demand.context, concurrency, usable)
 
 
 def _most_requests(demand: Demand, placed: Placed | None) -> int | None:
