@@ -55,6 +55,7 @@ lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	  --no-emit-trusted-host --no-emit-find-links --no-header \
 	  --extra demo --extra dev --extra import --extra japanese --extra similarity \
 	  --extra postgres --extra telemetry --extra bom --extra prices --extra modelscope \
+	  --extra documents --extra ocr --extra mcp --extra console \
 	  --output-file requirements.txt pyproject.toml
 
 # Everything that can change what is installed is a prerequisite, so that a stale environment mends itself.
