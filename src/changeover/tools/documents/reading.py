@@ -19,7 +19,7 @@ _BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u200b\u2060\ufeff]")
 _INVISIBLE = re.compile(r"[\U000e0000-\U000e0fff\u2061-\u2064\u2066-\u206f\u202a-\u202e]")
 """Tags that spell words nobody sees, and marks that turn the order of what is read."""
-_SPACE_AT_END = re.compile(r"[ \t]+(?=\n)")
+_SPACE_AT_END = re.compile(r"(?<![ \t])[ \t]++(?=\n)")
 _MANY_BREAKS = re.compile(r"\n{4,}")
 
 
