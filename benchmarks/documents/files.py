@@ -55,7 +55,7 @@ class Made:
 def samples(quick: bool) -> list[Sample]:
     """A long file of each kind."""
     pages = 40 if quick else 500
-    scans = 2 if quick else 8
+    scans = 2 if quick else 4
     return [
         Sample("text.pdf", lambda: _pdf(pages)),
         Sample("scan.pdf", lambda: _scans(scans)),
