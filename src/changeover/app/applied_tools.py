@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 COPIES = "tools"
 """In the state directory."""
-LEFT_OUT = shutil.ignore_patterns("*.jsonl", "__pycache__", "*.pyc")
+LEFT_OUT = shutil.ignore_patterns("*.jsonl", "__pycache__")
 """Datasets measure a tool, and are no part of what it does."""
 
 
@@ -36,6 +36,8 @@ class AppliedTools:
         self._installation = installation
         self._copies = installation.project.state / COPIES
         self._revision: int | None = None
+        self._in_use: frozenset[str] = frozenset()
+        """Names of copies."""
         self._said: set[tuple[str, str]] = set()
         self.current = Tools()
 
@@ -93,11 +95,10 @@ class AppliedTools:
 
     def _forget(self, wanted: Mapping[str, str]) -> None:
         """Remove copies of tools that are not applied any more, but those of the revision before: somebody may run it."""
-        kept = {digest[:16] for digest in wanted.values()}
-        before, self._before = getattr(self, "_before", kept), kept
+        before, self._in_use = self._in_use, frozenset(digest[:16] for digest in wanted.values())
         if self._copies.is_dir():
             for directory in self._copies.iterdir():
-                if directory.name not in kept | before:
+                if directory.name not in self._in_use | before:
                     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -122,7 +122,9 @@ def _example(tool: Tool) -> Json | None:
         if tool.declared.inputs[name].type not in FILES:
             example[name] = _text_of(tool, value)
         else:
-            example[name] = [shown[str(each)] for each in cast("list[Any]", value)] if isinstance(value, list) else shown[value]
+            example[name] = (
+                [shown[str(each)] for each in cast("list[Any]", value)] if isinstance(value, list) else shown[value]
+            )
     return example
 
 

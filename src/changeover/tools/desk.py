@@ -59,10 +59,23 @@ class Desk:
         self._described: dict[tuple[str, str, bool], Mapping[str, Any]] = {}
         self._closing = False
 
+    async def run(self) -> None:
+        """Run jobs until cancelled."""
+        await self.jobs.run()
+
+    def state(self) -> dict[str, Any]:
+        """How many jobs wait, and run, over all gateways as it was seen last; and how many run here."""
+        seen = self.jobs.standing
+        return {"jobs_running_here": self.jobs.running, "jobs_running": seen.running, "jobs_waiting": seen.waiting}
+
     def stop(self) -> None:
         """Take no more jobs, and end the streams of those who only watch one."""
         self._closing = True
         self.jobs.stop()
+
+    async def close(self) -> None:
+        """End the processes that read documents."""
+        await self._runs.reader.close()
 
     async def answer(self, visit: Visit, body: bytes, reply: Reply) -> None:
         """Answer one request. See `ToolDesk`."""

@@ -406,16 +406,13 @@ def _taken_apart(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[s
     values: dict[str, Any] = {}
     places: dict[str, int | list[int]] = {}
     files: list[tuple[str, bytes]] = []
-
-    def place(file: File) -> int:
-        files.append((file.name, file.data))
-        return len(files) - 1
-
     for name, value in given.items():
-        if isinstance(value, File):
-            places[name] = place(value)
-        elif isinstance(value, list) and all(isinstance(each, File) for each in cast("list[Any]", value)) and value:
-            places[name] = [place(each) for each in cast("list[File]", value)]
+        several = cast("list[Any]", value) if isinstance(value, list) else [value]
+        sent = [each for each in several if isinstance(each, File)]
+        if sent and len(sent) == len(several):
+            first = len(files)
+            files += [(file.name, file.data) for file in sent]
+            places[name] = list(range(first, len(files))) if isinstance(value, list) else first
         else:
             values[name] = value
     return {"values": values, "files": places}, files
@@ -424,7 +421,10 @@ def _taken_apart(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[s
 def _put_together(stored: Mapping[str, Any], files: list[File]) -> dict[str, Any]:
     given: dict[str, Any] = dict(stored.get("values", {}))
     for name, places in stored.get("files", {}).items():
-        given[name] = [files[place] for place in places] if isinstance(places, list) else files[places]
+        if isinstance(places, list):
+            given[name] = [files[place] for place in cast("list[int]", places)]
+        else:
+            given[name] = files[places]
     return given
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from typing import Any, cast
 
 import msgspec
@@ -14,6 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from changeover.core.errors import RequestError
 from changeover.gateway.resolve import read_fields
 from changeover.tools.declarations import FILES, InputType, Tool
+from changeover.tools.documents.processes import shown
 from changeover.tools.values import File
 
 MOST_PARTS = 1_000
@@ -22,12 +22,10 @@ MOST_HEADERS = 8
 MOST_HEADER_BYTES = 4_096
 MOST_FIELD_BYTES = 80 << 20
 """Of one value that is no file: more than any text that a tool may declare."""
-LONGEST_NAME = 200
 AS_JSON: frozenset[InputType] = frozenset({"conversation", "list", "number", "flag"})
 """Types whose field in a form is JSON."""
 FORM = b"multipart/form-data"
 JSON_TYPES = (b"", b"application/json")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def read_inputs(tool: Tool, content_type: bytes, body: bytes) -> dict[str, Any]:
@@ -53,12 +51,6 @@ def read_inputs(tool: Tool, content_type: bytes, body: bytes) -> dict[str, Any]:
     return {name: _from_json(tool, name, value) for name, value in cast("dict[str, Any]", inputs).items()}
 
 
-def plain_name(name: str) -> str:
-    """The last component of a file's name, without what a terminal or a page would obey."""
-    last = _CONTROL.sub("", name.replace("\\", "/").rpartition("/")[2]).strip()
-    return last[-LONGEST_NAME:] if last not in ("", ".", "..") else "file"
-
-
 def _from_json(tool: Tool, name: str, value: Any) -> Any:
     declared = tool.declared.inputs.get(name)
     if declared is None or declared.type not in FILES:
@@ -79,7 +71,7 @@ def _file(where: str, value: Any) -> File:
         data = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise RequestError(f"`inputs.{where[:80]}.content_base64` is not base64: {exc}.") from exc
-    return File(name=plain_name(name), data=data)
+    return File(name=shown(name), data=data)
 
 
 class _Part:
@@ -167,12 +159,12 @@ def _typed(tool: Tool, parts: list[tuple[str, str | None, bytes]]) -> dict[str, 
     for name, file, data in parts:
         declared = tool.declared.inputs.get(name)
         if declared is not None and declared.type == "documents":
-            given.setdefault(name, []).append(File(name=plain_name(file or name), data=data))
+            given.setdefault(name, []).append(File(name=shown(file or name), data=data))
             continue
         if name in given:
             raise RequestError(f"`{name[:80]}` was sent twice. Send it once.")
         if declared is not None and declared.type in FILES:
-            given[name] = File(name=plain_name(file or name), data=data)
+            given[name] = File(name=shown(file or name), data=data)
         else:
             given[name] = _value(name, data, as_json=declared is not None and declared.type in AS_JSON)
     return given

@@ -294,7 +294,14 @@ def _end(
 ) -> bool:
     held = {name: dict(value) for name, value in result.items() if value is not None}
     ended = update(tool_jobs).where(*which)
-    over: dict[str, Any] = {"state": state, "ended_at": now, "expires_at": expires_at, "owner": None, "lease_until": None, "inputs": {}}
+    over: dict[str, Any] = {
+        "state": state,
+        "ended_at": now,
+        "expires_at": expires_at,
+        "owner": None,
+        "lease_until": None,
+        "inputs": {},
+    }
     if not connection.execute(ended.values(**over, **held)).rowcount:
         return False
     connection.execute(delete(tool_job_files).where(tool_job_files.c.job == id))
