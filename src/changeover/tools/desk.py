@@ -22,8 +22,9 @@ from changeover.gateway.visit import Visit
 from changeover.tools.access import find_usable, usable
 from changeover.tools.declarations import Tool, Tools
 from changeover.tools.describe import describe
+from changeover.tools.inputs import read_inputs
 from changeover.tools.jobs import Jobs, shown
-from changeover.tools.multipart import read_inputs
+from changeover.tools.multipart import read_body
 from changeover.tools.queries import UNDER_WAY
 from changeover.tools.runs import Asked, Runs, result_of
 from changeover.tools.values import Outcome, Progress
@@ -123,8 +124,7 @@ class Desk:
 
     async def _run(self, visit: Visit, key: Key, tool: Tool, body: bytes, reply: Reply) -> None:
         wanted = wanted_of(visit.head.query)
-        kind = visit.head.header(b"content-type") or b""
-        read = partial(read_inputs, tool, kind, body)
+        read = partial(_inputs, tool, visit.head.header(b"content-type") or b"", body)
         given = await in_thread(read) if len(body) > LARGE_BODY_BYTES else read()
         if wanted == "job":
             job = await self.jobs.submit(tool, given, key)
@@ -256,6 +256,11 @@ def wanted_of(query: str) -> As:
         if values == [way]:
             return way
     raise RequestError(f"`?as={values[-1][:80]}`: {nearest(values[-1][:80], WAYS)}")
+
+
+def _inputs(tool: Tool, content_type: bytes, body: bytes) -> dict[str, Any]:
+    """A body's inputs, checked: a job is refused when it is sent, and not when its turn comes."""
+    return read_inputs(tool, read_body(content_type, body))
 
 
 def _event(name: str, value: Any) -> bytes:
