@@ -56,7 +56,7 @@ REFUSALS: dict[int, str] = {
     502: "The model failed, after all that may answer were tried. `model_failed`, `structured_output_failed`, "
     "`contract_broken`",
     503: "No engine can answer yet. `not_ready`, `store_unavailable`",
-    504: "The model did not finish in the task's time, or the tool in its own. `model_failed`, `tool_timeout`",
+    504: "The model did not finish in the task's time, or the tool in its own. `model_failed`",
 }
 """By status, with the codes that come with it."""
 
