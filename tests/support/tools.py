@@ -122,22 +122,25 @@ def write_tool(
 @asynccontextmanager
 async def calling(up: Running, key: str | None = None) -> AsyncGenerator[Caller]:
     """A caller of tools, for the length of the block."""
-    headers = {"authorization": f"Bearer {key or up.key}"}
-    async with aiohttp.ClientSession(up.address, headers=headers, timeout=aiohttp.ClientTimeout(total=60)) as http:
-        yield Caller(http)
+    async with aiohttp.ClientSession(up.address, timeout=aiohttp.ClientTimeout(total=60)) as http:
+        yield Caller(http, up.headers(key))
 
 
 class Caller:
     """An application that uses tools."""
 
-    def __init__(self, http: aiohttp.ClientSession) -> None:
+    def __init__(self, http: aiohttp.ClientSession, headers: Mapping[str, str]) -> None:
         self.http = http
+        self.headers = {"authorization": headers["authorization"]}
 
     async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         """Status and JSON of an answer."""
-        async with self.http.request(method, path, **more) as response:
+        async with self.http.request(method, path, **self._with_key(more)) as response:
             said = await response.read()
             return response.status, json.loads(said)
+
+    def _with_key(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        return {**more, "headers": {**self.headers, **more.get("headers", {})}}
 
     async def run(self, tool: str = "say", *, query: str = "", **inputs: Any) -> tuple[int, Any]:
         return await self.ask("POST", f"/v1/tools/{tool}{query}", json={"inputs": inputs})
@@ -160,7 +163,7 @@ class Caller:
 
     async def events(self, method: str, path: str, **more: Any) -> list[tuple[str, Any]]:
         """Name and value of each event of a stream, to its end."""
-        async with self.http.request(method, path, **more) as response:
+        async with self.http.request(method, path, **self._with_key(more)) as response:
             said = (await response.read()).decode()
             assert response.status == 200, said
             assert response.headers["content-type"].startswith("text/event-stream")
