@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ class File:
 
 
 def encode(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a request that sends inputs. A `Path`, a `File` and an open file are files; a list may be of files.
+    """Options of a request that sends inputs. A `Path`, a `File`, an open file and `{name, content_base64}` are files; so is a list of them.
 
     Raises:
         OSError: A file cannot be read.
@@ -45,14 +47,24 @@ def _files_of(value: Any) -> list[File] | None:
         return [value]
     if isinstance(value, Path):
         return [File(value.name, value.read_bytes())]
-    if hasattr(value, "read"):
-        opened = cast("BinaryIO", value)
+    if isinstance(value, dict) and value.keys() == {"name", "content_base64"}:
+        return [_file_in(cast("dict[str, str]", value))]
+    opened = cast("BinaryIO", value)
+    if hasattr(opened, "read"):
         return [File(Path(str(getattr(opened, "name", "file"))).name, opened.read())]
     if isinstance(value, list | tuple) and value:
         found = [_files_of(each) for each in cast("Sequence[Any]", value)]
         if None not in found:
             return [file for files in found for file in files or ()]
     return None
+
+
+def _file_in(value: Mapping[str, str]) -> File:
+    """A file as an example has it, and as agents send one."""
+    try:
+        return File(value["name"], base64.b64decode(value["content_base64"], validate=True))
+    except (binascii.Error, ValueError) as exc:
+        raise TypeError(f"`{value['name']}`: `content_base64` is no base64: {exc}.") from exc
 
 
 def _field(name: str, value: Any) -> str:

@@ -33,9 +33,12 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """JSON schema of all its inputs together."""
     output: dict[str, Any]
     """JSON schema that `Result.value` always meets."""
+    media_type: str = "text/markdown"
+    extension: str = ".md"
+    """Of a file that `Result.text` is written to."""
     chat: Chat | None = None
     example: dict[str, Any] | None = None
-    """Inputs to try it with."""
+    """Inputs to try it with; of a list of tools only where there are no files among them."""
     tasks: list[str] = []
     """Every task that it asks."""
 
