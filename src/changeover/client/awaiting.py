@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+import copy
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,13 @@ class AsyncClient:
 
     def __init__(self, url: str | None = None, key: str | None = None, *, silence_s: float = wire.SILENCE_S) -> None:
         self._http = httpx2.AsyncClient(**wire.settings(url, key, silence_s))
+        self._headers: dict[str, str] = {}
+
+    def with_key(self, key: str) -> AsyncClient:
+        """The same connections, as somebody else. Closing one closes the other."""
+        other = copy.copy(self)
+        other._headers = {"authorization": f"Bearer {key}"}
+        return other
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -61,8 +69,8 @@ class AsyncClient:
         """How a job stands."""
         return wire.read(await self._send(wire.one_job(id)), Job)
 
-    async def wait(self, id: str, on_progress: Callable[[Progress], None] | None = None) -> Result:
-        """Wait for a job: see `Client.wait`."""
+    async def wait(self, id: str, on_progress: Callable[[Progress], Awaitable[None] | None] | None = None) -> Result:
+        """Wait for a job: see `Client.wait`. `on_progress` may be awaited."""
         broken = 0
         while True:
             try:
@@ -70,7 +78,9 @@ class AsyncClient:
                     async for event in events:
                         broken = 0
                         if isinstance(event, Progress) and on_progress is not None:
-                            on_progress(event)
+                            told = on_progress(event)
+                            if told is not None:
+                                await told
                         elif isinstance(event, Result):
                             return event
                 result = wire.result_of(await self.job(id))
@@ -87,12 +97,12 @@ class AsyncClient:
         wire.check(await self._send(wire.end_job(id)))
 
     async def _send(self, ask: wire.Ask) -> httpx2.Response:
-        method, path, options = ask
+        method, path, options = self._as_its_key(ask)
         with self._reported():
             return await self._http.request(method, path, **options)
 
     async def _events(self, ask: wire.Ask) -> AsyncGenerator[Event]:
-        method, path, options = ask
+        method, path, options = self._as_its_key(ask)
         with self._reported():
             async with self._http.stream(method, path, **options) as response:
                 if response.is_error:
@@ -102,6 +112,10 @@ class AsyncClient:
                     said = wire.read_event(event.event, event.data)
                     if said is not None:
                         yield said
+
+    def _as_its_key(self, ask: wire.Ask) -> wire.Ask:
+        method, path, options = ask
+        return method, path, {**options, "headers": {**options.get("headers", {}), **self._headers}}
 
     @contextmanager
     def _reported(self) -> Generator[None]:

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
+from changeover.core.errors import RequestError
+
 
 @dataclass(frozen=True)
 class File:
@@ -25,7 +27,7 @@ def encode(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         OSError: A file cannot be read.
-        TypeError: Something has no JSON form; says which input.
+        RequestError: Something has no JSON form, or is no base64; says which input.
     """
     files: list[tuple[str, tuple[str, bytes, str]]] = []
     fields: dict[str, Any] = {}
@@ -64,7 +66,7 @@ def _file_in(value: Mapping[str, str]) -> File:
     try:
         return File(value["name"], base64.b64decode(value["content_base64"], validate=True))
     except (binascii.Error, ValueError) as exc:
-        raise TypeError(f"`{value['name']}`: `content_base64` is no base64: {exc}.") from exc
+        raise RequestError(f"`{value['name']}`: `content_base64` is no base64: {exc}.") from exc
 
 
 def _field(name: str, value: Any) -> str:
@@ -76,4 +78,4 @@ def _json(name: str, value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
     except (TypeError, ValueError) as exc:
-        raise TypeError(f"`{name}` cannot be sent: {exc}. Give text, numbers, lists, a `Path` or a `File`.") from exc
+        raise RequestError(f"`{name}` cannot be sent: {exc}. Give text, numbers, lists, a `Path` or a `File`.") from exc
