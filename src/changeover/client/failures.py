@@ -66,9 +66,11 @@ def failure_of(body: bytes, status: int, retry_after: str | None = None) -> Clie
     return failed(error, message, status, retry_after)
 
 
-def failed(error: dict[str, Any], message: str, status: int | None, retry_after: str | None = None) -> ToolFailed:
+def failed(error: dict[str, Any], message: str, status: int | None, retry_after: str | None = None) -> ClientError:
     """The error of an envelope. Where no status is known, what its code means says it."""
     code = str(error.get("code") or ChangeoverError.code)
+    if code == JobCancelled.code:
+        return JobCancelled(message)
     kind = _KINDS.get(code, ChangeoverError)
     source: errors.Source = "model" if error.get("source") == "model" else "gateway"
     return ToolFailed(
