@@ -46,8 +46,8 @@ ROUTES: tuple[Route, ...] = (
     Route(TOOLS, ("GET",), "tools", CALLERS),
     Route(f"{TOOLS}/{{name}}", ("GET", "POST"), "tools", CALLERS),
     Route(JOBS, ("GET",), "tools", CALLERS),
-    Route(f"{JOBS}/{{id}}", ("GET", "DELETE"), "tools", CALLERS),
-    Route(f"{JOBS}/{{id}}/events", ("GET",), "tools", CALLERS),
+    Route(f"{JOBS}/{{job}}", ("GET", "DELETE"), "tools", CALLERS),
+    Route(f"{JOBS}/{{job}}/events", ("GET",), "tools", CALLERS),
     Route("/openapi.json", ("GET",), "openapi", EVERY_ROLE),
     Route("/metrics", ("GET",), "metrics", LOOKERS),
     Route("/healthz", ("GET", "HEAD"), "health", ANYBODY),
@@ -106,5 +106,5 @@ def _of_tools(path: str) -> Route | None:
         return _BY_PATH[f"{TOOLS}/{{name}}"] if name and "/" not in name else None
     if path.startswith(f"{JOBS}/"):
         id, _, rest = path[len(JOBS) + 1 :].partition("/")
-        return _BY_PATH.get(f"{JOBS}/{{id}}/{rest}" if rest else f"{JOBS}/{{id}}") if id and path[-1] != "/" else None
+        return _BY_PATH.get(f"{JOBS}/{{job}}/{rest}" if rest else f"{JOBS}/{{job}}") if id and path[-1] != "/" else None
     return None

@@ -69,7 +69,6 @@ class _Parts:
         return self.known.get(place)
 
     async def keep(self, place: str, value: Any) -> None:
-        self.known[place] = value
         try:
             await self.jobs.write(
                 partial(queries.keep_part, id=self.id, owner=self.jobs.owner, place=place, value=value)
