@@ -89,7 +89,7 @@ async def _all(batch: Batch, done: _Done, url: str | None, key: str | None) -> N
     async with AsyncClient(url, key) as client, asyncio.TaskGroup() as group:
         for file in batch.files:
             place = batch.place(file)
-            if place is not None and place.exists() and not batch.again:
+            if place is not None and _is_there(batch, place) and not batch.again:
                 done.skipped.append(file)
                 _line(batch, f"[dim]·[/] {plain(file)}  [dim]has a result: {plain(place)}[/]")
             else:
@@ -128,12 +128,21 @@ async def _result(batch: Batch, file: Path, client: AsyncClient, done: _Done) ->
     return result
 
 
+def _is_there(batch: Batch, place: Path) -> bool:
+    return place.exists() and (not batch.as_json or _beside(batch, place).exists())
+
+
+def _beside(batch: Batch, place: Path) -> Path:
+    """Where the whole result of a file is written, beside its text."""
+    return place.with_name(f"{place.name.removesuffix(batch.extension)}.json")
+
+
 def _write(batch: Batch, file: Path, result: Result) -> None:
     place = batch.place(file)
     if place is None:
         return
     if batch.as_json:
-        _whole(place.with_name(f"{place.name.removesuffix(batch.extension)}.json"), _json(result))
+        _whole(_beside(batch, place), _json(result))
     _whole(place, batch.written(result))
 
 

@@ -125,17 +125,16 @@ Event = Progress | Piece | Result
 
 
 def cited(citations: Iterable[Citation]) -> list[str]:
-    """Citations as lines under a text: `[1] p. 3 “…”`; what nothing bears out says so."""
+    """Citations as lines under a text: `[1] p. 3 “…”`, each place once; what nothing bears out is said below them."""
     sources = list(citations)
-    several = len({source.document for source in sources}) > 1
-    lines: list[str] = []
-    for number, source in enumerate(sources, 1):
-        if not source.supported:
-            lines.append(f"[{number}] nothing found that bears out “{_short(source.claim)}”")
-            continue
-        place = " ".join(part for part in (source.document if several else "", source.label) if part)
-        lines.append(" ".join(part for part in (f"[{number}]", place, f"“{_short(source.quote)}”") if part))
-    return lines
+    found = [source for source in sources if source.supported]
+    several = len({source.document for source in found}) > 1
+    places = dict.fromkeys((source.document if several else "", source.label, _short(source.quote)) for source in found)
+    lines = [
+        " ".join([f"[{number}]", *(part for part in (document, label) if part), f"“{quote}”"])
+        for number, (document, label, quote) in enumerate(places, 1)
+    ]
+    return lines + [f"no source found for “{_short(each.claim)}”" for each in sources if not each.supported]
 
 
 def _short(text: str, most: int = 160) -> str:
