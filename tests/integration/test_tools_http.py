@@ -1,6 +1,5 @@
 """Tools over HTTP: real sockets, real readers, the echo engine behind the tasks."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 

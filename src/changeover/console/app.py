@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,7 +39,7 @@ ROUTES = (
 def console(
     gateway: str, *, hosts: Sequence[str], most_body_bytes: int, secure: bool = False, clock: Clock | None = None
 ) -> Starlette:
-    """Make the application.
+    """Make the application; close `app.state.sessions` at the end.
 
     Args:
         gateway: Its address; the only thing that is called.
@@ -50,12 +49,6 @@ def console(
         clock: By which sessions age.
     """
     sessions = Sessions(gateway, clock or SystemClock())
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        yield
-        await sessions.close()
-
     app = Starlette(
         routes=ROUTES,
         middleware=[
@@ -63,7 +56,6 @@ def console(
             Middleware(Guards, most_body_bytes=most_body_bytes),
         ],
         exception_handlers={ClientError: pages.failed, pages.SignInFirst: pages.to_sign_in, 404: pages.missing},
-        lifespan=lifespan,
     )
     app.state.sessions, app.state.secure = sessions, secure
     return app
