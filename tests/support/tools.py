@@ -73,9 +73,7 @@ class Scripted:
     pieces: Sequence[str] = ()
     """Sent before the answer, where somebody listens."""
 
-    async def ask(
-        self, task: str, messages: Messages, *, on_text: Callable[[str], None] | None = None
-    ) -> Answered:
+    async def ask(self, task: str, messages: Messages, *, on_text: Callable[[str], None] | None = None) -> Answered:
         self.asked.append((task, list(messages)))
         for piece in self.pieces if on_text is not None else ():
             on_text(piece)
@@ -158,9 +156,7 @@ class Bench:
 
     async def run(self, *, stream: bool = False, **given: Any) -> Outcome:
         """Run it on inputs."""
-        means = Means(
-            caller=self.caller, reader=self.reader, tasks=self.tasks, cache=self.cache, journal=self.journal
-        )
+        means = Means(caller=self.caller, reader=self.reader, tasks=self.tasks, cache=self.cache, journal=self.journal)
         return await run_tool(self.tool, given, means, on_progress=self.progress.append, stream=stream)
 
 
@@ -180,6 +176,6 @@ def bench(
     """A tool of some steps, of which one is called `result`, ready to run."""
     toml = (
         f"{more}\nexample = {example}\nsteps = [\n{steps}\n]\n"
-        f"[inputs]\n{inputs}\n[output]\nvalue = {value}\ntext = \"{text}\"\nschema_file = \"out.json\"\n{output}\n"
+        f'[inputs]\n{inputs}\n[output]\nvalue = {value}\ntext = "{text}"\nschema_file = "out.json"\n{output}\n'
     )
     return Bench(tool=write_tool(root, toml, **files), cache=root / "cache", caller=Scripted(answer))
