@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from changeover.core.errors import ContractError, UpstreamError
@@ -122,7 +123,8 @@ async def _read_tables(run: Run) -> None:
         value = run.inputs[name]
         if declared.type == "table" and isinstance(value, File):
             document = await read_file(run, f"inputs.{name}", value, declared)
-            run.values[name] = await in_thread(lambda document=document: rows_of(document))
+            run.read[name] = document
+            run.values[name] = await in_thread(partial(rows_of, document))
 
 
 async def _step(run: Run, number: int, step: StepDeclaration) -> StepTook | None:

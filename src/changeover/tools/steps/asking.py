@@ -25,6 +25,8 @@ from changeover.tools.steps.run import Asked, Run
 WAITS_S = (0.5, 2.0, 6.0)
 """Before an asking that failed is tried again, where the error does not say how long."""
 MOST_WAIT_S = 30.0
+ROLES = ("system", "user", "assistant")
+"""Of the messages that a tool makes; whoever uses it gives none of the first."""
 MOST_PROBLEM = 600
 """Characters of what a model is told of its own answer."""
 _BLOCK = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
@@ -122,7 +124,9 @@ async def _patiently(run: Run, task: str, messages: Sequence[Mapping[str, Any]],
             if not exc.retryable or said or tries == len(WAITS_S):
                 raise
             wait = exc.retry_after_s if isinstance(exc, CapacityError) else WAITS_S[tries]
-        await asyncio.sleep(min(wait, MOST_WAIT_S))
+            if wait > MOST_WAIT_S:  # a budget that is used up is not waited for
+                raise
+        await asyncio.sleep(wait)
     raise AssertionError("the last try returns or raises")
 
 
@@ -161,8 +165,11 @@ def conversation_of(step: CallStep, given: Any) -> list[dict[str, Any]]:
     for message in cast("list[Any]", given) if isinstance(given, list) else []:
         fields = cast("dict[str, Any]", message) if isinstance(message, dict) else {}
         role, content = fields.get("role"), fields.get("content")
-        if role not in ("user", "assistant") or not isinstance(content, str):
-            raise ContractError(f"The step `{step.name}`: `messages` holds what is no message of a user or assistant.")
+        if role not in ROLES or not isinstance(content, str):
+            raise ContractError(
+                f"The step `{step.name}`: `messages` holds what is no message: `role` is one of {', '.join(ROLES)}, and "
+                "`content` a text."
+            )
         messages.append({"role": role, "content": without_control(content)})
     if not messages or messages[-1]["role"] != "user":
         raise ContractError(f"The step `{step.name}`: `messages` must end with a message of the user.")

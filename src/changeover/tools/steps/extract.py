@@ -22,6 +22,8 @@ async def extract(step: ExtractStep, run: Run) -> Document | list[Document]:
         DocumentError: One cannot be read.
         RequestError: There is no file.
     """
+    if step.file.strip() in run.read:
+        return run.read[step.file.strip()]
     given = run.file_of(step.file)
     declared = _declared(step.file, run)
     files = listed(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from changeover.core.errors import ContractError
 from changeover.tools.caller import Answered
@@ -13,7 +13,8 @@ from changeover.tools.declarations import StepDeclaration, Tool
 from changeover.tools.expressions import evaluate
 from changeover.tools.means import Means
 from changeover.tools.plain import settled
-from changeover.tools.values import AnsweredBy, File, Progress
+from changeover.tools.tables import as_csv
+from changeover.tools.values import AnsweredBy, Document, File, Progress
 
 MOST_PROBLEMS = 200
 
@@ -39,6 +40,8 @@ class Run:
     report: Callable[[Progress], None]
     streams: str | None = None
     """The step whose pieces are the output's text as they come; None: no step's are."""
+    read: dict[str, Document] = field(default_factory=dict[str, Document])
+    """Tables that were read before the first step, by the name of the input."""
     asked: dict[str, Asked] = field(default_factory=dict[str, Asked])
     """By the name of the call."""
     problems: list[str] = field(default_factory=list[str])
@@ -110,6 +113,11 @@ class Run:
         ]
 
     def file_of(self, expression: str) -> Any:
-        """The file, or files, that an expression names; of a table the file itself and not its rows."""
-        given = self.inputs.get(expression.strip())
-        return given if isinstance(given, File) else self.value(expression)
+        """The file, or files, that an expression names; of a table the file itself, and not its rows."""
+        name = expression.strip()
+        declared = self.tool.declared.inputs.get(name)
+        if declared is None or declared.type != "table":
+            return self.value(expression)
+        given: Any = self.inputs[name]
+        rows = cast("list[dict[str, Any]]", given if isinstance(given, list) else [])
+        return File(name=f"{name}.csv", data=as_csv(rows)) if rows else cast("Any", given)

@@ -98,7 +98,7 @@ def _read(called: CallStep, text: str) -> Any:
 
 
 async def _dropped(step: ValidateStep, run: Run, checks: Sequence[Check], value: Any, faults: list[Fault]) -> Any:
-    """The value without sentences or members at fault."""
+    """The value without sentences or members at fault; nothing may be left, unless a check is `not-empty`."""
     for _ in range(MOST_ROUNDS):
         if not faults:
             return value
@@ -110,8 +110,6 @@ async def _dropped(step: ValidateStep, run: Run, checks: Sequence[Check], value:
             break
         for fault in faults[:MOST_SHOWN]:
             run.problem(f"`{step.name}`: something was left out: {fault.problem}.")
-        if value in ("", [], {}):
-            raise ContractError(f"The step `{step.name}` leaves nothing of the answer: {_said(faults)}.")
         faults = await _faults(checks, value)
     raise ContractError(f"The step `{step.name}` does not let the answer pass: {_said(faults)}.")
 
