@@ -197,8 +197,8 @@ class _Child:
         ask = Ask(name=name, size=len(data), limits=limits, ocr=ocr)
         watch = asyncio.create_task(self._watched(limits.memory_mib << 20))
         try:
-            async with asyncio.timeout(limits.seconds):
-                document = await self._answer(ask, data, on_page)
+            async with asyncio.timeout(limits.seconds) as deadline:
+                document = await self._answer(ask, data, on_page, deadline)
         except TimeoutError as exc:
             raise DocumentError(
                 f"Reading `{name}` took longer than {limits.seconds:,.0f} s and was stopped. Split it."
@@ -226,10 +226,10 @@ class _Child:
         await self.process.wait()
         await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
 
-    async def _answer(self, ask: Ask, data: bytes, on_page: OnPage | None) -> Document:
+    async def _answer(self, ask: Ask, data: bytes, on_page: OnPage | None, deadline: asyncio.Timeout) -> Document:
         sending = asyncio.create_task(self._send(ask, data))
         try:
-            return await self._heard(ask, on_page)
+            return await self._heard(ask, on_page, deadline)
         finally:
             sending.cancel()
             with contextlib.suppress(OSError, asyncio.CancelledError):
@@ -241,13 +241,19 @@ class _Child:
         self.process.stdin.write(data)
         await self.process.stdin.drain()
 
-    async def _heard(self, ask: Ask, on_page: OnPage | None) -> Document:
+    async def _heard(self, ask: Ask, on_page: OnPage | None, deadline: asyncio.Timeout) -> Document:
         """What it says until the file's end. It is held to the limits here too: a file may have taken it over."""
         pages: list[Page] = []
         chars = 0
+        clock = asyncio.get_running_loop()
+        last = clock.time()
         while True:
             words = await self._words()
             if isinstance(words, PageRead):
+                now = clock.time()
+                if words.ocr:
+                    deadline.reschedule((deadline.when() or now) + min(now - last, ask.limits.picture_seconds))
+                last = now
                 chars += len(words.text)
                 if len(pages) >= ask.limits.most_pages or chars > ask.limits.most_chars:
                     raise ValueError("more than it may say")

@@ -44,7 +44,8 @@ def main() -> None:
 
     say(Started(confined=confine(memory_bytes, directory)))
     while (ask := _next(files)) is not None:
-        allow_seconds(ask.limits.seconds, THREADS)
+        limits = ask.limits
+        allow_seconds(limits.seconds + limits.picture_seconds * limits.most_pages, THREADS)
         data = files.read(ask.size)
         if len(data) < ask.size:
             return
