@@ -77,6 +77,11 @@ def _read(data: bytes, reading: Reading) -> FileRead | FileRefused:
         return FileRefused(
             message=f"`{reading.name}` is nested too deeply to be read. Save its text in a simpler form."
         )
+    except ImportError as exc:
+        return FileRefused(
+            message=f"`{reading.name}` cannot be read on this server: `{exc.name}` cannot be loaded. Install it again: "
+            "pip install 'changeover[documents,ocr]'"
+        )
     except Exception as exc:  # a parser may raise anything; the next file finds this process as it was
         return FileRefused(message=reading.broken("what it claims to be", type(exc).__name__).message)
     return FileRead(kind=kind, title=reading.title, notes=reading.notes)
