@@ -19,7 +19,7 @@ from changeover.tasks.declarations import find_task
 from changeover.tools.caller import Answered
 from changeover.tools.declarations import CallStep, MapStep, ReduceStep, ValidateStep
 from changeover.tools.expressions import names_in
-from changeover.tools.plain import text_of
+from changeover.tools.plain import text_of, whole_characters
 from changeover.tools.steps.run import Asked, Run
 
 WAITS_S = (0.5, 2.0, 6.0)
@@ -105,7 +105,7 @@ async def ask_text(
     run.count(task, answered)
     if answered.cut_off:
         run.problem(f"{shown or f'`{step.name}`'}: the answer was cut off by the limit of tokens.")
-    return answered.text.strip()
+    return whole_characters(answered.text).strip()
 
 
 async def _patiently(run: Run, task: str, messages: Sequence[Mapping[str, Any]], streams: bool) -> Answered:
