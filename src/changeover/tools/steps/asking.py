@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -82,7 +83,7 @@ async def ask(
         if checked:
             return answer
         raise ContractError(
-            f"The step `{step.name}`: the answer of `{run.tool.task_of(step)}` is no JSON: {exc}."
+            f"The step `{step.name}`: the answer of `{run.tool.task_of(step)}` cannot be used: {exc}."
         ) from exc
 
 
@@ -200,11 +201,13 @@ def answer_json(answer: str) -> Any:
         except (ValueError, RecursionError):
             continue
     decoder = json.JSONDecoder(parse_constant=_no_number)
-    for start in list(_FROM.finditer(answer))[:MOST_STARTS]:
+    for start in islice(_FROM.finditer(answer), MOST_STARTS):
         try:
             return decoder.raw_decode(answer, start.start())[0]
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
+        except RecursionError:
+            break
     raise ValueError(f"it is no JSON ({first})")
 
 
