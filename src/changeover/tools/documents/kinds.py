@@ -103,7 +103,7 @@ _INSIDE_OLE = (
     ("PowerPoint Document", "is a PowerPoint presentation of before 2007 (.ppt). Save it as .pptx, and send that."),
     ("__substg1.0_", "is an Outlook message (.msg). Save it as .eml or as a PDF, and send that."),
 )
-_OFFICE = (
+_OFFICE: tuple[tuple[str, Kind], ...] = (
     ("word/document", "docx"),
     ("ppt/presentation", "pptx"),
     ("xl/workbook", "xlsx"),
@@ -122,7 +122,7 @@ _MAIL_HEADERS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _HTML = re.compile(
-    r"\A\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,4000}?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
+    r"\A\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).){0,4000}-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _TAGS = re.compile(r"</(?:p|div|table|span|ul|ol|h[1-6]|a|td)>", re.IGNORECASE)

@@ -19,7 +19,7 @@ _BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u200b\u2060\ufeff]")
 _INVISIBLE = re.compile(r"[\U000e0000-\U000e0fff\u2061-\u2064\u2066-\u206f\u202a-\u202e]")
 """Tags that spell words nobody sees, and marks that turn the order of what is read."""
-_SPACE_AT_END = re.compile(r"[ \t]+(?=\n)")
+_SPACE_AT_END = re.compile(r"(?<![ \t])[ \t]++(?=\n)")
 _MANY_BREAKS = re.compile(r"\n{4,}")
 
 
@@ -37,8 +37,6 @@ class Reading:
     """Label of the attachment that is read, before the labels of its pages."""
     pages: int = 0
     chars: int = 0
-    invisible: int = 0
-    _counted: int = 0
 
     def page(self, label: str, text: str, *, ocr: bool = False, confidence: float | None = None) -> None:
         """One more page.
@@ -100,10 +98,9 @@ class Reading:
         text = _CONTROL.sub("", _BREAKS.sub("\n", text))
         text, hidden = _INVISIBLE.subn("", text)
         if hidden:
-            self.invisible += hidden
             self.note("characters that nobody sees were left out")
         text = _MANY_BREAKS.sub("\n\n\n", _SPACE_AT_END.sub("", text))
-        return unicodedata.normalize("NFC", text).strip("\n \t")
+        return unicodedata.normalize("NFC", text).rstrip().lstrip("\n")
 
     def broken(self, what: str, why: str = "") -> DocumentError:
         """The error of a file that ends too early, or holds what its kind cannot hold."""

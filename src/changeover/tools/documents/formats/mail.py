@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from email import message_from_bytes, policy
-from email.message import EmailMessage
-from typing import cast
+from email.message import EmailMessage, MIMEPart
+from typing import Any
 
 from changeover.core.errors import DocumentError
 from changeover.tools.documents import formats
@@ -15,13 +15,16 @@ from changeover.tools.documents.texts import decoded
 
 MOST_ATTACHMENTS = 50
 MOST_PARTS = 1_000
+MOST_NESTED = 100
 _HEADERS = ("From", "To", "Cc", "Reply-To", "Date", "Subject")
 _MOST_HEADER_CHARS = 2_000
 
 
 def read(data: bytes, reading: Reading) -> None:
     """Read an e-mail. Its attachments become further pages; an e-mail that is attached is not opened."""
-    message = cast("EmailMessage", message_from_bytes(data, policy=policy.default))
+    if data.count(b"multipart/") > MOST_NESTED:
+        raise DocumentError(f"`{reading.name}` has more than {MOST_NESTED} parts within parts, as no e-mail has.")
+    message = message_from_bytes(data, policy=policy.default)
     if sum(1 for _ in message.walk()) > MOST_PARTS:
         raise DocumentError(f"`{reading.name}` has more than {MOST_PARTS:,} parts, as no e-mail that people write has.")
     headers = [f"{name}: {value}" for name in _HEADERS if (value := _header(message, name))]
@@ -94,7 +97,7 @@ def _body(message: EmailMessage, reading: Reading) -> list[str]:
     return [each for each in text.replace("\r\n", "\n").split("\n\n") if each.strip()]
 
 
-def _text(part: EmailMessage) -> str:
+def _text(part: MIMEPart[Any, Any]) -> str:
     content = part.get_payload(decode=True)
     data = content if isinstance(content, bytes) else b""
     try:

@@ -21,7 +21,7 @@ def read(data: bytes, reading: Reading) -> None:
     csv.field_size_limit(MOST_CELL_CHARS)
     rows: list[tuple[int, str]] = []
     try:
-        for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), _dialect(text)), start=1):
+        for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)), start=1):
             if any(cell.strip() for cell in cells):
                 rows.append((number, row_of(cells)))
     except csv.Error as exc:
@@ -49,14 +49,8 @@ def _page(rows: list[tuple[int, str]], reading: Reading) -> None:
     reading.page(f"rows {first}-{last}" if last > first else f"row {first}", "\n".join(row for _, row in rows))
 
 
-def _dialect(text: str) -> type[csv.Dialect]:
-    """How its cells are told apart: by what its first rows have alike."""
-    start = text[:_SNIFFED_CHARS]
-    lines = [line for line in start.splitlines() if line.strip()][:20]
+def _separator(text: str) -> str:
+    """What stands between its cells: by what its first rows have alike."""
+    lines = [line for line in text[:_SNIFFED_CHARS].splitlines() if line.strip()][:20]
     counts = {each: [line.count(each) for line in lines] for each in _SEPARATORS}
-    best = max(_SEPARATORS, key=lambda each: (min(counts[each]) > 0, len(set(counts[each])) == 1, sum(counts[each])))
-
-    class Found(csv.excel):
-        delimiter = best
-
-    return Found
+    return max(_SEPARATORS, key=lambda each: (min(counts[each]) > 0, len(set(counts[each])) == 1, sum(counts[each])))

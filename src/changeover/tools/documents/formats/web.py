@@ -6,12 +6,13 @@ import re
 import warnings
 from typing import Any, cast
 
-from bs4 import BeautifulSoup, Comment, Doctype, NavigableString, Tag, XMLParsedAsHTMLWarning
+from bs4 import BeautifulSoup, Comment, Doctype, Tag, XMLParsedAsHTMLWarning
+from bs4.element import NavigableString
 
 from changeover.core.errors import DocumentError
 from changeover.tools.documents.reading import Reading
 
-MOST_DEPTH = 1_000
+MOST_DEPTH = 200
 """Elements within elements. What people write has a few dozen."""
 _DROPPED = {"script", "style", "template", "noscript", "iframe", "object", "embed", "svg", "math", "head", "canvas"}
 _BLOCKS = {
@@ -35,17 +36,16 @@ _BLOCKS = {
 }
 _HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
 _HIDING = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*0(?:\.0+)?\s*(?:;|$|!)"
-    r"|font-size\s*:\s*0*(?:\.0+)?[01]?(?:px|pt|em|rem|%)?\s*(?:;|$|!)"
-    r"|(?:left|top|text-indent|margin-left|margin-top)\s*:\s*-\d{3,}|clip\s*:\s*rect\(\s*0"
-    r"|(?<![-\w])(?:max-)?(?:height|width)\s*:\s*0(?:px)?\s*(?:;|$|!)",
+    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?<![-\w])opacity\s*:\s*0(?:\.0+)?\s*(?:;|$|!)"
+    r"|font-size\s*:\s*(?:0*(?:\.0+)?(?:[a-z]+|%)?|[01](?:\.\d+)?p[xt])\s*(?:;|$|!)"
+    r"|(?<![-\w])(?:left|top|text-indent|margin-left|margin-top)\s*:\s*-\d{3,}|clip\s*:\s*rect\(\s*0",
     re.IGNORECASE,
 )
+_NO_ROOM = re.compile(r"(?<![-\w])(?:max-)?(?:height|width)\s*:\s*[01](?:px)?\s*(?:;|$|!)", re.IGNORECASE)
+_CUT_OFF = re.compile(r"overflow\s*:\s*hidden", re.IGNORECASE)
 _WHITE = re.compile(
     r"(?<![-\w])color\s*:\s*(?:#fff(?:fff)?|white|transparent|rgba\([^)]*,\s*0\s*\))(?![-\w])", re.IGNORECASE
 )
-_BACKGROUND = re.compile(r"background", re.IGNORECASE)
-_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
 _SIMPLE_SELECTOR = re.compile(r"^(?:[\w-]+)?([.#])([\w-]+)$")
 _TAG_START = re.compile(rb"<(/?)([a-zA-Z][a-zA-Z0-9]*)[^<>]*?(/?)>")
 _SPACES = re.compile(r"\s+")
@@ -81,13 +81,15 @@ def visible(data: bytes | str, reading: Reading) -> tuple[list[str], str | None]
     _check_depth(data if isinstance(data, bytes) else data.encode("utf-8", "replace"), reading)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        soup = BeautifulSoup(data, "html.parser")
+        soup = BeautifulSoup(data, "lxml")
     title = soup.title.get_text(" ", strip=True)[:300] if soup.title is not None else None
     hidden = _Hidden(soup)
     writer = _Writer(hidden)
     writer.walk(soup)
     if hidden.texts:
         reading.note(f"text that a browser does not show was left out ({hidden.texts} places)")
+    if hidden.white:
+        reading.note("it has white text, which nobody sees on a white page; it was read, and may be a trap")
     return writer.blocks(), title
 
 
@@ -110,10 +112,12 @@ class _Hidden:
 
     def __init__(self, soup: BeautifulSoup) -> None:
         self.texts = 0
+        self.white = False
         self._names: set[str] = set()
         for sheet in soup.find_all("style"):
-            for selectors, body in _RULE.findall(sheet.get_text()):
-                if _HIDING.search(body):
+            for rule in sheet.get_text().split("}"):
+                selectors, _, body = rule.rpartition("{")
+                if _hiding(body):
                     self._names |= {
                         f"{found[1]}{found[2]}"
                         for each in selectors.split(",")
@@ -121,22 +125,33 @@ class _Hidden:
                     }
 
     def hides(self, tag: Tag) -> bool:
+        """Whether it is not shown."""
         attributes = cast("dict[str, Any]", tag.attrs)
         style = str(attributes.get("style", ""))
-        white = _WHITE.search(style) is not None and _BACKGROUND.search(style) is None
         classes: Any = attributes.get("class", [])
         names = {f".{each}" for each in (classes.split() if isinstance(classes, str) else classes)}
         names.add(f"#{attributes.get('id', '')}")
-        hidden = (
-            "hidden" in attributes
-            or (tag.name == "input" and attributes.get("type") == "hidden")
-            or _HIDING.search(style) is not None
-            or white
-            or not names.isdisjoint(self._names)
-        )
+        hidden = "hidden" in attributes or _hiding(style) or not names.isdisjoint(self._names)
         if hidden and tag.get_text(strip=True):
             self.texts += 1
+        elif style and _WHITE.search(style) is not None and not _on_ground(tag):
+            self.white = True
         return hidden
+
+
+def _hiding(style: str) -> bool:
+    if _HIDING.search(style) is not None:
+        return True
+    return _NO_ROOM.search(style) is not None and _CUT_OFF.search(style) is not None
+
+
+def _on_ground(tag: Tag) -> bool:
+    """Whether it, or what it stands in, has a background of its own."""
+    for each in (tag, *tag.parents):
+        attributes = cast("dict[str, Any]", each.attrs)
+        if "bgcolor" in attributes or "background" in str(attributes.get("style", "")).lower():
+            return True
+    return False
 
 
 class _Writer:

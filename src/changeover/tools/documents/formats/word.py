@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from docx import Document as open_document
-from docx.oxml import parse_xml as _parsed
+from docx.oxml import parse_xml
 from docx.oxml.ns import qn
 
 from changeover.tools.documents.archives import check_xml, members
@@ -71,6 +71,10 @@ def _edges(document: Any, which: str) -> list[str]:
     return list(seen)
 
 
+def _notes_of(blob: bytes) -> Any:
+    return parse_xml(blob)
+
+
 class _Walker:
     """Goes through a document's XML, and counts what it does not show."""
 
@@ -100,7 +104,7 @@ class _Walker:
         for relation in self._document.part.rels.values():
             if relation.is_external or not relation.reltype.endswith("/footnotes"):
                 continue
-            for note in _parsed(relation.target_part.blob).iterchildren(qn("w:footnote")):
+            for note in _notes_of(relation.target_part.blob).iterchildren(qn("w:footnote")):
                 text = " ".join(self.blocks(note)).strip()
                 if text:
                     yield f"[{note.get(qn('w:id'))}] {text}"
