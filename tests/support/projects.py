@@ -108,9 +108,17 @@ class Running:
 
 
 @asynccontextmanager
-async def running(installation: Installation, *, workers: int | None = None) -> AsyncGenerator[Running]:
-    """Run the whole system in this process, engines and workers as child processes, until the end of the block."""
-    key = make_first_keys(installation)
+async def running(
+    installation: Installation, *, workers: int | None = None, key: str | None = None
+) -> AsyncGenerator[Running]:
+    """Run the whole system in this process, engines and workers as child processes, until the end of the block.
+
+    Args:
+        installation: Prepared.
+        workers: Processes that answer, if not this one.
+        key: An application's, of an earlier start: only the first one makes it.
+    """
+    key = make_first_keys(installation) or key
     assert key is not None, "a fresh project has no key yet"
     listener = listen("127.0.0.1", 0)
     system = System(installation, workers=workers)
