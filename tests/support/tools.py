@@ -46,7 +46,7 @@ def write_tool(root: Path, toml: str, *, name: str = "tool", tasks: Sequence[str
         files: Further texts; `__` in a name is a point, so `out__json` is `out.json`.
     """
     folder = root / name
-    (folder / "tasks").mkdir(parents=True)
+    (folder / "tasks").mkdir(parents=True, exist_ok=True)
     (folder / "tool.toml").write_text(HEAD + toml, encoding="utf-8")
     (folder / "out.json").write_text(ANYTHING, encoding="utf-8")
     for task in tasks:

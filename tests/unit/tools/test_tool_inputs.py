@@ -133,7 +133,7 @@ def test_what_is_not_as_declared_is_refused_by_name(tmp_path: Path, declared: st
 
 def test_an_unknown_input_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     tool = tool_of(tmp_path, 'document = { type = "text", required = false }')
-    with pytest.raises(RequestError, match="`tool` has no input `documnt`. Did you mean `document`"):
+    with pytest.raises(RequestError, match=re.escape("`tool` has no input `documnt`. Did you mean `document`")):
         read_inputs(tool, {"documnt": "x"})
 
 
