@@ -33,13 +33,10 @@ def measure(text: str) -> dict:
 
 def compare(before: str, after: str) -> dict:
     """Measure both texts, and list the figures and names of the first that the second lacks."""
-    said = _folded(after)
-    wanted = dict.fromkeys(_FIGURE.findall(before) + _NAME.findall(before))
-    return {
-        "before": measure(before),
-        "after": measure(after),
-        "missing": [each for each in wanted if _folded(each) not in said][:50],
-    }
+    said, figures = _folded(after), set(_FIGURE.findall(after))
+    missing = [figure for figure in _FIGURE.findall(before) if figure not in figures]
+    missing += [name for name in _NAME.findall(before) if _folded(name) not in said]
+    return {"before": measure(before), "after": measure(after), "missing": list(dict.fromkeys(missing))[:50]}
 
 
 def score(answer, sample) -> float:
