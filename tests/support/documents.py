@@ -9,15 +9,16 @@ from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from typing import Any
 
-from changeover.tools.documents.processes import Readers
-from changeover.tools.documents.reader import Limits
-from changeover.tools.values import Document, File
 from docx import Document as new_docx
 from openpyxl import Workbook
 from PIL import Image, ImageDraw, ImageFont
 from pptx import Presentation
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen import canvas
+
+from changeover.tools.documents.processes import Readers
+from changeover.tools.documents.reader import Limits
+from changeover.tools.values import Document, File
 
 LIMITS = Limits(most_bytes=8 << 20, most_pages=500, most_chars=1_000_000, seconds=60)
 MEMORY_MIB = 1_024
@@ -96,7 +97,9 @@ def xlsx(build: Callable[[Any], object]) -> bytes:
     return saved(workbook.save)
 
 
-def mail(text: str = "Dear all,\n\nsee below.", html: str | None = None, attached: dict[str, bytes] | None = None) -> bytes:
+def mail(
+    text: str = "Dear all,\n\nsee below.", html: str | None = None, attached: dict[str, bytes] | None = None
+) -> bytes:
     """An e-mail."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "Ana <ana@example.org>", "ben@example.org", "Minutes of May"
@@ -134,7 +137,9 @@ def archive(members: dict[str, bytes | str], compression: int = zipfile.ZIP_DEFL
 def with_members(data: bytes, changed: dict[str, bytes | str | None]) -> bytes:
     """An archive with members put in, replaced, or (None) left out."""
     with zipfile.ZipFile(io.BytesIO(data)) as read_from:
-        kept: dict[str, bytes | str] = {name: read_from.read(name) for name in read_from.namelist() if name not in changed}
+        kept: dict[str, bytes | str] = {
+            name: read_from.read(name) for name in read_from.namelist() if name not in changed
+        }
     return archive({**kept, **{name: content for name, content in changed.items() if content is not None}})
 
 

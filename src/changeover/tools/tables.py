@@ -59,7 +59,7 @@ def _cells(text: str, kind: str) -> Iterator[list[str]]:
 
 def _split(line: str, separator: str) -> list[str]:
     try:
-        return next(csv.reader([line], delimiter=separator), [])
+        return next(csv.reader([line], delimiter=separator), list[str]())
     except csv.Error:  # a cell of more than 128 KiB
         return line.split(separator)
 

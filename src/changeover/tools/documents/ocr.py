@@ -20,6 +20,7 @@ LINES_AT_ONCE = 2
 """Together through the network that reads: more need more memory, and no less time on a processor."""
 UNSURE = 0.8
 """A mean confidence below this: it may lie upside down."""
+AS_GOOD = 0.9
 TALL = 1.5
 """Height to width of lines that run up or down."""
 
@@ -73,23 +74,39 @@ class Recogniser:
     def read(self, picture: Any) -> Seen:
         """Read a PIL picture, turned upright by how its lines lie."""
         best = self._lines(picture)
-        turns = (90, 270) if _run_up(best) else (180,) if best and _confidence(best) < UNSURE else ()
-        for degrees in turns:
-            turned = self._lines(picture.rotate(degrees, expand=True))
-            best = max(best, turned, key=_worth)
+        if _run_up(best):  # read well in one direction of two, and then from the last line to the first
+            turned = max((self._lines(picture.rotate(degrees, expand=True)) for degrees in (90, 270)), key=_worth)
+            best = turned if _worth(turned) > AS_GOOD * _worth(best) else best
+        elif best and _confidence(best) < UNSURE:
+            best = max(best, self._lines(picture.rotate(180)), key=_worth)
         if not best:
             return Seen("", None)
         return Seen(in_reading_order(_straight(best)), round(_confidence(best), 4))
 
     def _lines(self, picture: Any) -> list[_Found]:
-        array: Any = importlib.import_module("numpy").asarray(picture.convert("RGB"))[:, :, ::-1].copy()
-        result = self._engine(array)
-        if result.txts is None or result.boxes is None:
-            return []
-        return [
-            _Found(text.strip(), float(score), [(float(x), float(y)) for x, y in box])
-            for text, score, box in zip(result.txts, result.scores, result.boxes, strict=True)
-        ]
+        array: Any = importlib.import_module("numpy").asarray(picture.convert("RGB"))[:, :, ::-1]
+        found: list[_Found] = []
+        start = 0
+        while start < array.shape[0]:
+            end = _end_of_piece(array, start)
+            result = self._engine(array[start:end].copy())
+            if result.txts is not None and result.boxes is not None:
+                found += [
+                    _Found(text.strip(), float(score), [(float(x), float(y) + start) for x, y in box])
+                    for text, score, box in zip(result.txts, result.scores, result.boxes, strict=True)
+                ]
+            start = end
+        return found
+
+
+def _end_of_piece(array: Any, start: int) -> int:
+    """Where a picture that is too long for one go is cut: in the row where least happens."""
+    height = int(array.shape[0])
+    if height - start <= MOST_SIDE:
+        return height
+    first = start + MOST_SIDE * 3 // 4
+    differences = array[first : start + MOST_SIDE, :, 1].astype("float32").std(axis=1)
+    return first + int(differences.argmin())
 
 
 @dataclass(frozen=True)

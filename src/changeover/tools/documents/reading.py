@@ -37,8 +37,6 @@ class Reading:
     """Label of the attachment that is read, before the labels of its pages."""
     pages: int = 0
     chars: int = 0
-    invisible: int = 0
-    _counted: int = 0
 
     def page(self, label: str, text: str, *, ocr: bool = False, confidence: float | None = None) -> None:
         """One more page.
@@ -100,10 +98,9 @@ class Reading:
         text = _CONTROL.sub("", _BREAKS.sub("\n", text))
         text, hidden = _INVISIBLE.subn("", text)
         if hidden:
-            self.invisible += hidden
             self.note("characters that nobody sees were left out")
         text = _MANY_BREAKS.sub("\n\n\n", _SPACE_AT_END.sub("", text))
-        return unicodedata.normalize("NFC", text).strip("\n \t")
+        return unicodedata.normalize("NFC", text).rstrip().lstrip("\n")
 
     def broken(self, what: str, why: str = "") -> DocumentError:
         """The error of a file that ends too early, or holds what its kind cannot hold."""

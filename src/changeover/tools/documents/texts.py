@@ -14,6 +14,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _GUESSED_BYTES = 64 << 10
+_KANA_SHARE = 0.25
 _LIKELY = [
     "cp1252",
     "shift_jis",
@@ -42,6 +43,9 @@ def encoding_of(data: bytes) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, final=False)  # a cut may go through a letter
     except UnicodeDecodeError:
+        japanese = _japanese(data[:_GUESSED_BYTES])
+        if japanese is not None:
+            return japanese
         found = from_bytes(data[:_GUESSED_BYTES], cp_isolation=_LIKELY).best()
         return "cp1252" if found is None else found.encoding
     return "utf-8"
@@ -59,6 +63,17 @@ def looks_binary(data: bytes) -> bool:
     if encoding_of(start) in {"utf-16", "utf-32", "utf-16-le", "utf-16-be"}:
         return False
     return b"\0" in start or sum(each < 32 and each not in _TEXT_CONTROLS for each in start) > len(start) // 50
+
+
+def _japanese(data: bytes) -> str | None:
+    """Shift JIS and EUC by what only they make of bytes: much kana. Guessers take them for Chinese."""
+    for encoding in ("cp932", "euc_jp"):
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(data, final=False)
+        other = [letter for letter in text if letter > "\x7f"]
+        kana = sum("\u3041" <= letter <= "\u30fe" for letter in other)
+        if kana > len(other) * _KANA_SHARE and "\ufffd" not in other:
+            return encoding
+    return None
 
 
 def _unmarked_utf16(data: bytes) -> str | None:

@@ -22,6 +22,8 @@ from changeover.tools.documents.wire import LENGTH_BYTES, Ask, FileRead, FileRef
 
 THREADS = 4
 """At most, of the libraries that use several."""
+LARGE_BYTES = 1 << 20
+"""A file after which memory is looked through for what nobody needs."""
 DEEPEST = 3_000
 """Calls within calls: what is nested deeper is refused."""
 
@@ -51,7 +53,8 @@ def main() -> None:
         say(last)
         if isinstance(last, FileRefused) and last.exhausted:
             return
-        gc.collect()
+        if ask.size > LARGE_BYTES:
+            gc.collect()  # trees of documents refer to themselves
 
 
 def _next(files: IO[bytes]) -> Ask | None:

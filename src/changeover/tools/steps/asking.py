@@ -124,7 +124,9 @@ async def _patiently(run: Run, task: str, messages: Sequence[Mapping[str, Any]],
             if not exc.retryable or said or tries == len(WAITS_S):
                 raise
             wait = exc.retry_after_s if isinstance(exc, CapacityError) else WAITS_S[tries]
-        await asyncio.sleep(min(wait, MOST_WAIT_S))
+            if wait > MOST_WAIT_S:  # a budget that is used up is not waited for
+                raise
+        await asyncio.sleep(wait)
     raise AssertionError("the last try returns or raises")
 
 

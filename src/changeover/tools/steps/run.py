@@ -120,4 +120,4 @@ class Run:
             return self.value(expression)
         given: Any = self.inputs[name]
         rows = cast("list[dict[str, Any]]", given if isinstance(given, list) else [])
-        return File(name=f"{name}.csv", data=as_csv(rows)) if rows else given
+        return File(name=f"{name}.csv", data=as_csv(rows)) if rows else cast("Any", given)

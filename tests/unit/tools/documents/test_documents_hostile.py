@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
+from tests.support import documents as made
+
 from changeover.core.errors import DocumentError
 from changeover.tools.documents.processes import Readers
-from tests.support import documents as made
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -125,9 +126,17 @@ BAD: list[Bad] = [
     ("module.txt", lambda: b"\0asm\1\0\0\0", "is a program"),
     ("files.zip", lambda: made.archive({"a.txt": "a", "b.docx": WORD}), "is a ZIP archive. Unpack it"),
     ("no.zip", lambda: made.archive({}), "is a ZIP archive"),
-    ("bomb.docx", lambda: made.with_members(WORD, {"word/big.bin": b"\0" * 30_000_000}), "unpacks from .* refused unopened"),
+    (
+        "bomb.docx",
+        lambda: made.with_members(WORD, {"word/big.bin": b"\0" * 30_000_000}),
+        "unpacks from .* refused unopened",
+    ),
     ("shared.docx", overlapping, "members that share their bytes"),
-    ("many.docx", lambda: made.with_members(WORD, {f"x/{n}": b"" for n in range(20_001)}), "at most 20,000 are looked at"),
+    (
+        "many.docx",
+        lambda: made.with_members(WORD, {f"x/{n}": b"" for n in range(20_001)}),
+        "at most 20,000 are looked at",
+    ),
     ("flags.docx", locked, "is encrypted. Save a copy without a password"),
     ("lies.docx", lying, "is damaged"),
     ("half.docx", lambda: WORD[: len(WORD) // 2], "is damaged: its archive cannot be opened"),
@@ -137,7 +146,9 @@ BAD: list[Bad] = [
     ("laughs.docx", lambda: made.with_members(WORD, {"word/document.xml": BOMB}), "declares entities"),
     (
         "laughs16.docx",
-        lambda: made.with_members(WORD, {"word/styles.xml": BOMB.replace('"1.0"', '"1.0" encoding="UTF-16"').encode("utf-16")}),
+        lambda: made.with_members(
+            WORD, {"word/styles.xml": BOMB.replace('"1.0"', '"1.0" encoding="UTF-16"').encode("utf-16")}
+        ),
         "declares entities",
     ),
     ("laughs.xlsx", lambda: made.with_members(EXCEL, {"xl/sharedStrings.xml": BOMB}), "declares entities"),

@@ -13,15 +13,15 @@ from changeover.core.errors import DocumentError
 from changeover.tools.documents.ocr import MOST_SIDE, Recogniser, missing_ocr
 from changeover.tools.documents.reading import Reading
 
-FEW_CHARS = 8
-"""A page with less text is a picture, where it shows anything at all: page numbers are put on scans."""
+FEW_CHARS = 100
+"""A page with less text is a scan where a picture covers most of it: programs print their names on scans."""
+COVERED = 0.5
+"""Of a page, by one picture."""
 SCAN_DPI = 200
 _PASSWORD = 4
 _HYPHEN = re.compile(r"\ufffe(?:\r?\n)?")
 """At the end of a line, in a word that goes on in the next."""
 _TINY_POINTS = 1.5
-_LOOKED_AT_OBJECTS = 5_000
-"""Of one page, for text that nobody sees."""
 
 
 def read(data: bytes, reading: Reading) -> None:
@@ -91,7 +91,7 @@ def _read_page(document: Any, index: int, reading: Reading, unread: _Unread) -> 
             reading.note(
                 "it has text that nobody sees on a page (white, tiny or invisible); it was read, and may be a trap"
             )
-        scanned = len(text.strip()) < FEW_CHARS and _shows_something(page)
+        scanned = _is_scan(page, len(text.strip()))
         if reading.ocr == "never" or not (scanned or reading.ocr == "always"):
             if scanned:
                 unread.pictures.append(label)
@@ -118,8 +118,18 @@ def _label(document: Any, index: int) -> str:
     return f"p. {printed[:20]}" if printed.isprintable() and printed else f"p. {index + 1}"
 
 
-def _shows_something(page: Any) -> bool:
-    return raw.FPDFPage_CountObjects(page) > 0
+def _is_scan(page: Any, chars: int) -> bool:
+    """Whether what it says is in a picture, or drawn as lines."""
+    if chars == 0:
+        return raw.FPDFPage_CountObjects(page) > 0
+    if chars >= FEW_CHARS:
+        return False
+    width, height = page.get_size()
+    for item in page.get_objects(max_depth=2, filter=[raw.FPDF_PAGEOBJ_IMAGE]):
+        left, bottom, right, top = item.get_bounds()
+        if (right - left) * (top - bottom) > COVERED * width * height:
+            return True
+    return False
 
 
 def _picture(page: Any) -> Any:

@@ -13,6 +13,10 @@ from changeover.tools.documents.reading import Reading
 
 MOST_PIXELS = 120_000_000
 """A camera of today makes up to 108 million."""
+STRIP = 2.2
+"""Length to width of a picture that is read in pieces."""
+STRIP_WIDTH = 1_000
+STRIP_LENGTH = 8 * MOST_SIDE
 _FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"]
 
 
@@ -35,11 +39,12 @@ def read(data: bytes, reading: Reading) -> None:
             reading.note("it is a picture, and OCR was not asked for")
             reading.page("p. 1", "")
             return
-        recogniser = Recogniser.instance()
-        if recogniser is None:
-            raise DocumentError(f"`{reading.name}` is a picture. {missing_ocr()}")
         for index in range(frames):
-            seen = recogniser.read(_frame(picture, index, reading))
+            frame = _frame(picture, index, reading)
+            recogniser = Recogniser.instance()
+            if recogniser is None:
+                raise DocumentError(f"`{reading.name}` is a picture. {missing_ocr()}")
+            seen = recogniser.read(frame)
             if not seen.text:
                 reading.note(f"no text was found on p. {index + 1}")
             reading.page(f"p. {index + 1}", seen.text, ocr=True, confidence=seen.confidence)
@@ -65,12 +70,14 @@ def _frame(picture: Image.Image, index: int, reading: Reading) -> Image.Image:
         if index:
             picture.seek(index)
             _check_size(picture, reading)
-        picture.draft("RGB", (MOST_SIDE, MOST_SIDE))
+        picture.draft("RGB", _bounds(picture.size))
         picture.load()
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError) as exc:
         raise reading.broken("a picture") from exc
-    factor = max(picture.size) // MOST_SIDE
-    frame = picture.reduce(factor) if factor > 1 and picture.mode not in {"P", "1"} else picture
+    frame = picture.convert("L") if picture.mode == "1" else picture
+    factor = min(has // kept for has, kept in zip(frame.size, _bounds(frame.size), strict=True))
+    if factor > 1 and frame.mode != "P":
+        frame = frame.reduce(factor)
     if frame.mode.startswith("I;16") or frame.mode in {"I", "F"}:
         frame = frame.convert("F").point(lambda value: value / 256).convert("L")
     frame = ImageOps.exif_transpose(frame)
@@ -79,6 +86,14 @@ def _frame(picture: Image.Image, index: int, reading: Reading) -> Image.Image:
         white = Image.new("RGBA", frame.size, "white")
         frame = Image.alpha_composite(white, frame)
     frame = frame.convert("RGB")
-    if max(frame.size) > MOST_SIDE:
-        frame.thumbnail((MOST_SIDE, MOST_SIDE))
+    frame.thumbnail(_bounds(frame.size))
     return frame
+
+
+def _bounds(size: tuple[int, int]) -> tuple[int, int]:
+    """Pixels of what is read of a picture: a long strip, such as a receipt, keeps its width."""
+    width, height = size
+    long, short = max(size), min(size)
+    most = MOST_SIDE / long if long < STRIP * short else min(STRIP_WIDTH / short, STRIP_LENGTH / long)
+    scale = min(1.0, most)
+    return max(1, round(width * scale)), max(1, round(height * scale))
