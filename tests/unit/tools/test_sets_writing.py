@@ -28,7 +28,9 @@ NAMES = (
     "policy-answers.answer",
     "translation.translate",
 )
-BY_FACTS = {name for name in NAMES if name.partition(".")[0] not in ("contract-clauses", "meeting-minutes", "translation")}
+BY_FACTS = {
+    name for name in NAMES if name.partition(".")[0] not in ("contract-clauses", "meeting-minutes", "translation")
+}
 """Those whose targets name facts that stand in what is asked, in the same language."""
 
 
@@ -101,23 +103,27 @@ IDEAL: list[tuple[str, int, str]] = [
     (
         "meeting-minutes.minutes",
         1,
-        json.dumps({
-            "decisions": ["The fair takes place in the hall."],
-            "actions": [
-                {"what": "book the hall", "owner": "Piet", "due": "tomorrow"},
-                {"what": "draw the posters", "owner": "Sumi", "due": "the 20th"},
-            ],
-            "open_questions": ["Does the fire brigade bring the engine?"],
-        }),
+        json.dumps(
+            {
+                "decisions": ["The fair takes place in the hall."],
+                "actions": [
+                    {"what": "book the hall", "owner": "Piet", "due": "tomorrow"},
+                    {"what": "draw the posters", "owner": "Sumi", "due": "the 20th"},
+                ],
+                "open_questions": ["Does the fire brigade bring the engine?"],
+            }
+        ),
     ),
     (
         "meeting-minutes.minutes",
         25,
-        json.dumps({
-            "decisions": ["The bakery contract is renewed for one year."],
-            "actions": [{"what": "sign the contract", "owner": "Otto", "due": "Friday"}],
-            "open_questions": [],
-        }),
+        json.dumps(
+            {
+                "decisions": ["The bakery contract is renewed for one year."],
+                "actions": [{"what": "sign the contract", "owner": "Otto", "due": "Friday"}],
+                "open_questions": [],
+            }
+        ),
     ),
     (
         "email-reply.reply",
@@ -149,7 +155,11 @@ IDEAL: list[tuple[str, int, str]] = [
         "You must register at the reception before you enter the laboratory. Do not eat there. Ms Hurst has safety "
         "glasses. Her office is on the third floor.",
     ),
-    ("policy-answers.answer", 2, "A gift above 50 crowns is declined, or handed to the Compliance desk within 5 working days."),
+    (
+        "policy-answers.answer",
+        2,
+        "A gift above 50 crowns is declined, or handed to the Compliance desk within 5 working days.",
+    ),
     ("policy-answers.answer", 37, "The policies do not answer this."),
     ("policy-answers.answer", 45, "A gift may be worth up to 50 crowns."),
     ("document-comparison.describe", 1, "The notice of termination was 30 days and is now 45 days."),
@@ -157,14 +167,16 @@ IDEAL: list[tuple[str, int, str]] = [
     (
         "contract-clauses.point",
         1,
-        json.dumps({
-            "found": [
-                {"sentence": 3, "kind": "payment"},
-                {"sentence": 4, "kind": "payment"},
-                {"sentence": 5, "kind": "term"},
-                {"sentence": 6, "kind": "termination"},
-            ]
-        }),
+        json.dumps(
+            {
+                "found": [
+                    {"sentence": 3, "kind": "payment"},
+                    {"sentence": 4, "kind": "payment"},
+                    {"sentence": 5, "kind": "term"},
+                    {"sentence": 6, "kind": "termination"},
+                ]
+            }
+        ),
     ),
     ("contract-clauses.point", 6, '{"found": []}'),
 ]
@@ -172,19 +184,29 @@ IDEAL: list[tuple[str, int, str]] = [
 BAD: list[tuple[str, int, str]] = [
     ("document-summary.summarise", 1, "The branch reports on its quarter and on its plans."),
     ("document-summary.summarise", 7, "We recommend the warehouse; it is 6 % cheaper to run."),
-    ("document-summary.summarise", 31, "The roof is in perfect condition and needs no work. It takes 4 weeks and 2,700."),
+    (
+        "document-summary.summarise",
+        31,
+        "The roof is in perfect condition and needs no work. It takes 4 weeks and 2,700.",
+    ),
     ("meeting-minutes.minutes", 1, '{"decisions": [], "actions": [], "open_questions": []}'),
     ("meeting-minutes.minutes", 1, "The fair takes place in the hall; Piet books it."),
     (
         "meeting-minutes.minutes",
         25,
-        json.dumps({
-            "decisions": ["The bakery contract is renewed.", "Otto gets a bonus of 5,000."],
-            "actions": [{"what": "sign the contract", "owner": "Otto", "due": "Friday"}],
-            "open_questions": [],
-        }),
+        json.dumps(
+            {
+                "decisions": ["The bakery contract is renewed.", "Otto gets a bonus of 5,000."],
+                "actions": [{"what": "sign the contract", "owner": "Otto", "due": "Friday"}],
+                "open_questions": [],
+            }
+        ),
     ),
-    ("email-reply.reply", 1, "Dear Mr Krell, your address is changed from today and you get a discount. 1 June. Identity card."),
+    (
+        "email-reply.reply",
+        1,
+        "Dear Mr Krell, your address is changed from today and you get a discount. 1 June. Identity card.",
+    ),
     (
         "email-reply.reply",
         24,

@@ -41,7 +41,8 @@ def note(**parts: object) -> dict[str, object]:
 
 def test_minutes_of_parts_become_one_and_what_two_parts_have_stands_once() -> None:
     joined = MINUTES.join(
-        [note(decisions=["We take the hall."]), note(decisions=["We take  the hall.", "The fee is 5."])], "We take the hall."
+        [note(decisions=["We take the hall."]), note(decisions=["We take  the hall.", "The fee is 5."])],
+        "We take the hall.",
     )
     assert joined["decisions"] == ["We take the hall.", "The fee is 5."]
 
@@ -86,7 +87,11 @@ def test_to_deny_a_refund_is_no_promise() -> None:
 
 
 def test_a_glossary_is_its_first_two_columns() -> None:
-    rows = [{"English": "statement", "German": " Auszug ", "note": "bank"}, {"English": "x", "German": ""}, {"English": "y"}]
+    rows = [
+        {"English": "statement", "German": " Auszug ", "note": "bank"},
+        {"English": "x", "German": ""},
+        {"English": "y"},
+    ]
     assert GLOSSARY.pairs(rows) == [{"source": "statement", "target": "Auszug"}]
 
 
@@ -118,11 +123,13 @@ def test_a_rewritten_text_names_the_figures_and_names_that_it_lost() -> None:
 
 def test_of_an_answer_only_what_a_passage_bears_out_is_told() -> None:
     source = {"document": "gifts.md", "label": "", "quote": "up to 50 crowns", "page": None, "score": 0.9}
-    told = GROUNDED.told([
-        {**source, "claim": "Gifts are worth up to 50 crowns.", "supported": True},
-        {**source, "claim": "Gifts are worth up to 50 crowns.", "supported": True},
-        {**source, "claim": "Flowers are welcome.", "supported": False},
-    ])
+    told = GROUNDED.told(
+        [
+            {**source, "claim": "Gifts are worth up to 50 crowns.", "supported": True},
+            {**source, "claim": "Gifts are worth up to 50 crowns.", "supported": True},
+            {**source, "claim": "Flowers are welcome.", "supported": False},
+        ]
+    )
     assert told["answer"] == "Gifts are worth up to 50 crowns."
     assert told["answered"]
     assert told["text"].endswith("Sources: gifts.md")
@@ -139,8 +146,12 @@ def document(*pages: str) -> dict[str, object]:
 
 
 def test_changes_are_found_paragraph_by_paragraph_with_their_figures_and_pages() -> None:
-    old = document("Notice is given 30 days before.\n\nThe yard is open.", "The fee is 24 crowns a year.\n\nKeys are free.")
-    new = document("Notice is given 45 days before.\n\nThe yard is open.", "The fee is 24\ncrowns a year.\n\nNo dogs, please.")
+    old = document(
+        "Notice is given 30 days before.\n\nThe yard is open.", "The fee is 24 crowns a year.\n\nKeys are free."
+    )
+    new = document(
+        "Notice is given 45 days before.\n\nThe yard is open.", "The fee is 24\ncrowns a year.\n\nNo dogs, please."
+    )
     found = CHANGES.changes(old, new)
     assert [(each["kind"], each["old_page"], each["new_page"]) for each in found] == [
         ("changed", 1, 1),

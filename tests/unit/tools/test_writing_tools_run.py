@@ -102,7 +102,9 @@ async def test_a_reply_promises_nothing_that_was_not_asked_for(run: Run) -> None
 
 async def test_a_reply_in_another_language_is_not_given_out(run: Run) -> None:
     with pytest.raises(ContractError):
-        await run("email-reply", Scripted("Vielen Dank für Ihre Nachricht. Wir haben den Brief heute noch einmal verschickt."))
+        await run(
+            "email-reply", Scripted("Vielen Dank für Ihre Nachricht. Wir haben den Brief heute noch einmal verschickt.")
+        )
 
 
 async def test_a_translation_says_which_terms_it_has(run: Run) -> None:
@@ -136,7 +138,9 @@ async def test_plain_language_says_what_it_lost(run: Run) -> None:
 
 
 async def test_an_answer_from_policies_has_its_source(run: Run) -> None:
-    caller = Scripted("A gift worth more than 50 crowns is declined, or handed to the Compliance desk. You may keep 77 crowns.")
+    caller = Scripted(
+        "A gift worth more than 50 crowns is declined, or handed to the Compliance desk. You may keep 77 crowns."
+    )
     outcome = await run("policy-answers", caller)
     assert outcome.value["answered"]
     assert outcome.value["sources"][0]["document"] == "gifts.md"
@@ -152,7 +156,13 @@ async def test_what_the_policies_do_not_say_is_not_answered(run: Run, answer: st
 
 async def test_a_comparison_finds_every_change_even_if_the_model_says_nonsense(run: Run) -> None:
     outcome = await run("document-comparison", Scripted("It is 9,999 now."))
-    assert [change["kind"] for change in outcome.value["changes"]] == ["changed", "changed", "removed", "changed", "added"]
+    assert [change["kind"] for change in outcome.value["changes"]] == [
+        "changed",
+        "changed",
+        "removed",
+        "changed",
+        "added",
+    ]
     assert outcome.value["changes"][0]["figures"] == [{"old": "1.4 %", "new": "1.1 %"}]
     assert "9,999" not in outcome.text
 

@@ -1,9 +1,11 @@
 """Keeps of an answer what the policies bear out."""
 
+from typing import Any
+
 NOT_ANSWERED = "The policies do not answer this."
 
 
-def told(sources: list) -> dict:
+def told(sources: list[dict[str, Any]]) -> dict[str, Any]:
     """Make the answer of its sentences that a passage supports.
 
     Args:
@@ -12,9 +14,9 @@ def told(sources: list) -> dict:
     borne_out = [source for source in sources if source["supported"] and not _gives_up(source["claim"])]
     if not borne_out:
         return {"answer": NOT_ANSWERED, "answered": False, "sources": [], "text": NOT_ANSWERED}
-    sentences = list(dict.fromkeys(source["claim"].strip() for source in borne_out))
+    sentences = dict.fromkeys(str(source["claim"]).strip() for source in borne_out)
     answer = " ".join(sentences)
-    named = list(dict.fromkeys((source["document"], source["label"]) for source in borne_out))
+    named = dict.fromkeys((str(source["document"]), str(source["label"])) for source in borne_out)
     shown = [f"{document}{f', {label}' if label else ''}" for document, label in named]
     return {
         "answer": answer,
@@ -24,7 +26,7 @@ def told(sources: list) -> dict:
     }
 
 
-def _source(source: dict) -> dict:
+def _source(source: dict[str, Any]) -> dict[str, Any]:
     return {key: source[key] for key in ("claim", "document", "label", "quote")}
 
 

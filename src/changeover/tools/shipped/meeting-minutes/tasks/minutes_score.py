@@ -7,17 +7,22 @@ parts of words. `owner` and `due` that are null must be empty in the answer. `ne
 
 import json
 import unicodedata
+from collections.abc import Callable
+from typing import Any, cast
+
+from changeover.evals.answers import Answer
+from changeover.evals.datasets import Sample
 
 
-def score(answer, sample) -> float:
+def score(answer: Answer, sample: Sample) -> float:
     """Mean over the three lists of F1, an action counting half for what is done and a quarter each for who and when."""
     try:
-        given = json.loads(answer.text)
-        lists = {key: list(given[key]) for key in ("decisions", "actions", "open_questions")}
+        given: Any = json.loads(answer.text)
+        lists: dict[str, list[Any]] = {key: list(given[key]) for key in ("decisions", "actions", "open_questions")}
         said = _folded(json.dumps(given, ensure_ascii=False))
     except (ValueError, KeyError, TypeError):
         return 0.0
-    target = sample.target
+    target = cast("dict[str, Any]", sample.target)
     if any(_folded(text) in said for text in target.get("never", [])):
         return 0.0
     scores, weights = 0.0, 0.0
@@ -31,25 +36,27 @@ def score(answer, sample) -> float:
     return scores / weights if weights else 1.0
 
 
-def _f1(given: list, wanted: list, match) -> float:
+def _f1(given: list[Any], wanted: list[Any], match: Callable[[Any, Any], float]) -> float:
     """Each wanted item takes the given one that fits best, once."""
     left, found = list(range(len(given))), 0.0
     for item in wanted:
-        best = max(left, key=lambda place: match(given[place], item), default=None)
-        if best is not None and match(given[best], item) > 0:
-            found += match(given[best], item)
+        worth = {place: match(given[place], item) for place in left}
+        best = max(left, key=lambda place, worth=worth: worth[place], default=None)
+        if best is not None and worth[best] > 0:
+            found += worth[best]
             left.remove(best)
     return 2 * found / (len(given) + len(wanted)) if given or wanted else 1.0
 
 
-def _text(given: object, alternatives: list) -> float:
+def _text(given: object, alternatives: list[str]) -> float:
     return float(any(_folded(text) in _folded(str(given)) for text in alternatives))
 
 
-def _action(given: object, wanted: dict) -> float:
-    if not isinstance(given, dict) or not _text(given.get("what", ""), wanted["what"]):
+def _action(given: object, wanted: dict[str, Any]) -> float:
+    said = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+    if not _text(said.get("what", ""), wanted["what"]):
         return 0.0
-    owner, due = (str(given.get(key) or "").strip() for key in ("owner", "due"))
+    owner, due = (str(said.get(key) or "").strip() for key in ("owner", "due"))
     right = 0.5
     right += 0.25 * (_folded(wanted["owner"]) in _folded(owner) if wanted["owner"] else not owner)
     return right + 0.25 * (_text(due, wanted["due"]) if wanted["due"] else not due)
