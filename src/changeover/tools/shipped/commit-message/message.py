@@ -27,9 +27,8 @@ def _forms(verb: str) -> set[str]:
 _BASE = {form: verb for verb in _VERBS for form in _forms(verb)} | {"made": "make", "kept": "keep", "wrote": "write"}
 
 
-def problem(value: str, source: object = None) -> str | None:
+def problem(value: str) -> str | None:
     """What is wrong with an answer as a commit message; None if nothing is."""
-    del source
     lines = _lines(value)
     if not lines:
         return "it is empty"

@@ -10,9 +10,8 @@ _FENCE = re.compile(r"```[ \t]*(\w*)[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def problem(value: str, source: object = None) -> str | None:
+def problem(value: str) -> str | None:
     """What is wrong with an answer; None if it holds tests."""
-    del source
     try:
         body = ast.parse(_code(value)).body
     except SyntaxError as exc:
