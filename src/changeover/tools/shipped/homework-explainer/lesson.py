@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, DivisionByZero, InvalidOperation
+from itertools import islice, product
 from typing import Any, cast
 
-_NUMBER = r"\d+(?:[.,]\d+)?"
-_SUM = re.compile(rf"(?<![\d.,^/*×·+−-])\s*({_NUMBER})\s*([+×*·÷:/−-])\s*({_NUMBER})\s*=\s*([−-]?{_NUMBER})(?![\d^])")
+_NUMBER = r"\d+(?:[.,]\d+)*"
+_SIGN = r"[+×*·÷:/−-]"
+_SUM = re.compile(
+    rf"(?<![\w.,])({_NUMBER}(?:\s*{_SIGN}\s*{_NUMBER})+)\s*=\s*([−-]?{_NUMBER})(?![\d^]|\s*(?:%|[+×*·÷/−-]|:\s*\d))"
+)
+_GOES_ON = re.compile(r"(?:[+×*·÷/−^(-]|[\d)]\s*:)\s*$")
+"""Before a sum: it is the end of a longer one."""
+_MOST_READINGS = 64
 _NEAR = Decimal("0.01")
 
 
@@ -35,7 +42,12 @@ def read(said: Any) -> dict[str, Any]:
     if not steps or not answer:
         raise ValueError("the model gave no explanation with steps and an answer. Try again, or type the problem")
     wrong = [each for step in steps for each in wrong_sums(step)]
-    return {"given": " ".join(str(lesson.get("given") or "").split()), "steps": steps, "answer": answer, "wrong_sums": wrong}
+    return {
+        "given": " ".join(str(lesson.get("given") or "").split()),
+        "steps": steps,
+        "answer": answer,
+        "wrong_sums": wrong,
+    }
 
 
 def gives_away(steps: list[str], answer: str) -> bool:
@@ -45,23 +57,44 @@ def gives_away(steps: list[str], answer: str) -> bool:
 
 
 def wrong_sums(text: str) -> list[str]:
-    """Sums of two numbers whose result is not what they make: `7 × 8 = 54`. Rounded results count as right."""
-    wrong: list[str] = []
-    for found in _SUM.finditer(text):
-        left, right, result = (Decimal(found[group].replace(",", ".").replace("−", "-")) for group in (1, 3, 4))
+    """Sums whose result is not what they make: `7 × 8 = 54`. Rounded results, and 1,200 read either way, are right."""
+    return [
+        " ".join(found[0].split())
+        for found in _SUM.finditer(text)
+        if not _GOES_ON.search(text[: found.start()]) and not _is_right(found[1], found[2])
+    ]
+
+
+def _is_right(left: str, result: str) -> bool:
+    tokens = re.findall(rf"{_NUMBER}|{_SIGN}", left)
+    below = -1 if result[0] in "−-" else 1
+    readings = product(*map(_readings, tokens[::2]), _readings(result.lstrip("−-")))
+    for *numbers, said in islice(readings, _MOST_READINGS):
         try:
-            true = _computed(left, found[2], right)
+            true = _computed(numbers, tokens[1::2])
         except (DivisionByZero, InvalidOperation):
-            continue
-        places = max(0, -cast("int", result.as_tuple().exponent))
-        if abs(true - result) > max(_NEAR, Decimal(1).scaleb(-places) / 2) if true % 1 else true != result:
-            wrong.append(" ".join(found[0].split()))
-    return wrong
+            return True
+        places = max(0, -cast("int", said.as_tuple().exponent))
+        if abs(true - below * said) <= (max(_NEAR, Decimal(1).scaleb(-places) / 2) if true % 1 and places else 0):
+            return True
+    return False
 
 
-def _computed(left: Decimal, sign: str, right: Decimal) -> Decimal:
-    if sign == "+":
-        return left + right
-    if sign in "−-":
-        return left - right
-    return left * right if sign in "×*·" else left / right
+def _readings(number: str) -> list[Decimal]:
+    """What a number may be: 2.5 and 2,5 are one, 1,200 may be a little more than 1, or 1200."""
+    whole = [Decimal(re.sub("[.,]", "", number))] if re.fullmatch(r"\d{1,3}(?:[.,]\d{3})+", number) else []
+    head, separator, tail = number.replace(",", ".").rpartition(".")
+    return [Decimal(f"{head.replace('.', '')}{separator}{tail}"), *whole]
+
+
+def _computed(numbers: list[Decimal], signs: list[str]) -> Decimal:
+    """Multiplied and divided first, then added."""
+    terms = [numbers[0]]
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        if sign in "×*·":
+            terms[-1] *= number
+        elif sign in "÷:/":
+            terms[-1] /= number
+        else:
+            terms.append(number if sign == "+" else -number)
+    return sum(terms, Decimal(0))

@@ -12,14 +12,33 @@ _ADDRESSES = re.compile(
     r"|(?<!\w)[a-z]{2,}\d{1,4}(?!\w)"  # srv14
     r"|(?<![\w.])@\w+"  # @marta
 )
+_WIDE_COLON, _WIDE_BRACKETS = "\uff1a", "\uff08\uff09"
 _PERSON = re.compile(
-    r"(?:\b(?:reporter|reported by|opened by|assignee|assigned to|owner|author|from|caller|on[- ]call|engineer|contact"
-    r"|gemeldet von|erfasst von|bearbeiter(?:in)?|zuständig|melder(?:in)?|signalé par|responsable|technicien(?:ne)?"
-    r"|reportado por|asignado a|técnico)\b|担当者?|報告者|起票者?|opened \d\d:\d\d by|update \()\s*[:：]?\s*"
-    r"(?P<name>[^\W\d_][^\n,;:()|/。、（）\d]{1,40})",
+    r"(?:\b(?:opened|reported|raised|assigned)(?: \d\d:\d\d)? (?:by|to)\b|\b(?:gemeldet|erfasst) von\b|\bsignalé par\b"
+    r"|\b(?:reportado por|asignado a)\b|\bupdate \(|(?:\b(?:reporter|assignee|owner|author|caller|on[- ]call|bearbeiter(?:in)?"
+    rf"|melder(?:in)?|zuständig|responsable|technicien(?:ne)?|técnico)|担当者?|報告者|起票者?)\s*(?=[:{_WIDE_COLON}]))"
+    rf"\s*[:{_WIDE_COLON}]?\s*(?P<name>[^\W\d_][^\n,;:()|/。、{_WIDE_BRACKETS}\d]{{1,40}})",
     re.IGNORECASE,
 )
-_TITLES = frozenset("frau herr dr mr mrs ms mme madame monsieur señor señora sr sra team the from von".split())
+_TITLES = frozenset(
+    (
+        "dr",
+        "frau",
+        "from",
+        "herr",
+        "madame",
+        "mme",
+        "monsieur",
+        "mr",
+        "mrs",
+        "ms",
+        "señor",
+        "señora",
+        "sr",
+        "sra",
+        "team",
+    )
+)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。!?])|\n+")
 
 

@@ -37,7 +37,9 @@ def assemble(answer: str, code: str, module: str) -> dict[str, Any]:
     kept: list[ast.stmt] = []
     for node in ast.parse(_code(answer)).body:
         if isinstance(node, _FUNCTION) and node.name not in tested:
-            node.body = [each for each in node.body if not isinstance(each, ast.Import | ast.ImportFrom)] or [ast.Pass()]
+            node.body = [each for each in node.body if not isinstance(each, ast.Import | ast.ImportFrom)] or [
+                ast.Pass()
+            ]
             kept.append(node)
         elif isinstance(node, ast.Assign):
             kept.append(node)

@@ -46,7 +46,9 @@ def score(answer: Answer, sample: Sample) -> Score:
         connection.close()
     if _same(found, wanted, ordered=target["ordered"]):
         return Score(value=1.0)
-    return Score(value=0.0, detail={"found": [str(row) for row in found[:5]], "wanted": [str(row) for row in wanted[:5]]})
+    return Score(
+        value=0.0, detail={"found": [str(row) for row in found[:5]], "wanted": [str(row) for row in wanted[:5]]}
+    )
 
 
 def _read_only(connection: sqlite3.Connection) -> None:
