@@ -7,13 +7,16 @@ import textwrap
 
 MOST = 72
 """Characters of the subject, and of a line of the body."""
-_VERBS = """
+_VERBS = re.findall(
+    r"\w+",
+    """
     add allow avoid bump cache change check clean close convert correct create delete deprecate disable document drop
     enable ensure extend extract fix format guard handle hide ignore implement import improve increase introduce keep
     limit load log lower make mark merge move normalise normalize pass pin prevent raise reduce refactor refuse reject
     remove rename replace report require restore retry return reuse revert round show simplify skip sort split stop
     store strip support switch test trim unify update upgrade use validate wait warn wrap write
-""".split()
+""",
+)
 _LABEL = re.compile(r"^(?:commit message|subject(?: line)?|title|body|message)\s*:\s*", re.IGNORECASE)
 
 

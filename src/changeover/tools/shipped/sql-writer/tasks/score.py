@@ -54,9 +54,13 @@ def score(answer: Answer, sample: Sample) -> Score:
 def _read_only(connection: sqlite3.Connection) -> None:
     """Nothing but reading, of these tables, for a short while."""
     steps = iter(range(_MOST_STEPS))
-    connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
+    connection.set_authorizer(_allow)
     connection.set_progress_handler(lambda: next(steps, None) is None, 10_000)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1_000_000)
+
+
+def _allow(action: int, *_: object) -> int:
+    return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
 
 
 def _rows(connection: sqlite3.Connection, statement: str) -> list[Row]:
