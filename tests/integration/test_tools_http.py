@@ -14,8 +14,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from tests.support.projects import Running, open_written, running, write_project
-from tests.support.tools import Caller, calling, write_tool
+from tests.support.tool_calls import Caller, calling, write_tool
 
+from changeover.app.apply import apply
+from changeover.app.installation import read_again
 from changeover.gateway.keys import issue_key, make_team
 from changeover.gateway.limits import parse_limit
 from changeover.tasks.exchanges import Exchange
@@ -30,7 +32,7 @@ SETTINGS = f"""ready_wait_s = 5
 max_body_mib = 0.25
 [jobs]
 at_once = {PLACES}
-max_upload_mib = 1
+max_upload_mib = 0.75
 """
 
 
@@ -97,9 +99,9 @@ async def test_a_tool_runs_and_says_who_answered_with_how_many_tokens(stage: Sta
 async def test_what_a_tool_asks_is_recorded_as_the_keys_own_under_the_run(stage: Stage) -> None:
     _, said = await stage.app.run(text="this is recorded")
     async with asyncio.timeout(10):
-        while not (found := [row for row in stage.exchanges("say.say") if b"this is recorded" in (row.request or b"")]):
+        while not (found := [row for row in stage.exchanges("say.say") if "this is recorded" in (row.request or "")]):
             await asyncio.sleep(0.05)
-    asked = json.loads(found[0].request or b"")
+    asked = json.loads(found[0].request or "")
     assert asked["user"] == said["id"]
     assert (found[0].status, found[0].endpoint, found[0].internal) == (200, "chat", False)
 
@@ -216,7 +218,7 @@ async def test_a_key_for_some_tasks_sees_the_tools_that_ask_no_others(stage: Sta
 
 async def test_a_run_spends_the_limits_of_its_key(stage: Stage) -> None:
     status, answer = await stage.callers["poor"].run(text="one\ntwo\nthree")
-    assert (status, answer["error"]["code"]) == (429, "rate_limited")
+    assert (status, answer["error"]["code"]) == (429, "budget_exhausted")
 
 
 async def test_a_tool_takes_larger_bodies_than_a_task_and_both_name_their_setting(stage: Stage) -> None:
@@ -224,10 +226,10 @@ async def test_a_tool_takes_larger_bodies_than_a_task_and_both_name_their_settin
         return {"name": "a.txt", "content_base64": base64.b64encode(b"word " * (size // 5)).decode()}
 
     assert (await stage.app.run(text="x", papers=[file(400 << 10)]))[0] == 200
-    status, answer = await stage.app.run(text="x", papers=[file(1 << 20)])
+    status, answer = await stage.app.run(text="x", papers=[file(700 << 10)])
     assert (status, answer["error"]["message"]) == (
         413,
-        "The request body is larger than 1 MiB. Send less, or raise `jobs.max_upload_mib`.",
+        "The request body is larger than 0.75 MiB. Send less, or raise `jobs.max_upload_mib`.",
     )
     chat = {"model": "echo", "messages": [{"role": "user", "content": "word " * 60_000}]}
     status, answer = await stage.app.ask("POST", "/v1/chat/completions", json=chat)

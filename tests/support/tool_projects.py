@@ -72,17 +72,36 @@ schema_file = "output.schema.json"
 [example]
 seconds = 0
 """
+SLOW_READER = """\
+title = "Slow reader"
+description = "Takes a minute over any file."
+[inputs.document]
+type = "document"
+[[steps]]
+name = "slept"
+do = "function"
+file = "wait.py"
+call = "wait"
+give = { seconds = "60" }
+[output]
+value = { seconds = "slept" }
+text = "'read'"
+schema_file = "output.schema.json"
+[example]
+document = "@wait.py"
+"""
 WAIT = "import time\n\n\ndef wait(seconds):\n    time.sleep(seconds)\n    return seconds\n"
 SCHEMA = {"type": "object"}
 
 
 def write_tools_project(directory: Path) -> Path:
-    """Write a project with four tools.
+    """Write a project with five tools.
 
     * `document-summary`, as it is shipped: reads a file, gives citations
     * `headline`, as `changeover tool new` writes it: a text, and a number
     * `talk`: a conversation
     * `waits`: takes as long as it is told, and asks no task
+    * `slow-reader`: takes a file, and a minute
     """
     write_project(directory)
     tools = directory / "tools"
@@ -94,7 +113,9 @@ def write_tools_project(directory: Path) -> Path:
     new_tool(tools, "headline", title=None, first_incumbent="echo")
     _write(tools / "talk", TALK, task="say")
     _write(tools / "waits", WAITS, task=None)
-    (tools / "waits" / "wait.py").write_text(WAIT)
+    _write(tools / "slow-reader", SLOW_READER, task=None)
+    for name in ("waits", "slow-reader"):
+        (tools / name / "wait.py").write_text(WAIT)
     return directory
 
 

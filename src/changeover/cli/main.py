@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "tools": ("changeover.cli.tools", "List the tools: what they do, who answers their tasks."),
         "run": ("changeover.cli.run", "Run a tool on files or texts."),
         "tool": ("changeover.cli.tool", "Make, add, show and check tools."),
+        "console": ("changeover.cli.console", "Open the tools in a browser: forms, progress, results, a chat."),
         "mcp": ("changeover.cli.mcp", "Offer the tools to agents, by the Model Context Protocol."),
     },
     "Library": {

@@ -38,11 +38,13 @@ def add(names: Sequence[str], all_of_them: bool, as_json: bool) -> None:
         print_json({"added": added, "next": _next(project, added)})
         return
     out.print(f"Added {plain(', '.join(added))}" if added else "Every tool is here already.")
-    if added:
-        _show_next(project, added)
+    _show_next(project, added)
 
 
 def _next(project: Project, names: Sequence[str]) -> list[str]:
+    """Commands that a person would type now."""
+    if not names:
+        return ["changeover tool check"]
     answer = "changeover apply" if was_started(project) else "changeover up"
     checked = f" {' '.join(names)}" if len(names) < 4 else ""
     return [f"changeover tool check{checked}", answer, f"changeover run {names[0]} --example"]

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 
-MOST_S = 5.0
+MOST_S = 2.0
 MOST_TEXT = 200_000
 _READING = frozenset({
     sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -99,7 +100,8 @@ class Jobs:
         self._runs = runs
         self._tools = tools
         self._keys = keys
-        self.owner = new_id("own")
+        self.owner = f"{new_id('gw')}-{os.getpid()}"
+        """Who has a lease; its process is for people."""
         self._own: dict[str, asyncio.Task[None]] = {}
         self._wanted = asyncio.Event()
         self._stopped = False
@@ -275,7 +277,8 @@ class Jobs:
             running.cancel()
             await asyncio.wait([running])
         if ours:
-            await self._finish(job.id, running.result())
+            seen = {} if latest.progress is None else {"progress": msgspec.to_builtins(latest.progress)}
+            await self._finish(job.id, {**running.result(), **seen})
 
     async def _end_of(self, job: Job, latest: _Latest) -> dict[str, Any]:
         """Run it; gives how it ended."""

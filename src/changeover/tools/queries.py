@@ -229,9 +229,10 @@ def end_job(
     *,
     outcome: Mapping[str, Any] | None = None,
     error: Mapping[str, Any] | None = None,
+    progress: Mapping[str, Any] | None = None,
 ) -> bool:
     """Bring a job to its end: its inputs, files and parts go. False: it was not the owner's, and nothing is changed."""
-    result = {"outcome": outcome, "error": error}
+    result = {"outcome": outcome, "error": error, "progress": progress}
     return _end(connection, _owned(id, owner), id, state, now, expires_at, result)
 
 

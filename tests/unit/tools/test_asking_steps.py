@@ -25,9 +25,7 @@ async def test_a_call_asks_its_task_with_the_text_and_gives_the_answer(tmp_path:
     assert outcome.value == {"value": "Yes."}
     assert outcome.text == "Yes."
     assert outcome.answered_by == [
-        AnsweredBy(
-            task="tool.ask", deployment="small", revision=3, calls=1, prompt_tokens=7, completion_tokens=2
-        )
+        AnsweredBy(task="tool.ask", deployment="small", revision=3, calls=1, prompt_tokens=7, completion_tokens=2)
     ]
     assert [(step.name, step.do, step.calls) for step in outcome.steps] == [("result", "call", 1)]
 

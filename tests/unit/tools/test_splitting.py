@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from changeover.tools.steps.split import parts_of
 from changeover.tools.values import Document, Page, Part
 
-WORDS = st.text(alphabet="ab .!?\n\t。、！「」\"é𝒳\u3000\u2028", max_size=400)
+WORDS = st.text(alphabet='ab .!?\n\t。、「」"é𝒳\u3000\u2028', max_size=400)
 PAGES = st.lists(WORDS, min_size=1, max_size=5)
 
 

@@ -13,7 +13,7 @@ from changeover.tools.plain import text_of
 from changeover.tools.steps.split import parts_of
 from changeover.tools.values import Document, Found, Part
 
-PASSAGE = 900
+PASSAGE = 600
 """Characters of a passage of what comes whole. Parts are taken as they are."""
 _HIRAGANA = re.compile(r"[\u3040-\u309f]+")
 _STOP = """

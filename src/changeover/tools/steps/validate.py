@@ -19,6 +19,9 @@ MOST_ROUNDS = 6
 MOST_SHOWN = 5
 """Faults that a model, or a person, is told at once."""
 
+Seen = tuple[Any, list[Fault]]
+"""A value, and what is wrong with it."""
+
 
 async def validate(step: ValidateStep, run: Run) -> Any:
     """Check a value; give it as it is, or mended.
@@ -28,11 +31,8 @@ async def validate(step: ValidateStep, run: Run) -> Any:
     """
     checks = [await prepare(check, run) for check in step.checks]
     value, faults = await _look(step, run, checks)
-    for tries in range(step.tries):
-        asked = run.asked.get(step.repair or "")
-        if not faults or asked is None:
-            break
-        value, faults = await _repaired(step, run, checks, asked, (value, faults), tries)
+    if faults and step.repair in run.asked:
+        value, faults = await _repaired(step, run, checks, (value, faults))
     if not faults:
         return value
     if step.otherwise == "flag" and value is not None:
@@ -49,7 +49,7 @@ def _said(faults: Sequence[Fault]) -> str:
     return "; ".join(dict.fromkeys(fault.problem for fault in faults[:MOST_SHOWN])) + more
 
 
-async def _look(step: ValidateStep, run: Run, checks: Sequence[Check]) -> tuple[Any, list[Fault]]:
+async def _look(step: ValidateStep, run: Run, checks: Sequence[Check]) -> Seen:
     """The value and what is wrong with it. What cannot be computed is none, and wrong."""
     try:
         value = as_json(run.value(step.value))
@@ -62,30 +62,27 @@ async def _faults(checks: Sequence[Check], value: Any) -> list[Fault]:
     return [fault for check in checks for fault in await check.look(value)]
 
 
-async def _repaired(
-    step: ValidateStep,
-    run: Run,
-    checks: Sequence[Check],
-    asked: Asked,
-    before: tuple[Any, list[Fault]],
-    tries: int,
-) -> tuple[Any, list[Fault]]:
-    """Ask again, with the answer and what is wrong with it in sight. The better of both answers stays."""
+async def _repaired(step: ValidateStep, run: Run, checks: Sequence[Check], first: Seen) -> Seen:
+    """Ask again, each time with the last answer and what is wrong with it in sight. The best of all answers stays."""
     called = next(each for each in run.tool.declared.steps if each.name == step.repair)
     assert isinstance(called, CallStep)
+    asked = run.asked[called.name]
+    best, last, answer = first, first, asked.answer
     kept = run.values[called.name]
-    messages = [*asked.messages, *complaint(asked.answer, _said(before[1]))]
-    run.repairs += 1
-    text = await ask_text(run, called, f"{step.name}/{tries}", messages)
-    run.progress(tries + 1, step.tries)
-    run.values[called.name] = _read(called, text)
-    after = await _look(step, run, checks)
-    worse = after[1] and (after[0] is None or len(after[1]) >= len(before[1]))
-    if worse and before[0] is not None:
-        run.values[called.name] = kept
-        return before
-    run.asked[called.name] = Asked(messages=asked.messages, answer=text)
-    return after
+    for tries in range(step.tries):
+        messages = [*asked.messages, *complaint(answer, _said(last[1]))]
+        answer = await ask_text(run, called, f"{step.name}/{tries}", messages)
+        run.repairs += 1
+        run.progress(tries + 1, step.tries)
+        run.values[called.name] = _read(called, answer)
+        last = await _look(step, run, checks)
+        if best[0] is None or (last[0] is not None and len(last[1]) < len(best[1])):
+            best, kept = last, run.values[called.name]
+            run.asked[called.name] = Asked(messages=asked.messages, answer=answer)
+        if not last[1]:
+            break
+    run.values[called.name] = kept
+    return best
 
 
 def _read(called: CallStep, text: str) -> Any:
