@@ -37,9 +37,7 @@ async def sandbox() -> AsyncGenerator[Sandbox]:
 
 async def scored(sandbox: Sandbox, name: str, number: int, answer: str) -> float:
     task = TASKS[name]
-    spec = ScorerSpec(
-        name=task.declared.scorer.name, options=task.declared.scorer.options, directory=task.file.parent
-    )
+    spec = ScorerSpec(name=task.declared.scorer.name, options=task.declared.scorer.options, directory=task.file.parent)
     samples = Dataset.load(task.dataset, template=task.input_template).samples
     sample = next(each for each in samples if each.id.endswith(f"-{number:03d}"))
     result = await score(spec, sample, Answer(text=answer), Means(sandbox=sandbox))

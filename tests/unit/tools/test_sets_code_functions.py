@@ -81,7 +81,7 @@ MEANINGS = json.dumps(
             {"name": "ghost", "meaning": "not there"},
         ],
         "returns": "the rates",
-        "raises": "the limit is 0",
+        "raises": "ValueError: the limit is 0",
     }
 )
 
@@ -157,6 +157,11 @@ def test_a_statement_is_taken_out_of_its_answer(answer: str, sql: str) -> None:
         ("Fix it\nand more", "Fix it", "an empty line"),
         ("Add " + "very " * 20 + "much", "Add " + ("very " * 13).strip(), "characters"),
         ("A" * 90, "A" * 72, "characters"),
+        (
+            "Limit uploads. The disk was full of videos, and there was no room left for orders.",
+            "Limit uploads",
+            "characters",
+        ),
     ],
 )
 def test_a_subject_is_short_and_imperative_whoever_wrote_it(answer: str, subject: str, wrong: str | None) -> None:
@@ -167,6 +172,7 @@ def test_a_subject_is_short_and_imperative_whoever_wrote_it(answer: str, subject
 
 def test_the_body_of_a_commit_message_is_wrapped_and_empty_ones_are_refused() -> None:
     tidy = function("commit-message/message.py", "tidy")
+    assert tidy("Limit uploads. " + "Why. " * 20)["body"].startswith("Why. Why.")
     body = tidy("Fix it\n\n" + "word " * 40)["body"]
     assert max(map(len, body.split("\n"))) <= 72
     assert len(body.split()) == 40

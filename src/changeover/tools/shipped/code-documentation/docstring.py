@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import textwrap
 from typing import Any, cast
 
@@ -40,7 +41,8 @@ def document(answer: str, code: str) -> dict[str, Any]:
         lines += ["", "Returns:", *_wrapped(_sentence(said.get("returns")), "    ")]
     for place, error in enumerate(_raised(node)):
         lines += [] if place else ["", "Raises:"]
-        lines += _wrapped(f"{error}: {_sentence(said.get('raises'))}", "    ")
+        when = re.sub(rf"^(?:an? )?{re.escape(error)}\W+", "", str(said.get("raises") or "").strip())
+        lines += _wrapped(f"{error}: {_sentence(when)}", "    ")
     docstring = "\n".join(lines)
     not_described = [name for name in names if name not in meanings]
     return {"docstring": docstring, "code": _put_in(code, node, docstring), "not_described": not_described}

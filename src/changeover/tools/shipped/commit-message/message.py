@@ -49,19 +49,22 @@ def problem(value: str) -> str | None:
 def tidy(answer: str) -> dict[str, str]:
     """The subject and the body, without what does not belong there, and no line longer than it may be.
 
+    Of a first line that is too long, what follows its first sentence goes into the body.
+
     Raises:
         ValueError: There is nothing in the answer.
     """
     lines = _lines(answer)
     if not lines:
         raise ValueError("the answer is empty")
-    subject = lines[0].rstrip(". ") or lines[0]
+    subject, _, more = lines[0].partition(". ") if len(lines[0]) > MOST else (lines[0], "", "")
+    subject = subject.rstrip(". ") or lines[0]
     first, space, rest = subject.partition(" ")
     subject = _BASE.get(first.lower(), first) + space + rest
     subject = subject[0].upper() + subject[1:]
     if len(subject) > MOST:
         subject = subject[: MOST + 1].rpartition(" ")[0] or subject[:MOST]
-    paragraphs = re.split(r"\n{2,}", "\n".join(lines[1:]).strip())
+    paragraphs = re.split(r"\n{2,}", "\n".join([more, *lines[1:]]).strip())
     return {"subject": subject, "body": "\n\n".join(filter(None, map(_wrapped, paragraphs)))}
 
 
