@@ -130,7 +130,22 @@ def test_only_findings_on_lines_that_exist_are_kept_the_worst_first() -> None:
     made = function("code-review/findings.py", "keep")(json.dumps({"findings": said}), "x = 1\n\ny = 2")
     assert [(each["line"], each["code"]) for each in made["findings"]] == [(3, "y = 2"), (1, "x = 1")]
     assert made["dropped"] == 3
-    assert function("code-review/findings.py", "keep")("nothing", "x") == {"findings": [], "dropped": 0}
+
+
+@pytest.mark.parametrize(
+    ("answer", "findings"),
+    [
+        ('{"findings": []}', 0),
+        ('{"findings": [{"line": 1, "severity": "high", "what": "a", "why": ""}, {"line": 1, "sev', 1),
+        ('{"findings": [{"line": 1, "severity": "high", "what": "an empty {} is shared", "why": ""}]}', 1),
+        ("Nothing is wrong.", None),
+        ('{"findings": [{"line": 1, "sever', None),
+    ],
+)
+def test_a_review_that_cannot_be_read_is_not_one_that_finds_nothing(answer: str, findings: int | None) -> None:
+    problem = function("code-review/findings.py", "problem")(answer)
+    assert (problem is None) == (findings is not None)
+    assert len(function("code-review/findings.py", "keep")(answer, "x")["findings"]) == (findings or 0)
 
 
 @pytest.mark.parametrize(
@@ -259,5 +274,4 @@ def test_an_explanation_may_not_begin_with_its_answer() -> None:
     assert problem({"steps": ["Count the trays.", "6 × 8 = 48"], "answer": "48 rolls"}) is None
     assert "gives the answer away" in problem({"steps": ["6 × 8 = 48", "Done."], "answer": "48 rolls"})
     assert "6 × 8 = 47" in problem({"steps": ["Count.", "6 × 8 = 47"], "answer": "47 rolls"})
-    with pytest.raises(ValueError, match="no explanation"):
-        problem("48")
+    assert problem("48") == "it has no steps, or no answer"

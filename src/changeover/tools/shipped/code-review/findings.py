@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, cast
 
 _SEVERITIES = ("high", "medium", "low")
 _MOST = 20
+_OBJECT = re.compile(r"\{[^{}]*\}")
+_NONE = re.compile(r'"findings"\s*:\s*\[\s*\]')
+
+
+def problem(value: str) -> str | None:
+    """What is wrong with an answer; None if it can be read. An answer that cannot is not one that finds nothing."""
+    return None if _said(value) or _NONE.search(value) else "it is not JSON with a list of `findings`"
 
 
 def keep(answer: str, code: str) -> dict[str, Any]:
@@ -31,10 +39,17 @@ def keep(answer: str, code: str) -> dict[str, Any]:
 
 
 def _said(answer: str) -> list[dict[str, Any]]:
-    start, end = answer.find("{"), answer.rfind("}")
+    """Every finding; of an answer that was cut off, those before."""
     try:
-        listed: object = json.loads(answer[start : end + 1])["findings"]
+        listed: object = json.loads(answer[answer.find("{") : answer.rfind("}") + 1])["findings"]
+        members = cast("list[Any]", listed) if isinstance(listed, list) else []
     except (ValueError, KeyError, TypeError):
-        return []
-    members = cast("list[Any]", listed) if isinstance(listed, list) else []
-    return [cast("dict[str, Any]", each) for each in members if isinstance(each, dict)]
+        members = [value for text in _OBJECT.findall(answer) if (value := _loaded(text)) is not None]
+    return [cast("dict[str, Any]", each) for each in members if isinstance(each, dict) and "line" in each]
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -20,7 +20,10 @@ _NEAR = Decimal("0.01")
 
 def problem(value: Any) -> str | None:
     """What is wrong with an explanation; None if nothing is."""
-    lesson = read(value)
+    try:
+        lesson = read(value)
+    except ValueError:
+        return "it has no steps, or no answer"
     if gives_away(lesson["steps"], lesson["answer"]):
         return "the first step gives the answer away. Let it say how to begin"
     if lesson["wrong_sums"]:

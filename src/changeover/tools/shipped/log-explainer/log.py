@@ -37,6 +37,15 @@ def shorten(log: str) -> str:
     return "\n".join(kept)
 
 
+def problem(value: str) -> str | None:
+    """What is wrong with an answer; None if it explains something."""
+    try:
+        read(value, "")
+    except ValueError as exc:
+        return str(exc)
+    return None
+
+
 def read(answer: str, log: str) -> dict[str, Any]:
     """What the answer says, with those of its quotes that stand in the log, and the numbers of their lines.
 
@@ -47,11 +56,11 @@ def read(answer: str, log: str) -> dict[str, Any]:
     try:
         value: object = json.loads(answer[start : end + 1])
     except ValueError as exc:
-        raise ValueError("the model gave no explanation that can be read. Try again, or with a shorter log") from exc
+        raise ValueError("it is no explanation in JSON") from exc
     said = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     texts = {key: " ".join(str(said.get(key) or "").split()) for key in ("what", "cause", "next_step")}
     if not texts["what"]:
-        raise ValueError("the model did not say what happened. Try again, or with a shorter log")
+        raise ValueError("it does not say what happened")
     listed: object = said.get("quotes")
     given = cast("list[Any]", listed) if isinstance(listed, list) else []
     quotes = list(dict.fromkeys(each.strip() for each in given if isinstance(each, str) and each.strip()))
