@@ -232,6 +232,7 @@ def test_hosts_addresses_and_people_of_tickets_are_found() -> None:
     assert "help@house.example" not in found
     assert internals("Trains from Vienna are late. 担当者が確認中です。 The owner of a card", []) == []
     assert internals("08:10 opened 08:05 by Marek Dolan\nupdate (Ute): done", []) == ["Marek", "Dolan", "Ute"]
+    assert internals("Owner: Ms Jo van der Berg, branch 12", []) == ["Jo", "Berg"]
 
 
 def test_a_sentence_with_something_internal_goes_and_the_others_stay() -> None:
