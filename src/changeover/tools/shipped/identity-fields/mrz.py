@@ -15,6 +15,9 @@ SHAPES = {30: 3, 36: 2, 44: 2}
 """Characters of a line, and how many lines there are."""
 BRACKETS = str.maketrans({"\u00ab": "<<", "\u2039": "<", "\uff1c": "<", "\u3008": "<"})
 """What OCR takes a filler for."""
+LETTERS = str.maketrans("01258", "OIZSB")
+DIGITS = str.maketrans("OQDIZSB", "0001258")
+"""What OCR takes letters and digits for, where only the one or the other may stand."""
 
 
 def check(text: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -61,16 +64,17 @@ def _read(lines: list[str]) -> tuple[list[str], dict[str, str]]:
     """Names of the parts whose check digit is wrong, and what the zone says."""
     if len(lines) == 3:
         first, second, names = lines
-        number, number_digit, rest = first[5:14], first[14], second
-        birth, expiry, nationality, sex = rest[0:7], rest[8:15], rest[15:18], rest[7]
-        whole, whole_digit = first[5:30] + rest[0:7] + rest[8:15] + rest[18:29], rest[29]
+        number, number_digit = first[5:14], first[14]
+        birth, sex, expiry = second[0:7].translate(DIGITS), second[7], second[8:15].translate(DIGITS)
+        nationality = second[15:18]
+        whole, whole_digit = first[5:30] + birth + expiry + second[18:29], second[29]
         optional = None
     else:
         names, second = lines[0][5:], lines[1]
         number, number_digit, nationality = second[0:9], second[9], second[10:13]
-        birth, sex, expiry = second[13:20], second[20], second[21:28]
+        birth, sex, expiry = second[13:20].translate(DIGITS), second[20], second[21:28].translate(DIGITS)
         end = len(second) - 1
-        whole, whole_digit = second[0:10] + second[13:20] + second[21:end], second[end]
+        whole, whole_digit = second[0:10] + birth + expiry + second[28:end], second[end]
         optional = second[28:43] if end == 43 else None
     digits = {
         "document_number": (number, number_digit),
@@ -78,15 +82,15 @@ def _read(lines: list[str]) -> tuple[list[str], dict[str, str]]:
         "date_of_expiry": (expiry[:6], expiry[6]),
         "whole": (whole, whole_digit),
     }
-    failed = [name for name, (part, wanted) in digits.items() if digit(part) != wanted]
+    failed = [name for name, (part, wanted) in digits.items() if digit(part) != wanted.translate(DIGITS)]
     if optional is not None and digit(optional[:14]) != optional[14].replace("<", "0"):
         failed.insert(-1 if "whole" in failed else len(failed), "optional")
-    surname, _, given = names.strip("<").partition("<<")
+    surname, _, given = names.translate(LETTERS).strip("<").partition("<<")
     zone = {
         "document_number": number.strip("<"),
         "surname": surname.replace("<", " ").strip(),
         "given_names": given.replace("<", " ").strip(),
-        "nationality": nationality.strip("<"),
+        "nationality": nationality.translate(LETTERS).strip("<"),
         "date_of_birth": _date(birth[:6], future=False),
         "sex": {"<": "X"}.get(sex, sex),
         "date_of_expiry": _date(expiry[:6], future=True),
