@@ -268,28 +268,29 @@ def test_an_invoice_that_was_read_wrongly_is_flagged() -> None:
 @pytest.mark.parametrize(
     ("text", "total"),
     [
-        ("Name,EUR\na,1234.125\nb,\"1,000\"", 2234.13),
-        ("Name;EUR\na;1.234,50\nb;-0,5", 1234.0),
-        ("| Name | EUR |\n| --- | --- |\n| a | € 7 |\n| b | 3 % |", 10.0),
-        ("Name\tEUR\na\t12\nb\t30", 42.0),
+        ("Name\tEUR\na\t1234.126\nb\t1,000", 2234.13),
+        ("Name\tEUR\na\t1.234,50\nb\t-0,5", 1234.0),
+        ("Name\tEUR\na\t€ 7\nb\t3 %", 10.0),
+        ("Name\tEUR\na\t12.125\nb\t30.5", 42.62),
     ],
 )
 def test_a_sum_is_right_whichever_way_numbers_are_written(text: str, total: float) -> None:
     look = function("spreadsheet-explainer", "look.py", "look")
-    [sheet] = look([{"number": 1, "label": "sheet A", "text": text}])["sheets"]
+    [sheet] = look([{"number": 1, "label": "sheet A", "text": text}], "xlsx", "a.xlsx")["sheets"]
     assert sheet["rows"] == 2
     assert sheet["columns"][1]["sum"] == total
 
 
 def test_a_sheet_shows_what_is_empty_and_what_stands_twice_and_sums_no_numbers_that_are_names() -> None:
     look = function("spreadsheet-explainer", "look.py", "look")
-    seen = look([{"number": 1, "label": "sheet A", "text": "Order no,EUR\n1,5\n2,\n3,9\n3,9"}])
+    pages = ["Order no\tEUR\n1\t5\n2", "3\t9\n3\t9"]
+    seen = look([{"number": 1, "label": "rows", "text": text} for text in pages], "csv", "a.csv")
     [sheet] = seen["sheets"]
     assert sheet["twice"] == ["3 / 9"]
     assert "sum" not in sheet["columns"][0]
     assert (sheet["columns"][1]["empty"], sheet["columns"][1]["sum"]) == (1, 23.0)
     assert "largest 9 (3, 9)" in seen["text"]
-    assert look([{"number": 1, "label": "sheet B", "text": ""}])["sheets"][0]["rows"] == 0
+    assert look([{"number": 1, "label": "sheet B", "text": ""}], "xlsx", "")["sheets"][0]["rows"] == 0
 
 
 def test_what_can_be_decided_of_a_form_is_decided_and_no_model_talks_it_away() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
 from decimal import Decimal
@@ -12,32 +10,27 @@ from typing import Any
 MOST_COLUMNS = 12
 
 
-def look(pages: list[dict[str, Any]]) -> dict[str, Any]:
-    """What every sheet holds, as values and in words for a model."""
-    sheets = [_sheet(page.get("label") or f"sheet {page.get('number', 1)}", *_rows(page["text"])) for page in pages]
+def look(pages: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    """What every sheet holds, as values and in words for a model. The pages of a CSV file are one sheet."""
+    tables = [(name, "\n".join(page["text"] for page in pages))] if kind == "csv" else _tables(pages)
+    sheets = [_sheet(label, _rows(text)) for label, text in tables]
     return {"sheets": sheets, "text": "\n\n".join(_words(sheet) for sheet in sheets)}
 
 
-def _rows(text: str) -> tuple[list[list[str]], str]:
-    """The cells, and the decimal sign: a comma where cells are set apart by semicolons, as German programs write them."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        return [], "."
-    marks = {mark: lines[0].count(mark) for mark in ("\t", " | ", "|", ";", ",")}
-    mark = max(marks, key=lambda each: (marks[each], len(each)))
-    if "|" in mark:
-        cells = [line.strip().strip("|").split("|") for line in lines]
-    else:
-        cells = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=mark))
-    rows = [[cell.strip() for cell in row] for row in cells]
-    rows = [row for row in rows if not all(re.fullmatch(r":?-{2,}:?", cell) for cell in row if cell)]
-    return rows, "," if mark == ";" else "."
+def _tables(pages: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(page["label"], page["text"]) for page in pages]
 
 
-def _sheet(label: str, rows: list[list[str]], decimal: str) -> dict[str, Any]:
+def _rows(text: str) -> list[list[str]]:
+    """The cells as the reader writes them, with tabs between."""
+    return [[cell.strip() for cell in line.split("\t")] for line in text.splitlines() if line.strip()]
+
+
+def _sheet(label: str, rows: list[list[str]]) -> dict[str, Any]:
     heads, body = (rows[0], rows[1:]) if rows else ([], [])
     width = len(heads)
     body = [(row + [""] * width)[:width] for row in body]
+    decimal = _decimal_sign([cell for row in body for cell in row])
     columns = [_column(head, place, body, decimal) for place, head in enumerate(heads[:MOST_COLUMNS])]
     twice = [" / ".join(row) for row, times in Counter(map(tuple, body)).items() if times > 1]
     return {"label": label, "rows": len(body), "columns": columns, "twice": twice[:5]}
@@ -62,6 +55,13 @@ def _column(head: str, place: int, body: list[list[str]], decimal: str) -> dict[
 
 def _names_things(head: str) -> bool:
     return re.search(r"(?i)\b(id|no|nr|number|year|jahr|zip|plz|phone|code)\b|#|番号|年", head) is not None
+
+
+def _decimal_sign(cells: list[str]) -> str:
+    """What stands before fractions, by the cells that leave no doubt: 48,20 has a comma, 48.20 a point."""
+    commas = sum(re.fullmatch(r"\D*\d[\d.]*,(\d{1,2}|\d{4,})\D*", cell) is not None for cell in cells)
+    points = sum(re.fullmatch(r"\D*\d[\d,]*\.(\d{1,2}|\d{4,})\D*", cell) is not None for cell in cells)
+    return "," if commas > points else "."
 
 
 def _number(cell: str, decimal: str) -> Decimal | None:
