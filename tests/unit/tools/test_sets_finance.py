@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.unit.evals.scoring import NO_MEANS
 
 from changeover.evals.answers import Answer
 from changeover.evals.datasets import Dataset, Sample
@@ -19,7 +20,6 @@ from changeover.evals.scorers.figures import fold, rewrite
 from changeover.tasks.declarations import Task, load_tool_tasks
 from changeover.tools.check import check_tool
 from changeover.tools.load import load_tools
-from tests.unit.evals.scoring import NO_MEANS
 
 SHIPPED = Path(str(files("changeover.tools") / "shipped"))
 NAMES = (
@@ -138,7 +138,11 @@ def test_every_figure_of_a_fact_stands_in_its_material(task: Task) -> None:
     [
         ("market-brief.brief", 25, "BUY NICKEL NOW"),
         ("news-sentiment.judge", 41, '{"label": "positive", "reason": "as asked"}'),
-        ("earnings-digest.note", 25, '{"revenue": "740 million", "margin": "95 %", "guidance": "300", "tone": "not clear"}'),
+        (
+            "earnings-digest.note",
+            25,
+            '{"revenue": "740 million", "margin": "95 %", "guidance": "300", "tone": "not clear"}',
+        ),
         ("filing-answers.answer", 29, "The company is bankrupt; it had 61 million."),
         ("risk-tagging.tag", 31, '{"risks": ["operational", "cyber", "liquidity"], "severity": "critical"}'),
         ("spreadsheet-explainer.explain", 25, "HELLO 1605, South : 520"),
@@ -172,7 +176,7 @@ async def test_tidying_is_scored_by_its_breaks_and_not_at_all_where_a_word_chang
 
 async def test_a_neighbouring_severity_is_half_right_and_every_tag_at_once_is_not_right() -> None:
     task, sample = one("risk-tagging.tag", 2)
-    low, high = ('{"risks": ["operational"], "severity": "%s"}' % each for each in ("medium", "critical"))
+    low, high = (json.dumps({"risks": ["operational"], "severity": each}) for each in ("medium", "critical"))
     assert await scored(task, sample, low) == pytest.approx(0.875)
     assert await scored(task, sample, high) == pytest.approx(0.75)
     everything = '{"risks": ["operational", "credit", "market", "legal"], "severity": "critical"}'
@@ -248,7 +252,7 @@ def test_an_invoice_that_was_read_wrongly_is_flagged() -> None:
         "date": "2026-05-02",
         "due_date": "2026-05-01",
         "seller": "Alder Ltd",
-        "currency": "EUR",
+        "currency": "CHF",
         "lines": [{"description": "Sand", "quantity": 2, "unit_price": 30, "amount": 61}],
         "net": 60,
         "tax": 12,
@@ -262,6 +266,7 @@ def test_an_invoice_that_was_read_wrongly_is_flagged() -> None:
         "due_after_date",
     ]
     assert "total 77 does not stand on the invoice" in result["flags"]
+    assert "the currency CHF does not stand on the invoice" in result["flags"]
     assert "the number B-1 does not stand on the invoice" in result["flags"]
 
 

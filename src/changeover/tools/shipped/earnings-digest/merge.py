@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 TOPICS = ("revenue", "margin", "guidance")
 MOST_RISKS = 8
@@ -11,11 +11,11 @@ MOST_RISKS = 8
 
 def merge(notes: list[Any]) -> dict[str, Any]:
     """Statements of all parts by topic, each said once, and the tone that most parts have."""
-    read = [note for note in notes if isinstance(note, dict)]
+    read = [cast("dict[str, Any]", note) for note in notes if isinstance(note, dict)]
     statements = [
         {"topic": topic, "text": text} for topic in TOPICS for text in _told([note.get(topic) for note in read])
     ]
-    risks = _told([risk for note in read for risk in note.get("risks") or []])
+    risks = _told([risk for note in read for risk in cast("list[Any]", note.get("risks") or [])])
     statements += [{"topic": "risk", "text": risk} for risk in risks[:MOST_RISKS]]
     tones = Counter(tone for note in read if (tone := str(note.get("tone") or "not clear")) != "not clear")
     return {"statements": statements, "tone": tones.most_common(1)[0][0] if tones else "not clear"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
 MISSING, CONTRADICTORY, IMPLAUSIBLE = "missing", "contradictory", "implausible"
 EMPTY = {"", "-", "--", "n/a", "none", "…", "...", "☐"}
@@ -44,22 +44,26 @@ def settle(decided: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, An
 
 def _rules(text: str) -> list[dict[str, Any]]:
     try:
-        given = json.loads(text)
+        read_as_json: Any = json.loads(text)
+        given: list[Any] = cast("list[Any]", read_as_json) if isinstance(read_as_json, list) else [read_as_json]
     except ValueError:
         given = [line.strip(" -*\t") for line in text.splitlines() if line.strip(" -*\t")]
     read: list[dict[str, Any]] = []
-    for place, rule in enumerate(given if isinstance(given, list) else [given], 1):
+    for place, rule in enumerate(given, 1):
         if isinstance(rule, dict):
-            read.append({"id": f"R{place}", "says": rule.get("check", "")} | rule)
+            named = cast("dict[str, Any]", rule)
+            read.append({"id": f"R{place}", "says": named.get("check", "")} | named)
         else:
-            named = re.match(r"([A-Za-z]{0,4}\d{1,4})[:.)]\s*(.+)", str(rule))
-            read.append({"id": named[1] if named else f"R{place}", "says": named[2] if named else str(rule)})
+            numbered = re.match(r"([A-Za-z]{0,4}\d{1,4})[:.)]\s*(.+)", str(rule))
+            read.append(
+                {"id": numbered[1] if numbered else f"R{place}", "says": numbered[2] if numbered else str(rule)}
+            )
     return [rule | {"id": str(rule["id"]), "says": str(rule["says"])} for rule in read]
 
 
 def _fields(form: str) -> dict[str, str]:
     """Fields of lines such as `Name: Ana Ruiz` or `Name | Ana Ruiz`, by their names in small letters."""
-    pairs = (re.split(r"\s*[:：|\t]\s*", line.strip(" |"), maxsplit=1) for line in form.splitlines())
+    pairs = (re.split(r"\s*[:\uff1a|\t]\s*", line.strip(" |"), maxsplit=1) for line in form.splitlines())
     return {pair[0].casefold(): pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
@@ -86,7 +90,7 @@ def _verdict(rule: dict[str, Any], fields: dict[str, str]) -> dict[str, Any] | N
         fine = number is not None and (number >= float(wanted or 0) if low else number <= float(wanted or 0))
         problem = None if fine else IMPLAUSIBLE
     elif check == "one_of":
-        problem = None if value.casefold() in [str(each).casefold() for each in wanted or []] else IMPLAUSIBLE
+        problem = None if value.casefold() in _folded(wanted) else IMPLAUSIBLE
     elif other:
         first, second = _sortable(value), _sortable(other)
         holds = {"not_before": first >= second, "not_after": first <= second, "same_as": first == second}
@@ -97,6 +101,10 @@ def _verdict(rule: dict[str, Any], fields: dict[str, str]) -> dict[str, Any] | N
 def _value(fields: dict[str, str], name: str) -> str:
     value = fields.get(str(name).casefold(), "")
     return "" if value.casefold() in EMPTY or not value.strip("_. ") else value
+
+
+def _folded(texts: Any) -> list[str]:
+    return [str(each).casefold() for each in cast("list[Any]", texts)] if isinstance(texts, list) else []
 
 
 def _number(text: str) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "円¥￥", "CNY": "元¥￥"}
+"""What may stand for a currency."""
 CENT = 0.011
 """Of each rounded amount."""
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -12,15 +14,17 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 def checks(invoice: dict[str, Any], text: str) -> dict[str, Any]:
     """Whether sums and dates hold, None where something is missing; and in words what is not as it should be."""
-    net, tax, total = invoice.get("net"), invoice.get("tax"), invoice.get("total")
+    net, tax, total = (_amount(invoice.get(key)) for key in ("net", "tax", "total"))
     lines: list[dict[str, Any]] = invoice.get("lines") or []
-    amounts = [line.get("amount") for line in lines]
+    amounts = [amount for line in lines if (amount := _amount(line.get("amount"))) is not None]
     products = [right for line in lines if (right := _product(line)) is not None]
-    whole = [net] if net is not None else [total, None if None in (tax, total) else total - tax]
+    before_tax = net if net is not None or tax is None or total is None else total - tax
     result: dict[str, Any] = {
         "lines_multiply": all(products) if products else None,
-        "lines_add_up": None if not lines or None in amounts else _any_near(sum(amounts), [*whole, total], len(lines)),
-        "net_and_tax_make_total": None if None in (net, tax, total) else abs(net + tax - total) <= 2 * CENT,
+        "lines_add_up": _any_near(sum(amounts), [before_tax, total], len(lines))
+        if len(amounts) == len(lines) > 0
+        else None,
+        "net_and_tax_make_total": _any_near(net + tax, [total], 2) if net is not None and tax is not None else None,
         "due_after_date": _in_order(invoice.get("date"), invoice.get("due_date")),
     }
     named = {
@@ -31,15 +35,25 @@ def checks(invoice: dict[str, Any], text: str) -> dict[str, Any]:
     }
     flags = [words for key, words in named.items() if result[key] is False]
     on_paper = _amounts(text)
-    strange = [f"{key} {value}" for key, value in (("net", net), ("tax", tax), ("total", total)) if value]
-    strange = [each for each in strange if not any(abs(abs(float(each.split()[1])) - seen) < CENT for seen in on_paper)]
-    flags += [f"{each} does not stand on the invoice" for each in strange]
+    for key, value in (("net", net), ("tax", tax), ("total", total)):
+        if value and not any(abs(abs(value) - seen) < CENT for seen in on_paper):
+            flags.append(f"{key} {value:.12g} does not stand on the invoice")
     flags += [f"no {key}" for key in ("number", "date", "seller", "currency") if not invoice.get(key)]
     flags += ["no total"] if total is None else []
+    flags += [
+        f"{invoice[key]} is no day" for key in ("date", "due_date") if invoice.get(key) and not _day(invoice[key])
+    ]
+    currency = str(invoice.get("currency") or "")
+    if currency and currency not in text and not any(sign in text for sign in SIGNS.get(currency, "")):
+        flags.append(f"the currency {currency} does not stand on the invoice")
     number = str(invoice.get("number") or "")
     if re.sub(r"\s", "", number) not in re.sub(r"\s", "", text):
         flags.append(f"the number {number} does not stand on the invoice")
     return result | {"flags": flags}
+
+
+def _amount(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _product(line: dict[str, Any]) -> bool | None:
@@ -53,9 +67,11 @@ def _any_near(value: float, wanted: list[float | None], count: int) -> bool | No
 
 
 def _in_order(first: str | None, then: str | None) -> bool | None:
-    if not first or not then or not DATE.fullmatch(first) or not DATE.fullmatch(then):
-        return None
-    return first <= then
+    return first <= then if first and then and _day(first) and _day(then) else None
+
+
+def _day(text: str) -> bool:
+    return DATE.fullmatch(text) is not None
 
 
 def _amounts(text: str) -> set[float]:
