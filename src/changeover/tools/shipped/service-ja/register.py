@@ -17,7 +17,7 @@ _PICTURE = re.compile("[\U0001f300-\U0001faff♪♡☆]|\\(笑\\)|（笑）")
 _JAPANESE = re.compile("[\u3040-\u30ff]")
 
 
-def register(reply: str) -> dict:
+def register(reply: str) -> dict[str, object]:
     """Whether a reply is polite as far as this can see, and what is not."""
     found = faults(reply)
     return {"polite": not found, "faults": found}
@@ -29,11 +29,11 @@ def what_is_wrong(value: str) -> str | None:
     return "、".join(found) if found else None
 
 
-def faults(reply: str) -> list:
+def faults(reply: str) -> list[str]:
     """What is wrong, each once, in Japanese."""
     if not _JAPANESE.search(reply):
         return ["日本語の返事ではありません"]
-    found = []
+    found: list[str] = []
     for sentence in re.split(r"[。！？!?\n]", re.sub("「[^」]*」", "これ", reply)):
         end = sentence.strip(" 　…〜~）)")
         if not _POLITE_END.search(end) and _OTHER_END.search(end):
