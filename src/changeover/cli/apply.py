@@ -46,6 +46,9 @@ def apply(
 
 
 def _show(change: Change) -> None:
+    if change.of == "tool":
+        out.print(f"[dim]tool[/] [bold]{plain(change.task)}[/]  [{COLOUR[change.kind]}]{change.kind}[/]")
+        return
     by = f"  answered by {plain(change.incumbent)}" if change.kind == "new" else ""
     gone = "  requests for it get a 404; its history stays" if change.kind == "removed" else ""
     out.print(f"[bold]{plain(change.task)}[/]  [{COLOUR[change.kind]}]{change.kind}[/]{by}{gone}")
