@@ -86,7 +86,7 @@ def _rule(kind: str, pattern: str, because: str, *, company: bool = False) -> Ru
 
 
 RULES: tuple[Rule, ...] = (
-    _rule("double", f"(?!{_PREFIX}{_is(kind='K')}{_is('に')}){_HONOURED}{_is('に')}{_is('なる|成る', 'Vm', base=True)}{_RERU}", "「お〜になる」と「れる」の二重敬語"),
+    _rule("double", f"{_HONOURED}{_is('に', 'J')}{_is('なる|成る', 'Vm', base=True)}{_RERU}", "「お〜になる」と「れる」の二重敬語"),
     _rule(
         "double",
         f"{_is('おっしゃる|仰る|召し上がる|いらっしゃる|なさる|くださる|下さる|召す', 'Vm', base=True)}{_RERU}",
