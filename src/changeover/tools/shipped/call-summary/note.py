@@ -19,7 +19,9 @@ def read(note: str, transcript: str) -> dict[str, Any]:
         step = cast("dict[str, Any]", given) if isinstance(given, dict) else {"what": given}
         what, by = _text(step.get("what")), _text(step.get("by"))
         if what and _was_said(what, transcript):
-            follow_ups.append({"what": what, "who": _text(step.get("who")), "by": by if _was_said(by, transcript) else ""})
+            follow_ups.append(
+                {"what": what, "who": _text(step.get("who")), "by": by if _was_said(by, transcript) else ""}
+            )
     agreed = [text for given in _list(fields.get("agreed")) if (text := _text(given)) and _was_said(text, transcript)]
     mood = fields.get("sentiment")
     return {

@@ -9,9 +9,8 @@ _OWN_TITLE = re.compile(f"(?:{OWN})(?:さん|様|さま|店長|氏)|(?:店長|�
 _POLITE_END = re.compile(
     r"(?:です|ます|ました|でした|ません|ませんでした|でしょう|ましょう|ください|下さい|くださいませ|ませ|ございます)(?:か|が|ね|ので|から)?$"
 )
-_OTHER_END = re.compile(
-    r"(?:だ|だよ|だね|だった|である|ない|なかった|する|した|できる|いる|ある|くれ|ろ|よう|じゃん|って)(?:か|が|ね|よ|な)?$"
-)
+_OTHER_END = re.compile(r"(?<!ありがと)(?<!よろし)[うくぐすつぬぶむるたいだ](?:か|が|ね|よ|な)?$|じゃん$|って$")
+"""Of verbs, adjectives and copulas in their plain form; nouns end a sentence politely enough."""
 _FAMILIAR = re.compile("了解(?:です|しました)|ご苦労様|あなた|めっちゃ|マジ|っす(?:か|ね)?$|もらえ(?:ます|ません)か")
 _PICTURE = re.compile("[\U0001f300-\U0001faff♪♡☆]|\\(笑\\)|（笑）")
 _JAPANESE = re.compile("[\u3040-\u30ff]")
@@ -36,7 +35,7 @@ def faults(reply: str) -> list[str]:
     found: list[str] = []
     for sentence in re.split(r"[。！？!?\n]", re.sub("「[^」]*」", "これ", reply)):
         end = sentence.strip(" 　…〜~）)")
-        if not _POLITE_END.search(end) and _OTHER_END.search(end):
+        if len(end) > 2 and not _POLITE_END.search(end) and _OTHER_END.search(end):
             found.append(f"文末が敬体ではありません：{end[-15:]}")
     for pattern, because in (
         (_OWN_TITLE, "身内に敬称や役職を付けています"),
