@@ -12,7 +12,7 @@ import pytest
 from tests.support.projects import deploy_echo, open_written, running, write_project
 
 from changeover.gateway.connection import HIGH_WATER, MOST_HEAD_BYTES, Connection
-from changeover.gateway.http import Head, send_json
+from changeover.gateway.http import BodyLimit, Head, send_json
 from changeover.gateway.server import Server
 from changeover.serving.upstream.outbox import Outbox
 
@@ -23,6 +23,8 @@ class Asked:
     def __init__(self, head: Head) -> None:
         self.path = head.path
         self.left = self.late = False
+        self.most_body = BodyLimit(100, "door.small") if self.path == "/small" else None
+        self.query = head.query
         self.deadline = float("inf")
 
 

@@ -20,7 +20,7 @@ import httptools
 from changeover.core.errors import RequestError
 from changeover.core.ids import new_id
 from changeover.gateway.envelope import envelope
-from changeover.gateway.http import READ, Head, Headers, header_lines, send_json
+from changeover.gateway.http import READ, BodyLimit, Head, Headers, header_lines, send_json
 from changeover.serving.upstream.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class Request(Protocol):
 
     left: bool
     """The caller went away."""
+    most_body: BodyLimit | None
+    """Of this request's body; None: as of any other's."""
     deadline: float
     """Monotonic time at which answering it is given up."""
     late: bool
@@ -71,7 +73,7 @@ class State:
     """What all connections of a server share."""
 
     door: Door
-    most_body_bytes: int
+    most_body: BodyLimit
     loop: asyncio.AbstractEventLoop = field(init=False)
     """Kept, for to ask for the running one costs a call of the system each time."""
     outbox: Outbox = field(init=False)
@@ -113,6 +115,7 @@ class Connection(asyncio.Protocol):
         "_heads_bytes",
         "_keep",
         "_long",
+        "_most_body",
         "_old",
         "_parser",
         "_refusing",
@@ -144,6 +147,8 @@ class Connection(asyncio.Protocol):
         self._body_bytes = 0
         self._arrived_bytes = 0
         """Of the body as it comes, framing and trailers included."""
+        self._most_body = state.most_body
+        """Of the request that is arriving."""
         self._request: Request | None = None
         """The one whose body is arriving."""
         self._early: deque[tuple[Request, bytes, bool, bool, bool]] = deque()
@@ -197,7 +202,7 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
         else:
             self._arrived_bytes += len(data)
-            if self._arrived_bytes > 2 * self._state.most_body_bytes + MOST_HEAD_BYTES:
+            if self._arrived_bytes > 2 * self._most_body.most_bytes + MOST_HEAD_BYTES:
                 self._too_large()  # chunks of a few bytes each, or trailers without end
                 return
         try:
@@ -256,10 +261,14 @@ class Connection(asyncio.Protocol):
         self._long, self._heads_bytes = False, 0
         headers, self._headers = self._headers, []  # what comes behind the body is nobody's
         state = self._state
-        self._request = state.door.begin(Head(self._parser.get_method().decode(), state.path_of(self._url), headers))
+        head = Head(self._parser.get_method().decode(), state.path_of(self._url), headers)
+        if b"?" in self._url:
+            head.query = (httptools.parse_url(self._url).query or b"").decode("ascii", "replace")
+        self._request = request = state.door.begin(head)
+        self._most_body = request.most_body or state.most_body
         for name, value in headers:
             if name == b"content-length":
-                if int(value) > state.most_body_bytes:
+                if int(value) > self._most_body.most_bytes:
                     self._too_large()
                     return
             elif name == b"expect" and value.lower() == b"100-continue" and self.busy is None:
@@ -267,7 +276,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         self._body_bytes += len(part)
-        if self._body_bytes > self._state.most_body_bytes:
+        if self._body_bytes > self._most_body.most_bytes:
             self._too_large()
         elif not self._refusing:
             self._body.append(part)
@@ -291,8 +300,9 @@ class Connection(asyncio.Protocol):
         self.refuse(431, f"The request's headers are larger than {MOST_HEAD_BYTES >> 10} KiB.")
 
     def _too_large(self) -> None:
-        most = self._state.most_body_bytes / (1 << 20)
-        self.refuse(413, f"The request body is larger than {most:g} MiB. Send less, or raise `gateway.max_body_mib`.")
+        most = self._most_body
+        mib = most.most_bytes / (1 << 20)
+        self.refuse(413, f"The request body is larger than {mib:g} MiB. Send less, or raise `{most.setting}`.")
 
     # Answering.
 

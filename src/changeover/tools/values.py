@@ -57,6 +57,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of the pages that it stands on; none of a text."""
     label: str = ""
     """Such as `pp. 3-5`."""
+    starts: list[int] = []
+    """Where in the text each of its pages begins."""
+    labels: list[str] = []
+    """Of each of its pages."""
+
+
+class Found(Part, frozen=True, kw_only=True):
+    """A passage that belongs to a question; what `look-up` gives."""
+
+    question: str
+    score: float
+    """0 to 1; 1 for what is first by words and by meaning. Only the order means something."""
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,7 +44,7 @@ class SemanticIndex:
         self._says = {name: asked.says for name, asked in vocabulary().scenarios.items()}
         self._own = {card.id: description(card) for card in cards}
         passages = [*(text for says in self._says.values() for text in says), *self._own.values()]
-        self._vectors = _vectors(passages, embed, kept)
+        self._vectors = vectors_of(passages, embed, kept)
 
     def search(self, query: str) -> dict[str, float]:
         """How near each card is to a query; only the order means something."""
@@ -65,7 +65,8 @@ def description(card: Card) -> str:
     return f"A model {'; '.join(part for part in parts if part)}."
 
 
-def _vectors(passages: Iterable[str], embed: Embed, kept: Path | None) -> dict[str, Vector]:
+def vectors_of(passages: Iterable[str], embed: Embed, kept: Path | None) -> dict[str, Vector]:
+    """The vector of each passage; what is kept in the file is not computed again."""
     known = {} if kept is None else _read(kept)
     keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in passages}
     fresh = {key: embed(text, "passage") for text, key in keys.items() if key not in known}

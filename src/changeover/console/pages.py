@@ -1,0 +1,243 @@
+"""What each page shows, and what its forms do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+
+from changeover.client import ClientError, Job, JobCancelled, Progress, Tool, ToolFailed
+from changeover.client.values import cited
+from changeover.console.forms import fields_of, inputs_of
+from changeover.console.sessions import Session, Sessions
+from changeover.console.texts import shown
+from changeover.core.errors import AuthenticationError
+
+COOKIE = "changeover_session"
+LONGEST_KEY = 400
+MOST_FILES = 200
+NOWHERE_TO_BE_FOUND = 404
+
+_PAGES = Environment(
+    loader=PackageLoader("changeover.console"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class SignInFirst(Exception):
+    """The page is for those who are signed in."""
+
+
+def _page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    session = _sessions(request).find(request.cookies.get(COOKIE))
+    text = _PAGES.get_template(name).render(csrf=session.csrf if session else None, path=request.url.path, **values)
+    return HTMLResponse(text, status)
+
+
+def _sessions(request: Request) -> Sessions:
+    return request.app.state.sessions
+
+
+def _session(request: Request) -> Session:
+    session = _sessions(request).find(request.cookies.get(COOKIE))
+    if session is None:
+        raise SignInFirst
+    return session
+
+
+async def _ours(request: Request, session: Session) -> Any:
+    """The form that was sent; one that was not made here is refused."""
+    form = await request.form(max_files=MOST_FILES, max_part_size=32 << 20)
+    if not session.came_from_us(form.get("csrf")):
+        raise ToolFailed(
+            "This form is out of date. Go back, and send it again.", status=403, code="old_form", retryable=False
+        )
+    return form
+
+
+def _go(path: str) -> RedirectResponse:
+    return RedirectResponse(path, 303)
+
+
+async def home(request: Request) -> Response:
+    """The first page there is."""
+    return _go("/tools")
+
+
+async def sign_in(request: Request) -> Response:
+    """Ask for a key, and begin a session with it."""
+    if request.method == "GET":
+        return _page(request, "sign_in.html", error=None)
+    form = await request.form()
+    key = form.get("key")
+    if not isinstance(key, str) or not key.strip() or len(key) > LONGEST_KEY:
+        return _page(request, "sign_in.html", 400, error="Paste a key of this installation.")
+    try:
+        cookie = await _sessions(request).begin(key.strip())
+    except ClientError as failure:
+        return _page(request, "sign_in.html", failure.status, error=failure.message)
+    reply = _go("/tools")
+    secure = bool(request.app.state.secure)
+    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=secure, path="/")
+    return reply
+
+
+async def sign_out(request: Request) -> Response:
+    """End the session."""
+    session = _session(request)
+    await _ours(request, session)
+    await _sessions(request).end(request.cookies.get(COOKIE))
+    reply = _go("/sign-in")
+    reply.delete_cookie(COOKIE)
+    return reply
+
+
+async def tools(request: Request) -> Response:
+    """Every tool that this key may use, by group."""
+    known = sorted(await _session(request).client.tools(), key=lambda tool: (tool.group, tool.title))
+    groups = [(group, list(each)) for group, each in groupby(known, key=lambda tool: tool.group)]
+    return _page(request, "tools.html", groups=groups)
+
+
+async def tool(request: Request) -> Response:
+    """A tool's form, or its conversation; a form that is sent begins a job."""
+    session = _session(request)
+    found = await session.client.tool(request.path_params["tool"])
+    if request.method == "GET":
+        return _form(request, session, found)
+    form = await _ours(request, session)
+    try:
+        begun = await session.client.submit(found.name, **await inputs_of(fields_of(found), form))
+    except ToolFailed as failure:
+        return _form(request, session, found, error=failure.message, status=failure.status)
+    return _go(f"/jobs/{begun.id}")
+
+
+def _form(request: Request, session: Session, found: Tool, *, error: str | None = None, status: int = 200) -> Response:
+    if found.chat is not None:
+        said = [{**each, "html": shown(each["content"])} for each in session.chats.get(found.name, [])]
+        return _page(request, "chat.html", status, tool=found, said=said, error=error)
+    return _page(request, "tool.html", status, tool=found, fields=fields_of(found), error=error)
+
+
+async def example(request: Request) -> Response:
+    """Run a tool's example."""
+    session = _session(request)
+    await _ours(request, session)
+    found = await session.client.tool(request.path_params["tool"])
+    begun = await session.client.submit(found.name, **(found.example or {}))
+    return _go(f"/jobs/{begun.id}")
+
+
+async def chat(request: Request) -> Response:
+    """Say something, or begin again."""
+    session = _session(request)
+    form = await _ours(request, session)
+    found = await session.client.tool(request.path_params["tool"])
+    message = str(form.get("message") or "").strip()
+    if found.chat is None or "again" in form:
+        session.chats.pop(found.name, None)
+    elif message:
+        history = [*session.chats.get(found.name, [])]
+        try:
+            result = await session.client.run(found.name, **{found.chat.history: history, found.chat.message: message})
+        except ToolFailed as failure:
+            return _form(request, session, found, error=failure.message, status=failure.status)
+        session.remember(found.name, ("user", message), ("assistant", result.text))
+    return _go(f"/tools/{found.name}#last")
+
+
+async def jobs(request: Request) -> Response:
+    """This key's jobs, newest first."""
+    return _page(request, "jobs.html", jobs=await _session(request).client.jobs())
+
+
+async def job(request: Request) -> Response:
+    """How a job stands; its result once there is one."""
+    session = _session(request)
+    found = await session.client.job(request.path_params["job"])
+    result = found.result
+    return _page(
+        request,
+        "job.html",
+        job=found,
+        text=None if result is None else shown(result.text),
+        citations=[] if result is None else cited(result.citations),
+        value=None if result is None else msgspec.json.format(msgspec.json.encode(result.value)).decode(),
+        error=None if found.error is None else str(found.error.get("message", "It failed.")),
+    )
+
+
+async def events(request: Request) -> Response:
+    """A job's progress as server-sent events, until it ends."""
+    session = _session(request)
+    id = request.path_params["job"]
+    return StreamingResponse(_followed(session, await session.client.job(id)), media_type="text/event-stream")
+
+
+async def _followed(session: Session, begun: Job) -> AsyncGenerator[bytes]:
+    told: asyncio.Queue[Progress | None] = asyncio.Queue()
+
+    async def follow() -> None:
+        with contextlib.suppress(ToolFailed, JobCancelled):
+            await session.client.wait(begun.id, told.put_nowait)
+        told.put_nowait(None)
+
+    following = asyncio.create_task(follow())
+    try:
+        while (progress := await told.get()) is not None:
+            said = {"words": str(progress), "share": progress.share / progress.steps}
+            yield b"event: progress\ndata: " + msgspec.json.encode(said) + b"\n\n"
+        yield b"event: ended\ndata: {}\n\n"
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+
+
+async def download(request: Request) -> Response:
+    """A job's text as a file."""
+    session = _session(request)
+    found = await session.client.job(request.path_params["job"])
+    if found.result is None:
+        return await missing(request, None)
+    name = f"{found.tool}-{found.id}.md"
+    return PlainTextResponse(found.result.text, headers={"content-disposition": f'attachment; filename="{name}"'})
+
+
+async def end_job(request: Request) -> Response:
+    """Cancel a job, or delete one that ended."""
+    session = _session(request)
+    await _ours(request, session)
+    await session.client.cancel(request.path_params["job"])
+    return _go("/jobs")
+
+
+async def failed(request: Request, failure: Exception) -> Response:
+    """What the gateway refused, in its own words."""
+    assert isinstance(failure, ClientError), "registered for nothing else"
+    if failure.status == AuthenticationError.status:  # revoked, or expired, since they signed in
+        await _sessions(request).end(request.cookies.get(COOKIE))
+        return _go("/sign-in")
+    return _page(request, "error.html", failure.status, message=failure.message)
+
+
+async def to_sign_in(request: Request, failure: Exception) -> Response:
+    """Whoever is not signed in, or not any more."""
+    del failure
+    return _go("/sign-in")
+
+
+async def missing(request: Request, failure: Exception | None) -> Response:
+    """There is no such page."""
+    del failure
+    return _page(request, "error.html", NOWHERE_TO_BE_FOUND, message="There is no such page.")

