@@ -99,9 +99,7 @@ async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
 
 
 async def test_a_step_calls_its_function_by_names(tmp_path: Path) -> None:
-    step = (
-        '{ do = "function", name = "result", file = "own.py", call = "f", give = { a = "text", parts = "parts" } }'
-    )
+    step = '{ do = "function", name = "result", file = "own.py", call = "f", give = { a = "text", parts = "parts" } }'
     tool = bench(
         tmp_path,
         f'{{ do = "split", name = "parts", source = "text" }},\n{step}',

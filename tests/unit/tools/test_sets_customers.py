@@ -245,6 +245,7 @@ def test_the_shops_quick_check_sees_plain_ends_titles_of_own_people_and_other_la
     assert check("森田さんに確認いたします。") is not None
     assert check("わかった。すぐに送る。") is not None
     assert check("Your order is on its way.") is not None
+    assert check("おくらです。おくらです。おくらです。") is not None
 
 
 def test_whatever_a_model_writes_of_a_call_becomes_a_note_and_unsaid_figures_are_left_out() -> None:

@@ -37,6 +37,9 @@ def faults(reply: str) -> list[str]:
         end = sentence.strip(" 　…〜~）)")
         if len(end) > 2 and not _POLITE_END.search(end) and _OTHER_END.search(end):
             found.append(f"文末が敬体ではありません：{end[-15:]}")
+    said = [sentence.strip() for sentence in re.split(r"[。！？!?\n]", reply) if len(sentence.strip()) > 2]
+    if len(said) - len(set(said)) > 1:
+        found.append("同じ文を繰り返しています")
     for pattern, because in (
         (_OWN_TITLE, "身内に敬称や役職を付けています"),
         (_FAMILIAR, "くだけた、または目下への言い方です"),
