@@ -13,10 +13,11 @@ from typing import Any
 from changeover.app.create import create_installation
 from changeover.app.deploy import declared_variant, deploy
 from changeover.app.installation import Installation
+from changeover.app.listening import listen
 from changeover.app.local import operator_key
 from changeover.app.prepare import first_keys as make_first_keys
 from changeover.app.prepare import prepare
-from changeover.app.system import System, listen
+from changeover.app.system import System
 from changeover.core.settings import open_project
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import keep_variant
