@@ -20,11 +20,11 @@ _PERSON = re.compile(
     rf"\s*[:{_WIDE_COLON}]?\s*(?P<name>[^\W\d_][^\n,;:()|/。、{_WIDE_BRACKETS}\d]{{1,40}})",
     re.IGNORECASE,
 )
-_PASSED_OVER = frozenset(
-    ("dr", "frau", "herr", "madame", "mme", "monsieur", "mr", "mrs", "ms", "señor", "señora", "sr", "sra", "team")
-    + ("da", "de", "del", "den", "der", "di", "la", "van", "von", "zu")
-)
-"""Before and within names."""
+_PASSED_OVER = frozenset({
+    "dr", "frau", "herr", "madame", "mme", "monsieur", "mr", "mrs", "ms", "señor", "señora", "sr", "sra", "team",
+    "da", "de", "del", "den", "der", "di", "la", "van", "von", "zu",
+})  # fmt: skip
+"""Before names, and within them."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。!?])|\n+")
 
 
@@ -32,7 +32,7 @@ def internals(tickets: str, never: list[str]) -> list[str]:
     """Everything in the tickets that is internal, and what is said to be."""
     found = dict.fromkeys(match[0] for match in _ADDRESSES.finditer(tickets))
     for match in _PERSON.finditer(tickets):
-        for name in match["name"].split()[:4]:
+        for name in match["name"].split()[:6]:
             word = name.strip(".-さん様")
             if word[:1] == word[:1].upper() and len(word) >= 2 and word.lower() not in _PASSED_OVER:
                 found[word] = None
