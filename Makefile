@@ -39,6 +39,7 @@ format: $(READY)
 bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one, whole.
 	$(BIN)/python -m benchmarks.switch --quick
 	$(BIN)/python -m benchmarks.fit --quick
+	$(BIN)/python -m benchmarks.documents --quick
 	$(BIN)/python -m benchmarks.evidence --quick
 	$(BIN)/python -m benchmarks.rollouts --quick
 	$(BIN)/python -m benchmarks.evals --quick

@@ -90,7 +90,7 @@ def test_a_run_from_kept_answers_needs_no_http_client() -> None:
 
 
 def test_the_running_system_imports_no_mathematics_and_nothing_that_only_some_projects_need() -> None:
-    heavy = {"numpy", "py3langid", "cryptography", "jinja2", "aiohttp", "xllamacpp"}
+    heavy = {"numpy", "py3langid", "cryptography", "jinja2", "aiohttp", "xllamacpp", "python_multipart", "pypdfium2"}
     assert found("import changeover.app.system, changeover.app.worker", heavy) == []
 
 
