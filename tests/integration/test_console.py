@@ -17,7 +17,7 @@ from tests.support import browser
 from tests.support.processes import Up
 
 from changeover.app.asgi import serving
-from changeover.app.system import address_of, listen
+from changeover.app.listening import address_of, listen
 from changeover.console.app import console
 from changeover.console.guards import POLICY
 from changeover.console.sessions import LIFE_S
