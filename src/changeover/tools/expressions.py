@@ -1,4 +1,8 @@
-"""Expressions: how a declaration names a value. Jinja's, in its sandbox; they can look and compute, and change nothing."""
+"""Expressions: how a declaration names a value. Jinja's, in its sandbox; they can look and compute, and change nothing.
+
+`message | plain` takes the control tokens of chat templates apart, in a text or in every text of a list, such as a
+conversation: what goes to a task as `messages` has no input template that would.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,24 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefine
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from changeover.core.errors import ConfigError, ContractError
+from changeover.evals.datasets.marked import without_control
 
 MOST_RANGE = 10_000
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _plain(value: Any) -> Any:
+    """A value whose texts cannot speak with another's voice."""
+    if isinstance(value, str):
+        return without_control(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in cast("list[Any]", value)]
+    return value
+
+
+_ENVIRONMENT.filters["plain"] = _plain
 
 
 def names_in(expression: str) -> frozenset[str]:
