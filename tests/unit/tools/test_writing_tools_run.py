@@ -93,11 +93,11 @@ async def test_minutes_of_which_nothing_holds_are_empty(run: Run) -> None:
 
 
 async def test_a_reply_promises_nothing_that_was_not_asked_for(run: Run) -> None:
-    reply = "Dear Mr Brandt,\n\nwe are sorry. You will get a refund of all fees. The PIN letter was sent again today.\n\nAmara Okafor"
+    reply = "Dear Mr Brandt,\n\nwe are sorry. You will get a refund of all fees. Your florins are here since today.\n\nAmara Okafor"
     outcome = await run("email-reply", Scripted(reply))
     assert outcome.value["left_out"] == ["You will get a refund of all fees."]
     assert "refund" not in outcome.text
-    assert "sent again today" in outcome.text
+    assert "here since today" in outcome.text
 
 
 async def test_a_reply_in_another_language_is_not_given_out(run: Run) -> None:
