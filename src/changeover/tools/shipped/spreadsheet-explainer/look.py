@@ -12,13 +12,11 @@ MOST_COLUMNS = 12
 
 def look(pages: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
     """What every sheet holds, as values and in words for a model. The pages of a CSV file are one sheet."""
-    tables = [(name, "\n".join(page["text"] for page in pages))] if kind == "csv" else _tables(pages)
+    tables = [(page["label"], page["text"]) for page in pages]
+    if kind == "csv":
+        tables = [(name, "\n".join(text for _, text in tables))]
     sheets = [_sheet(label, _rows(text)) for label, text in tables]
     return {"sheets": sheets, "text": "\n\n".join(_words(sheet) for sheet in sheets)}
-
-
-def _tables(pages: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(page["label"], page["text"]) for page in pages]
 
 
 def _rows(text: str) -> list[list[str]]:
