@@ -52,7 +52,7 @@ def _column(head: str, place: int, body: list[list[str]], decimal: str) -> dict[
 
 
 def _names_things(head: str) -> bool:
-    return re.search(r"(?i)\b(id|no|nr|number|year|jahr|zip|plz|phone|code)\b|#|番号|年", head) is not None
+    return re.search(r"(?i)\b(id|nr|number|year|jahr|zip|plz|phone|code)\b|\w no\.?$|^no\.$|#|番号|年", head) is not None
 
 
 def _decimal_sign(cells: list[str]) -> str:
