@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 MOST_COLUMNS = 12
+NAMES = re.compile(r"(?i)\b(id|nr|number|year|jahr|zip|plz|phone|code)\b|\w no\.?$|^no\.$|#|番号|年")
+"""Heads of columns whose numbers are names, and no amounts."""
 
 
 def look(pages: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def _column(head: str, place: int, body: list[list[str]], decimal: str) -> dict[
 
 
 def _names_things(head: str) -> bool:
-    return re.search(r"(?i)\b(id|nr|number|year|jahr|zip|plz|phone|code)\b|\w no\.?$|^no\.$|#|番号|年", head) is not None
+    return NAMES.search(head) is not None
 
 
 def _decimal_sign(cells: list[str]) -> str:
