@@ -18,6 +18,7 @@ demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 
 test: $(READY)  ## All tests, the real small model and the sandbox included.
 	@scripts/postgres.sh
+	@scripts/chromium.sh
 	@$(BIN)/changeover sandbox >/dev/null
 	@$(BIN)/changeover pull $(SMALL_MODEL) >/dev/null
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
@@ -38,6 +39,7 @@ format: $(READY)
 bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one, whole.
 	$(BIN)/python -m benchmarks.switch --quick
 	$(BIN)/python -m benchmarks.fit --quick
+	$(BIN)/python -m benchmarks.documents --quick
 	$(BIN)/python -m benchmarks.evidence --quick
 	$(BIN)/python -m benchmarks.rollouts --quick
 	$(BIN)/python -m benchmarks.evals --quick

@@ -30,6 +30,8 @@ from changeover.evals.scorers import SCORERS
 from changeover.library.licences.policy import Policy
 from changeover.serving.plan import EchoOptions, LocalOptions, OpenAIOptions
 from changeover.tasks.declarations import TaskDeclaration
+from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
+from changeover.tools.load import NEEDS
 
 REFERENCE = Path(__file__).parent / "reference"
 MARK = "<!-- Written by `make docs` from the code. Edit the code's docstrings, not this page. -->"
@@ -49,6 +51,7 @@ BOUNDS = {
     "le": "at most {}",
     "max_length": "at most {} characters",
 }
+EXPRESSION = get_args(Expression)[1].metadata
 GENERIC_OPTIONS = frozenset({"install_completion", "show_completion", "help"})
 """On every command, and about the shell."""
 
@@ -155,11 +158,48 @@ def command_line() -> str:
     return _page(parts)
 
 
+def tools() -> str:
+    """Every key of a tool, every kind of step and every check."""
+    parts = [
+        "# Tools",
+        "A tool is a folder below `tools/`; its name is the tool's. [What a tool is](../concepts/tools.md) says how one runs. "
+        "An *expression* names a value: Jinja's, in its sandbox, without the braces, such as `part.text`, "
+        "`pages | length > 3` or `'short'`. It sees the inputs, and the results of earlier steps, by their names; "
+        "`knowledge`, the folders; and `problems`, what was let through.",
+        "## `tool.toml`",
+        *_tables(ToolDeclaration),
+        "## `[[steps]]`",
+        "Done in their order. Each has a `do`, and:",
+    ]
+    [union, _] = get_args(StepDeclaration)
+    steps: tuple[type[BaseModel], ...] = get_args(union)
+    shared = {"name", "when"}
+    parts.append(_table(key for key in keys_of(steps[0]) if key.name in shared))
+    for step in steps:
+        [kind] = get_args(step.model_fields["do"].annotation)
+        parts += [f"### `{kind}`", " ".join((inspect.getdoc(step) or "").split())]
+        parts.append(_table(key for key in keys_of(step) if key.name not in {*shared, "do"}))
+    checks = attribute_docs(CheckDeclaration)["check"]
+    rows = [
+        f"| {name} | {', '.join(f'`{key}`' for key in NEEDS.get(name.strip('`'), ())) or '–'} | {does.removesuffix('.')} |"
+        for name, _, does in (each.partition(": ") for each in re.split(r"; (?=`)", checks))
+    ]
+    parts += [
+        "### Checks",
+        "Each of the `checks` of `validate` is a table. Where a value is a list, or JSON with texts in it, every member and text is "
+        "looked at by itself.",
+        "| `check` | needs | holds where |\n|---|---|---|\n" + "\n".join(rows),
+        _table(key for key in keys_of(CheckDeclaration) if key.name != "check"),
+    ]
+    return _page(parts)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "scorers.md": scorers,
     "errors.md": error_tree,
     "cli.md": command_line,
+    "tools.md": tools,
 }
 
 
@@ -221,6 +261,8 @@ def _table(keys: Iterable[Key]) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
+    if field.metadata == EXPRESSION:
+        return "expression"
     limits = [
         words.format(value)
         for limit in field.metadata
@@ -232,6 +274,8 @@ def _kind(field: FieldInfo) -> str:
 
 def _words(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation == Expression:
+        return "expression"
     if origin is Annotated:
         return _words(inner[0])
     if origin is Literal:

@@ -31,7 +31,7 @@ SENTENCES = (
 LINES_EACH = 12
 FONTS = ("Vera.ttf", "VeraBd.ttf", "VeraIt.ttf")
 """They come with reportlab."""
-SIZES = (16, 20, 26, 34, 44)
+SIZES = (10, 13, 18, 26, 40)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Made:
 def samples(quick: bool) -> list[Sample]:
     """A long file of each kind."""
     pages = 40 if quick else 500
-    scans = 2 if quick else 8
+    scans = 2 if quick else 4
     return [
         Sample("text.pdf", lambda: _pdf(pages)),
         Sample("scan.pdf", lambda: _scans(scans)),
@@ -75,7 +75,8 @@ def pictures(count: int) -> Iterator[Made]:
     treatments = list(TREATMENTS.items())
     for number in range(count):
         name, treated = treatments[number % len(treatments)]
-        pixels, font = SIZES[number % len(SIZES)], FONTS[number % len(FONTS)]
+        turn = number // len(treatments)
+        pixels, font = SIZES[turn % len(SIZES)], FONTS[(number + turn) % len(FONTS)]
         text = _lines(number, LINES_EACH)
         yield Made(name, pixels, text, treated(_page(pixels, font, text), random.Random(number)))
 
@@ -117,17 +118,17 @@ def _turned(image: Image.Image, chance: random.Random) -> bytes:
 
 def _noisy(image: Image.Image, chance: random.Random) -> bytes:
     noise = Image.frombytes("L", image.size, chance.randbytes(image.width * image.height))
-    return _saved(Image.blend(image, noise.convert("RGB"), 0.3))
+    return _saved(Image.blend(image, noise.convert("RGB"), 0.45))
 
 
 def _faint(image: Image.Image, chance: random.Random) -> bytes:
     del chance
-    return _saved(ImageEnhance.Contrast(image).enhance(0.25))
+    return _saved(ImageEnhance.Contrast(image).enhance(0.15))
 
 
 def _packed(image: Image.Image, chance: random.Random) -> bytes:
     blurred = image.filter(ImageFilter.GaussianBlur(chance.choice((0.6, 0.8, 1.0))))
-    return _saved(blurred, "JPEG", quality=chance.choice((20, 30, 40)))
+    return _saved(blurred, "JPEG", quality=chance.choice((12, 20, 30)))
 
 
 TREATMENTS: dict[str, Callable[[Image.Image, random.Random], bytes]] = {
@@ -136,7 +137,7 @@ TREATMENTS: dict[str, Callable[[Image.Image, random.Random], bytes]] = {
     "turned by a quarter or half": _turned,
     "noisy": _noisy,
     "faint": _faint,
-    "blurred, JPEG of 20 to 40": _packed,
+    "blurred, JPEG of 12 to 30": _packed,
 }
 
 

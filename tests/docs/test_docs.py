@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_origin
 
 import pytest
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from tests.support.projects import Running, open_written, running, write_project
 
 from changeover.cli.main import COMMANDS
@@ -27,6 +27,7 @@ from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy
 from changeover.tasks.declarations import TaskDeclaration, load_tasks
+from changeover.tools.declarations import StepDeclaration
 from docs import generate
 
 ROOT = Path(__file__).parents[2]
@@ -219,6 +220,9 @@ def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
             assert Catalogue.load(tmp_path).cards()
         elif "operates_in" in block.text:
             toml.validate(Policy, tomllib.loads(block.text), where=block.page)
+        elif re.search(r"\bdo = ", block.text):
+            for step in tomllib.loads(block.text)["steps"]:
+                TypeAdapter(StepDeclaration).validate_python(step)
         else:
             said = tomllib.loads(block.text)
             model = next(

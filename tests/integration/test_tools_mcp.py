@@ -52,10 +52,10 @@ async def over_http(address: str, key: str, mode: str = "auto", **headers: str) 
 
 
 @asynccontextmanager
-async def over_stdio(up: Up, *options: str, mode: str = "auto") -> AsyncGenerator[Client]:
+async def over_stdio(up: Up, *options: str) -> AsyncGenerator[Client]:
     command, *arguments = (*COMMAND, "mcp", "--key", up.key, *options)
     server = StdioServerParameters(command=command, args=arguments, cwd=up.project)
-    async with Client(server, mode=mode) as client:
+    async with Client(server) as client:
         yield client
 
 
@@ -96,8 +96,10 @@ async def test_an_agent_that_starts_it_lists_and_calls_the_tools(tools_up: Up, t
         assert "no file in the folder that is allowed" in text_of(outside)
 
 
-async def test_what_goes_wrong_is_said_in_the_gateways_words_and_the_session_goes_on(tools_up: Up) -> None:
-    async with over_stdio(tools_up, mode="legacy") as client:
+async def test_what_goes_wrong_is_said_in_the_gateways_words_and_the_session_goes_on(
+    tools_up: Up, http_address: str
+) -> None:
+    async with over_http(http_address, tools_up.key, "legacy") as client:
         for name, arguments, said in (
             ("headlin", {"text": "x"}, "Did you mean `headline`?"),
             ("headline", {}, "`text`"),

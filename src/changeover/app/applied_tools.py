@@ -58,9 +58,12 @@ class AppliedTools:
 
     def _read(self, wanted: Mapping[str, str]) -> Tools:
         found = Tools()
-        if not wanted:
-            return found
-        there = read_tools(self._installation.project, {})
+        there: Mapping[str, Tool] = self._installation.tools
+        if (
+            any(digest != there[name].digest for name, digest in wanted.items() if name in there)
+            or wanted.keys() - there
+        ):
+            there = read_tools(self._installation.project, {})
         for name, digest in wanted.items():
             tool = self.current.get(name)
             if tool is not None and tool.digest == digest:
@@ -69,24 +72,25 @@ class AppliedTools:
             try:
                 found[name] = self._kept(name, digest, there.get(name))
             except (ConfigError, OSError) as exc:
-                found.refuse(name, exc if isinstance(exc, ConfigError) else ConfigError(f"{name}: {exc.strerror}."))
+                found.refuse(name, exc if isinstance(exc, ConfigError) else ConfigError(f"{name}: {exc}."))
                 self._say(name, digest, str(exc))
         return found
 
     def _kept(self, name: str, digest: str, tool: Tool | None) -> Tool:
         """The copy of a tool; made where its folder is as it was applied."""
         folder = self._copies / digest[:16] / name
-        if tool is not None and tool.digest == digest:
-            if not folder.is_dir():
-                _copy(tool.folder, folder)
-            return replace(tool, folder=folder)
         if not folder.is_dir():
-            raise ConfigError(
-                f"tool `{name}` is not here as it was applied: its folder was changed or is another. Apply it again: `changeover apply`."
-            )
+            if tool is None or tool.digest != digest:
+                raise ConfigError(
+                    f"tool `{name}` is not here as it was applied: its folder is gone, or another. Apply it again: "
+                    "`changeover apply`."
+                )
+            _copy(tool, folder)
+        if tool is not None and tool.digest == digest:
+            return replace(tool, folder=folder)
         self._say(name, digest, "its folder was changed; it is used as it was applied until `changeover apply`")
-        kept = cast("Tool", import_module("changeover.tools.load").load_tool(folder))
-        return replace(kept, digest=digest)
+        load = import_module("changeover.tools.load")
+        return cast("Tool", load.load_tool(folder))
 
     def _say(self, name: str, digest: str, what: str) -> None:
         if (name, digest) not in self._said:
@@ -102,10 +106,16 @@ class AppliedTools:
                     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a folder, whole or not at all."""
+def _copy(tool: Tool, target: Path) -> None:
+    """Copy a tool's folder, whole or not at all.
+
+    Raises:
+        ConfigError: It was changed since it was read.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as draft:
-        made = shutil.copytree(source, Path(draft) / source.name, ignore=LEFT_OUT)
+        made = shutil.copytree(tool.folder, Path(draft) / target.name, ignore=LEFT_OUT)
+        if import_module("changeover.tools.load").digest_of(made) != tool.digest:
+            raise ConfigError(f"tool `{tool.name}`: its folder was changed while it was read. Apply it again.")
         with contextlib.suppress(OSError):  # another process was quicker
             made.rename(target)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from changeover.app.installation import ECHO, usable_catalogue
 from changeover.core.settings import Project
 from changeover.library.artifacts import embeddable
@@ -13,15 +11,16 @@ from changeover.tasks.declarations import load_tasks, load_tool_tasks
 
 
 def starting_model(project: Project) -> str:
-    """The model that most tasks of a project began with, else the smallest, whose weights are here; `echo` if none is."""
+    """The largest model that a task of the project began with and whose weights are here: it runs in any case.
+
+    Else the smallest that is here at all; `echo` if none is.
+    """
     cards = {card.id: card for card in usable_catalogue(project).cards()}
     tasks = [*load_tasks(project.tasks).values(), *load_tool_tasks(project.tools).values()]
-    common = Counter(task.declared.first_incumbent for task in tasks).most_common()
+    used = {task.declared.first_incumbent for task in tasks}
     smallest = sorted(cards.values(), key=lambda card: card.parameters_b or float("inf"))
-    for name in [*(name for name, _ in common if name in cards), *(card.id for card in smallest)]:
-        if _can_answer(cards[name], project):
-            return name
-    return ECHO
+    largest_used = [card for card in reversed(smallest) if card.id in used]
+    return next((card.id for card in (*largest_used, *smallest) if _can_answer(card, project)), ECHO)
 
 
 def _can_answer(card: Card, project: Project) -> bool:

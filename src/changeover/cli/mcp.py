@@ -10,7 +10,8 @@ import typer
 from changeover.cli.signature import Json, Key, Url, later
 from changeover.core.errors import ConfigError
 
-work = later("changeover.cli.serving_mcp")
+over_http = later("changeover.cli.mcp_http")
+over_stdio = later("changeover.cli.mcp_stdio")
 
 app = typer.Typer(add_completion=False)
 
@@ -56,10 +57,10 @@ def mcp(
     if http is None:
         if host or origin:
             raise ConfigError("`--host` and `--origin` are for `--http`.")
-        work().serve_stdio(url, key, files)
+        over_stdio().serve(url, key, files)
         return
     if files is not None:
         raise ConfigError("`--files` would open a folder of this machine to whoever calls. Leave it out with `--http`.")
     if key is not None:
         raise ConfigError("With `--http` each caller sends a key of their own. Leave `--key` out.")
-    work().serve_http(http, url, tuple(host or ()), tuple(origin or ()), as_json)
+    over_http().serve_http(http, url, tuple(host or ()), tuple(origin or ()), as_json)

@@ -17,10 +17,11 @@ from changeover.app.create import create_installation
 from changeover.app.gateway import settle_in
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_fetch, licensing_of, not_allowed_now
+from changeover.app.listening import listen
 from changeover.app.local import make_private, only_one
 from changeover.app.logs import set_up_logging
 from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
-from changeover.app.system import System, listen
+from changeover.app.system import System
 from changeover.cli.frame import Json, here, note, out, print_error
 from changeover.cli.weights import Terms, fetch
 from changeover.core.errors import ArtifactError

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Any
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
@@ -23,6 +25,7 @@ from changeover.core.errors import AuthenticationError
 COOKIE = "changeover_session"
 LONGEST_KEY = 400
 MOST_FILES = 200
+MOST_FIELD_BYTES = 32 << 20
 NOWHERE_TO_BE_FOUND = 404
 
 _PAGES = Environment(
@@ -55,14 +58,15 @@ def _session(request: Request) -> Session:
     return session
 
 
-async def _ours(request: Request, session: Session) -> Any:
+@asynccontextmanager
+async def _ours(request: Request, session: Session) -> AsyncGenerator[FormData]:
     """The form that was sent; one that was not made here is refused."""
-    form = await request.form(max_files=MOST_FILES, max_part_size=32 << 20)
-    if not session.came_from_us(form.get("csrf")):
-        raise ToolFailed(
-            "This form is out of date. Go back, and send it again.", status=403, code="old_form", retryable=False
-        )
-    return form
+    async with request.form(max_files=MOST_FILES, max_part_size=MOST_FIELD_BYTES) as form:
+        if not session.came_from_us(form.get("csrf")):
+            raise ToolFailed(
+                "This form is out of date. Go back, and send it again.", status=403, code="old_form", retryable=False
+            )
+        yield form
 
 
 def _go(path: str) -> RedirectResponse:
@@ -94,9 +98,8 @@ async def sign_in(request: Request) -> Response:
 
 async def sign_out(request: Request) -> Response:
     """End the session."""
-    session = _session(request)
-    await _ours(request, session)
-    await _sessions(request).end(request.cookies.get(COOKIE))
+    async with _ours(request, _session(request)):
+        await _sessions(request).end(request.cookies.get(COOKIE))
     reply = _go("/sign-in")
     reply.delete_cookie(COOKIE)
     return reply
@@ -115,9 +118,10 @@ async def tool(request: Request) -> Response:
     found = await session.client.tool(request.path_params["tool"])
     if request.method == "GET":
         return _form(request, session, found)
-    form = await _ours(request, session)
+    async with _ours(request, session) as form:
+        inputs = await inputs_of(fields_of(found), form)
     try:
-        begun = await session.client.submit(found.name, **await inputs_of(fields_of(found), form))
+        begun = await session.client.submit(found.name, **inputs)
     except ToolFailed as failure:
         return _form(request, session, found, error=failure.message, status=failure.status)
     return _go(f"/jobs/{begun.id}")
@@ -133,19 +137,19 @@ def _form(request: Request, session: Session, found: Tool, *, error: str | None 
 async def example(request: Request) -> Response:
     """Run a tool's example."""
     session = _session(request)
-    await _ours(request, session)
-    found = await session.client.tool(request.path_params["tool"])
-    begun = await session.client.submit(found.name, **(found.example or {}))
+    async with _ours(request, session):
+        found = await session.client.tool(request.path_params["tool"])
+        begun = await session.client.submit(found.name, **(found.example or {}))
     return _go(f"/jobs/{begun.id}")
 
 
 async def chat(request: Request) -> Response:
     """Say something, or begin again."""
     session = _session(request)
-    form = await _ours(request, session)
+    async with _ours(request, session) as form:
+        message, again = str(form.get("message") or "").strip(), "again" in form
     found = await session.client.tool(request.path_params["tool"])
-    message = str(form.get("message") or "").strip()
-    if found.chat is None or "again" in form:
+    if found.chat is None or again:
         session.chats.pop(found.name, None)
     elif message:
         history = [*session.chats.get(found.name, [])]
@@ -217,8 +221,8 @@ async def download(request: Request) -> Response:
 async def end_job(request: Request) -> Response:
     """Cancel a job, or delete one that ended."""
     session = _session(request)
-    await _ours(request, session)
-    await session.client.cancel(request.path_params["job"])
+    async with _ours(request, session):
+        await session.client.cancel(request.path_params["job"])
     return _go("/jobs")
 
 

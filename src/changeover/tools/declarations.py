@@ -47,9 +47,11 @@ class InputDeclaration(toml.Declared):
     description: str = ""
     """One line, for people and agents."""
     required: bool = True
+    """What need not be given is then an empty text or list, false, or none."""
     default: str | float | bool | None = None
     """Where nothing is given; makes it optional."""
     choices: tuple[str, ...] = ()
+    """What a choice is one of."""
     min_chars: int = Field(default=1, ge=0)
     """Of a text."""
     max_chars: int | None = Field(default=None, ge=1, le=20_000_000)
@@ -61,7 +63,9 @@ class InputDeclaration(toml.Declared):
     max_items: int = Field(default=50, ge=1, le=10_000)
     """Of a conversation, a list, or several documents."""
     minimum: float | None = None
+    """Of a number."""
     maximum: float | None = None
+    """Of a number."""
 
     @model_validator(mode="after")
     def _whole(self) -> InputDeclaration:
@@ -104,6 +108,7 @@ class SplitStep(_Step):
 
     do: Literal["split"]
     source: Expression
+    """A document, a text, or a list of them."""
     max_chars: int = Field(default=6_000, ge=200, le=200_000)
     """Of one part."""
     overlap_chars: int = Field(default=0, ge=0, le=2_000)
@@ -116,7 +121,8 @@ class _Asks(_Step):
     give: dict[str, Expression] = Field(default_factory=dict)
     """Variables of the task's input template, each an expression. A task without a template takes one: `text`."""
     answer: Literal["text", "json"] = "text"
-    """`json`: the answer is read as JSON."""
+    """`json`: the answer is read as JSON, in a fenced block or among words too; where it is none it is asked for once
+    more."""
 
 
 class CallStep(_Asks):
@@ -132,9 +138,11 @@ class MapStep(_Asks):
 
     do: Literal["map"]
     over: Expression
+    """The list."""
     each: str = Field(default="each", pattern=VALUE_NAME.pattern)
     """What a member is called in `give`; `index` counts from 0."""
     at_once: int = Field(default=4, ge=1, le=32)
+    """Askings under way at a time."""
 
 
 class ReduceStep(_Asks):
@@ -145,11 +153,13 @@ class ReduceStep(_Asks):
 
     do: Literal["reduce"]
     over: Expression
+    """The list."""
     joined: str = Field(default="joined", pattern=VALUE_NAME.pattern)
     """What the members of one asking are called in `give`, joined by empty lines."""
     max_chars: int = Field(default=6_000, ge=200, le=200_000)
     """Of the members of one asking together."""
     at_once: int = Field(default=4, ge=1, le=32)
+    """Askings under way at a time."""
 
 
 class LookUpStep(_Step):
@@ -157,11 +167,13 @@ class LookUpStep(_Step):
 
     do: Literal["look-up"]
     question: Expression
+    """A text in any language."""
     source: Expression
     """Parts, a document, documents, a table; or `knowledge.NAME`, a folder that `[knowledge]` names."""
     find: Literal["passages", "terms"] = "passages"
     """`terms`: rows of a table, or entries of a glossary, whose first column stands in the question."""
     most: int = Field(default=5, ge=1, le=50)
+    """Passages, or rows."""
 
 
 class CiteStep(_Step):
@@ -172,6 +184,7 @@ class CiteStep(_Step):
 
     do: Literal["cite"]
     text: Expression
+    """A text, whose sentences are looked for, or a list."""
     source: Expression
     """Parts, passages, or a document."""
     least: float = Field(default=0.35, ge=0, le=1)
@@ -194,19 +207,25 @@ class CheckDeclaration(toml.Declared):
         "pages",
         "function",
     ]
-    """`schema`: JSON schema `schema`; `figures`: every number stands in `source`; `quotes`: every text at `field` stands
-    word for word in `source`; `one-of`: is one of `source`; `language`: is in the language of `source`; `sql`: runs on
-    an empty SQLite database made by the statements in `source`; `python`: is Python that compiles; `max-words`: no more
-    than `most`; `not-empty`; `pages`: every page at `field` is one of the document `source`; `function`: `file`:`call`
-    returns None, or what is wrong."""
+    """`schema`: it meets the JSON schema in `schema_file`; `figures`: every number of it stands in `source`, however it is
+    written (1,815 is 1815, and rounds to 1.8 thousand); `quotes`: every text of it stands word for word in `source`, white
+    space, quotes and hyphens aside; `one-of`: it is one of `source`; `language`: it is in the language of `source`, a
+    text, or a code such as `'ja'`; `sql`: it runs on an empty SQLite database made by the statements in `source`, and only
+    reads; `python`: it is Python that compiles; `max-words`: each text of it has no more words than `most`; `not-empty`:
+    it holds something; `pages`: every page of it is one of the document `source`; `function`: the function of the tool's
+    folder, given the value, and `source` where there is one, returns none, and not what is wrong."""
     source: Expression | None = None
+    """What the value is compared with."""
     field: str | None = None
     """Key, or keys with dots, of what is looked at in a JSON value; of a list, in each member."""
     most: int | None = Field(default=None, ge=1)
+    """Words."""
     schema_file: str | None = None
     """JSON schema beside `tool.toml`."""
     file: str | None = None
+    """Python file beside `tool.toml`."""
     call: str | None = None
+    """The function in it."""
 
 
 class ValidateStep(_Step):
@@ -214,13 +233,16 @@ class ValidateStep(_Step):
 
     do: Literal["validate"]
     value: Expression
+    """What is checked: a text, or JSON."""
     checks: tuple[CheckDeclaration, ...] = Field(min_length=1)
     repair: str | None = None
     """Name of the call whose answer this is: it is asked again, and shown what was wrong."""
     tries: int = Field(default=1, ge=0, le=3)
+    """How often."""
     otherwise: Literal["fail", "drop", "flag"] = "fail"
-    """After that: `fail`, the tool ends with an error; `drop`, sentences or members at fault are left out; `flag`, the
-    value stays and `problems` of the result says what is wrong with it."""
+    """After that: `fail`, the tool ends with an error; `drop`, sentences or members at fault are left out,
+    all of them where need be, unless a check is `not-empty`; `flag`, the value stays and `problems` of the result says what
+    is wrong with it."""
 
 
 class RenderStep(_Step):
@@ -242,7 +264,9 @@ class FunctionStep(_Step):
     give: dict[str, Expression] = Field(default_factory=dict)
     """Its keyword arguments."""
     timeout_s: float = Field(default=30, gt=0, le=600)
+    """Then it is ended."""
     memory_mib: int = Field(default=512, ge=64, le=16_384)
+    """Most that it may take."""
 
 
 StepDeclaration = Annotated[
@@ -311,6 +335,7 @@ class ToolDeclaration(toml.Declared):
     """`tool.toml`."""
 
     title: str = Field(min_length=1, max_length=80)
+    """What people call it."""
     description: str = Field(min_length=1, max_length=400)
     """What it is for, in one or two sentences, for people and agents."""
     group: str = "Other"

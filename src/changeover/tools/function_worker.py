@@ -18,6 +18,8 @@ from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_ADDRESSES = 1 << 30
+"""Beyond memory: addresses that libraries reserve and never use."""
 _MOST_FILE_BYTES = 256 << 20
 _MOST_OPEN_FILES = 64
 
@@ -55,7 +57,8 @@ def _lose_rights(parent: int, request: dict[str, Any]) -> None:
     """Bounds of memory, time and files; no core files, no rights by set-user-id programs; killed with the parent."""
     memory, seconds = int(request["memory_bytes"]), int(request["seconds"]) + 1
     for kind, most in (
-        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_DATA, memory),
+        (resource.RLIMIT_AS, memory + _ADDRESSES),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, _MOST_FILE_BYTES),
         (resource.RLIMIT_NOFILE, _MOST_OPEN_FILES),

@@ -63,7 +63,7 @@ def load_tool(folder: Path) -> Tool:
     if not TOOL_NAME.fullmatch(folder.name):
         raise ConfigError(f"{folder}: a tool's name has lower-case letters, digits and `-`, at most 40.")
     declared = toml.load(ToolDeclaration, file)
-    tool = Tool(name=folder.name, folder=folder, declared=declared, digest=_digest(folder))
+    tool = Tool(name=folder.name, folder=folder, declared=declared, digest=digest_of(folder))
     try:
         _check_steps(tool)
         _check_example(tool)
@@ -72,7 +72,7 @@ def load_tool(folder: Path) -> Tool:
     return tool
 
 
-def _digest(folder: Path) -> str:
+def digest_of(folder: Path) -> str:
     """What a tool does is its declaration, with every file that it reads; datasets measure it and change nothing."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix != ".jsonl")
     seen = (file for file in files if "__pycache__" not in file.parts)

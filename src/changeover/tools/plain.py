@@ -40,7 +40,7 @@ def as_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, str):
-        return str(value)
+        return whole_characters(value)
     if isinstance(value, int):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -53,6 +53,15 @@ def as_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, (bytes, Undefined, msgspec.Struct)):
         return [as_json(member, depth + 1) for member in cast("Iterable[Any]", value)]
     raise ContractError(f"A value of type `{type(value).__name__}` has no JSON form.")
+
+
+def whole_characters(text: str) -> str:
+    """The text with a question mark for each half of a character: nobody could send it on."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return str(text)
 
 
 def text_of(value: Any) -> str:

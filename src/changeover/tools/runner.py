@@ -23,7 +23,7 @@ from changeover.tools.declarations import (
 from changeover.tools.expressions import names_in
 from changeover.tools.inputs import output_schema, read_inputs
 from changeover.tools.means import Means
-from changeover.tools.plain import as_json, listed, text_of
+from changeover.tools.plain import as_json, listed, text_of, whole_characters
 from changeover.tools.steps.asking import call, map_over
 from changeover.tools.steps.cite import cite
 from changeover.tools.steps.extract import extract, read_file
@@ -153,7 +153,7 @@ async def _outcome(run: Run, took: list[StepTook]) -> Outcome:
         tool=tool.name,
         digest=tool.digest,
         value=value,
-        text=text_of(run.value(output.text)),
+        text=whole_characters(text_of(run.value(output.text))),
         citations=_citations(cited),
         problems=list(run.problems),
         steps=took,

@@ -24,6 +24,9 @@ from changeover.tools.means import Journal, Means, NoJournal
 from changeover.tools.runner import run_tool
 from changeover.tools.values import Outcome, Progress
 
+PAUSE_S = 0.2
+"""Between two looks for a place of one that can wait."""
+
 
 class Told(Protocol):
     """Counts runs that have ended."""
@@ -78,7 +81,8 @@ class Runs:
             CapacityError: Too many run already.
             ChangeoverError: As `run_tool` says.
         """
-        self._enter(asked.key)
+        while not self._entered(asked):  # noqa: ASYNC110 - places tell nobody
+            await asyncio.sleep(PAUSE_S)
         started, outcome = self.clock.monotonic(), "gateway_error"
         try:
             said = await self._run(asked)
@@ -94,15 +98,19 @@ class Runs:
             self.places.leave(asked.key)
             self.told(asked.tool.name, outcome, self.clock.monotonic() - started)
 
-    def _enter(self, key: str) -> None:
+    def _entered(self, asked: Asked) -> bool:
+        """Take a place. False: there is none for now, and who asked can wait."""
         try:
-            self.places.enter(key)
+            self.places.enter(asked.key)
         except CapacityError as full:
+            if asked.patient:
+                return False
             raise CapacityError(
                 f"{self.places.in_flight} tools are running here already. Try again in a few seconds, or send it as a "
                 "job, which waits for its turn: `?as=job`.",
                 retry_after_s=2,
             ) from full
+        return True
 
     async def _run(self, asked: Asked) -> Outcome:
         caller = DoorCaller(

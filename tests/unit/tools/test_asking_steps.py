@@ -191,7 +191,9 @@ async def test_json_is_asked_for_again_with_the_answer_in_sight(tmp_path: Path) 
 
 async def test_no_json_twice_breaks_the_contract(tmp_path: Path) -> None:
     tool = json_tool(tmp_path, ["no", "never"])
-    with pytest.raises(ContractError, match=r"The step `result`: the answer of `tool\.ask` is no JSON"):
+    with pytest.raises(
+        ContractError, match=r"The step `result`: the answer of `tool\.ask` cannot be used: it is no JSON"
+    ):
         await tool.run(text="x")
 
 

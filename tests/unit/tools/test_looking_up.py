@@ -199,6 +199,14 @@ async def test_a_folder_without_anything_to_read_is_said_to_be_empty(rules: Benc
         await rules.run(text="What?")
 
 
+async def test_terms_come_from_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "tool" / "terms"
+    folder.mkdir(parents=True)
+    (folder / "bank.csv").write_text("term\tde\nbond\tAnleihe\nshare\tAktie")
+    tool = terms(tmp_path, "knowledge.terms", "", more='knowledge = { terms = { folder = "terms" } }')
+    assert (await tool.run(text="shares")).value == {"value": [{"term": "share", "de": "Aktie"}]}
+
+
 async def test_a_damaged_cache_is_read_anew(rules: Bench) -> None:
     await rules.run(text="gifts")
     for file in (rules.cache / "knowledge").iterdir():

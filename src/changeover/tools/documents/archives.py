@@ -62,14 +62,14 @@ def _overlap(infos: list[zipfile.ZipInfo]) -> bool:
 def check_xml(data: bytes, infos: list[zipfile.ZipInfo], name: str) -> None:
     """Refuse XML that declares a document type: what entities are made of, and no office program writes.
 
+    Every member is looked at: what is XML is said in the archive itself, and not by its name.
+
     Raises:
         DocumentError: A member does, is too large, or cannot be unpacked.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in infos:
-            if not info.filename.lower().endswith((".xml", ".rels", ".vml")):
-                continue
-            if info.file_size > MOST_XML_BYTES:
+            if info.file_size > MOST_XML_BYTES and info.filename.lower().endswith((".xml", ".rels", ".vml")):
                 raise DocumentError(
                     f"`{name}` has {info.file_size / 1e6:,.0f} MB of text in one part; at most "
                     f"{MOST_XML_BYTES / 1e6:,.0f} MB are read. Split it."

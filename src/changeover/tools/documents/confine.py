@@ -93,7 +93,8 @@ def _keep_from_files(libc: ctypes.CDLL, own_directory: Path) -> bool:
     if rules < 0:
         return False
     try:
-        libraries = {Path(each).resolve() for each in (*sys.path, sys.prefix, sys.base_prefix) if each}
+        elsewhere = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+        libraries = {Path(each).resolve() for each in (*sys.path, sys.prefix, sys.base_prefix, *elsewhere) if each}
         readable = {*libraries, *map(Path, (*_READABLE, *_READABLE_FILES))}
         for path, allowed in [*((each, _READ) for each in readable), (own_directory, rights)]:
             _allow(libc, rules, path, allowed)

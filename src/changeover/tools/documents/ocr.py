@@ -89,7 +89,12 @@ class Recogniser:
         start = 0
         while start < array.shape[0]:
             end = _end_of_piece(array, start)
-            result = self._engine(array[start:end].copy())
+            try:
+                result = self._engine(array[start:end].copy())
+            except Exception as exc:  # of any kind; a network without memory says so in words only
+                if "alloc" in str(exc).lower():
+                    raise MemoryError from exc
+                raise
             if result.txts is not None and result.boxes is not None:
                 found += [
                     _Found(text.strip(), float(score), [(float(x), float(y) + start) for x, y in box])

@@ -19,7 +19,7 @@ import psutil
 
 from changeover.core.errors import DocumentError
 from changeover.tools.documents.reader import Limits
-from changeover.tools.documents.reading import out_of_memory
+from changeover.tools.documents.reading import MOST_NOTES, out_of_memory
 from changeover.tools.documents.wire import (
     LENGTH_BYTES,
     MOST_MESSAGE_BYTES,
@@ -41,6 +41,10 @@ START_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.1
 """At a process's memory, beside the bound that the kernel holds."""
 MOST_NAME_CHARS = 120
+MOST_NOTE_CHARS = 600
+"""Of a note, a title or a refusal, whatever a process says."""
+IDLE_S = 120.0
+"""After which a process that waits is ended: one that read pictures keeps half a gigabyte."""
 _PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH")
 """What a reader gets of the environment: no secret is among it."""
 
@@ -52,13 +56,16 @@ OnPage = Callable[[int, int], None]
 class Readers:
     """So many processes that read at once; one more file waits for its turn."""
 
-    def __init__(self, count: int, memory_mib: int) -> None:
+    def __init__(self, count: int, memory_mib: int, idle_s: float = IDLE_S) -> None:
         """Start nothing yet.
 
         Args:
             count: Processes at most.
             memory_mib: Memory of each.
+            idle_s: How long one is kept that has nothing to read.
         """
+        self._idle_s = idle_s
+        self._leaving: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(count)
         self._memory_mib = memory_mib
         self._idle: list[_Child] = []
@@ -82,14 +89,14 @@ class Readers:
             )
         limits = msgspec.structs.replace(limits, memory_mib=min(limits.memory_mib, self._memory_mib))
         async with self._turns:
-            child = self._idle.pop() if self._idle else await _Child.started(self._memory_mib)
+            child = await self._next()
             try:
                 document = await child.read(name, file.data, limits, ocr, on_page)
             finally:
                 if self._closed or not child.good:
                     await child.end()
                 else:
-                    self._idle.append(child)
+                    self._keep(child)
         return document
 
     @property
@@ -100,15 +107,34 @@ class Readers:
     async def confined(self) -> list[str]:
         """What keeps a process from harm on this machine: see `confine`."""
         async with self._turns:
-            child = self._idle.pop() if self._idle else await _Child.started(self._memory_mib)
-            self._idle.append(child)
+            child = await self._next()
+            self._keep(child)
             return child.confined
 
     async def close(self) -> None:
         """End every process; one that is reading ends when it is done."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().end()
+            await (await self._next()).end()
+        await asyncio.gather(*self._leaving)
+
+    async def _next(self) -> _Child:
+        if not self._idle:
+            return await _Child.started(self._memory_mib)
+        child = self._idle.pop()
+        if child.leaves is not None:
+            child.leaves.cancel()
+        return child
+
+    def _keep(self, child: _Child) -> None:
+        self._idle.append(child)
+        child.leaves = asyncio.get_running_loop().call_later(self._idle_s, self._let_go, child)
+
+    def _let_go(self, child: _Child) -> None:
+        self._idle.remove(child)
+        leaving = asyncio.create_task(child.end())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
 
 def shown(name: str) -> str:
@@ -127,6 +153,8 @@ class _Child:
     memory_mib: int
     confined: list[str] = field(default_factory=list[str])
     files: int = 0
+    leaves: asyncio.TimerHandle | None = None
+    """When it is ended, unless it gets a file before."""
     good: bool = True
     """Whether it can be given another file."""
 
@@ -169,8 +197,8 @@ class _Child:
         ask = Ask(name=name, size=len(data), limits=limits, ocr=ocr)
         watch = asyncio.create_task(self._watched(limits.memory_mib << 20))
         try:
-            async with asyncio.timeout(limits.seconds):
-                document = await self._answer(ask, data, on_page)
+            async with asyncio.timeout(limits.seconds) as deadline:
+                document = await self._answer(ask, data, on_page, deadline)
         except TimeoutError as exc:
             raise DocumentError(
                 f"Reading `{name}` took longer than {limits.seconds:,.0f} s and was stopped. Split it."
@@ -181,8 +209,8 @@ class _Child:
             raise DocumentError(
                 out_of_memory(name)
                 if over
-                else f"Reading `{name}` ended the process that reads: it is damaged, or made to do harm. "
-                "Save it again with the program that made it."
+                else f"Reading `{name}` ended the process that reads: it is damaged, made to do harm, or too much for it. "
+                "Save it again with the program that made it, or split it."
             ) from exc
         finally:
             watch.cancel()
@@ -198,10 +226,10 @@ class _Child:
         await self.process.wait()
         await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
 
-    async def _answer(self, ask: Ask, data: bytes, on_page: OnPage | None) -> Document:
+    async def _answer(self, ask: Ask, data: bytes, on_page: OnPage | None, deadline: asyncio.Timeout) -> Document:
         sending = asyncio.create_task(self._send(ask, data))
         try:
-            return await self._heard(ask, on_page)
+            return await self._heard(ask, on_page, deadline)
         finally:
             sending.cancel()
             with contextlib.suppress(OSError, asyncio.CancelledError):
@@ -213,13 +241,19 @@ class _Child:
         self.process.stdin.write(data)
         await self.process.stdin.drain()
 
-    async def _heard(self, ask: Ask, on_page: OnPage | None) -> Document:
+    async def _heard(self, ask: Ask, on_page: OnPage | None, deadline: asyncio.Timeout) -> Document:
         """What it says until the file's end. It is held to the limits here too: a file may have taken it over."""
         pages: list[Page] = []
         chars = 0
+        clock = asyncio.get_running_loop()
+        last = clock.time()
         while True:
             words = await self._words()
             if isinstance(words, PageRead):
+                now = clock.time()
+                if words.ocr:
+                    deadline.reschedule((deadline.when() or now) + min(now - last, ask.limits.picture_seconds))
+                last = now
                 chars += len(words.text)
                 if len(pages) >= ask.limits.most_pages or chars > ask.limits.most_chars:
                     raise ValueError("more than it may say")
@@ -236,12 +270,12 @@ class _Child:
                     on_page(words.done, words.of)
             elif isinstance(words, FileRead):
                 self.good = self.files < FILES_EACH
-                return Document(
-                    name=ask.name, kind=words.kind, pages=pages, title=words.title or None, notes=words.notes
-                )
+                title = (words.title or "")[:MOST_NOTE_CHARS]
+                notes = [note[:MOST_NOTE_CHARS] for note in words.notes[:MOST_NOTES]]
+                return Document(name=ask.name, kind=words.kind, pages=pages, title=title or None, notes=notes)
             elif isinstance(words, FileRefused):
                 self.good = self.files < FILES_EACH and not words.exhausted
-                raise DocumentError(words.message)
+                raise DocumentError(words.message[:MOST_NOTE_CHARS])
             else:
                 raise ValueError("it began again")
 

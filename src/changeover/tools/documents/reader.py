@@ -18,7 +18,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     most_chars: int
     """Of all text together."""
     seconds: float = 120.0
-    """For the whole file."""
+    """For the whole file, beside what pages take that are read as pictures."""
+    picture_seconds: float = 30.0
+    """For each of those at most."""
     memory_mib: int = 1_024
     """Of the process that reads."""
 

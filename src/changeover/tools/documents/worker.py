@@ -44,7 +44,8 @@ def main() -> None:
 
     say(Started(confined=confine(memory_bytes, directory)))
     while (ask := _next(files)) is not None:
-        allow_seconds(ask.limits.seconds, THREADS)
+        limits = ask.limits
+        allow_seconds(limits.seconds + limits.picture_seconds * limits.most_pages, THREADS)
         data = files.read(ask.size)
         if len(data) < ask.size:
             return
@@ -75,6 +76,11 @@ def _read(data: bytes, reading: Reading) -> FileRead | FileRefused:
     except RecursionError:
         return FileRefused(
             message=f"`{reading.name}` is nested too deeply to be read. Save its text in a simpler form."
+        )
+    except ImportError as exc:
+        return FileRefused(
+            message=f"`{reading.name}` cannot be read on this server: `{exc.name}` cannot be loaded. Install it again: "
+            "pip install 'changeover[documents,ocr]'"
         )
     except Exception as exc:  # a parser may raise anything; the next file finds this process as it was
         return FileRefused(message=reading.broken("what it claims to be", type(exc).__name__).message)

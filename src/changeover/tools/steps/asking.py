@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -19,7 +20,7 @@ from changeover.tasks.declarations import find_task
 from changeover.tools.caller import Answered
 from changeover.tools.declarations import CallStep, MapStep, ReduceStep, ValidateStep
 from changeover.tools.expressions import names_in
-from changeover.tools.plain import text_of
+from changeover.tools.plain import text_of, whole_characters
 from changeover.tools.steps.run import Asked, Run
 
 WAITS_S = (0.5, 2.0, 6.0)
@@ -82,7 +83,7 @@ async def ask(
         if checked:
             return answer
         raise ContractError(
-            f"The step `{step.name}`: the answer of `{run.tool.task_of(step)}` is no JSON: {exc}."
+            f"The step `{step.name}`: the answer of `{run.tool.task_of(step)}` cannot be used: {exc}."
         ) from exc
 
 
@@ -105,7 +106,7 @@ async def ask_text(
     run.count(task, answered)
     if answered.cut_off:
         run.problem(f"{shown or f'`{step.name}`'}: the answer was cut off by the limit of tokens.")
-    return answered.text.strip()
+    return whole_characters(answered.text).strip()
 
 
 async def _patiently(run: Run, task: str, messages: Sequence[Mapping[str, Any]], streams: bool) -> Answered:
@@ -200,11 +201,13 @@ def answer_json(answer: str) -> Any:
         except (ValueError, RecursionError):
             continue
     decoder = json.JSONDecoder(parse_constant=_no_number)
-    for start in list(_FROM.finditer(answer))[:MOST_STARTS]:
+    for start in islice(_FROM.finditer(answer), MOST_STARTS):
         try:
             return decoder.raw_decode(answer, start.start())[0]
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
+        except RecursionError:
+            break
     raise ValueError(f"it is no JSON ({first})")
 
 

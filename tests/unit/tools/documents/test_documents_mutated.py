@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 from collections.abc import AsyncIterator
 
 import pytest
@@ -61,13 +63,22 @@ def changed(data: bytes, changes: list[tuple[float, str, int]]) -> bytes:
     return data
 
 
+def changed_inside(data: bytes, changes: list[tuple[float, str, int]]) -> bytes:
+    """An archive with one member changed, and packed again: its own checks find nothing wrong."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [each for each in archive.namelist() if archive.getinfo(each).file_size]
+        chosen = names[int(changes[0][0] * (len(names) - 1))]
+        return made.with_members(data, {chosen: changed(archive.read(chosen), changes)})
+
+
 @pytest.mark.parametrize("name", GOOD)
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES)
 async def test_a_changed_file_is_read_or_refused(
     readers: Readers, name: str, changes: list[tuple[float, str, int]]
 ) -> None:
-    data = changed(GOOD[name], changes)
+    within = name in {"a.docx", "a.pptx", "a.xlsx"} and changes[0][2] > 40
+    data = changed_inside(GOOD[name], changes) if within else changed(GOOD[name], changes)
 
     answers = await asyncio.gather(made.read(readers, name, data, seconds=20, ocr="never"), return_exceptions=True)
 

@@ -13,6 +13,7 @@ import pytest
 from tests.support import documents as made
 
 from changeover.core.errors import DocumentError
+from changeover.tools.documents.processes import Readers
 
 TRIED = """
 import os, socket, subprocess, sys
@@ -124,6 +125,18 @@ async def test_a_caller_who_goes_away_leaves_no_process_behind_that_reads_on() -
 
         assert not process.is_running()
         assert (await made.read(readers, "next.txt", b"next")).text == "next"
+
+
+async def test_a_process_with_nothing_to_read_is_ended() -> None:
+    readers = Readers(1, made.MEMORY_MIB, idle_s=0)
+    await made.read(readers, "a.txt", b"words")
+    process = psutil.Process(readers.processes[0])
+    async with asyncio.timeout(20):
+        while readers.processes:
+            await asyncio.sleep(0)
+    await readers.close()
+
+    assert not process.is_running()
 
 
 async def test_files_wait_for_their_turn() -> None:

@@ -41,6 +41,8 @@ def read(data: bytes, reading: Reading) -> None:
             return
         for index in range(frames):
             frame = _frame(picture, index, reading)
+            if index + 1 == frames and frame is not picture:
+                picture.close()  # its pixels, before the networks need room
             recogniser = Recogniser.instance()
             if recogniser is None:
                 raise DocumentError(f"`{reading.name}` is a picture. {missing_ocr()}")

@@ -26,6 +26,8 @@ def read(data: bytes, reading: Reading) -> None:
                 rows.append((number, row_of(cells)))
     except csv.Error as exc:
         raise reading.broken("a table", str(exc)) from exc
+    if not rows:
+        raise reading.empty()
     room = max(1, reading.limits.most_pages - reading.pages - 1)
     size = max(SECTION_CHARS, sum(len(row) + 1 for _, row in rows) // room + SECTION_CHARS // 10)
     held: list[tuple[int, str]] = []

@@ -1,4 +1,4 @@
-"""The work of `changeover mcp`."""
+"""The work of `changeover mcp --http`."""
 
 from __future__ import annotations
 
@@ -6,30 +6,20 @@ import json
 import os
 import socket
 import sys
-from pathlib import Path
 
 from changeover.app.asgi import serving
+from changeover.app.listening import address_of, listen
 from changeover.app.logs import set_up_logging
-from changeover.app.system import address_of, listen
 from changeover.cli.connecting import address_and_key
 from changeover.cli.frame import note, out, plain, run
 from changeover.client.wire import URL_VARIABLE
 from changeover.core.errors import ConfigError
 from changeover.tools.mcp.http import PATH, offered
-from changeover.tools.mcp.stdio import serve_stdio as serve_streams
 
 DRAIN_S = 5
 """At the end, calls under way may go on for so long; their runs are cancelled or go on by themselves."""
 ANY = ("0.0.0.0", "::")
 """Every address of this machine: no name by which it could be called."""
-
-
-def serve_stdio(url: str | None, key: str | None, files: Path | None) -> None:
-    """Serve one agent over standard input and output, until it closes them."""
-    if files is not None and not files.is_dir():
-        raise ConfigError(f"`--files {files}`: no such folder.")
-    set_up_logging("text", sys.stderr)  # standard output is the protocol's
-    run(serve_streams(*address_and_key(url, key), files))
 
 
 def serve_http(place: str, url: str | None, hosts: tuple[str, ...], origins: tuple[str, ...], as_json: bool) -> None:
