@@ -52,7 +52,7 @@ async def test_every_block_of_the_guide_is_answered(tmp_path: Path) -> None:
                 environment["JOB"] = json.loads(said[-1])["id"]
     listed, tool, form, sent, stream, _, job = said
     assert [each["name"] for each in json.loads(listed)["data"]] == ["document-summary"]
-    assert json.loads(tool)["example"]["document"]["name"] == "example.md"
+    assert json.loads(tool)["example"]["document"]["name"] == "example.pdf"
     assert "7:40" in json.loads(form)["value"]["summary"]
     assert json.loads(sent)["value"] == json.loads(form)["value"]
     assert stream.splitlines()[-2].startswith("data: ")
