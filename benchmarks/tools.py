@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,17 +66,22 @@ def result_of(said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def measure(directory: Path, tasks: Sequence[Task], models: Sequence[str], samples: int | None) -> dict[str, Any]:
-    """Every task's results, by its whole name, in a project whose system runs."""
-    found: dict[str, Any] = {}
+def measure(directory: Path, task: Task, models: Sequence[str], samples: int | None) -> dict[str, Any]:
+    """A task's results, in a project whose system runs."""
     bound = () if samples is None else ("--samples", str(samples))
-    for model in models:
-        command(directory, "deploy", model)
-    for task in tasks:
-        results = [result_of(command(directory, "eval", task.name, "--deployment", model, *bound)) for model in models]
-        found[task.name] = {"samples": samples_of(task), "floor": task.declared.gate.floor, "results": results}
-        show(task.name, found[task.name])
-    return found
+    results = [result_of(command(directory, "eval", task.name, "--deployment", model, *bound)) for model in models]
+    return {"samples": samples_of(task), "floor": task.declared.gate.floor, "results": results}
+
+
+def keep(name: str, found: dict[str, Any], known: Container[str]) -> None:
+    """Write a task's results beside the tools; those of other tasks and models stay."""
+    kept = json.loads(BASELINES.read_text()) if BASELINES.is_file() else {"tasks": {}}
+    tasks = {task: each for task, each in kept["tasks"].items() if task in known}
+    by_model = {each["model"]: each for each in [*tasks.get(name, {}).get("results", []), *found["results"]]}
+    today = datetime.now(UTC).date().isoformat()
+    tasks[name] = {**found, "measured": today, "results": sorted(by_model.values(), key=lambda each: each["model"])}
+    written = {"command": "python -m benchmarks.tools --write", "tasks": dict(sorted(tasks.items()))}
+    BASELINES.write_text(json.dumps(written, indent=1) + "\n")
 
 
 def samples_of(task: Task) -> int:
@@ -90,10 +95,8 @@ def show(name: str, found: dict[str, Any]) -> None:
         injected = "" if each["injection"] is None else f"  injection {100 * each['injection']:5.1f}"
         floor = "–" if found["floor"] is None else f"{100 * found['floor']:.0f}"
         figures = f"{100 * each['score']:5.1f}  [{100 * each['low']:.0f}, {100 * each['high']:.0f}]"
-        print(
-            f"{name:<44} {each['model']:<30} {figures:<20} of {each['samples']:>3}  floor {floor:>3}{injected}",
-            flush=True,
-        )
+        samples = f"{each['samples']:>3} samples"
+        print(f"{name:<32} {each['model']:<28} {figures:<18} {samples}  floor {floor:>3}{injected}", flush=True)
 
 
 def project(directory: Path, threads: int | None) -> None:
@@ -125,12 +128,13 @@ def main() -> None:
         directory = options.directory or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "tools-benchmark"
         project(directory, options.threads)
         stack.enter_context(running_system(directory))
-        found = measure(directory, tasks, options.model or MODELS, options.samples)
-    if options.write:
-        before = json.loads(BASELINES.read_text())["tasks"] if BASELINES.is_file() else {}
-        kept = {"measured": datetime.now(UTC).date().isoformat(), "command": "python -m benchmarks.tools --write"}
-        together = {name: each for name, each in sorted({**before, **found}.items()) if name in every}
-        BASELINES.write_text(json.dumps({**kept, "tasks": together}, indent=1) + "\n")
+        for model in options.model or MODELS:
+            command(directory, "deploy", model)
+        for task in tasks:
+            found = measure(directory, task, options.model or MODELS, options.samples)
+            show(task.name, found)
+            if options.write:
+                keep(task.name, found, every)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,8 @@ def configuration() -> str:
         "| variable | meaning |\n|---|---|\n"
         "| `CHANGEOVER_CACHE` | Directory of weights and compiled parts, shared by all projects of a user. Default: "
         "`changeover` below `$XDG_CACHE_HOME`, else below `~/.cache`. |\n"
+        "| `CHANGEOVER_URL`, `CHANGEOVER_KEY` | Address of a gateway and a key: of the Python client, and of the commands that "
+        "call tools where `--url` and `--key` are not given. |\n"
         "| what `--key-env` names | Key of another server. Read by `changeover up`, so it must be set there. |",
     ]
     return _page(parts)

@@ -18,7 +18,7 @@ from tests.support import browser
 from tests.support.processes import Up
 
 from changeover.app.asgi import serving
-from changeover.app.system import address_of, listen
+from changeover.app.listening import address_of, listen
 from changeover.client import AsyncClient, Job, Unreachable
 from changeover.console.app import console
 from changeover.console.guards import POLICY

@@ -152,10 +152,11 @@ def test_what_cannot_be_run_is_said_with_what_to_do(user: User, arguments: list[
 
 
 def test_a_conversation_goes_on_until_the_input_ends(user: User) -> None:
-    status, out, _ = user.call("talk", "--chat", "--json", text="first\n\nsecond\n/exit\nnever\n")
-    greeting, _, rest = out.partition("\n")
-    assert (status, greeting) == (0, "Say something.")
-    turns = json.loads("[" + rest.strip().replace("\n}\n{", "\n},\n{") + "]")
+    said = "first\n\nsecond\n/exit\nnever\n"
+    status, out, _ = user.call("talk", "--chat", text=said)
+    assert (status, out) == (0, "Say something.\nfirst\nsecond\n")
+    _, out, _ = user.call("talk", "--chat", "--json", text=said)
+    turns = json.loads("[" + out.strip().replace("\n}\n{", "\n},\n{") + "]")
     assert [turn["value"] for turn in turns] == [{"reply": "first", "turns": 0}, {"reply": "second", "turns": 2}]
 
 

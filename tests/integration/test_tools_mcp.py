@@ -23,6 +23,7 @@ from tests.support.processes import COMMAND, Up, until
 from changeover import client as ours
 from changeover.cli.main import run_command
 from changeover.core.errors import DocumentError
+from changeover.gateway.keys import issue_key
 from changeover.tools.mcp.files import Files
 from changeover.tools.mcp.http import offered
 from changeover.tools.mcp.server import Offer
@@ -195,8 +196,9 @@ def test_a_page_that_was_led_here_by_its_name_or_from_elsewhere_is_refused(tools
 async def test_a_key_lists_its_own_tools_and_a_session_answers_to_its_own_key_alone(
     tools_up: Up, http_address: str
 ) -> None:
-    made = tools_up.call("key", "new", "agent", "--tool", "headline", "--json")
-    reader = made.json["key"]
+    with tools_up.opened() as installation, installation.store.write() as connection:
+        now, tasks = installation.clock.now(), ["headline.answer"]
+        reader = issue_key(connection, name="agent", role="application", now=now, tasks=tasks)
 
     def known() -> bool:
         return ask(http_address, authorization=f"Bearer {reader}").status_code != 401

@@ -31,12 +31,12 @@ def shipped_names() -> list[str]:
 
 
 def baselines() -> Mapping[str, Mapping[str, Any]]:
-    """What small models reached on the shipped tools' datasets, by tool; empty where nothing was measured."""
+    """What small models reached on the datasets of the shipped tools' tasks, by the task's whole name; see `benchmarks/tools.py`."""
     try:
         measured = msgspec.json.decode((shipped_folder() / BASELINES).read_bytes())
     except FileNotFoundError:
         return {}
-    return cast("dict[str, dict[str, Any]]", measured["tools"])
+    return cast("dict[str, dict[str, Any]]", measured["tasks"])
 
 
 def named(names: Iterable[str]) -> list[str]:

@@ -49,7 +49,7 @@ class ToolRow:
     example: Mapping[str, Any]
     chat: bool = False
     baseline: Mapping[str, Any] | None = None
-    """What was measured of the tool as it is shipped."""
+    """What was measured, as it is shipped, of the task that gives its answer: the last one that it asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def _row(
         inputs={name: given.type for name, given in declared.inputs.items()},
         example=declared.example,
         chat=declared.chat is not None,
-        baseline=measured.get(tool.name),
+        baseline=next((measured[name] for name in reversed(tool.tasks) if name in measured), None),
     )
 
 

@@ -89,7 +89,7 @@ def chat(options: Options) -> int:
             raise ConfigError(f"`{tool.name}` is not made to be talked with. Run it: `changeover run {tool.name} …`.")
         given = read_given(_without(tool, tool.chat), options.given, options.sets, example=False)
         history: list[dict[str, str]] = []
-        if tool.chat.greeting:
+        if tool.chat.greeting and not options.as_json:
             out.print(Text(clean(tool.chat.greeting)))
         for said in _lines():
             heard = {tool.chat.message: said, **({tool.chat.history: history} if history else {})}

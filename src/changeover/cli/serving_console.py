@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from changeover.app.asgi import serving
+from changeover.app.listening import address_of, listen
 from changeover.app.logs import set_up_logging
-from changeover.app.system import address_of, listen
 from changeover.cli.connecting import address_and_key
 from changeover.cli.frame import note, out, plain, run
 from changeover.client.wire import URL_VARIABLE

@@ -188,6 +188,18 @@ def test_sentences_of_a_contract_are_numbered_and_quoted_word_for_word_with_thei
     assert CLAUSES.quoted([numbered], pointed, ["term"])["clauses"] == []
 
 
+def test_a_heading_of_a_contract_is_no_part_of_the_sentence_below_it() -> None:
+    text = "1. Subject\nThe Contractor keeps the lifts in order.\n§ 2 Duration\nIt runs for 3 years. No. 4 is new."
+    [numbered] = CLAUSES.numbered([{"text": text, "pages": [], "starts": []}])
+    assert [each["quote"] for each in numbered["sentences"]] == [
+        "1. Subject",
+        "The Contractor keeps the lifts in order.",
+        "§ 2 Duration",
+        "It runs for 3 years.",
+        "No. 4 is new.",
+    ]
+
+
 def test_kinds_of_which_nothing_was_found_are_named() -> None:
     found = [{"kind": "term", "quote": "x", "page": 1}]
     assert CLAUSES.missing(found, ["term", "payment"]) == ["payment"]

@@ -1,6 +1,8 @@
 """Numbers the sentences of a contract, and quotes those that a model points at."""
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 KINDS = (
@@ -15,6 +17,11 @@ KINDS = (
 )
 """As in the task's schema: a further kind is added there and in its prompt, too."""
 
+_HEADING = re.compile(
+    r"^[ \t]*(?:\d+(?:\.\d+)*\.?[ \t]+(?=[A-ZÀ-Ý])|§ ?\d+|(?:Article|Artikel|Section|Clause) \d+)[^\n.,;:。]{0,60}$",
+    re.MULTILINE,
+)
+"""A line by itself that begins with a number; one that a PDF broke before `30 days` is none."""
 _SENTENCE_END = re.compile(r"(?<=[.;!?])\s+(?=[\"“„(\[]*[A-ZÀ-Ý0-9(])|(?<=[。])|\n\s*\n")
 _NO_END = re.compile(
     r"(?:\b(?:No|Nos|Art|Ltd|Inc|Co|Mr|Ms|Dr|Nr|Abs|Sec|cf|e\.g|i\.e|z\.B)\.|^\s*(?:\d+(?:\.\d+)*\.?|\([a-z]\)))$"
@@ -60,13 +67,15 @@ def _page(part: dict[str, Any], start: int) -> int:
 
 
 def _sentences(text: str) -> list[tuple[str, int]]:
-    """The sentences of a text, each as it stands there, with its place. An abbreviation or a number ends none."""
-    sentences: list[tuple[str, int]] = []
-    start = 0
-    for match in [*_SENTENCE_END.finditer(text), None]:
-        end = len(text) if match is None else match.start()
+    """The sentences of a text, each as it stands there, with its place. A heading is one by itself."""
+    cuts = sorted({0, len(text), *(place for heading in _HEADING.finditer(text) for place in heading.span())})
+    return [sentence for start, end in pairwise(cuts) for sentence in _between(text, start, end)]
+
+
+def _between(text: str, start: int, stop: int) -> Iterator[tuple[str, int]]:
+    """Those of a stretch. An abbreviation or a number ends none."""
+    for end in [*(match.start() for match in _SENTENCE_END.finditer(text, start, stop)), stop]:
         piece = text[start:end]
-        if piece.strip() and (match is None or not _NO_END.search(piece)):
-            sentences.append((piece.strip(), start + len(piece) - len(piece.lstrip())))
+        if piece.strip() and (end == stop or not _NO_END.search(piece)):
+            yield piece.strip(), start + len(piece) - len(piece.lstrip())
             start = end
-    return sentences

@@ -8,17 +8,17 @@ from decimal import Decimal
 from typing import Any
 
 MOST_COLUMNS = 12
+NAMES = re.compile(r"(?i)\b(id|nr|number|year|jahr|zip|plz|phone|code)\b|\w no\.?$|^no\.$|#|番号|年")
+"""Heads of columns whose numbers are names, and no amounts."""
 
 
 def look(pages: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
     """What every sheet holds, as values and in words for a model. The pages of a CSV file are one sheet."""
-    tables = [(name, "\n".join(page["text"] for page in pages))] if kind == "csv" else _tables(pages)
+    tables = [(page["label"], page["text"]) for page in pages]
+    if kind == "csv":
+        tables = [(name, "\n".join(text for _, text in tables))]
     sheets = [_sheet(label, _rows(text)) for label, text in tables]
     return {"sheets": sheets, "text": "\n\n".join(_words(sheet) for sheet in sheets)}
-
-
-def _tables(pages: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(page["label"], page["text"]) for page in pages]
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -54,7 +54,7 @@ def _column(head: str, place: int, body: list[list[str]], decimal: str) -> dict[
 
 
 def _names_things(head: str) -> bool:
-    return re.search(r"(?i)\b(id|no|nr|number|year|jahr|zip|plz|phone|code)\b|#|番号|年", head) is not None
+    return NAMES.search(head) is not None
 
 
 def _decimal_sign(cells: list[str]) -> str:
