@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from changeover.core.errors import ContractError, UpstreamError
-from changeover.core.threads import in_thread
 from changeover.gateway.contract.structured import Expectation
 from changeover.tools.declarations import (
     ASKING,
@@ -124,7 +123,7 @@ async def _read_tables(run: Run) -> None:
         if declared.type == "table" and isinstance(value, File):
             document = await read_file(run, f"inputs.{name}", value, declared)
             run.read[name] = document
-            run.values[name] = await in_thread(partial(rows_of, document))
+            run.values[name] = await run.compute(partial(rows_of, document))
 
 
 async def _step(run: Run, number: int, step: StepDeclaration) -> StepTook | None:
