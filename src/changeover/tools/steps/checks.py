@@ -102,7 +102,7 @@ async def prepare(check: CheckDeclaration, run: Run) -> Check:
     source = None if check.source is None else run.value(check.source)
     match check.check:
         case "schema":
-            schema = read_schema(run.tool, cast("str", check.schema_file))
+            schema = await run.compute(lambda: read_schema(run.tool, cast("str", check.schema_file)))
             return Check(declared=check, whole=lambda value: _by_schema(schema, value))
         case "not-empty":
             return Check(declared=check, whole=_not_empty)
