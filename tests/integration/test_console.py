@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import httpx2
 import pytest
@@ -18,10 +19,12 @@ from tests.support.processes import Up
 
 from changeover.app.asgi import serving
 from changeover.app.listening import address_of, listen
+from changeover.client import AsyncClient, Job, Unreachable
 from changeover.console.app import console
 from changeover.console.guards import POLICY
-from changeover.console.sessions import LIFE_S
-from changeover.console.texts import shown
+from changeover.console.pages import followed
+from changeover.console.sessions import LIFE_S, Session
+from changeover.console.texts import MOST_LAID_OUT, shown
 from changeover.core.clock import SystemClock
 
 HOST = "console.test"
@@ -187,6 +190,23 @@ def test_nothing_that_a_model_writes_becomes_a_tag_or_an_address(attack: str, me
     tags = set(re.findall(r"<\s*/?\s*([a-zA-Z]+)", html))
     assert tags <= {"p", "pre", "code", "table", "thead", "tbody", "tr", "th", "td", "em", "strong", "br"}
     assert not re.search(r"<[^>]*(href|src|on\w+)\s*=", html)
+
+
+def test_plain_text_keeps_its_lines_and_so_does_one_that_is_too_long_to_lay_out() -> None:
+    assert str(shown("Dear Ms Okafor,\n\n*not* so", "text/plain")) == "<pre>Dear Ms Okafor,\n\n*not* so</pre>"
+    long = "a * b\n" * MOST_LAID_OUT
+    assert str(shown(long, "text/markdown")) == f"<pre>{long}</pre>"
+
+
+async def test_a_page_that_follows_a_job_hears_of_the_end_when_the_gateway_is_gone() -> None:
+    class Gone:
+        async def wait(self, id: str, on_progress: object) -> None:
+            raise Unreachable(f"No gateway answers for {id}, {on_progress}.")
+
+    session = Session(client=cast("AsyncClient", Gone()), csrf="", seen=0.0)
+    job = Job(id="job_1", tool="waits", state="running")
+    heard = [each async for each in followed(session, job)]
+    assert heard == [b"event: ended\ndata: {}\n\n"]
 
 
 @pytest.mark.skipif(browser.missing() is not None, reason=browser.missing() or "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import groupby
@@ -15,12 +14,13 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
-from changeover.client import ClientError, Job, JobCancelled, Progress, Tool, ToolFailed
+from changeover.client import ClientError, Job, Progress, Tool, ToolFailed
 from changeover.client.values import cited
 from changeover.console.forms import fields_of, inputs_of
 from changeover.console.sessions import Session, Sessions
 from changeover.console.texts import shown
 from changeover.core.errors import AuthenticationError
+from changeover.core.threads import in_thread
 
 COOKIE = "changeover_session"
 LONGEST_KEY = 400
@@ -117,19 +117,23 @@ async def tool(request: Request) -> Response:
     session = _session(request)
     found = await session.client.tool(request.path_params["tool"])
     if request.method == "GET":
-        return _form(request, session, found)
+        return await _form(request, session, found)
     async with _ours(request, session) as form:
         inputs = await inputs_of(fields_of(found), form)
     try:
         begun = await session.client.submit(found.name, **inputs)
     except ToolFailed as failure:
-        return _form(request, session, found, error=failure.message, status=failure.status)
+        return await _form(request, session, found, error=failure.message, status=failure.status)
     return _go(f"/jobs/{begun.id}")
 
 
-def _form(request: Request, session: Session, found: Tool, *, error: str | None = None, status: int = 200) -> Response:
+async def _form(
+    request: Request, session: Session, found: Tool, *, error: str | None = None, status: int = 200
+) -> Response:
     if found.chat is not None:
-        said = [{**each, "html": shown(each["content"])} for each in session.chats.get(found.name, [])]
+        said = session.chats.get(found.name, [])
+        html = await in_thread(lambda: [shown(each["content"], found.media_type) for each in said])
+        said = [{**each, "html": text} for each, text in zip(said, html, strict=True)]
         return _page(request, "chat.html", status, tool=found, said=said, error=error)
     return _page(request, "tool.html", status, tool=found, fields=fields_of(found), error=error)
 
@@ -156,7 +160,7 @@ async def chat(request: Request) -> Response:
         try:
             result = await session.client.run(found.name, **{found.chat.history: history, found.chat.message: message})
         except ToolFailed as failure:
-            return _form(request, session, found, error=failure.message, status=failure.status)
+            return await _form(request, session, found, error=failure.message, status=failure.status)
         session.remember(found.name, ("user", message), ("assistant", result.text))
     return _go(f"/tools/{found.name}#last")
 
@@ -170,32 +174,44 @@ async def job(request: Request) -> Response:
     """How a job stands; its result once there is one."""
     session = _session(request)
     found = await session.client.job(request.path_params["job"])
-    result = found.result
+    result, media_type = found.result, (await _form_of(session, found)).media_type
     return _page(
         request,
         "job.html",
         job=found,
-        text=None if result is None else shown(result.text),
+        text=None if result is None else await in_thread(lambda: shown(result.text, media_type)),
         citations=[] if result is None else cited(result.citations),
         value=None if result is None else msgspec.json.format(msgspec.json.encode(result.value)).decode(),
         error=None if found.error is None else str(found.error.get("message", "It failed.")),
     )
 
 
+async def _form_of(session: Session, job: Job) -> Tool:
+    """The tool of a job, for what form its text has; of one that is gone, the usual form."""
+    try:
+        return await session.client.tool(job.tool)
+    except ToolFailed:
+        return Tool(name=job.tool, title=job.tool, description="", inputs={}, output={})
+
+
 async def events(request: Request) -> Response:
     """A job's progress as server-sent events, until it ends."""
     session = _session(request)
     id = request.path_params["job"]
-    return StreamingResponse(_followed(session, await session.client.job(id)), media_type="text/event-stream")
+    return StreamingResponse(followed(session, await session.client.job(id)), media_type="text/event-stream")
 
 
-async def _followed(session: Session, begun: Job) -> AsyncGenerator[bytes]:
+async def followed(session: Session, begun: Job) -> AsyncGenerator[bytes]:
+    """Events of a job for its page: how far it is, and that it has ended, or cannot be followed any more."""
     told: asyncio.Queue[Progress | None] = asyncio.Queue()
 
     async def follow() -> None:
-        with contextlib.suppress(ToolFailed, JobCancelled):
+        try:
             await session.client.wait(begun.id, told.put_nowait)
-        told.put_nowait(None)
+        except ClientError:
+            return  # the page that is looked at next says it
+        finally:
+            told.put_nowait(None)
 
     following = asyncio.create_task(follow())
     try:
@@ -214,7 +230,7 @@ async def download(request: Request) -> Response:
     found = await session.client.job(request.path_params["job"])
     if found.result is None:
         return await missing(request, None)
-    name = f"{found.tool}-{found.id}.md"
+    name = f"{found.tool}-{found.id}{(await _form_of(session, found)).extension}"
     return PlainTextResponse(found.result.text, headers={"content-disposition": f'attachment; filename="{name}"'})
 
 

@@ -11,8 +11,12 @@ _MARKDOWN = (
 """Without links and pictures: either would take the reader, or what the reader knows, somewhere else."""
 
 
-def shown(text: str, media_type: str = "text/markdown") -> Markup:
+MOST_LAID_OUT = 60_000
+"""Characters; a longer text is shown as it is: laying out a hostile one takes seconds for each 100,000."""
+
+
+def shown(text: str, media_type: str) -> Markup:
     """The text, laid out where it is Markdown."""
-    if media_type == "text/markdown":
+    if media_type == "text/markdown" and len(text) <= MOST_LAID_OUT:
         return Markup(_MARKDOWN.render(text))
     return Markup("<pre>{}</pre>").format(escape(text))

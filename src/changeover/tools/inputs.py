@@ -8,12 +8,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, cast
 
+import msgspec
+
 from changeover.core.errors import ConfigError, RequestError, nearest
 from changeover.tools.declarations import FILES, InputDeclaration, Tool
+from changeover.tools.documents.processes import shown
 from changeover.tools.load import beside, read_schema
 from changeover.tools.values import File
 
@@ -89,8 +92,8 @@ def _wanted(declared: InputDeclaration) -> str:
 
 
 def _refuse(name: str, declared: InputDeclaration, value: Any) -> NoReturn:
-    shown = json.dumps(value, ensure_ascii=False, default=lambda _: type(value).__name__)[:80]
-    raise RequestError(f"The input `{name}` = `{shown}` is not of type `{declared.type}`: {_wanted(declared)}.")
+    said = json.dumps(value, ensure_ascii=False, default=lambda _: type(value).__name__)[:80]
+    raise RequestError(f"The input `{name}` = `{said}` is not of type `{declared.type}`: {_wanted(declared)}.")
 
 
 def _text(name: str, declared: InputDeclaration, value: Any) -> str:
@@ -149,8 +152,7 @@ def _sent(name: str, value: Any) -> File | None:
         data = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError):
         raise RequestError(f"The input `{name}`: `content_base64` is no base64. Encode the file's bytes.") from None
-    shown = str(fields.get("name") or name).replace("\\", "/").rsplit("/", 1)[-1]
-    return File(name=shown[:_MOST_NAME] or name, data=data)
+    return File(name=shown(str(fields.get("name") or name)), data=data)
 
 
 def _files(name: str, declared: InputDeclaration, value: Any) -> list[File]:
@@ -184,7 +186,7 @@ def _json(value: Any) -> Any:
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:
-        return json.loads(value)
+        return msgspec.json.decode(value)  # which takes no `NaN` and no half characters, as `json` would
     except (ValueError, RecursionError):
         return value
 
@@ -223,7 +225,7 @@ def _number(name: str, declared: InputDeclaration, value: Any) -> int | float:
             value = float(value) if len(value) <= 40 else value
         except ValueError:
             _refuse(name, declared, value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         _refuse(name, declared, value)
     if declared.minimum is not None and value < declared.minimum:
         raise RequestError(f"The input `{name}` = `{value:g}` is too small; at least {declared.minimum:g}.")

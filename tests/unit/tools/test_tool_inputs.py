@@ -102,6 +102,9 @@ def test_what_came_gets_the_declared_form(tmp_path: Path, declared: str, given: 
         ('{ type = "number" }', True, "The input `x` = `true` is not of type `number`"),
         ('{ type = "number" }', "nan", "The input `x` = `NaN` is not of type `number`"),
         ('{ type = "number" }', "1e999", "The input `x` = `Infinity` is not of type `number`"),
+        ('{ type = "number" }', 10**400, "is not of type `number`: give a number."),
+        ('{ type = "table" }', '[{"a": NaN}]', "is not of type `table`"),
+        ('{ type = "table" }', '[{"a": "\\ud800"}]', "is not of type `table`"),
         ('{ type = "number", minimum = 1 }', 0.5, "The input `x` = `0.5` is too small; at least 1."),
         ('{ type = "number", maximum = 9 }', "10", "The input `x` = `10` is too large; at most 9."),
         ('{ type = "flag" }', "maybe", "is not of type `flag`: give true or false."),
@@ -129,6 +132,19 @@ def test_what_is_not_as_declared_is_refused_by_name(tmp_path: Path, declared: st
     with pytest.raises(RequestError, match=re.escape(said)) as refused:
         read_inputs(tool, {"x": given})
     assert len(refused.value.message) < 400
+
+
+def test_no_refusal_holds_half_a_character(tmp_path: Path) -> None:
+    tool = tool_of(tmp_path, 'x = { type = "conversation" }', example='{ x = "@out.json" }')
+    with pytest.raises(RequestError) as refused:
+        read_inputs(tool, {"x": '{"a": "\\ud800"}'})
+    assert refused.value.message.encode()
+
+
+def test_a_name_in_json_is_kept_as_one_of_a_form_would_be(tmp_path: Path) -> None:
+    tool = tool_of(tmp_path, 'x = { type = "document" }', example='{ x = "@out.json" }')
+    sent = {"name": "c:\\x\\a\u0000b\u001b[31m.txt", "content_base64": "YQ=="}
+    assert read_inputs(tool, {"x": sent})["x"].name == "ab[31m.txt"
 
 
 def test_an_unknown_input_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
