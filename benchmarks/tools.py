@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,9 @@ BASELINES = SHIPPED / "baselines.json"
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
 INJECTION = "injection"
 """Tag of samples whose material gives orders."""
-LONGEST_S = 3_600
+LONGEST_S = 7_200
+PATIENCE_S = 1_800
+"""For one answer, instead of what a task gives it."""
 
 
 def command(directory: Path, *arguments: str) -> dict[str, Any]:
@@ -109,6 +112,9 @@ def project(directory: Path, threads: int | None) -> None:
     tools = directory / "tools"
     shutil.rmtree(tools, ignore_errors=True)
     shutil.copytree(SHIPPED, tools, ignore=shutil.ignore_patterns("__pycache__"))
+    # What is measured is how good answers are: a slow machine must not count against a model.
+    for task in tools.glob("*/tasks/*.toml"):
+        task.write_text(re.sub(r"^timeout_s = .*$", f"timeout_s = {PATIENCE_S}", task.read_text(), flags=re.MULTILINE))
 
 
 def main() -> None:

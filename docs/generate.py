@@ -22,6 +22,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from changeover.app.shipped_tools import baselines as shipped_baselines
+from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
@@ -29,7 +31,7 @@ from changeover.core.settings import Settings
 from changeover.evals.scorers import SCORERS
 from changeover.library.licences.policy import Policy
 from changeover.serving.plan import EchoOptions, LocalOptions, OpenAIOptions
-from changeover.tasks.declarations import TaskDeclaration
+from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
 from changeover.tools.load import NEEDS
 
@@ -196,12 +198,52 @@ def tools() -> str:
     return _page(parts)
 
 
+def baselines() -> str:
+    """What small models reach on the shipped tools' datasets, as it was measured, and the floors."""
+    tasks, measured = load_tool_tasks(shipped_folder()), shipped_baselines()
+    models = sorted({each["model"] for task in measured.values() for each in task["results"]})
+    rows = [
+        f"| `{name}` | {task.declared.family or 'any'} | {task.declared.tier} | {_points(task.declared.gate.floor)} | "
+        + " | ".join(_reached(measured.get(name, {}), model) for model in models)
+        + " |"
+        for name, task in tasks.items()
+    ]
+    parts = [
+        "# Baselines of the shipped tools",
+        "Mean scores in points of 100 on each task's own samples, with a 95 % interval and the number of samples; *inj.* is the "
+        "score on samples whose material gives orders. `python -m benchmarks.tools --write` measures them on small models that run "
+        "on a laptop, and they are reported as they are: most of these jobs are too hard for models of this size, and whoever is "
+        "below the floor is never promoted. Where a dataset was changed since, the next run says something else.",
+        "| task | meant for | tier | floor | "
+        + " | ".join(models)
+        + " |\n|---|---|---|---"
+        + "|---" * len(models)
+        + "|\n"
+        + "\n".join(rows),
+    ]
+    return _page(parts)
+
+
+def _points(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f}"
+
+
+def _reached(task: Mapping[str, Any], model: str) -> str:
+    result = next((each for each in task.get("results", ()) if each["model"] == model), None)
+    if result is None:
+        return "–"
+    injected = "" if result["injection"] is None else f", inj. {_points(result['injection'])}"
+    bounds = f"{_points(result['low'])}–{_points(result['high'])}"
+    return f"{_points(result['score'])} ({bounds}, {result['samples']}){injected}"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "scorers.md": scorers,
     "errors.md": error_tree,
     "cli.md": command_line,
     "tools.md": tools,
+    "baselines.md": baselines,
 }
 
 

@@ -18,7 +18,7 @@ from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy, load_policy
 from changeover.serving.plan import EchoOptions
 from changeover.store.engine import Store
-from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_tasks, load_tool_tasks
+from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_all_tasks
 from changeover.tools.declarations import Tools
 
 log = logging.getLogger(__name__)
@@ -121,12 +121,7 @@ def read_declarations(project: Project) -> tuple[Catalogue, Tasks, Tools]:
         ConfigError: A card is wrong.
     """
     catalogue = Catalogue.load(project.cards)
-    tasks = load_tasks(project.tasks)
-    of_tools = load_tool_tasks(project.tools)
-    tasks.update(of_tools)
-    tasks.problems.update(of_tools.problems)
-    if tasks and "" in tasks.problems:  # a project whose tools declare all its tasks needs no others
-        del tasks.problems[""]
+    tasks = load_all_tasks(project.tasks, project.tools)
     for task in list(tasks.values()):
         try:
             _check_references(task, catalogue)

@@ -7,7 +7,7 @@ from changeover.core.settings import Project
 from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.pull import present
-from changeover.tasks.declarations import load_tasks, load_tool_tasks
+from changeover.tasks.declarations import load_all_tasks
 
 
 def starting_model(project: Project) -> str:
@@ -16,8 +16,8 @@ def starting_model(project: Project) -> str:
     Else the smallest that is here at all; `echo` if none is.
     """
     cards = {card.id: card for card in usable_catalogue(project).cards()}
-    tasks = [*load_tasks(project.tasks).values(), *load_tool_tasks(project.tools).values()]
-    used = {task.declared.first_incumbent for task in tasks}
+    tasks = load_all_tasks(project.tasks, project.tools)
+    used = {task.declared.first_incumbent for task in tasks.values()}
     smallest = sorted(cards.values(), key=lambda card: card.parameters_b or float("inf"))
     largest_used = [card for card in reversed(smallest) if card.id in used]
     return next((card.id for card in (*largest_used, *smallest) if _can_answer(card, project)), ECHO)

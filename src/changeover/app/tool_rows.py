@@ -12,7 +12,7 @@ from changeover.app.shipped_tools import baselines, shipped_folder
 from changeover.core.settings import Project
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
-from changeover.tasks.declarations import Task, load_tasks, load_tool_tasks
+from changeover.tasks.declarations import Task, load_all_tasks, load_tool_tasks
 from changeover.tasks.queries import current_routes
 from changeover.tools.declarations import Tool, Tools
 from changeover.tools.load import load_tools
@@ -67,8 +67,7 @@ def shipped() -> Declared:
 
 def of_project(project: Project) -> Declared:
     """What a project declares, checked against its tasks."""
-    tasks = load_tasks(project.tasks)
-    tasks.update(load_tool_tasks(project.tools))
+    tasks = load_all_tasks(project.tasks, project.tools)
     return Declared(tools=read_tools(project, tasks), tasks=tasks)
 
 

@@ -101,13 +101,13 @@ def _answered(row: ToolRow, place: int) -> Cell:
 
 
 def _baseline(row: ToolRow) -> str:
-    """The best of what was measured, and the floor below which nothing is promoted."""
+    """The best of what was measured, in points of 100, and the floor below which nothing is promoted."""
     results: list[dict[str, Any]] = [] if row.baseline is None else list(row.baseline.get("results") or ())
     if row.baseline is None or not results:
         return "–"
     best = max(results, key=lambda result: result["score"])
     floor = row.baseline.get("floor")
-    return f"{best['score']:.2f} {best['model']}" + ("" if floor is None else f", floor {floor:.2f}")
+    return f"{100 * best['score']:.0f} {best['model']}" + ("" if floor is None else f", floor {100 * floor:.0f}")
 
 
 def _examples(row: ToolRow) -> Iterable[str]:

@@ -304,6 +304,16 @@ class Tasks(dict[str, Task]):
         self.problems[name] = problem
 
 
+def load_all_tasks(directory: Path, tools: Path) -> Tasks:
+    """Read every task of a project: those of a directory, and those of every tool of another one."""
+    tasks, of_tools = load_tasks(directory), load_tool_tasks(tools)
+    tasks.update(of_tools)
+    tasks.problems.update(of_tools.problems)
+    if tasks:  # a project whose tools declare all its tasks needs no others
+        tasks.problems.pop("", None)
+    return tasks
+
+
 def load_tasks(directory: Path) -> Tasks:
     """Read every `*.toml` of a directory. What is wrong with one stops no other: see `Tasks.problems`."""
     tasks = Tasks()
