@@ -32,7 +32,7 @@ MOST_EARLY = 16
 MOST_PATHS = 1_000
 LONGEST_PATH = 200
 """Of addresses that are remembered: callers write what they like."""
-LINGER_S = 1.0
+LINGER_S = 5.0
 """How long a refused caller may send nothing before the connection is closed."""
 MOST_LINGER_S = 30.0
 """How long it may go on sending: many clients read an answer only when all of theirs is sent."""
