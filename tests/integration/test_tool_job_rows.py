@@ -43,7 +43,18 @@ def store(migrated: Store) -> Store:
     return migrated
 
 
-def add(store: Store, *, key: str = "key_1", tool: str = "say", at: datetime = NOW, most: int = 100) -> str:
+FILE = ("a.md", b"secret file")
+
+
+def add(
+    store: Store,
+    *,
+    key: str = "key_1",
+    tool: str = "say",
+    at: datetime = NOW,
+    most: int = 100,
+    most_bytes: int = 1 << 20,
+) -> str:
     job = Job(
         id=new_id("job"),
         tool=tool,
@@ -62,7 +73,7 @@ def add(store: Store, *, key: str = "key_1", tool: str = "say", at: datetime = N
         expires_at=DAY,
     )
     with store.write() as connection:
-        queries.add_job(connection, job, {"values": {"text": "secret words"}}, [("a.md", b"secret file")], most)
+        queries.add_job(connection, job, {"values": {"text": "secret words"}}, [FILE], most, most_bytes)
     return job.id
 
 
@@ -247,6 +258,22 @@ def test_so_many_wait_and_while_many_do_each_key_has_its_share(store: Store) -> 
     with pytest.raises(CapacityError, match="2 jobs of this key"):
         add(store, key="flood", most=4)
     add(store, key="other", most=4)
+
+
+def test_files_find_room_or_are_refused_and_while_there_is_little_each_key_has_its_share(store: Store) -> None:
+    room = 6 * len(FILE[1])
+    add(store, key="large", most_bytes=1)  # it is alone
+    for _ in range(3):
+        add(store, key="flood", most_bytes=room)
+    with pytest.raises(CapacityError, match="The files of this key's jobs under way take"):
+        add(store, key="flood", most_bytes=room)
+    add(store, key="other", most_bytes=room)
+    add(store, key="other", most_bytes=room)
+    with pytest.raises(CapacityError, match="The files of jobs under way take"):
+        add(store, key="third", most_bytes=room)
+    while (job := take(store, "own")) is not None:
+        assert end(store, job.id, "own")
+    add(store, key="flood", most_bytes=room)
 
 
 def test_how_many_wait_and_run_and_are_not_heard_of(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -148,6 +149,7 @@ class Bench:
     caller: Scripted = field(default_factory=Scripted)
     reader: TextReader = field(default_factory=TextReader)
     journal: Journal = field(default_factory=NoJournal)
+    pool: Executor | None = None
     progress: list[Progress] = field(default_factory=list)
 
     @property
@@ -156,7 +158,14 @@ class Bench:
 
     async def run(self, *, stream: bool = False, **given: Any) -> Outcome:
         """Run it on inputs."""
-        means = Means(caller=self.caller, reader=self.reader, tasks=self.tasks, cache=self.cache, journal=self.journal)
+        means = Means(
+            caller=self.caller,
+            reader=self.reader,
+            tasks=self.tasks,
+            cache=self.cache,
+            journal=self.journal,
+            pool=self.pool,
+        )
         return await run_tool(self.tool, given, means, on_progress=self.progress.append, stream=stream)
 
 

@@ -110,6 +110,8 @@ class JobSettings(toml.Declared):
     """Runs of tools under way at once, in each gateway; a job waits for its turn, any other run gets a 429."""
     most_waiting: int = Field(default=1_000, ge=1)
     """Jobs that wait; one more gets a 429."""
+    most_waiting_mib: float = Field(default=4_096.0, gt=0)
+    """Of the files of jobs that wait or run, together: the database holds them meanwhile. One more gets a 429."""
     keep_hours: float = Field(default=24.0, gt=0)
     """How long the result of a job can be fetched."""
     max_upload_mib: float = Field(default=64.0, gt=0, le=1024)

@@ -75,8 +75,8 @@ class Desk:
         self.jobs.stop()
 
     async def close(self) -> None:
-        """End the processes that read documents."""
-        await self._runs.reader.close()
+        """End the processes that read documents, and the threads that compute."""
+        await self._runs.close()
 
     async def answer(self, visit: Visit, body: bytes, reply: Reply) -> None:
         """Answer one request. See `ToolDesk`."""

@@ -16,7 +16,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from changeover.core.errors import ConfigError, ContractError
 from changeover.evals.datasets.marked import without_control
 
-MOST_RANGE = 10_000
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from changeover.core.errors import ContractError
+from changeover.core.threads import in_thread
 from changeover.tools.plain import as_json
 
 MOST_ANSWER_BYTES = 32 << 20
@@ -59,19 +60,24 @@ async def call_function(
     Raises:
         ContractError: It failed, took too long or too much memory, or returned what is no JSON.
     """
-    request = {
-        "file": str(file),
-        "call": name,
-        "arguments": as_json(arguments),
-        "keywords": as_json(keywords or {}),
-        "memory_bytes": bounds.memory_mib << 20,
-        "seconds": bounds.seconds,
-    }
+
+    def request() -> bytes:
+        said = {
+            "file": str(file),
+            "call": name,
+            "arguments": as_json(arguments),
+            "keywords": as_json(keywords or {}),
+            "memory_bytes": bounds.memory_mib << 20,
+            "seconds": bounds.seconds,
+        }
+        return json.dumps(said).encode()
+
+    packed = await in_thread(request)  # like what is answered it may be megabytes
     called = what or f"`{file.name}`: `{name}`"
     with tempfile.TemporaryDirectory(prefix="changeover-function-", ignore_cleanup_errors=True) as directory:
-        answer, complaint = await _run(json.dumps(request).encode(), Path(directory), bounds, called)
+        answer, complaint = await _run(packed, Path(directory), bounds, called)
     try:
-        said = json.loads(answer)
+        said = await in_thread(lambda: json.loads(answer))
     except ValueError:
         last = complaint.strip().splitlines()[-1:] or ["it was ended, perhaps for its memory"]
         raise ContractError(f"{called} gave no answer: {last[0][:500]}.") from None

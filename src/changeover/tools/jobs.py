@@ -117,7 +117,7 @@ class Jobs:
         """Take a job in.
 
         Raises:
-            CapacityError: Too many wait.
+            CapacityError: Too many wait, or their files are too large together.
             StoreError: The store cannot be used; nothing was taken.
         """
         now = self._clock.now()
@@ -139,10 +139,9 @@ class Jobs:
             ended_at=None,
             expires_at=now + self._kept,
         )
-        most = self._settings.most_waiting
-        await in_thread(
-            partial(self._serially, partial(queries.add_job, job=job, inputs=inputs, files=files, most=most))
-        )
+        most, most_bytes = self._settings.most_waiting, int(self._settings.most_waiting_mib * (1 << 20))
+        add = partial(queries.add_job, job=job, inputs=inputs, files=files, most=most, most_bytes=most_bytes)
+        await in_thread(partial(self._serially, add))
         self._wanted.set()
         return job
 

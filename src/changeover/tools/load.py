@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from changeover.core import toml
-from changeover.core.digest import sha256_value
+from changeover.core.digest import sha256_file, sha256_value
 from changeover.core.errors import ConfigError, nearest
 from changeover.tools.declarations import (
     ASKING,
@@ -63,7 +63,10 @@ def load_tool(folder: Path) -> Tool:
     if not TOOL_NAME.fullmatch(folder.name):
         raise ConfigError(f"{folder}: a tool's name has lower-case letters, digits and `-`, at most 40.")
     declared = toml.load(ToolDeclaration, file)
-    tool = Tool(name=folder.name, folder=folder, declared=declared, digest=digest_of(folder))
+    try:
+        tool = Tool(name=folder.name, folder=folder, declared=declared, digest=digest_of(folder))
+    except OSError as exc:
+        raise ConfigError(f"{folder}: a file in it cannot be read: {exc}.") from exc
     try:
         _check_steps(tool)
         _check_example(tool)
@@ -76,7 +79,7 @@ def digest_of(folder: Path) -> str:
     """What a tool does is its declaration, with every file that it reads; datasets measure it and change nothing."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix != ".jsonl")
     seen = (file for file in files if "__pycache__" not in file.parts)
-    return sha256_value({str(file.relative_to(folder)): file.read_bytes().hex() for file in seen})
+    return sha256_value({file.relative_to(folder).as_posix(): sha256_file(file) for file in seen})
 
 
 def _check_steps(tool: Tool) -> None:
@@ -99,8 +102,14 @@ def _check_steps(tool: Tool) -> None:
         _check_names(f"`output.{key}`", names_in(expression), known)
     read_schema(tool, declared.output.schema_file)
     for name, knowledge in declared.knowledge.items():
-        if not (tool.folder / knowledge.folder).is_dir():
+        folder = (tool.folder / knowledge.folder).resolve()
+        if not folder.is_dir():
             raise ConfigError(f"`knowledge.{name}`: no folder `{knowledge.folder}`. Make it, or name another.")
+        if tool.folder.resolve() not in folder.parents:
+            raise ConfigError(
+                f"`knowledge.{name}`: `{knowledge.folder}` lies outside of the tool's folder, and what is applied is a copy "
+                "of that. Put the documents in."
+            )
 
 
 def _output(declared: ToolDeclaration) -> Iterator[tuple[str, str]]:

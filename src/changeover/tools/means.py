@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,3 +52,5 @@ class Means:
     cache: Path
     """Where what `[knowledge]` names is kept indexed."""
     journal: Journal
+    pool: Executor | None = None
+    """Threads that compute; None: those that everybody waits for."""

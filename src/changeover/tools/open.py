@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from changeover.core.clock import Clock
@@ -18,6 +19,9 @@ from changeover.tools.desk import Desk
 from changeover.tools.documents.processes import Readers
 from changeover.tools.jobs import Jobs
 from changeover.tools.runs import Runs, Told
+
+COMPUTING = 2
+"""Threads in which tools search, cite and check: what they do holds the interpreter, and more would only hold up others."""
 
 
 def make_desk(
@@ -49,6 +53,16 @@ def make_desk(
     """
     keys = Keys(keyring, store, clock)
     reader = Readers(settings.readers, settings.reader_memory_mib)
-    runs = Runs(door=door, reader=reader, tasks=tasks, key=keys.now, cache=cache, places=places, told=told, clock=clock)
+    runs = Runs(
+        door=door,
+        reader=reader,
+        tasks=tasks,
+        key=keys.now,
+        cache=cache,
+        places=places,
+        told=told,
+        clock=clock,
+        pool=ThreadPoolExecutor(COMPUTING, "tools"),
+    )
     jobs = Jobs(store=store, clock=clock, settings=settings, runs=runs, tools=tools, keys=keys)
     return Desk(tools=tools, runs=runs, jobs=jobs)

@@ -60,30 +60,68 @@ class Standing:
 
 
 def add_job(
-    connection: Connection, job: Job, inputs: Mapping[str, Any], files: Sequence[tuple[str, bytes]], most: int
+    connection: Connection,
+    job: Job,
+    inputs: Mapping[str, Any],
+    files: Sequence[tuple[str, bytes]],
+    most: int,
+    most_bytes: int,
 ) -> None:
     """Write a job that waits, unless too many do. In a transaction of `write`.
 
-    While less than half of all places are taken a key may have any number; then each gets its even share.
+    While less than half of all places, and of the room for files, are taken a key may have any number; then each gets its
+    even share.
+
+    Args:
+        connection: The transaction.
+        job: What waits.
+        inputs: What it is given, without files.
+        files: Name and content of each.
+        most: Jobs that wait.
+        most_bytes: Of files of jobs that wait or run. One job may have any number where there are no others.
 
     Raises:
-        CapacityError: Too many wait, or too many of this key.
+        CapacityError: Too many wait, or too many of this key; or their files are too large together.
     """
     held = select(tool_jobs.c.key, func.count()).where(tool_jobs.c.state == "waiting").group_by(tool_jobs.c.key)
     by_key = {row[0]: int(row[1]) for row in connection.execute(held)}
     total, own = sum(by_key.values()), by_key.get(job.key, 0)
     if total >= most:
         raise CapacityError(f"{total} jobs are waiting already. Try again later.", retry_after_s=10)
-    share = max(most // len(by_key.keys() | {job.key}), 1)
-    if 2 * total >= most and own >= share:
+    if 2 * total >= most and own >= _share(most, by_key, job.key):
         raise CapacityError(
             f"{own} jobs of this key are waiting already, its share while others wait too. Try again later.",
             retry_after_s=10,
         )
+    if files:
+        _check_room(connection, job.key, sum(len(data) for _, data in files), most_bytes)
     values = {column.name: getattr(job, column.name) for column in _SHOWN}
     connection.execute(insert(tool_jobs).values(**values, inputs=dict(inputs)))
     for place, (name, data) in enumerate(files):
         connection.execute(insert(tool_job_files).values(job=job.id, place=place, name=name, data=data))
+
+
+def _share(most: int, held: Mapping[str, int], key: str) -> int:
+    return max(most // len(held.keys() | {key}), 1)
+
+
+def _check_room(connection: Connection, key: str, size: int, most: int) -> None:
+    """See that files find room beside those that are held; only their lengths are looked at.
+
+    Raises:
+        CapacityError: They do not.
+    """
+    length = func.sum(func.length(tool_job_files.c.data))
+    held = select(tool_jobs.c.key, length).join_from(tool_job_files, tool_jobs).group_by(tool_jobs.c.key)
+    by_key = {row[0]: int(row[1]) for row in connection.execute(held)}
+    total, own = sum(by_key.values()), by_key.get(key, 0)
+    mine = 2 * total >= most and own and own + size > _share(most, by_key, key)
+    if total and (total + size > most or mine):
+        who = "of this key's jobs" if mine else "of jobs"
+        taken = (own if mine else total) / (1 << 20)
+        raise CapacityError(
+            f"The files {who} under way take {taken:,.1f} MiB already. Try again later.", retry_after_s=10
+        )
 
 
 def find_job(connection: Connection, id: str, key: str | None) -> Job | None:

@@ -76,7 +76,7 @@ async def run_tool(
         ContractError: What came out breaks the tool's contract.
         ChangeoverError: A task could not be asked, as the gateway reports it.
     """
-    inputs = read_inputs(tool, given)
+    inputs = await in_thread(partial(read_inputs, tool, given), means.pool)
     run = Run(
         tool=tool,
         means=means,
@@ -124,7 +124,7 @@ async def _read_tables(run: Run) -> None:
         if declared.type == "table" and isinstance(value, File):
             document = await read_file(run, f"inputs.{name}", value, declared)
             run.read[name] = document
-            run.values[name] = await in_thread(partial(rows_of, document))
+            run.values[name] = await run.compute(partial(rows_of, document))
 
 
 async def _step(run: Run, number: int, step: StepDeclaration) -> StepTook | None:
@@ -144,7 +144,7 @@ async def _outcome(run: Run, took: list[StepTook]) -> Outcome:
     tool, output = run.tool, run.tool.declared.output
     run.step = None
     value = {key: as_json(run.value(expression)) for key, expression in output.value.items()}
-    schema = output_schema(tool)
+    schema = await run.compute(partial(output_schema, tool))
     problem = await Expectation(schema=schema).problem_of(json.dumps(value))
     if problem is not None:
         raise ContractError(f"What `{tool.name}` made breaks its contract: {problem}.")

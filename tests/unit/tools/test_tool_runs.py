@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -288,5 +290,27 @@ async def test_problems_can_be_asked_for(tmp_path: Path) -> None:
 
 async def test_the_shipped_example_runs(tmp_path: Path) -> None:
     tool = summary(tmp_path, caller=Scripted("The Harbour branch has 412 new accounts."), reader=TextReader())
-    outcome = await tool.run(**read_example(tool.tool))
+    said = File(name="example.txt", data=b"The Harbour branch opened 412 new accounts in March.")  # the reader takes texts
+    outcome = await tool.run(**{**read_example(tool.tool), "document": said})
     assert outcome.text == "The Harbour branch has 412 new accounts."
+
+
+async def test_what_computes_for_long_leaves_the_threads_of_the_store_alone(tmp_path: Path) -> None:
+    steps = """
+    { do = "split", name = "parts", source = "text" },
+    { do = "look-up", name = "found", question = "'lift'", source = "parts" },
+    { do = "cite", name = "cited", text = "'The lift stands.'", source = "found" },
+    { do = "validate", name = "result", value = "text", checks = [{ check = "max-words", most = 9 }] }
+    """
+    tool = bench(tmp_path, steps)
+    with ThreadPoolExecutor(2) as own, ThreadPoolExecutor(1) as everybodys:
+        asyncio.get_running_loop().set_default_executor(everybodys)
+        release = threading.Event()
+        blocked = everybodys.submit(release.wait)  # no thread of everybody's is free
+        try:
+            tool.pool = own
+            async with asyncio.timeout(10):
+                assert (await tool.run(text="The lift stands still.")).text == "The lift stands still."
+            assert not blocked.done()
+        finally:
+            release.set()

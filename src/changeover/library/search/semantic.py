@@ -65,16 +65,32 @@ def description(card: Card) -> str:
     return f"A model {'; '.join(part for part in parts if part)}."
 
 
-def vectors_of(passages: Iterable[str], embed: Embed, kept: Path | None) -> dict[str, Vector]:
-    """The vector of each passage; what is kept in the file is not computed again."""
+def vectors_of(
+    passages: Iterable[str], embed: Embed, kept: Path | None, enough: Callable[[], bool] | None = None
+) -> dict[str, Vector]:
+    """The vector of each passage; what is kept in the file is not computed again.
+
+    Args:
+        passages: In the order in which they are computed.
+        embed: The model.
+        kept: The file; None: nothing is kept.
+        enough: Asked before each; once it says so the others have no vector for now.
+    """
     known = {} if kept is None else _read(kept)
     keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in passages}
-    fresh = {key: embed(text, "passage") for text, key in keys.items() if key not in known}
+    fresh: dict[str, Vector] = {}
+    for text, key in keys.items():
+        if key in known or key in fresh:
+            continue
+        if enough is not None and enough():
+            break
+        fresh[key] = embed(text, "passage")
     if fresh and kept is not None:
         # What was computed for other cards is worth keeping: a filter shows some of them and not others.
         older = known if len(known) < MOST_KEPT else {}
         _write(kept, {**older, **fresh})
-    return {text: fresh[key] if key in fresh else known[key] for text, key in keys.items()}
+    vectors = {**known, **fresh}
+    return {text: vectors[key] for text, key in keys.items() if key in vectors}
 
 
 def _read(file: Path) -> dict[str, Vector]:

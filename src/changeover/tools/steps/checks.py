@@ -13,7 +13,6 @@ from pathlib import Path as FilePath
 from typing import Any, cast
 
 from changeover.core.errors import ContractError, RequestError
-from changeover.core.threads import in_thread
 from changeover.evals.scorers.figures import Figure, figures
 from changeover.evals.scorers.language import detect, foreign
 from changeover.evals.scorers.prose import LIST_MARK, count_words, sentences
@@ -52,10 +51,10 @@ class Check:
     away: Callable[[Any], Awaitable[str | None]] | None = None
     """What is wrong with what stands at the field; found in another process."""
 
-    async def look(self, value: Any) -> list[Fault]:
+    async def look(self, value: Any, run: Run) -> list[Fault]:
         """What is wrong with a value."""
         if self.away is None:
-            return await in_thread(lambda: self._look_here(value))
+            return await run.compute(lambda: self._look_here(value))
         found: list[Fault] = []
         for path, leaf in at_field(value, self.declared.field):
             problem = _missing(path) if leaf is MISSING else await self.away(leaf)
@@ -103,7 +102,7 @@ async def prepare(check: CheckDeclaration, run: Run) -> Check:
     source = None if check.source is None else run.value(check.source)
     match check.check:
         case "schema":
-            schema = read_schema(run.tool, cast("str", check.schema_file))
+            schema = await run.compute(lambda: read_schema(run.tool, cast("str", check.schema_file)))
             return Check(declared=check, whole=lambda value: _by_schema(schema, value))
         case "not-empty":
             return Check(declared=check, whole=_not_empty)
@@ -115,7 +114,7 @@ async def prepare(check: CheckDeclaration, run: Run) -> Check:
         case "python":
             return Check(declared=check, away=_python)
         case _:
-            return Check(declared=check, one=await in_thread(lambda: _of_texts(check, source)))
+            return Check(declared=check, one=await run.compute(lambda: _of_texts(check, source)))
 
 
 def _of_texts(check: CheckDeclaration, source: Any) -> Callable[[Any], str | None]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from changeover.core.threads import in_thread
 from changeover.evals.scorers.figures import figures
 from changeover.evals.scorers.prose import LIST_MARK, sentences
 from changeover.tools.declarations import CiteStep
@@ -34,7 +33,7 @@ Sign = str | Decimal
 async def cite(step: CiteStep, run: Run) -> list[Citation]:
     """Say which passages bear out each sentence of a text, or member of a list."""
     text, source = run.value(step.text), run.value(step.source)
-    return await in_thread(lambda: citations(text, source, step.least))
+    return await run.compute(lambda: citations(text, source, step.least))
 
 
 def citations(text: Any, source: Any, least: float) -> list[Citation]:

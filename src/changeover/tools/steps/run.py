@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from changeover.core.errors import ContractError
+from changeover.core.threads import in_thread
 from changeover.tools.caller import Answered
 from changeover.tools.declarations import StepDeclaration, Tool
 from changeover.tools.expressions import evaluate
@@ -17,6 +18,8 @@ from changeover.tools.tables import as_csv
 from changeover.tools.values import AnsweredBy, Document, File, Progress
 
 MOST_PROBLEMS = 200
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,10 @@ class Run:
         value = await make()
         await self.means.journal.keep(place, value)
         return value
+
+    async def compute(self, work: Callable[[], Made]) -> Made:
+        """Compute in a thread: neither the loop nor those who wait for the store wait for it."""
+        return await in_thread(work, self.means.pool)
 
     def count(self, task: str, answered: Answered) -> None:
         """Count an answer, by who gave it."""

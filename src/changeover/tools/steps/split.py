@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import msgspec
 
-from changeover.core.threads import in_thread
 from changeover.tools.declarations import SplitStep
 from changeover.tools.plain import text_of
 from changeover.tools.steps.run import Run
@@ -30,7 +29,7 @@ _BETWEEN = "\n\n"
 async def split(step: SplitStep, run: Run) -> list[Part]:
     """Cut what a step names."""
     source = run.value(step.source)
-    return await in_thread(lambda: parts_of(source, step.max_chars, step.overlap_chars))
+    return await run.compute(lambda: parts_of(source, step.max_chars, step.overlap_chars))
 
 
 def parts_of(source: Any, most: int, overlap: int = 0) -> list[Part]:

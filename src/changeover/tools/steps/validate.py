@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from changeover.core.errors import ContractError
-from changeover.core.threads import in_thread
 from changeover.tools.declarations import CallStep, ValidateStep
 from changeover.tools.plain import as_json
 from changeover.tools.steps.asking import answer_json, ask_text, complaint
@@ -55,11 +54,11 @@ async def _look(step: ValidateStep, run: Run, checks: Sequence[Check]) -> Seen:
         value = as_json(run.value(step.value))
     except ContractError as exc:
         return None, [Fault(path=(), problem=exc.message.removesuffix("."))]
-    return value, await _faults(checks, value)
+    return value, await _faults(checks, value, run)
 
 
-async def _faults(checks: Sequence[Check], value: Any) -> list[Fault]:
-    return [fault for check in checks for fault in await check.look(value)]
+async def _faults(checks: Sequence[Check], value: Any, run: Run) -> list[Fault]:
+    return [fault for check in checks for fault in await check.look(value, run)]
 
 
 async def _repaired(step: ValidateStep, run: Run, checks: Sequence[Check], first: Seen) -> Seen:
@@ -100,14 +99,14 @@ async def _dropped(step: ValidateStep, run: Run, checks: Sequence[Check], value:
         if not faults:
             return value
         seen, wrong = value, faults
-        bad = await in_thread(lambda seen=seen, wrong=wrong: _bad_sentences(seen, wrong))
+        bad = await run.compute(lambda seen=seen, wrong=wrong: _bad_sentences(seen, wrong))
         try:
             value = without(value, [fault.path for fault in faults], bad)
         except LookupError:
             break
         for fault in faults[:MOST_SHOWN]:
             run.problem(f"`{step.name}`: something was left out: {fault.problem}.")
-        faults = await _faults(checks, value)
+        faults = await _faults(checks, value, run)
     raise ContractError(f"The step `{step.name}` does not let the answer pass: {_said(faults)}.")
 
 
