@@ -244,6 +244,25 @@ async def test_a_request_may_have_a_limit_of_its_own_for_its_body(up: Up) -> Non
             writer.close()
 
 
+async def test_a_caller_who_is_refused_may_send_to_the_end_and_then_reads_why(
+    up: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("changeover.gateway.connection.LINGER_S", 0.5)
+    reader, writer = await up.caller()
+    writer.write(b"POST /small HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
+    for _ in range(10):
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+    assert len(up.connections) == 1
+    assert (await reader.read(12)) == b"HTTP/1.1 413"
+    await up.until_closed(reader)
+    async with asyncio.timeout(5):
+        while up.connections:
+            await asyncio.sleep(0.05)
+    writer.close()
+
+
 async def test_a_query_is_no_part_of_the_path_and_stays_as_it_was_sent(up: Up) -> None:
     reader, writer = await up.caller()
     for url in ("/a?as=stream%20x&b", "/a", "/a?", "/a?as=job"):

@@ -83,15 +83,27 @@ class Gateway:
             skipped=self._metrics.skipped,
         )
         self._tools = ToolService(installation, self.snapshots, self._keyring, self._metrics, lambda: self.door)
-        most_upload = int(project.settings.jobs.max_upload_mib * MIB)
-        self.door = Door(
+        self.door = self._made_door()
+        self._server = Server(
+            self.door,
+            most_body_bytes=int(settings.max_body_mib * MIB),
+            arrival_s=settings.arrival_s,
+            drain_s=DRAIN_S,
+        )
+
+    def _made_door(self) -> Door:
+        """The door, of everything that was made before it."""
+        installation = self._installation
+        settings = installation.project.settings
+        most_upload = int(settings.jobs.max_upload_mib * MIB)
+        return Door(
             Parts(
-                settings=settings,
-                prices=project.settings.prices,
+                settings=settings.gateway,
+                prices=settings.prices,
                 snapshots=self.snapshots,
                 keyring=self._keyring,
                 allowances=self._allowances,
-                fleet=fleet,
+                fleet=self._fleet,
                 breakers=self._breakers,
                 admission=self.admission,
                 recorder=self.recorder,
@@ -102,14 +114,8 @@ class Gateway:
                 admin=self._desk,
                 tools=self._tools,
                 most_upload=BodyLimit(most_upload, "jobs.max_upload_mib"),
-                clock=clock,
+                clock=installation.clock,
             )
-        )
-        self._server = Server(
-            self.door,
-            most_body_bytes=int(settings.max_body_mib * MIB),
-            arrival_s=settings.arrival_s,
-            drain_s=DRAIN_S,
         )
 
     @property

@@ -32,7 +32,10 @@ MOST_EARLY = 16
 MOST_PATHS = 1_000
 LONGEST_PATH = 200
 """Of addresses that are remembered: callers write what they like."""
-LINGER_S = 1.0
+LINGER_S = 5.0
+"""How long a refused caller may send nothing before the connection is closed."""
+MOST_LINGER_S = 30.0
+"""How long it may go on sending: many clients read an answer only when all of theirs is sent."""
 HIGH_WATER = 128 << 10
 """Bytes of answers that wait for a caller before it counts as slow."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -113,6 +116,7 @@ class Connection(asyncio.Protocol):
         "_head_only",
         "_headers",
         "_heads_bytes",
+        "_heard",
         "_keep",
         "_long",
         "_most_body",
@@ -164,6 +168,8 @@ class Connection(asyncio.Protocol):
         self._wanted: asyncio.Future[None] | None = None
         """What the task waits for while there is nothing to answer."""
         self._refusing = False
+        self._heard = 0.0
+        """Loop time at which the caller, refused, last sent something."""
         self._begun = True
         """A request is arriving, or the first one is due."""
         self.busy: Request | None = None
@@ -194,6 +200,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refusing:
+            self._heard = self._state.loop.time()
             return
         if self._request is None:
             if not self._long and self._head_bytes + len(data) > MOST_HEAD_BYTES:
@@ -379,7 +386,16 @@ class Connection(asyncio.Protocol):
         self._state.outbox.flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._state.loop.call_later(LINGER_S, self._transport.abort)
+        loop = self._state.loop
+        loop.call_later(LINGER_S, self._end_linger, loop.time() + MOST_LINGER_S)
+
+    def _end_linger(self, last: float) -> None:
+        loop = self._state.loop
+        now = loop.time()
+        if self._transport.is_closing() or now >= last or now - self._heard >= LINGER_S:
+            self._transport.abort()
+        else:
+            loop.call_later(LINGER_S, self._end_linger, last)
 
     def _close(self) -> None:
         self._state.outbox.flush()

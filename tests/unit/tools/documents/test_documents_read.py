@@ -17,6 +17,10 @@ from tests.support import documents as made
 
 from changeover.tools.documents.processes import Readers
 
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+SLIDES = "application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml"
+SHEETS = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -142,6 +146,42 @@ async def test_macros_are_ignored_and_noted(readers: Readers) -> None:
 
     for name, data in (("lease.docm", word), ("prices.xlsm", excel)):
         assert "its macros were ignored" in (await made.read(readers, name, data)).notes
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "says"),
+    [
+        ("a.docm", WORD, "application/vnd.ms-word.document.macroEnabled.main+xml"),
+        ("a.dotx", WORD, "application/vnd.openxmlformats-officedocument.wordprocessingml.template.main+xml"),
+        ("a.dotm", WORD, "application/vnd.ms-word.template.macroEnabledTemplate.main+xml"),
+        ("a.pptm", SLIDES, "application/vnd.ms-powerpoint.presentation.macroEnabled.main+xml"),
+        ("a.ppsx", SLIDES, "application/vnd.openxmlformats-officedocument.presentationml.slideshow.main+xml"),
+        ("a.ppsm", SLIDES, "application/vnd.ms-powerpoint.slideshow.macroEnabled.main+xml"),
+        ("a.potx", SLIDES, "application/vnd.openxmlformats-officedocument.presentationml.template.main+xml"),
+        ("a.xlsm", SHEETS, "application/vnd.ms-excel.sheet.macroEnabled.main+xml"),
+        ("a.xltx", SHEETS, "application/vnd.openxmlformats-officedocument.spreadsheetml.template.main+xml"),
+    ],
+)
+async def test_files_with_macros_templates_and_shows_are_read_as_what_they_say_they_are(
+    readers: Readers, name: str, was: str, says: str
+) -> None:
+    def slide(presentation: Any) -> None:
+        presentation.slides.add_slide(presentation.slide_layouts[5]).shapes.title.text = "One lift"
+
+    data = {
+        WORD: lambda: made.docx(lambda document: document.add_paragraph("One lift")),
+        SLIDES: lambda: made.pptx(slide),
+        SHEETS: lambda: made.xlsx(lambda workbook: workbook.active.append(["One lift"])),
+    }[was]()
+    types = made.member(data, "[Content_Types].xml")
+    assert was in types
+
+    document = await made.read(
+        readers, name, made.with_members(data, {"[Content_Types].xml": types.replace(was, says)})
+    )
+
+    assert "One lift" in document.text
+    assert document.notes == []
 
 
 async def test_what_a_document_refers_to_is_not_fetched(readers: Readers) -> None:

@@ -6,11 +6,16 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from pptx import Presentation as open_presentation
+from pptx.opc.package import PartFactory
+from pptx.package import Package
+from pptx.parts.presentation import PresentationPart
 
 from changeover.tools.documents.archives import check_xml, members
 from changeover.tools.documents.reading import Reading
 
+_SHOW_WITH_MACROS = "application/vnd.ms-powerpoint.slideshow.macroEnabled.main+xml"
+"""What such a file says that it is; python-pptx does not know it. Inside it is as others."""
+PartFactory.part_type_for[_SHOW_WITH_MACROS] = PresentationPart
 _DEEPEST_GROUP = 20
 
 
@@ -20,7 +25,7 @@ def read(data: bytes, reading: Reading) -> None:
     check_xml(data, infos, reading.name)
     if any(info.filename.endswith("vbaProject.bin") for info in infos):
         reading.note("its macros were ignored")
-    presentation: Any = open_presentation(io.BytesIO(data))
+    presentation: Any = Package.open(io.BytesIO(data)).main_document_part.presentation
     slides = list(presentation.slides)
     if not slides:
         raise reading.empty()

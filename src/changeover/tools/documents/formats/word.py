@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
-from docx import Document as open_document
+from docx.opc.part import PartFactory
 from docx.oxml import parse_xml
 from docx.oxml.ns import qn
+from docx.package import Package
+from docx.parts.document import DocumentPart
 
 from changeover.tools.documents.archives import check_xml, members
 from changeover.tools.documents.formats.numbering import Numbering
@@ -21,6 +23,13 @@ _MOVED_AWAY, _COLOUR, _SIZE, _VALUE, _TYPE = (qn(f"w:{name}") for name in ("move
 _BEFORE = qn("w:pageBreakBefore")
 _CONTAINERS = frozenset(qn(f"w:{name}") for name in ("sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"))
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_ALSO_WORD = (
+    "application/vnd.ms-word.document.macroEnabled.main+xml",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.template.main+xml",
+    "application/vnd.ms-word.template.macroEnabledTemplate.main+xml",
+)
+"""What files with macros and templates say that they are. Inside they are as others; python-docx knows only those."""
+PartFactory.part_type_for.update(dict.fromkeys(_ALSO_WORD, DocumentPart))
 _PAGE = "\f"
 """Where a page ends, in text under way."""
 _TINY_HALF_POINTS = 4
@@ -33,7 +42,7 @@ def read(data: bytes, reading: Reading) -> None:
     names = {info.filename for info in infos}
     if any(name.endswith("vbaProject.bin") for name in names):
         reading.note("its macros were ignored")
-    document: Any = open_document(io.BytesIO(data))
+    document: Any = cast("DocumentPart", Package.open(io.BytesIO(data)).main_document_part).document
     reading.title = (document.core_properties.title or "").strip()[:300] or None
     walker = _Walker(document)
     blocks = [*_edges(document, "header"), *walker.blocks(document.element.body), *walker.footnotes()]
