@@ -152,6 +152,7 @@ async def test_an_answer_from_policies_has_its_source(run: Run) -> None:
 async def test_what_the_policies_do_not_say_is_not_answered(run: Run, answer: str) -> None:
     outcome = await run("policy-answers", Scripted(answer))
     assert outcome.value == {"answer": "The policies do not answer this.", "answered": False, "sources": []}
+    assert not outcome.citations
 
 
 async def test_a_comparison_finds_every_change_even_if_the_model_says_nonsense(run: Run) -> None:
