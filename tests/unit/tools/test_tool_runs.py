@@ -290,7 +290,9 @@ async def test_problems_can_be_asked_for(tmp_path: Path) -> None:
 
 async def test_the_shipped_example_runs(tmp_path: Path) -> None:
     tool = summary(tmp_path, caller=Scripted("The Harbour branch has 412 new accounts."), reader=TextReader())
-    said = File(name="example.txt", data=b"The Harbour branch opened 412 new accounts in March.")  # the reader takes texts
+    said = File(
+        name="example.txt", data=b"The Harbour branch opened 412 new accounts in March."
+    )  # the reader takes texts
     outcome = await tool.run(**{**read_example(tool.tool), "document": said})
     assert outcome.text == "The Harbour branch has 412 new accounts."
 
