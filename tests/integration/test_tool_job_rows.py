@@ -286,3 +286,13 @@ def test_how_many_wait_and_run_and_are_not_heard_of(store: Store) -> None:
         assert (seen.waiting, seen.running, seen.lapsed) == (1, 2, 1)
         assert [job.outcome for job in queries.list_jobs(connection, "key_1")] == [None] * 3
         assert queries.list_jobs(connection, "key_2") == []
+
+
+def test_zero_bytes_find_nothing_and_are_kept_where_they_are_given(store: Store) -> None:
+    assert look(store, "job_\0") is None
+    id = add(store)
+    taken(store, "own")
+    with store.append() as connection:
+        queries.keep_part(connection, id, "own", "said/0", {"text": "a\0b"})
+        assert queries.parts_of(connection, id) == {"said/0": {"text": "a\0b"}}
+    assert end(store, id, "own", error={"message": "a\0b"})

@@ -160,7 +160,7 @@ class Tally:
 
     @property
     def decided(self) -> bool:
-        """Whether more samples would change nothing. A pass waits until it is known on which side of the floor it is."""
+        """Whether more samples would change nothing. A pass waits until the candidate is surely above the floor."""
         verdict, standing = self.weighing.evidence.verdict, self.floor.standing
         return standing == "below" or verdict == "fail" or (verdict == "pass" and standing == "above")
 

@@ -7,14 +7,16 @@ from typing import Literal
 
 from changeover.evals.interval import DifferenceInterval
 
-Standing = Literal["above", "open", "below"]
+Standing = Literal["above", "reached", "open", "below"]
+"""`above` and `below`: surely, by an interval that is right at every look. `reached`: the mean is, so far; `open`: it is
+not, so far."""
 
 
 class Floor:
     """Follow the candidate's scores against a floor.
 
-    `below` is said once an interval that is right at every look lies under it. `above` is the mean itself: a floor says
-    what was seen on the organisation's own cases, and no more. In between it is open, and nobody passes.
+    Whoever is looked at after every sample touches any floor that is near some time, so that a mean that has `reached` it
+    decides nothing before the last sample; then it does. Only `above` and `below` may end a comparison before.
     """
 
     def __init__(self, floor: float | None) -> None:
@@ -40,13 +42,18 @@ class Floor:
         return (self._interval.high + 1.0) / 2.0
 
     @property
+    def low(self) -> float:
+        """Lower end of it."""
+        return (self._interval.low + 1.0) / 2.0
+
+    @property
     def standing(self) -> Standing:
         """How the candidate stands."""
-        if self.floor is None:
+        if self.floor is None or self.low >= self.floor:
             return "above"
         if self.high < self.floor:
             return "below"
-        return "above" if self.mean >= self.floor else "open"
+        return "reached" if self.mean >= self.floor else "open"
 
     def add(self, score: float, cluster: str | None) -> Standing:
         """Count the candidate's score on the next sample that could be scored for both."""

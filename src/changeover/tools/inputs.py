@@ -18,10 +18,10 @@ from changeover.core.errors import ConfigError, RequestError, nearest
 from changeover.tools.declarations import FILES, InputDeclaration, Tool
 from changeover.tools.documents.processes import shown
 from changeover.tools.load import beside, read_schema
+from changeover.tools.tables import MOST_CELLS, MOST_COLUMNS
 from changeover.tools.values import File
 
 ROLES = ("user", "assistant")
-MOST_COLUMNS = 1_000
 _EMPTY: Mapping[str, Any] = {"text": "", "list": [], "conversation": [], "documents": [], "table": [], "flag": False}
 """What an input is that was not given and has no default; of other types none."""
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -174,9 +174,16 @@ def _table(name: str, declared: InputDeclaration, value: Any) -> Any:
     if not isinstance(rows, list):
         return _file(name, declared, value)
     table = cast("list[Any]", rows)
+    columns: set[str] = set()
     for number, row in enumerate(table, start=1):
-        if not isinstance(row, dict) or len(cast("dict[str, Any]", row)) > MOST_COLUMNS:
-            raise RequestError(f"The input `{name}`: row {number} is no object with at most {MOST_COLUMNS} columns.")
+        if not isinstance(row, dict):
+            raise RequestError(f"The input `{name}`: row {number} is no object.")
+        columns |= cast("dict[str, Any]", row).keys()
+        if len(columns) > MOST_COLUMNS or len(columns) * len(table) > MOST_CELLS:
+            raise RequestError(
+                f"The input `{name}`: {len(table):,} rows have {len(columns):,} columns or more; at most "
+                f"{MOST_COLUMNS:,} columns, and {MOST_CELLS:,} cells, are taken."
+            )
     _check_length(name, declared, len(json.dumps(table, ensure_ascii=False)))
     return table
 

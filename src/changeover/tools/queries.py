@@ -126,6 +126,8 @@ def _check_room(connection: Connection, key: str, size: int, most: int) -> None:
 
 def find_job(connection: Connection, id: str, key: str | None) -> Job | None:
     """A job with its result; None where there is none of that id, or it is not the key's. Without a key: anybody's."""
+    if "\0" in id:
+        return None  # PostgreSQL would refuse to look for it
     query = select(*_SHOWN, tool_jobs.c.outcome).where(tool_jobs.c.id == id)
     row = connection.execute(query if key is None else query.where(tool_jobs.c.key == key)).first()
     return None if row is None else Job(**row._mapping)  # pyright: ignore[reportPrivateUsage]

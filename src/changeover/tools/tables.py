@@ -6,13 +6,15 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
+from changeover.core.errors import DocumentError
 from changeover.tools.plain import text_of
 from changeover.tools.values import Document
 
-MOST_ROWS = 200_000
+MOST_COLUMNS = 1_000
+MOST_CELLS = 1_000_000
+"""Those that are missing in a row count: each takes its place in memory."""
 _RULE = re.compile(r"\|?[\s:|-]+\|?")
 _CELL = re.compile(r"(?<!\\)\|")
 _SEPARATORS = "\t,;"
@@ -23,9 +25,24 @@ def rows_of(document: Document) -> list[dict[str, str]]:
 
     A CSV file is one table; of a workbook every sheet is one. Cells beyond the first row's are left out, missing ones are
     empty, and so may be every one of a row.
+
+    Raises:
+        DocumentError: It has too many columns, or cells.
     """
     texts = ["\n".join(page.text for page in document.pages)] if document.kind == "csv" else _texts(document)
-    return list(islice((row for text in texts for row in _rows(list(_cells(text, document.kind)))), MOST_ROWS))
+    rows: list[dict[str, str]] = []
+    cells = 0
+    for text in texts:
+        lines = list(_cells(text, document.kind))
+        columns = len(lines[0]) if lines else 0
+        cells += columns * len(lines)
+        if columns > MOST_COLUMNS or cells > MOST_CELLS:
+            raise DocumentError(
+                f"`{document.name}` has {columns:,} columns and {len(lines):,} rows in one table; at most {MOST_COLUMNS:,} "
+                f"columns, and {MOST_CELLS:,} cells of all tables together, are read. Split it."
+            )
+        rows += _rows(lines)
+    return rows
 
 
 def _texts(document: Document) -> list[str]:

@@ -1,5 +1,6 @@
 """Looking up: passages by words and meaning, rows by their terms, folders that are read once."""
 
+import asyncio
 import importlib.util
 from pathlib import Path
 
@@ -224,3 +225,19 @@ def test_a_large_folder_is_learnt_over_several_look_ups_and_words_find_meanwhile
         [found] = best_passages(question, passages, 1, kept, clock=lambda times=times: next(times, MOST_EMBEDDING_S))
         assert found.text == RULES[2]
         assert len(list(tmp_path.iterdir())) == learnt
+
+
+@pytest.mark.parametrize("text", [f"{'a,' * 1_000}\n", f"{'a,' * 900}\n{'b' * 8}\n" + "x\n" * 1_200])
+def test_a_table_that_would_fill_the_memory_is_refused(text: str) -> None:
+    document = Document(name="wide.csv", kind="text", pages=[Page(number=1, label="p. 1", text=text)])
+    with pytest.raises(DocumentError, match=r"`wide\.csv` has (1,001|901) columns and (1|1,202) rows in one table"):
+        rows_of(document)
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0"])
+async def test_an_entry_among_much_white_space_is_found_at_once(tmp_path: Path, blank: str) -> None:
+    tool = terms(tmp_path, "lines", 'lines = { type = "list", required = false }')
+    many = blank * 60_000  # each is looked at once, not once for each before it: that took minutes
+    async with asyncio.timeout(10):
+        outcome = await tool.run(text="a share", lines=[f"bond {many}", f"share{many}={many}Aktie"])
+    assert outcome.value == {"value": [{"term": "share", "meaning": "Aktie"}]}

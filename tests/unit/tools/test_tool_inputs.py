@@ -97,6 +97,8 @@ def test_what_came_gets_the_declared_form(tmp_path: Path, declared: str, given: 
         ('{ type = "documents", max_items = 1 }', [PDF, PDF], "The input `x` has 2 files; at most 1 are taken."),
         ('{ type = "documents" }', [PDF, 3], "The input `x` = `3` is not of type `documents`"),
         ('{ type = "table" }', [{"a": 1}, 2], "The input `x`: row 2 is no object"),
+        ('{ type = "table" }', [{f"c{n}": 1} for n in range(1_001)], "1,001 rows have 1,000 columns or more"),
+        ('{ type = "table" }', [{f"c{n % 100}": 1} for n in range(10_001)], "10,001 rows have 100 columns or more"),
         ('{ type = "table", max_chars = 20 }', [{"a": "b" * 20}], "characters; at most 20 are taken."),
         ('{ type = "number" }', "three", 'The input `x` = `"three"` is not of type `number`: give a number.'),
         ('{ type = "number" }', True, "The input `x` = `true` is not of type `number`"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -152,12 +153,13 @@ def _max_words(most: int) -> Callable[[Any], str | None]:
 
 def _figures(source: str) -> Callable[[Any], str | None]:
     known = frozenset[Decimal]().union(*(figure.parts for figure in figures(source)))
+    in_order = sorted(known)
 
     def look(value: Any) -> str | None:
         if value is None or isinstance(value, bool):
             return None
         text = LIST_MARK.sub("", value if isinstance(value, str) else f"{value}")
-        wrong = dict.fromkeys(figure.shown for figure in figures(text) if not _stands(figure, known))
+        wrong = dict.fromkeys(figure.shown for figure in figures(text) if not _stands(figure, known, in_order))
         if not wrong:
             return None
         several = (
@@ -173,7 +175,7 @@ def _figures(source: str) -> Callable[[Any], str | None]:
 _ROUNDED = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*\D+")
 
 
-def _stands(figure: Figure, known: frozenset[Decimal]) -> bool:
+def _stands(figure: Figure, known: frozenset[Decimal], in_order: Sequence[Decimal]) -> bool:
     """Whether a figure is one of the known, or with its scale word the rounding of one: 1.8 million of 1,815,000."""
     if any(known.issuperset(reading) for reading in figure.readings):
         return True
@@ -184,8 +186,9 @@ def _stands(figure: Figure, known: frozenset[Decimal]) -> bool:
         unit = figure.readings[0][0] / Decimal(rounded[1])
     except (InvalidOperation, ZeroDivisionError):
         return False
-    step = unit.scaleb(-len(rounded[1].partition(".")[2]))
-    return any(abs(number - figure.readings[0][0]) * 2 <= step for number in known)
+    half = unit.scaleb(-len(rounded[1].partition(".")[2])) / 2
+    place = bisect_left(in_order, figure.readings[0][0] - half)
+    return place < len(in_order) and in_order[place] <= figure.readings[0][0] + half
 
 
 _NO_LETTER = re.compile(r"[\s\u00ad\u2010-\u2015\-'\"`\u2018-\u201f\u00ab\u00bb\u300c-\u300f]+")

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from heapq import nsmallest
 from typing import Any
 
 from changeover.evals.scorers.figures import figures
@@ -102,7 +103,7 @@ class _Index:
                 counts[place] += weight
         best: tuple[float, int, int] | None = None
         # A passage begins with a sentence that holds something; few of them can be the best.
-        for place in sorted(counts, key=lambda place: (-counts[place], place))[:50]:
+        for place in nsmallest(50, counts, key=lambda place: (-counts[place], place)):
             for first in range(max(0, place - TOGETHER + 1), place + 1):
                 for end in range(place + 1, first + TOGETHER + 1):
                     if not self._together(first, end):

@@ -24,7 +24,7 @@ async def extract(step: ExtractStep, run: Run) -> Document | list[Document]:
     """
     if step.file.strip() in run.read:
         return run.read[step.file.strip()]
-    given = run.file_of(step.file)
+    given = await run.compute(lambda: run.file_of(step.file))
     declared = _declared(step.file, run)
     files = listed(given)
     for file in files:

@@ -145,7 +145,7 @@ def _rows(step: LookUpStep, source: Any) -> list[dict[str, Any]]:
     return rows
 
 
-_ENTRY = re.compile(r"\s*(?:=>|->|→|=|\t|:)\s*")
+_ENTRY = re.compile(r"(?<!\s)\s*(?:=>|->|→|=|\t|:)\s*")
 
 
 def _written(text: str) -> list[dict[str, Any]]:
