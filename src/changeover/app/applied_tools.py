@@ -41,6 +41,11 @@ class AppliedTools:
         self._said: set[tuple[str, str]] = set()
         self.current = Tools()
 
+    @property
+    def revision(self) -> int:
+        """Of the declarations that they were read from."""
+        return self._revision or 0
+
     def follow(self, revision: int) -> None:
         """Read them again if the declarations have another revision than before. Takes its time.
 

@@ -95,7 +95,12 @@ class ToolService:
         """How it is doing, for `/healthz`."""
         if self._desk is None:
             return {}
-        return {"tools": len(self._tools.current), "tools_running": self._places.in_flight, **self._desk.state()}
+        return {
+            "tools": len(self._tools.current),
+            "tools_declarations": self._tools.revision,
+            "tools_running": self._places.in_flight,
+            **self._desk.state(),
+        }
 
     @property
     def under_way(self) -> int:
