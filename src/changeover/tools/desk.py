@@ -38,6 +38,7 @@ LARGE_BODY_BYTES = 256 << 10
 PING_S = 15.0
 """A stream that has nothing to say says so after this time: proxies close silent connections."""
 LOOK_S = 0.3
+MOST_LOOKS_A_S = 60
 """Between two looks at a job whose caller listens."""
 MOST_KEPT = 200
 """Descriptions that are kept."""
@@ -59,6 +60,7 @@ class Desk:
         self._runs = runs
         self._described: dict[tuple[str, str, bool], Mapping[str, Any]] = {}
         self._closing = False
+        self._watchers = 0
 
     async def run(self) -> None:
         """Run jobs until cancelled."""
@@ -104,7 +106,11 @@ class Desk:
     async def _answer_job(self, visit: Visit, key: Key, id: str, events: bool, reply: Reply) -> None:
         headers = _id_header(visit)
         if events:
-            await self._watch(visit, key, id, reply)
+            self._watchers += 1
+            try:
+                await self._watch(visit, key, id, reply)
+            finally:
+                self._watchers -= 1
         elif visit.head.method == "DELETE":
             job = await self.jobs.cancel(id, key)
             said = {"object": "tool.job.deleted", "id": id, "deleted": True} if job is None else shown(job)
@@ -184,8 +190,9 @@ class Desk:
             elif quiet_s > PING_S or not events.started:
                 events.ping()
                 quiet_s = 0.0
-            await asyncio.sleep(LOOK_S)
-            quiet_s += LOOK_S
+            pause_s = between_looks_s(self._watchers)
+            await asyncio.sleep(pause_s)
+            quiet_s += pause_s
             if reply.full:
                 await reply.drain()
             try:
@@ -202,6 +209,11 @@ class Desk:
         else:
             error = job.error or envelope(JobCancelledError("The job was cancelled."), visit.id)["error"]
             events.end("error", {"type": "error", "error": error})
+
+
+def between_looks_s(watchers: int) -> float:
+    """How long each of so many watchers of jobs waits between two looks: together they leave the store in peace."""
+    return max(LOOK_S, watchers / MOST_LOOKS_A_S)
 
 
 class Events:
