@@ -38,8 +38,9 @@ LARGE_BODY_BYTES = 256 << 10
 PING_S = 15.0
 """A stream that has nothing to say says so after this time: proxies close silent connections."""
 LOOK_S = 0.3
-MOST_LOOKS_A_S = 60
 """Between two looks at a job whose caller listens."""
+MOST_LOOKS_A_S = 60
+"""Of all of them together."""
 MOST_KEPT = 200
 """Descriptions that are kept."""
 
