@@ -83,7 +83,7 @@ def _declaration(name: str, declared: Declared) -> Checked:
             continue
         checked.samples[task.name] = len(dataset.samples)
         injected = sum(INJECTION in sample.tags for sample in dataset.samples)
-        if reads:
+        if reads or injected:
             checked.injection[task.name] = injected
         if len(dataset.samples) < FEW:
             checked.notes.append(f"`{task.name}` has {len(dataset.samples)} samples: {FEW} show more")

@@ -1,12 +1,16 @@
 """Steps that ask tasks: what is asked, how often, and what becomes of the answers."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.tools import Bench, Kept, bench
+from tests.support.tools import Bench, Kept, Messages, Scripted, bench
 
 from changeover.core.errors import CapacityError, ContractError, PermissionError_, UpstreamError
 from changeover.tools.caller import Answered
+from changeover.tools.steps import asking
 from changeover.tools.steps.asking import answer_json
 from changeover.tools.values import AnsweredBy
 
@@ -277,3 +281,32 @@ async def test_the_last_round_of_a_reduce_is_streamed(tmp_path: Path) -> None:
     await tool.run(items=["x" * 150, "y" * 30, "z" * 150], stream=True)
     assert len(tool.caller.asked) == 2
     assert [step.text for step in tool.progress if step.text is not None] == ["."]
+
+
+@dataclass
+class Crowded(Scripted):
+    """An engine that is too late for whoever has others beside him."""
+
+    inside: int = 0
+
+    async def ask(self, task: str, messages: Messages, *, on_text: Callable[[str], None] | None = None) -> Answered:
+        self.inside += 1
+        try:
+            await asyncio.sleep(0)
+            if self.inside > 1:
+                late = UpstreamError("The model did not finish within the task's 120 s.")
+                late.status = 504
+                raise late
+            return await super().ask(task, messages, on_text=on_text)
+        finally:
+            self.inside -= 1
+
+
+async def test_calls_that_are_too_late_beside_each_other_are_tried_again_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "WAITS_S", (0.0, 0.0, 0.0))
+    tool = bench(tmp_path, MAP, inputs=LIST, text="result | join(' ')")
+    tool.caller = Crowded("done")
+    outcome = await tool.run(items=["a", "b", "c", "d"])
+    assert outcome.text == "done done done done"

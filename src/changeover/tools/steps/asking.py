@@ -6,7 +6,9 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import lru_cache
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -110,8 +112,13 @@ async def ask_text(
 
 
 async def _patiently(run: Run, task: str, messages: Sequence[Mapping[str, Any]], streams: bool) -> Answered:
-    """Ask, and again where the error says that it may pass. What was shown already is not begun anew."""
+    """Ask, and again where the error says that it may pass. What was shown already is not begun anew.
+
+    Calls at once share an engine, and each takes longer for it: one that was too late is tried again with no other late
+    one beside it.
+    """
     said = False
+    beside: AbstractAsyncContextManager[Any] = nullcontext()
 
     def on_text(piece: str) -> None:
         nonlocal said
@@ -120,8 +127,11 @@ async def _patiently(run: Run, task: str, messages: Sequence[Mapping[str, Any]],
 
     for tries in range(len(WAITS_S) + 1):
         try:
-            return await run.means.caller.ask(task, messages, on_text=on_text if streams else None)
+            async with beside:
+                return await run.means.caller.ask(task, messages, on_text=on_text if streams else None)
         except ChangeoverError as exc:
+            if exc.status == HTTPStatus.GATEWAY_TIMEOUT:
+                beside = run.alone
             if not exc.retryable or said or tries == len(WAITS_S):
                 raise
             wait = exc.retry_after_s if isinstance(exc, CapacityError) else WAITS_S[tries]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Run:
     asked: dict[str, Asked] = field(default_factory=dict[str, Asked])
     """By the name of the call."""
     problems: list[str] = field(default_factory=list[str])
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by a call that was too late with others beside it, while it is tried again without them."""
     number: int = 0
     """Of the step under way, from 1."""
     step: StepDeclaration | None = None
