@@ -199,9 +199,10 @@ def _give(result: Result, said: str, options: Options, seconds: float) -> None:
         print_json(msgspec.to_builtins(result))
     else:
         _show(result, said)
-    for answer in result.answered_by:
-        who = f"{answer['task']} by {answer['deployment']}, calls: {answer['calls']}"
-        note(f"{who} · {seconds:.1f} s")
+    took = f"{seconds:.1f} s"
+    who = [f"{each['task']} by {each['deployment']}, calls: {each['calls']}" for each in result.answered_by]
+    for line in [f"{who[0]} · {took}"] if len(who) == 1 else [*who, f"{took} in all"]:
+        note(line)
 
 
 def _show(result: Result, said: str) -> None:
