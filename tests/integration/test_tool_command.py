@@ -13,6 +13,7 @@ from tests.support.projects import open_written, write_project
 from tests.support.tool_projects import SHIPPED
 
 from changeover.app.shipped_tools import derive_tool, shipped_names
+from changeover.cli.frame import out as terminal
 from changeover.cli.main import run_command
 from changeover.client import Client
 from changeover.core.errors import ChangeoverError
@@ -64,6 +65,17 @@ def test_tools_that_were_not_added_are_listed_and_marked_in_a_project_and_outsid
     assert status == 0
     assert "not added" in out
     assert "changeover tool add NAME" in out
+
+
+def test_the_list_of_tools_names_files_and_texts_of_examples(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "width", 240)
+    lines = {line.split()[0]: line.rstrip() for line in user.call("tools")[1].splitlines() if line.strip()}
+    for name, example in (
+        ("commit-message", "diff, reason"),
+        ("filing-answers", "example.pdf, question"),
+        ("document-comparison", "terms-2025.md, terms-2026.md"),
+    ):
+        assert lines[name].endswith(f" {example}")
 
 
 def _place(listed: list[dict[str, Any]]) -> Any:

@@ -199,9 +199,14 @@ def _give(result: Result, said: str, options: Options, seconds: float) -> None:
         print_json(msgspec.to_builtins(result))
     else:
         _show(result, said)
-    for answer in result.answered_by:
-        who = f"{answer['task']} by {answer['deployment']}, calls: {answer['calls']}"
-        note(f"{who} · {seconds:.1f} s")
+    for line in who_answered(result.answered_by, seconds):
+        note(line)
+
+
+def who_answered(answered_by: Iterable[dict[str, Any]], seconds: float) -> list[str]:
+    """A line for each task that was asked, and the time of the whole run, once."""
+    who = [f"{each['task']} by {each['deployment']}, calls: {each['calls']}" for each in answered_by]
+    return [f"{who[0]} · {seconds:.1f} s"] if len(who) == 1 else [*who, f"{seconds:.1f} s in all"]
 
 
 def _show(result: Result, said: str) -> None:

@@ -111,12 +111,14 @@ def _baseline(row: ToolRow) -> str:
 
 
 def _examples(row: ToolRow) -> Iterable[str]:
+    """What the tool's example gives: files by their names, texts by those of their inputs."""
     for name, value in row.example.items():
         for each in value if isinstance(value, list) else [value]:  # pyright: ignore[reportUnknownVariableType]
             if isinstance(each, str) and each.startswith("@"):
                 yield each[1:]
             elif row.inputs.get(name) in ("text", "conversation"):
-                yield str(row.inputs[name])
+                yield name
+                break
 
 
 def _ending(rows: list[ToolRow], *, in_project: bool) -> None:

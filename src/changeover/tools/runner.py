@@ -135,6 +135,7 @@ async def _step(run: Run, number: int, step: StepDeclaration) -> StepTook | None
         return None
     begun = time.monotonic()
     run.values[step.name] = await _STEPS[step.do](step, run)
+    run.end()
     seconds = round(time.monotonic() - begun, 3)
     return StepTook(name=step.name, do=step.do, calls=run.calls, seconds=seconds, repairs=run.repairs)
 

@@ -163,6 +163,15 @@ async def test_an_answer_that_was_cut_off_is_noted(tmp_path: Path) -> None:
     assert outcome.problems == ["`result`, 2 of 2: the answer was cut off by the limit of tokens."]
 
 
+async def test_several_answers_of_a_step_that_were_cut_off_are_one_problem(tmp_path: Path) -> None:
+    cut = Answered(
+        text="half of", deployment="small", revision=None, prompt_tokens=1, completion_tokens=1, cut_off=True
+    )
+    tool = bench(tmp_path, MAP, inputs=LIST, text="'x'", answer=["a", cut, cut])
+    outcome = await tool.run(items=["a", "b", "c"])
+    assert outcome.problems == ["`result`: 2 of 3 answers were cut off by the limit of tokens."]
+
+
 @pytest.mark.parametrize(
     "answer",
     ['{"a": 1}', '```json\n{"a": 1}\n```', 'Here you are:\n```\n{"a": 1}\n```\nAnything else?', 'Sure! {"a": 1} Bye.'],

@@ -164,18 +164,18 @@ def test_a_statement_is_taken_out_of_its_answer(answer: str, sql: str) -> None:
     ("answer", "subject", "wrong"),
     [
         ("Add a limit", "Add a limit", None),
-        ("Added a limit\n\nBecause.", "Add a limit", "imperative: `add`"),
+        ("Added a limit\n\nBecause.", "Add a limit", None),
         ("Applying the fix", "Applying the fix", None),
-        ("Dropping the view", "Drop the view", "imperative: `drop`"),
-        ("Simplifies it.", "Simplify it", "imperative: `simplify`"),
+        ("Dropping the view", "Drop the view", None),
+        ("Simplifies it.", "Simplify it", None),
         ("```\nSubject: fix it\n```", "Fix it", None),
-        ("Fix it\nand more", "Fix it", "an empty line"),
+        ("Fix it\nand more", "Fix it", None),
         ("Add " + "very " * 20 + "much", "Add " + ("very " * 13).strip(), "characters"),
         ("A" * 90, "A" * 72, "characters"),
         (
             "Limit uploads. The disk was full of videos, and there was no room left for orders.",
             "Limit uploads",
-            "characters",
+            None,
         ),
     ],
 )
@@ -193,6 +193,26 @@ def test_the_body_of_a_commit_message_is_wrapped_and_empty_ones_are_refused() ->
     assert len(body.split()) == 40
     with pytest.raises(ValueError, match="empty"):
         tidy("```\n```")
+
+
+@pytest.mark.parametrize(
+    ("answer", "subject", "body"),
+    [
+        ('"Add a limit"', "Add a limit", ""),
+        ("“Add a limit”", "Add a limit", ""),
+        ('Subject: "Add a limit"', "Add a limit", ""),
+        ('"Add a limit\n\nThe disk was full."', "Add a limit", "The disk was full."),
+        ('"Add a limit"\n\n"The disk was full."', "Add a limit", "The disk was full."),
+        ('"Add a limit\n\nThe disk was full.', "Add a limit", "The disk was full."),
+        ('Add a limit\n\nThe disk was full."', "Add a limit", "The disk was full."),
+        ('"Rename "a" to "b""', 'Rename "a" to "b"', ""),
+        ('Rename "a" to "b"', 'Rename "a" to "b"', ""),
+        ('"a" is "b"', '"a" is "b"', ""),
+    ],
+)
+def test_quotation_marks_around_a_commit_message_go_and_those_within_stay(answer: str, subject: str, body: str) -> None:
+    assert function("commit-message/message.py", "problem")(answer) is None
+    assert function("commit-message/message.py", "tidy")(answer) == {"subject": subject, "body": body}
 
 
 def test_of_a_long_log_the_complaints_stay_with_what_is_around_them() -> None:

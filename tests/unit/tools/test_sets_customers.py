@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from tests.support.tools import Bench, Scripted
 from tests.unit.evals.scoring import NO_MEANS
 from tests.unit.tools.service_replies import BAD, IDEAL
 
@@ -27,6 +28,7 @@ from changeover.tools.check import check_tool
 from changeover.tools.load import load_tool
 
 SHIPPED = Path(changeover.tools.__file__).parent / "shipped"
+PROMPT = (SHIPPED / "call-summary" / "tasks" / "summarise.prompt.md").read_text(encoding="utf-8")
 TASKS = {
     "service-ja": ("reply", "understand"),
     "complaint-triage": ("triage",),
@@ -266,6 +268,36 @@ def test_whatever_a_model_writes_of_a_call_becomes_a_note_and_unsaid_figures_are
     assert kept["agreed"] == []
     assert kept["follow_ups"] == [{"what": "visit", "who": "fitter", "by": ""}]
     assert kept["sentiment"] == "neutral"
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "one sentence, why the customer called, with order numbers and sums",
+        "One sentence, why the customer called, …",
+        "Why this customer called.",
+        *(line.partition(": ")[2] for line in PROMPT.splitlines() if line.startswith(("`reason`", "`agreed`"))),
+    ],
+)
+def test_a_model_that_gives_back_the_question_has_given_no_reason(copied: str) -> None:
+    read, problem = (function("call-summary", "note.py", name) for name in ("read", "problem"))
+    note = read(as_json(reason=copied, agreed=[copied], follow_ups=[{"what": copied}], sentiment="neutral"), "A call.")
+    assert note == {"reason": "–", "agreed": [], "follow_ups": [], "sentiment": "neutral"}
+    assert "no reason" in problem(note)
+    told = read(as_json(reason="The customer called because the hose is missing."), "A call.")
+    assert told["reason"] == "The customer called because the hose is missing."
+    assert problem(told) is None
+
+
+async def test_a_call_without_a_reason_says_so(tmp_path: Path) -> None:
+    bench = Bench(
+        tool=load_tool(SHIPPED / "call-summary"),
+        cache=tmp_path,
+        caller=Scripted('{"reason": "why this customer called"}'),
+    )
+    outcome = await bench.run(**bench.tool.declared.example)
+    assert outcome.value["reason"] == "–"
+    assert outcome.problems == ["`summary`: the model gave no reason for the call; read the transcript."]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,11 @@ _SPACE_AT_END = re.compile(r"(?<![ \t])[ \t]++(?=\n)")
 _MANY_BREAKS = re.compile(r"\n{4,}")
 
 
+def in_places(count: int) -> str:
+    """`1 place`, `2 places`."""
+    return f"{count} place{'' if count == 1 else 's'}"
+
+
 @dataclass
 class Reading:
     """One file under way, within its limits."""

@@ -107,7 +107,7 @@ async def ask_text(
     answered = msgspec.convert(await run.once(place, make), Answered)
     run.count(task, answered)
     if answered.cut_off:
-        run.problem(f"{shown or f'`{step.name}`'}: the answer was cut off by the limit of tokens.")
+        run.cut_off.append(shown or f"`{step.name}`")
     return whole_characters(answered.text).strip()
 
 

@@ -58,6 +58,8 @@ class Run:
     """Of the step under way."""
     repairs: int = 0
     """Of the step under way."""
+    cut_off: list[str] = field(default_factory=list[str])
+    """Answers of the step under way that the limit of tokens cut off, as problems call them."""
     answered: Counter[tuple[str, str, int | None, str]] = field(
         default_factory=Counter[tuple[str, str, int | None, str]]
     )
@@ -65,8 +67,16 @@ class Run:
 
     def begin(self, number: int, step: StepDeclaration) -> None:
         """Go on to a step, and say so."""
-        self.number, self.step, self.calls, self.repairs = number, step, 0, 0
+        self.number, self.step, self.calls, self.repairs, self.cut_off = number, step, 0, 0, []
         self.progress(0, None)
+
+    def end(self) -> None:
+        """Leave the step under way: answers that were cut off become one problem, however many they are."""
+        if self.step is None or not self.cut_off:
+            return
+        several = f"`{self.step.name}`: {len(self.cut_off)} of {self.calls} answers were"
+        said = f"{self.cut_off[0]}: the answer was" if len(self.cut_off) == 1 else several
+        self.problem(f"{said} cut off by the limit of tokens.")
 
     def progress(self, done: int, of: int | None, text: str | None = None) -> None:
         """Say how far the step is."""

@@ -290,7 +290,7 @@ async def test_an_email_that_is_only_a_web_page_is_read(readers: Readers) -> Non
     document = await made.read(readers, "mail.eml", data)
 
     assert document.text.endswith("Dear all")
-    assert document.notes == ["text that a browser does not show was left out (1 places)"]
+    assert document.notes == ["text that a browser does not show was left out (1 place)"]
 
 
 async def test_a_table_as_text_keeps_its_rows(readers: Readers) -> None:

@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup, Comment, Doctype, Tag, XMLParsedAsHTMLWarning
 from bs4.element import NavigableString
 
 from changeover.core.errors import DocumentError
-from changeover.tools.documents.reading import Reading
+from changeover.tools.documents.reading import Reading, in_places
 
 MOST_DEPTH = 200
 """Elements within elements. What people write has a few dozen."""
@@ -87,7 +87,7 @@ def visible(data: bytes | str, reading: Reading) -> tuple[list[str], str | None]
     writer = _Writer(hidden)
     writer.walk(soup)
     if hidden.texts:
-        reading.note(f"text that a browser does not show was left out ({hidden.texts} places)")
+        reading.note(f"text that a browser does not show was left out ({in_places(hidden.texts)})")
     if hidden.white:
         reading.note("it has white text, which nobody sees on a white page; it was read, and may be a trap")
     return writer.blocks(), title

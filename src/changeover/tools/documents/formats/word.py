@@ -14,7 +14,7 @@ from docx.parts.document import DocumentPart
 
 from changeover.tools.documents.archives import check_xml, members
 from changeover.tools.documents.formats.numbering import Numbering
-from changeover.tools.documents.reading import Reading
+from changeover.tools.documents.reading import Reading, in_places
 
 _TEXT, _TAB, _BREAK, _RETURN, _HYPHEN = (qn(f"w:{name}") for name in ("t", "tab", "br", "cr", "noBreakHyphen"))
 _RENDERED_BREAK, _RUN, _PARAGRAPH, _TABLE = (qn(f"w:{name}") for name in ("lastRenderedPageBreak", "r", "p", "tbl"))
@@ -48,7 +48,7 @@ def read(data: bytes, reading: Reading) -> None:
     blocks = [*_edges(document, "header"), *walker.blocks(document.element.body), *walker.footnotes()]
     blocks += _edges(document, "footer")
     if walker.hidden:
-        reading.note(f"hidden text was left out ({walker.hidden} places)")
+        reading.note(f"hidden text was left out ({in_places(walker.hidden)})")
     if walker.faint:
         reading.note("it has white or tiny text, which nobody sees on a white page; it was read, and may be a trap")
     if walker.deleted:

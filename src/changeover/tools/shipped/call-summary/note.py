@@ -4,7 +4,16 @@ import json
 import re
 from typing import Any, cast
 
+NO_REASON = "–"
 MOODS = ("satisfied", "neutral", "dissatisfied", "angry")
+_ASKED = """
+    write in one sentence why this customer called name the goods and any order numbers and sums
+    one sentence why the customer called with order numbers and sums
+    list what both sides agreed on each in a few words what was offered and refused was not agreed
+    what was agreed each in a few words
+    list what is still to be done what who does it and by when as it was said
+"""
+"""What the task's prompt asks for: small models give it back as if it were the answer."""
 
 
 def read(note: str, transcript: str) -> dict[str, Any]:
@@ -25,11 +34,16 @@ def read(note: str, transcript: str) -> dict[str, Any]:
     agreed = [text for given in _list(fields.get("agreed")) if (text := _text(given)) and _was_said(text, transcript)]
     mood = fields.get("sentiment")
     return {
-        "reason": _text(fields.get("reason")) or "–",
+        "reason": _text(fields.get("reason")) or NO_REASON,
         "agreed": agreed,
         "follow_ups": follow_ups,
         "sentiment": mood if mood in MOODS else "neutral",
     }
+
+
+def problem(value: dict[str, Any]) -> str | None:
+    """What a note lacks; None if nothing."""
+    return "the model gave no reason for the call; read the transcript" if value["reason"] == NO_REASON else None
 
 
 def _list(value: Any) -> list[Any]:
@@ -37,7 +51,10 @@ def _list(value: Any) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    return " ".join(value.split())[:300] if isinstance(value, str) else ""
+    """A text on one line; empty where it only repeats what was asked for."""
+    text = " ".join(value.split())[:300] if isinstance(value, str) else ""
+    words = " ".join(re.findall(r"\w+", text.lower()))
+    return "" if len(words.split()) > 2 and f" {words} " in " ".join(["", *_ASKED.split(), ""]) else text
 
 
 def _was_said(text: str, transcript: str) -> bool:

@@ -18,6 +18,9 @@ _VERBS = re.findall(
 """,
 )
 _LABEL = re.compile(r"^(?:commit message|subject(?: line)?|title|body|message)\s*:\s*", re.IGNORECASE)
+_QUOTED = re.compile(r'["“]([^"“”]*)["”]')
+_OPENS = re.compile(r'["“](?!\S+["”](?:\s|$))')
+"""A mark that opens more than the first word."""
 
 
 def _forms(verb: str) -> set[str]:
@@ -31,19 +34,14 @@ _BASE = {form: verb for verb in _VERBS for form in _forms(verb)} | {"made": "mak
 
 
 def problem(value: str) -> str | None:
-    """What is wrong with an answer as a commit message; None if nothing is."""
+    """What is wrong with an answer and cannot be mended without loss by `tidy`; None if nothing is."""
     lines = _lines(value)
     if not lines:
         return "it is empty"
-    subject = lines[0]
-    first = subject.split()[0].lower()
+    subject, _ = _subject(lines[0])
     if len(subject) > MOST:
-        return f"the subject has {len(subject)} characters, at most {MOST} are allowed"
-    if first in _BASE:
-        return f"the subject is not imperative: `{_BASE[first]}` instead of `{first}`"
-    if subject.endswith("."):
-        return "the subject ends with a point"
-    return "an empty line is missing after the subject" if len(lines) > 1 and lines[1] else None
+        return f"the subject has {len(subject)} characters: at most {MOST} are allowed, and what is beyond is cut off"
+    return None
 
 
 def tidy(answer: str) -> dict[str, str]:
@@ -57,15 +55,20 @@ def tidy(answer: str) -> dict[str, str]:
     lines = _lines(answer)
     if not lines:
         raise ValueError("the answer is empty")
-    subject, _, more = lines[0].partition(". ") if len(lines[0]) > MOST else (lines[0], "", "")
-    subject = subject.rstrip(". ") or lines[0]
-    first, space, rest = subject.partition(" ")
-    subject = _BASE.get(first.lower(), first) + space + rest
-    subject = subject[0].upper() + subject[1:]
+    subject, more = _subject(lines[0])
     if len(subject) > MOST:
         subject = subject[: MOST + 1].rpartition(" ")[0] or subject[:MOST]
     paragraphs = re.split(r"\n{2,}", "\n".join([more, *lines[1:]]).strip())
     return {"subject": subject, "body": "\n\n".join(filter(None, map(_wrapped, paragraphs)))}
+
+
+def _subject(line: str) -> tuple[str, str]:
+    """The subject in a first line, imperative and without a point, and what of a long line belongs into the body."""
+    subject, _, more = line.partition(". ") if len(line) > MOST else (line, "", "")
+    subject = subject.rstrip(". ") or line
+    first, space, rest = subject.partition(" ")
+    subject = _BASE.get(first.lower(), first) + space + rest
+    return subject[0].upper() + subject[1:], more
 
 
 def _wrapped(paragraph: str) -> str:
@@ -79,4 +82,18 @@ def _lines(answer: str) -> list[str]:
     """Lines of an answer without fences, labels and marks of headings; the first is the subject."""
     kept = [line.rstrip() for line in answer.strip().split("\n") if not line.lstrip().startswith("```")]
     lines = [_LABEL.sub("", line.lstrip("# ") if not place else line).strip("*") for place, line in enumerate(kept)]
-    return "\n".join(lines).strip().split("\n") if any(lines) else []
+    text = _unquoted("\n".join(lines).strip())
+    return text.split("\n") if text else []
+
+
+def _unquoted(text: str) -> str:
+    """Without quotation marks around the subject, the body or both, also where only one of the two marks is there."""
+    subject, _, body = text.partition("\n")
+    if quoted := _QUOTED.fullmatch(subject.rstrip()):
+        body = _QUOTED.sub(r"\1", body) if _QUOTED.fullmatch(body.strip()) else body
+        text = f"{quoted[1]}\n{body}"
+    elif _OPENS.match(text):
+        text = text[1:]
+    if text.endswith(('"', "”")) and sum(map(text.count, '"“”')) % 2:
+        text = text[:-1]
+    return text.strip()
