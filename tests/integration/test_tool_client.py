@@ -207,12 +207,21 @@ async def cutting(address: str) -> AsyncGenerator[tuple[str, list[bytes]]]:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
+        await asyncio.wait(ways)
         for each in (writer, up_writer):
             each.close()
+            with suppress(ConnectionError):
+                await each.wait_closed()
 
-    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    relays: set[asyncio.Task[None]] = set()
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relays.add(asyncio.create_task(relay(reader, writer)))
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", cut
+    await asyncio.gather(*relays)  # whoever called has closed; what is left open here would be another test's
 
 
 async def test_a_job_is_waited_for_over_a_connection_that_breaks(tools_up: Up) -> None:
