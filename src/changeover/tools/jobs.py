@@ -8,6 +8,7 @@ stops. Runs in every process that answers, from the start until its gateway clos
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -194,10 +195,10 @@ class Jobs:
                     if not failing:
                         log.warning("jobs: none is taken for now: %s", exc)
                     failing = True
-                try:
-                    await asyncio.wait_for(self._wanted.wait(), POLL_S)
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    # Not `wait_for`: where work comes in the moment in which this is cancelled, it forgets the latter.
+                    async with asyncio.timeout(POLL_S):
+                        await self._wanted.wait()
                 self._wanted.clear()
         finally:
             await self._leave()

@@ -178,7 +178,8 @@ class _Child:
         )
         child = cls(process, directory, memory_mib)
         try:
-            words = await asyncio.wait_for(child._words(), START_TIMEOUT_S)
+            async with asyncio.timeout(START_TIMEOUT_S):
+                words = await child._words()
             if not isinstance(words, Started):
                 raise ValueError("it did not begin as it should")
             child.confined = words.confined
