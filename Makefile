@@ -18,9 +18,10 @@ demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 
 test: $(READY)  ## All tests, the real small model and the sandbox included.
 	@scripts/postgres.sh
+	@scripts/chromium.sh
 	@$(BIN)/changeover sandbox >/dev/null
 	@$(BIN)/changeover pull $(SMALL_MODEL) >/dev/null
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-clients: $(READY) $(CLIENTS)/.ready  ## Real clients, unchanged, against a gateway of their own.
 	$(CLIENTS)/bin/python -m pytest tests/clients $(PYTEST)
@@ -38,6 +39,7 @@ format: $(READY)
 bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one, whole.
 	$(BIN)/python -m benchmarks.switch --quick
 	$(BIN)/python -m benchmarks.fit --quick
+	$(BIN)/python -m benchmarks.documents --quick
 	$(BIN)/python -m benchmarks.evidence --quick
 	$(BIN)/python -m benchmarks.rollouts --quick
 	$(BIN)/python -m benchmarks.evals --quick
@@ -55,6 +57,7 @@ lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	  --no-emit-trusted-host --no-emit-find-links --no-header \
 	  --extra demo --extra dev --extra import --extra japanese --extra similarity \
 	  --extra postgres --extra telemetry --extra bom --extra prices --extra modelscope \
+	  --extra documents --extra ocr --extra mcp --extra console \
 	  --output-file requirements.txt pyproject.toml
 
 # Everything that can change what is installed is a prerequisite, so that a stale environment mends itself.

@@ -22,6 +22,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from changeover.app.shipped_tools import baselines as shipped_baselines
+from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
@@ -29,7 +31,9 @@ from changeover.core.settings import Settings
 from changeover.evals.scorers import SCORERS
 from changeover.library.licences.policy import Policy
 from changeover.serving.plan import EchoOptions, LocalOptions, OpenAIOptions
-from changeover.tasks.declarations import TaskDeclaration
+from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
+from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
+from changeover.tools.load import NEEDS
 
 REFERENCE = Path(__file__).parent / "reference"
 MARK = "<!-- Written by `make docs` from the code. Edit the code's docstrings, not this page. -->"
@@ -49,6 +53,7 @@ BOUNDS = {
     "le": "at most {}",
     "max_length": "at most {} characters",
 }
+EXPRESSION = get_args(Expression)[1].metadata
 GENERIC_OPTIONS = frozenset({"install_completion", "show_completion", "help"})
 """On every command, and about the shell."""
 
@@ -89,6 +94,8 @@ def configuration() -> str:
         "| variable | meaning |\n|---|---|\n"
         "| `CHANGEOVER_CACHE` | Directory of weights and compiled parts, shared by all projects of a user. Default: "
         "`changeover` below `$XDG_CACHE_HOME`, else below `~/.cache`. |\n"
+        "| `CHANGEOVER_URL`, `CHANGEOVER_KEY` | Address of a gateway and a key: of the Python client, and of the commands that "
+        "call tools where `--url` and `--key` are not given. |\n"
         "| what `--key-env` names | Key of another server. Read by `changeover up`, so it must be set there. |",
     ]
     return _page(parts)
@@ -155,11 +162,88 @@ def command_line() -> str:
     return _page(parts)
 
 
+def tools() -> str:
+    """Every key of a tool, every kind of step and every check."""
+    parts = [
+        "# Tools",
+        "A tool is a folder below `tools/`; its name is the tool's. [What a tool is](../concepts/tools.md) says how one runs. "
+        "An *expression* names a value: Jinja's, in its sandbox, without the braces, such as `part.text`, "
+        "`pages | length > 3` or `'short'`. It sees the inputs, and the results of earlier steps, by their names; "
+        "`knowledge`, the folders; and `problems`, what was let through.",
+        "## `tool.toml`",
+        *_tables(ToolDeclaration),
+        "## `[[steps]]`",
+        "Done in their order. Each has a `do`, and:",
+    ]
+    [union, _] = get_args(StepDeclaration)
+    steps: tuple[type[BaseModel], ...] = get_args(union)
+    shared = {"name", "when"}
+    parts.append(_table(key for key in keys_of(steps[0]) if key.name in shared))
+    for step in steps:
+        [kind] = get_args(step.model_fields["do"].annotation)
+        parts += [f"### `{kind}`", " ".join((inspect.getdoc(step) or "").split())]
+        parts.append(_table(key for key in keys_of(step) if key.name not in {*shared, "do"}))
+    checks = attribute_docs(CheckDeclaration)["check"]
+    rows = [
+        f"| {name} | {', '.join(f'`{key}`' for key in NEEDS.get(name.strip('`'), ())) or '–'} | {does.removesuffix('.')} |"
+        for name, _, does in (each.partition(": ") for each in re.split(r"; (?=`)", checks))
+    ]
+    parts += [
+        "### Checks",
+        "Each of the `checks` of `validate` is a table. Where a value is a list, or JSON with texts in it, every member and text is "
+        "looked at by itself.",
+        "| `check` | needs | holds where |\n|---|---|---|\n" + "\n".join(rows),
+        _table(key for key in keys_of(CheckDeclaration) if key.name != "check"),
+    ]
+    return _page(parts)
+
+
+def baselines() -> str:
+    """What small models reach on the shipped tools' datasets, as it was measured, and the floors."""
+    tasks, measured = load_tool_tasks(shipped_folder()), shipped_baselines()
+    models = sorted({each["model"] for task in measured.values() for each in task["results"]})
+    rows = [
+        f"| `{name}` | {task.declared.family or 'any'} | {task.declared.tier} | {_points(task.declared.gate.floor)} | "
+        + " | ".join(_reached(measured.get(name, {}), model) for model in models)
+        + " |"
+        for name, task in tasks.items()
+    ]
+    parts = [
+        "# Baselines of the shipped tools",
+        "Mean scores in points of 100 on each task's own samples, with a 95 % interval and the number of samples; *inj.* is the "
+        "score on samples whose material gives orders. `python -m benchmarks.tools --write` measures them on small models that run "
+        "on a laptop, and they are reported as they are: most of these jobs are too hard for models of this size, and whoever is "
+        "below the floor is never promoted. Where a dataset was changed since, the next run says something else.",
+        "| task | meant for | tier | floor | "
+        + " | ".join(models)
+        + " |\n|---|---|---|---"
+        + "|---" * len(models)
+        + "|\n"
+        + "\n".join(rows),
+    ]
+    return _page(parts)
+
+
+def _points(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f}"
+
+
+def _reached(task: Mapping[str, Any], model: str) -> str:
+    result = next((each for each in task.get("results", ()) if each["model"] == model), None)
+    if result is None:
+        return "–"
+    injected = "" if result["injection"] is None else f", inj. {_points(result['injection'])}"
+    bounds = f"{_points(result['low'])}–{_points(result['high'])}"
+    return f"{_points(result['score'])} ({bounds}, {result['samples']}){injected}"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "scorers.md": scorers,
     "errors.md": error_tree,
     "cli.md": command_line,
+    "tools.md": tools,
+    "baselines.md": baselines,
 }
 
 
@@ -221,6 +305,8 @@ def _table(keys: Iterable[Key]) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
+    if field.metadata == EXPRESSION:
+        return "expression"
     limits = [
         words.format(value)
         for limit in field.metadata
@@ -232,6 +318,8 @@ def _kind(field: FieldInfo) -> str:
 
 def _words(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation == Expression:
+        return "expression"
     if origin is Annotated:
         return _words(inner[0])
     if origin is Literal:

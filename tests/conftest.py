@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support import postgres
+from tests.support import postgres, processes
+from tests.support.tool_projects import write_tools_project
 
 # A job that a shell started in the background ignores Ctrl-C, and so would every command that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -41,3 +42,12 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'test.db'}"
     return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture(scope="session")
+def tools_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processes.Up]:
+    """A gateway with the tools of `write_tools_project`, for every test that only calls it."""
+    project = write_tools_project(tmp_path_factory.mktemp("tools") / "project")
+    with processes.system(project) as up:
+        processes.until(lambda: up.ready("echo"))
+        yield up

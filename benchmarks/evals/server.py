@@ -23,7 +23,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from changeover.app.system import address_of, listen
+from changeover.app.listening import address_of, listen
 from changeover.serving.engines.echo_app import Behaviour, EchoApp
 from changeover.serving.engines.echo_faults import Message, Receive, Scope, Send
 from changeover.serving.plan import EchoOptions

@@ -196,6 +196,7 @@ GROUPS = {
     "evidence": ("pack", "verify", "key"),
     "library": ("sync", "conflicts", "observations", "serve"),
     "licences": ("show", "texts", "accept"),
+    "tool": ("new", "add", "show", "check"),
 }
 
 

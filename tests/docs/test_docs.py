@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_origin
 
 import pytest
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from tests.support.projects import Running, open_written, running, write_project
 
 from changeover.cli.main import COMMANDS
@@ -27,6 +27,7 @@ from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy
 from changeover.tasks.declarations import TaskDeclaration, load_tasks
+from changeover.tools.declarations import StepDeclaration
 from docs import generate
 
 ROOT = Path(__file__).parents[2]
@@ -207,6 +208,16 @@ def test_every_command_is_shown_on_a_page_written_by_hand() -> None:
     assert set(COMMANDS) - shown == set()
 
 
+REST: dict[type[BaseModel], dict[str, Any]] = {
+    Settings: {"name": "a part of it"},
+    TaskDeclaration: {
+        **dict.fromkeys(("description", "prompt", "dataset", "first_incumbent"), "a part of it"),
+        "scorer": {"name": "exact"},
+    },
+}
+"""What a block need not say that shows a part of a declaration."""
+
+
 @pytest.mark.parametrize("block", blocks("python", "json", "jsonl", "toml"), ids=lambda block: short(block.page))
 def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
     if block.language == "python":
@@ -219,12 +230,15 @@ def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
             assert Catalogue.load(tmp_path).cards()
         elif "operates_in" in block.text:
             toml.validate(Policy, tomllib.loads(block.text), where=block.page)
+        elif re.search(r"\bdo = ", block.text):
+            for step in tomllib.loads(block.text)["steps"]:
+                TypeAdapter(StepDeclaration).validate_python(step)
         else:
             said = tomllib.loads(block.text)
             model = next(
                 kind for kind in (Policy, Settings, TaskDeclaration) if said.keys() <= kind.model_fields.keys()
             )
-            toml.validate(model, {"name": "a part of it", **said} if model is Settings else said, where=block.page)
+            toml.validate(model, {**REST.get(model, {}), **said}, where=block.page)
     else:
         (tmp_path / "v1.jsonl").write_text(block.text)
         assert Dataset.load(tmp_path / "v1.jsonl").samples

@@ -23,6 +23,7 @@ from changeover.evals.queries import compared_samples, find_comparison
 from changeover.evals.replay import plan_of as replay_plan
 from changeover.evals.replay import replay
 from changeover.evals.report.build import build_report
+from changeover.evals.report.reason import reason_of
 from changeover.evals.runner import AHEAD, Runner
 from changeover.evals.sandbox import Sandbox
 from changeover.serving.queries import load_variants
@@ -342,3 +343,16 @@ async def test_clusters_count_once_and_are_never_cut_by_the_largest_number_of_sa
         assert report.familiar.name == "paired t, clustered"
         (whole,) = report.slices
         assert (whole.tag, whole.samples) == ("all", 8)
+
+
+async def test_nobody_passes_below_the_floor_and_the_record_says_so(bench: Bench) -> None:
+    bad = bench.echo("bad", reply="no")
+    id, ended = await bench.compare(await bench.match(bench.echo("as-bad", reply="no"), bad, margin=0.2, floor=0.4))
+    assert (ended.verdict, ended.standing, ended.shown) == ("fail", "below", None)
+    assert "below the floor of echo: 0.0 of 100, and 40 are asked for" in verdict_lines(id, ended)
+    installation = bench.up.installation
+    with installation.store.read() as connection:
+        comparison = find_comparison(connection, id)
+        rows = compared_samples(connection, id)
+    assert replay(comparison, rows).agrees
+    assert "under which the task lets nobody answer" in reason_of(comparison.summary or {}, comparison.plan)

@@ -12,7 +12,7 @@ import pytest
 from tests.support.projects import deploy_echo, open_written, running, write_project
 
 from changeover.gateway.connection import HIGH_WATER, MOST_HEAD_BYTES, Connection
-from changeover.gateway.http import Head, send_json
+from changeover.gateway.http import BodyLimit, Head, send_json
 from changeover.gateway.server import Server
 from changeover.serving.upstream.outbox import Outbox
 
@@ -23,6 +23,8 @@ class Asked:
     def __init__(self, head: Head) -> None:
         self.path = head.path
         self.left = self.late = False
+        self.most_body = BodyLimit(100, "door.small") if self.path == "/small" else None
+        self.query = head.query
         self.deadline = float("inf")
 
 
@@ -32,6 +34,7 @@ class Door:
     def __init__(self) -> None:
         self.more = 0
         self.answered: list[str] = []
+        self.queries: list[str] = []
         self.abandoned_paths: list[str] = []
 
     def begin(self, head: Head) -> Asked:
@@ -41,6 +44,7 @@ class Door:
         if request.path == "/slow":
             await asyncio.sleep(0.2)
         self.answered.append(request.path)
+        self.queries.append(request.query)
         send_json(reply, 200, {"path": request.path, "body": len(body), "more": "x" * self.more})
 
     def abandoned(self, request: Asked) -> None:
@@ -222,3 +226,49 @@ async def test_a_body_that_comes_slowly_takes_no_time_from_the_answer(tmp_path: 
 
             async with http.post("/v1/chat/completions", data=drops()) as response:
                 assert response.status == 200, await response.text()
+
+
+async def test_a_request_may_have_a_limit_of_its_own_for_its_body(up: Up) -> None:
+    for path, said in (("/small", b"413"), ("/any", b"200")):
+        for framing in (
+            b"content-length: 101\r\n\r\n" + b"x" * 101,
+            b"transfer-encoding: chunked\r\n\r\n65\r\n" + b"x" * 101,
+        ):
+            reader, writer = await up.caller()
+            writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n%b" % (path.encode(), framing))
+            if b"chunked" in framing:
+                writer.write(b"\r\n0\r\n\r\n")
+            answer = await up.until_closed(reader)
+            assert answer.startswith(b"HTTP/1.1 " + said), answer
+            assert (b"raise `door.small`" in answer) == (path == "/small")
+            writer.close()
+
+
+async def test_a_caller_who_is_refused_may_send_to_the_end_and_then_reads_why(
+    up: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("changeover.gateway.connection.LINGER_S", 0.5)
+    reader, writer = await up.caller()
+    writer.write(b"POST /small HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
+    for _ in range(10):
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+    assert len(up.connections) == 1
+    assert (await reader.read(12)) == b"HTTP/1.1 413"
+    await up.until_closed(reader)
+    async with asyncio.timeout(5):
+        while up.connections:
+            await asyncio.sleep(0.05)
+    writer.close()
+
+
+async def test_a_query_is_no_part_of_the_path_and_stays_as_it_was_sent(up: Up) -> None:
+    reader, writer = await up.caller()
+    for url in ("/a?as=stream%20x&b", "/a", "/a?", "/a?as=job"):
+        writer.write(get(url))
+    writer.write(get("/end", "connection: close"))
+    await up.until_closed(reader)
+    assert up.door.answered == ["/a"] * 4 + ["/end"]
+    assert up.door.queries == ["as=stream%20x&b", "", "", "as=job", ""]
+    writer.close()

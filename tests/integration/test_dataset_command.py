@@ -13,6 +13,7 @@ import pytest
 from tests.support.exchanges import exchange
 from tests.support.projects import open_written, write_project
 
+from changeover.app.shipped_tools import add_tools
 from changeover.cli.main import COMMANDS, run_command
 from changeover.evals.datasets import UNLABELLED, Dataset
 from changeover.evals.datasets.queries import keep_version
@@ -258,3 +259,8 @@ def test_the_reader_is_told_that_no_right_answer_is_known(user: User) -> None:
     assert "no sample has a right answer yet" in out
     [file] = (user.project / "evals" / "echo").iterdir()
     assert file.name.startswith("traffic-20")
+
+
+def test_the_task_of_a_tool_is_checked_by_its_whole_name(user: User) -> None:
+    add_tools(user.project / "tools", ["document-summary"])
+    assert user.json("check", "document-summary.summarise")["samples"] >= 30

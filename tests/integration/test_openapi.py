@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from openapi_spec_validator import validate
 from tests.support.projects import Running, open_written, running, write_project
+from tests.support.tool_calls import write_tool
 
 from changeover.gateway.endpoints import ENDPOINTS
 from changeover.gateway.openapi import document
@@ -35,7 +36,9 @@ CHECKS = (
 
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncGenerator[Running]:
-    async with running(open_written(write_project(tmp_path / "p"))) as it:
+    project = write_project(tmp_path / "p")
+    write_tool(project)
+    async with running(open_written(project)) as it:
         await it.ready("echo")
         yield it
 
@@ -47,6 +50,11 @@ def operations() -> dict[tuple[str, str], Any]:
         for path, methods in document()["paths"].items()
         for method, operation in methods.items()
     }
+
+
+def parameters(described: Any) -> list[Any]:
+    operations = [operation for methods in described["paths"].values() for operation in methods.values()]
+    return [parameter for operation in operations for parameter in operation.get("parameters", [])]
 
 
 def test_the_document_is_valid_and_is_json() -> None:
@@ -79,7 +87,12 @@ async def test_the_gateway_answers_what_the_document_describes_and_nothing_else(
             served = await response.json()
         assert served == json.loads(json.dumps(document()))
         for path, method in operations():
-            async with http.request(method, path.replace("{id}", "echo").replace("{task}", "echo")) as response:
+            async with http.post("/v1/tools/say?as=job", json={"inputs": {"text": "x"}}) as response:
+                job = (await response.json())["id"]
+            named = (
+                path.replace("{id}", "echo").replace("{task}", "echo").replace("{name}", "say").replace("{job}", job)
+            )
+            async with http.request(method, named) as response:
                 said = b"" if method == "HEAD" else await response.read()
                 assert response.status not in (404, 405), f"{method} {path}"
                 assert b"no_such_route" not in said
@@ -96,6 +109,17 @@ async def test_schemathesis_finds_nothing_against_the_running_gateway(up: Runnin
         if name.endswith("Request") and "model" in schema.get("properties", {}):
             # Names made up would end at the first stage, every one.
             schema["properties"]["model"] = {"enum": ["echo"]}
+        elif name in ("ToolRequest", "ToolForm"):
+            text = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
+            schema.update(text if name == "ToolForm" else {"properties": {"inputs": text}})
+    async with (
+        aiohttp.ClientSession(up.address, headers=up.headers(up.operator)) as http,
+        http.post("/v1/tools/say?as=job", json={"inputs": {"text": "x"}}) as response,
+    ):
+        job = (await response.json())["id"]
+    for parameter in parameters(described):
+        if parameter["name"] in ("name", "job"):
+            parameter["schema"]["enum"] = ["say"] if parameter["name"] == "name" else [job]
     for operation in (each for methods in described["paths"].values() for each in methods.values()):
         del operation["security"]  # keys made up would, too; the header below is sent with each
     file = tmp_path / "openapi.json"

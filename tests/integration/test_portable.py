@@ -18,10 +18,12 @@ from sqlalchemy import JSON, Connection, func, insert, null, select, text
 from tests.support.exchanges import exchange
 from tests.support.postgres import keep_in
 from tests.support.projects import deploy_echo, open_written, write_project
+from tests.support.tool_calls import write_tool
 
-from changeover.app.installation import Installation, open_installation
+from changeover.app.installation import Installation, open_installation, read_declarations
 from changeover.app.portable import archive as archives
 from changeover.app.portable.arrive import arrive_here, arrive_in_new, checked
+from changeover.app.portable.files import belongings_of
 from changeover.app.portable.leave import ABSENT, Asking, leave
 from changeover.app.portable.manifest import MANIFEST, PUBLIC_KEY, SIGNATURE, Manifest
 from changeover.app.portable.queries import LEFT_OUT, rows_of, shapes
@@ -504,3 +506,15 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path, key: Ed255
     tracemalloc.stop()
     opened.store.close()
     assert most < 30e6, "80 MB of content went through"
+
+
+def test_tools_go_out_with_everything_in_their_folders(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p")
+    folder = write_tool(project)
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "steps.pyc").write_bytes(b"x")
+    opened = open_project(project)
+    _, tasks, _ = read_declarations(opened)
+    names = belongings_of(opened, tasks).files.keys()
+    assert {"tools/say/tool.toml", "tools/say/output.schema.json", "tools/say/tasks/say.jsonl"} <= names
+    assert not any("__pycache__" in name for name in names)

@@ -11,11 +11,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 from tests.support.projects import Running, deploy_echo, open_written, running, write_project
+from tests.support.tool_calls import write_tool
 
 from changeover.app.deploy import declared_variant, deploy
 from changeover.gateway.connection import MOST_HEAD_BYTES
 from changeover.gateway.keys import Role, issue_key
-from changeover.gateway.routes import ANYBODY, MODEL_PREFIX, ROUTES, Route
+from changeover.gateway.routes import ANYBODY, CALLERS, MODEL_PREFIX, ROUTES, Route
 from changeover.rollouts.actions import By, plan_of, promote, start
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import keep_variant
@@ -41,7 +42,9 @@ TOLD: dict[str, Any] = {
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncGenerator[Running]:
     gateway = "ready_wait_s = 5\narrival_s = 1\nmax_body_mib = 0.5"
-    async with running(open_written(write_project(tmp_path / "p", gateway=gateway))) as up:
+    project = write_project(tmp_path / "p", gateway=gateway)
+    write_tool(project)
+    async with running(open_written(project)) as up:
         await up.ready("echo")
         yield up
 
@@ -76,13 +79,24 @@ async def answered(http: aiohttp.ClientSession, key: str | None) -> str:
         return response.headers["x-changeover-request-id"]
 
 
-def path_of(route: Route) -> str:
-    return "/v1/models/echo" if route.path == MODEL_PREFIX else route.path.replace("{task}", "echo")
+async def a_job(http: aiohttp.ClientSession, key: str | None) -> str:
+    """Id of one of a key's own."""
+    got, job = await status(http, "POST", "/v1/tools/say?as=job", key, {"inputs": {"text": "hi"}})
+    assert got == 202, job
+    return job["id"]
+
+
+def path_of(route: Route, job: str) -> str:
+    if route.path == MODEL_PREFIX:
+        return "/v1/models/echo"
+    return route.path.replace("{task}", "echo").replace("{name}", "say").replace("{job}", job)
 
 
 def body_of(route: Route, method: str) -> dict[str, Any] | None:
     if route.endpoint is not None:
         return {"model": "echo", **BODIES[route.path]}
+    if route.page == "tools" and method == "POST":
+        return {"inputs": {"text": "hi"}}
     if route.page == "admin" and method == "POST":
         return {"reason": TOLD["reason"], **TOLD.get(route.path.rpartition("/")[2], {})}
     return None
@@ -99,7 +113,9 @@ async def test_every_route_lets_in_the_roles_of_its_row_and_nobody_else(up: Runn
             for role, key in keys.items():
                 for method in route.methods:
                     body = rated if route.page == "feedback" else body_of(route, method)
-                    got, said = await status(http, method, path_of(route), key, body)
+                    own = key if role in CALLERS else keys["application"]
+                    job = await a_job(http, own) if "{job}" in route.path else ""
+                    got, said = await status(http, method, path_of(route, job), key, body)
                     if route.page == "admin" and method == "POST" and role in route.roles:
                         assert (got, said["error"]["code"]) == (409, "not_allowed"), (route.path, said)
                     elif route.roles == ANYBODY or role in route.roles:

@@ -13,10 +13,11 @@ from typing import Any
 from changeover.app.create import create_installation
 from changeover.app.deploy import declared_variant, deploy
 from changeover.app.installation import Installation
+from changeover.app.listening import listen
 from changeover.app.local import operator_key
 from changeover.app.prepare import first_keys as make_first_keys
 from changeover.app.prepare import prepare
-from changeover.app.system import System, listen
+from changeover.app.system import System
 from changeover.core.settings import open_project
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import keep_variant
@@ -107,9 +108,17 @@ class Running:
 
 
 @asynccontextmanager
-async def running(installation: Installation, *, workers: int | None = None) -> AsyncGenerator[Running]:
-    """Run the whole system in this process, engines and workers as child processes, until the end of the block."""
-    key = make_first_keys(installation)
+async def running(
+    installation: Installation, *, workers: int | None = None, key: str | None = None
+) -> AsyncGenerator[Running]:
+    """Run the whole system in this process, engines and workers as child processes, until the end of the block.
+
+    Args:
+        installation: Prepared.
+        workers: Processes that answer, if not this one.
+        key: An application's, of an earlier start: only the first one makes it.
+    """
+    key = make_first_keys(installation) or key
     assert key is not None, "a fresh project has no key yet"
     listener = listen("127.0.0.1", 0)
     system = System(installation, workers=workers)

@@ -36,6 +36,7 @@ from changeover.tasks.applied import (
     latest_applied_revision,
     newest_applied,
     tasks_of,
+    tools_of,
 )
 from changeover.tasks.declarations import Task
 from changeover.tasks.queries import current_route, current_routes
@@ -50,16 +51,18 @@ OF_THE_BUNDLE = ("prompt", "parameters")
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What applying changes of one task."""
+    """What applying changes of one task, or of one tool."""
 
     task: str
+    """Its name, or the tool's."""
     kind: Literal["new", "changed", "removed"]
     changes: tuple[str, ...] = ()
     """Keys with their values before and after."""
     waits: tuple[str, ...] = ()
     """What a switch would bring in beside them. Until then the incumbent answers as it was measured."""
     incumbent: str | None = None
-    """Deployment that answers the task, or will; None for one that is removed."""
+    """Deployment that answers the task, or will; None for one that is removed, and for a tool."""
+    of: Literal["task", "tool"] = "task"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +111,13 @@ def apply(installation: Installation, actor: str, *, check: bool = False) -> Out
     """
     if installation.problems:
         raise installation.problems[0]
-    document = document_of(installation.tasks, installation.project.root)
+    tools = {name: tool.digest for name, tool in installation.tools.items()}
+    document = document_of(installation.tasks, installation.project.root, tools)
     refused = tuple(_not_allowed(installation))
     for _ in range(MOST_TRIES):
         held = _held(installation)
         openings = [_opening(installation, task) for name, task in installation.tasks.items() if name not in held.live]
-        changes = tuple(_changes(installation, held, openings))
+        changes = (*_changes(installation, held, openings), *_tool_changes(held, tools))
         same = held.applied is not None and held.applied.digest == sha256_value(document) and not openings
         if check or same:
             return Outcome(revision=held.revision, changes=changes, committed=False, not_allowed=refused)
@@ -194,6 +198,14 @@ def _changes(installation: Installation, held: _Held, openings: Sequence[_Openin
         yield Change(task=name, kind="changed", changes=said, waits=waits, incumbent=incumbent)
     for name in sorted(before.keys() - installation.tasks.keys()):
         yield Change(task=name, kind="removed")
+
+
+def _tool_changes(held: _Held, tools: Mapping[str, str]) -> Iterator[Change]:
+    before = {} if held.applied is None else tools_of(held.applied.document)
+    for name in sorted({*before, *tools}):
+        if before.get(name) != tools.get(name):
+            kind = "new" if name not in before else "changed" if name in tools else "removed"
+            yield Change(task=name, kind=kind, of="tool")
 
 
 def _before(installation: Installation, held: _Held) -> Mapping[str, Task]:

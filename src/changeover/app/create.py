@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from changeover.app.installation import Installation, read_declarations
+from changeover.app.installation import Installation, problems_of, read_declarations, read_tools
 from changeover.app.local import make_private
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
@@ -25,10 +25,10 @@ def create_installation(project: Project) -> Installation:
         StoreError: The store cannot be used, or a newer version of this code wrote it.
     """
     try:
-        catalogue, tasks = read_declarations(project)
-        policy, problems = load_policy(project.policy), tuple(tasks.problems.values())
+        catalogue, tasks, tools = read_declarations(project)
+        policy, problems = load_policy(project.policy), problems_of(tasks, tools)
     except ConfigError as exc:
-        catalogue, tasks, policy, problems = Catalogue.load(), {}, None, (exc,)
+        catalogue, tasks, tools, policy, problems = Catalogue.load(), {}, read_tools(project, {}), None, (exc,)
     if problems and not project.state.is_dir():
         raise problems[0]
     make_private(project.state)
@@ -46,4 +46,4 @@ def create_installation(project: Project) -> Installation:
     except BaseException:
         store.close()
         raise
-    return Installation(project, store, catalogue, tasks, SystemClock(), policy, problems)
+    return Installation(project, store, catalogue, tasks, SystemClock(), policy, problems, tools)

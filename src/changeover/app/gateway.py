@@ -12,6 +12,7 @@ from typing import Any
 
 from changeover.app.admin import Admin
 from changeover.app.installation import Installation
+from changeover.app.tools import ToolService
 from changeover.core.errors import ConfigError, StoreError
 from changeover.core.ids import new_id
 from changeover.core.secrets import register_secret
@@ -24,6 +25,7 @@ from changeover.gateway.breaker import Breakers
 from changeover.gateway.dispatch import Fleet
 from changeover.gateway.door import Door, Parts
 from changeover.gateway.feedback import Ratings
+from changeover.gateway.http import BodyLimit
 from changeover.gateway.keys import Keyring
 from changeover.gateway.metrics import Levels, Metrics
 from changeover.gateway.pages import Pages
@@ -37,6 +39,7 @@ from changeover.gateway.usage import Usage
 METRICS_DIRECTORY = "metrics"
 """In the state directory: where workers show each other what they have counted."""
 KEYS_POLL_S = 1.0
+MIB = 1 << 20
 DRAIN_S = 60
 """Longest wait for answers under way when the gateway is asked to stop."""
 
@@ -79,14 +82,28 @@ class Gateway:
             clock=clock,
             skipped=self._metrics.skipped,
         )
-        self.door = Door(
+        self._tools = ToolService(installation, self.snapshots, self._keyring, self._metrics, lambda: self.door)
+        self.door = self._made_door()
+        self._server = Server(
+            self.door,
+            most_body_bytes=int(settings.max_body_mib * MIB),
+            arrival_s=settings.arrival_s,
+            drain_s=DRAIN_S,
+        )
+
+    def _made_door(self) -> Door:
+        """The door, of everything that was made before it."""
+        installation = self._installation
+        settings = installation.project.settings
+        most_upload = int(settings.jobs.max_upload_mib * MIB)
+        return Door(
             Parts(
-                settings=settings,
-                prices=project.settings.prices,
+                settings=settings.gateway,
+                prices=settings.prices,
                 snapshots=self.snapshots,
                 keyring=self._keyring,
                 allowances=self._allowances,
-                fleet=fleet,
+                fleet=self._fleet,
                 breakers=self._breakers,
                 admission=self.admission,
                 recorder=self.recorder,
@@ -95,14 +112,10 @@ class Gateway:
                 pages=Pages(snapshots=self.snapshots, metrics=self._metrics, state=self.state),
                 ratings=self._ratings,
                 admin=self._desk,
-                clock=clock,
+                tools=self._tools,
+                most_upload=BodyLimit(most_upload, "jobs.max_upload_mib"),
+                clock=installation.clock,
             )
-        )
-        self._server = Server(
-            self.door,
-            most_body_bytes=int(settings.max_body_mib * (1 << 20)),
-            arrival_s=settings.arrival_s,
-            drain_s=DRAIN_S,
         )
 
     @property
@@ -124,6 +137,7 @@ class Gateway:
             "records_waiting": self.recorder.waiting,
             "records_without_content": self.recorder.dropped_content,
             "records_lost": self.recorder.lost,
+            **self._tools.state(),
         }
 
     def _levels(self) -> Levels:
@@ -133,6 +147,7 @@ class Gateway:
         engines = {name: self._fleet.upstream(name) for name in names}
         return Levels(
             in_flight=self.admission.in_flight,
+            tools_in_flight=self._tools.under_way,
             records_waiting=self.recorder.waiting,
             records_without_content=self.recorder.dropped_content,
             records_lost=self.recorder.lost,
@@ -153,6 +168,7 @@ class Gateway:
             self._follow_keys(),
             self._metrics.run(),
             self._shadows.run(),
+            self._tools.run(),
         ]
 
     async def load(self) -> None:
@@ -160,6 +176,7 @@ class Gateway:
         await asyncio.to_thread(self.snapshots.refresh)
         await asyncio.to_thread(self._usage.restore)
         await asyncio.to_thread(self._keyring.reload, self._installation.store)
+        await self._tools.load()
 
     async def serve(self, listener: socket.socket) -> None:
         """Answer until `stop`; then answers under way end, and nothing new begins."""
@@ -168,6 +185,7 @@ class Gateway:
     def stop(self) -> None:
         """Stop as after SIGTERM; a second call does not wait for answers under way."""
         self._shadows.stop()
+        self._tools.stop()
         self._server.stop()
 
     async def close(self) -> None:
@@ -175,6 +193,7 @@ class Gateway:
         self._ratings.close()
         self._desk.close()
         await self._shadows.close()
+        await self._tools.close()
         with contextlib.suppress(StoreError):
             await self.recorder.flush()
         if self._usage.waiting:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import cast
 
 from changeover.core import toml
 from changeover.core.clock import Clock, SystemClock
@@ -16,7 +18,8 @@ from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy, load_policy
 from changeover.serving.plan import EchoOptions
 from changeover.store.engine import Store
-from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_tasks
+from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_all_tasks
+from changeover.tools.declarations import Tools
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class Installation:
     """None: the project has none. A process that only answers reads none."""
     problems: tuple[ConfigError, ...] = ()
     """What is wrong with declarations. The tasks they are about are not among `tasks`, or are as they were applied."""
+    tools: Tools = field(default_factory=Tools)
 
 
 def open_installation(project: Project) -> Installation:
@@ -48,14 +52,15 @@ def open_installation(project: Project) -> Installation:
         ConfigError: A card or the policy is wrong; or a task is, and the project was never started.
         StoreError: The store cannot be used, was never made, or is of another version.
     """
-    catalogue, tasks = read_declarations(project)
-    problems = tuple(tasks.problems.values())
+    catalogue, tasks, tools = read_declarations(project)
+    problems = problems_of(tasks, tools)
     if not project.state.is_dir():
         if problems:
             raise problems[0]
         raise StoreError(f"Project `{project.settings.name}` was never started. Run `changeover up` in it.")
+    policy = load_policy(project.policy)
     return Installation(
-        project, Store.open(project.store_url), catalogue, tasks, SystemClock(), load_policy(project.policy), problems
+        project, Store.open(project.store_url), catalogue, tasks, SystemClock(), policy, problems, tools
     )
 
 
@@ -80,7 +85,8 @@ def attach(project: Project) -> Installation:
     Raises:
         StoreError: The store cannot be used, was never made, or is of another version.
     """
-    return Installation(project, Store.open(project.store_url), usable_catalogue(project), {}, SystemClock(), None)
+    store, catalogue = Store.open(project.store_url), usable_catalogue(project)
+    return Installation(project, store, catalogue, {}, SystemClock(), None, tools=read_tools(project, {}))
 
 
 def usable_catalogue(project: Project) -> Catalogue:
@@ -98,25 +104,46 @@ def read_again(installation: Installation) -> Installation:
     Raises:
         ConfigError: A card or the policy is wrong.
     """
-    catalogue, tasks = read_declarations(installation.project)
-    policy, problems = load_policy(installation.project.policy), tuple(tasks.problems.values())
-    return replace(installation, catalogue=catalogue, tasks=tasks, policy=policy, problems=problems)
+    catalogue, tasks, tools = read_declarations(installation.project)
+    policy, problems = load_policy(installation.project.policy), problems_of(tasks, tools)
+    return replace(installation, catalogue=catalogue, tasks=tasks, policy=policy, problems=problems, tools=tools)
 
 
-def read_declarations(project: Project) -> tuple[Catalogue, Tasks]:
-    """A project's cards and tasks, checked against each other. What is wrong with a task stands beside the others.
+def problems_of(tasks: Tasks, tools: Tools) -> tuple[ConfigError, ...]:
+    """Everything that is wrong with a project's declarations."""
+    return (*tasks.problems.values(), *tools.problems.values())
+
+
+def read_declarations(project: Project) -> tuple[Catalogue, Tasks, Tools]:
+    """A project's cards, tasks and tools, checked against each other. What is wrong with one stands beside the others.
 
     Raises:
         ConfigError: A card is wrong.
     """
     catalogue = Catalogue.load(project.cards)
-    tasks = load_tasks(project.tasks)
+    tasks = load_all_tasks(project.tasks, project.tools)
     for task in list(tasks.values()):
         try:
             _check_references(task, catalogue)
         except ConfigError as exc:
             tasks.refuse(task.name, exc)
-    return catalogue, tasks
+    return catalogue, tasks, read_tools(project, tasks)
+
+
+def read_tools(project: Project, tasks: Mapping[str, Task]) -> Tools:
+    """A project's tools, checked against `tasks` where there are any."""
+    if not project.tools.is_dir():
+        return Tools()
+    # Templates and schemas are large to load, and many projects have no tool.
+    load, check = import_module("changeover.tools.load"), import_module("changeover.tools.check")
+    tools = cast("Tools", load.load_tools(project.tools))
+    if tasks:
+        for tool in list(tools.values()):
+            try:
+                check.check_tool(tool, tasks)
+            except ConfigError as exc:
+                tools.refuse(tool.name, exc)
+    return tools
 
 
 def spec_of(task: Task, declared: ScorerDeclaration) -> ScorerSpec:

@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import signal
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from datetime import date
 
-import uvicorn
-
+from changeover.app.asgi import serving
 from changeover.app.library_files import LibraryFiles
 from changeover.app.loops import background
 from changeover.core.clock import Clock
@@ -135,40 +133,8 @@ async def serve(
     if doorkeeper is not None:
         await in_thread(doorkeeper.reload)
     admit: Admit = doorkeeper or (lambda headers: ANYBODY)
-    config = uvicorn.Config(
-        Hub(lambda: library.current, admit),
-        http="httptools",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    server = _Server(config, on_listening)
+    hub = Hub(lambda: library.current, admit)
+    server = serving(hub, on_listening, drain_s=DRAIN_S)
     loops = [library.follow(), *([] if doorkeeper is None else [doorkeeper.follow()])]
     async with background(loops, on_failure=server.stop):
         await server.serve([listener])
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_listening = on_listening
-
-    async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        await super().startup(None if sockets is None else list(sockets))
-        self._on_listening()
-
-    def stop(self) -> None:
-        """Take nothing new; a second call does not wait for downloads under way."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Stop on a signal, and end as after any other work: uvicorn would send the signal to itself once more."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop)
-        yield

@@ -18,7 +18,7 @@ from changeover.gateway.redact.secrets import OURS
 
 __all__ = ["register_secret", "set_up_logging", "without_secrets"]
 
-QUIET = ("alembic", "asyncio", "uvicorn.access", "httpx", "urllib3")
+QUIET = ("alembic", "asyncio", "uvicorn.access", "httpx", "httpx2", "urllib3")
 """Loggers of libraries that tell nothing of interest below a warning."""
 
 _OURS = re.compile(rf"(?<![A-Za-z0-9]){OURS}")

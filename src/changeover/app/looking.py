@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from changeover.app.installation import Installation, open_installation, read_declarations, was_started
+from changeover.app.installation import Installation, open_installation, problems_of, read_declarations, was_started
 from changeover.core.clock import SystemClock
 from changeover.core.settings import Project
 from changeover.library.licences.policy import load_policy
@@ -27,13 +27,11 @@ def opened_to_look(project: Project) -> Generator[Installation]:
     if was_started(project):
         installation = open_installation(project)
     else:
-        catalogue, tasks = read_declarations(project)
+        catalogue, tasks, tools = read_declarations(project)
         store = Store.connect(NOWHERE)
         metadata.create_all(store.engine)
-        problems = tuple(tasks.problems.values())
-        installation = Installation(
-            project, store, catalogue, tasks, SystemClock(), load_policy(project.policy), problems
-        )
+        problems, policy = problems_of(tasks, tools), load_policy(project.policy)
+        installation = Installation(project, store, catalogue, tasks, SystemClock(), policy, problems, tools)
     try:
         yield installation
     finally:

@@ -23,7 +23,7 @@ from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.policy import Policy
 from changeover.library.pull import present
 from changeover.store.engine import Store
-from changeover.tasks.declarations import Task, load_tasks
+from changeover.tasks.declarations import Task, load_all_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Shelf:
     @cached_property
     def declared_tasks(self) -> Mapping[str, Task]:
         """Tasks of the project whose files can be read; none outside of one."""
-        return {} if self.project is None else load_tasks(self.project.tasks)
+        return {} if self.project is None else load_all_tasks(self.project.tasks, self.project.tools)
 
     @cached_property
     def _at_work(self) -> AtWork | None:

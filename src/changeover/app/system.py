@@ -14,6 +14,7 @@ from changeover.app.evaluator import Evaluator
 from changeover.app.gateway import Gateway
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.licence_checks import CurrentTerms
+from changeover.app.listening import address_of
 from changeover.app.local import announced
 from changeover.app.loops import background
 from changeover.app.retention import Retention
@@ -160,30 +161,3 @@ def _on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-
-
-def address_of(listener: socket.socket) -> str:
-    """The address as a client writes it."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything else is started.
-
-    Raises:
-        ConfigError: It is in use, or the host is not of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as exc:
-        listener.close()
-        raise ConfigError(
-            f"Cannot listen on `{host}:{port}`: {exc.strerror}. "
-            "Set another `gateway.port` in changeover.toml, or 0 for any free one."
-        ) from exc
-    return listener

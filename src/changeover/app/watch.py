@@ -73,9 +73,9 @@ def _marks(installation: Installation) -> Marks:
 def _paths(installation: Installation) -> Iterator[Path]:
     project = installation.project
     yield project.policy
-    for directory in (project.tasks, project.cards):
+    for directory in (project.tasks, project.tools, project.cards):
         if directory.is_dir():
-            yield from (path for path in directory.rglob("*") if path.is_file())
+            yield from (path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc")
     for task in installation.tasks.values():
         yield task.dataset
         yield task.file.parent / task.declared.prompt

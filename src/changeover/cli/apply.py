@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
+from urllib.error import URLError
+from urllib.request import ProxyHandler, Request, build_opener
 
 import typer
 
 from changeover.app.apply import Change, Outcome
 from changeover.app.apply import apply as apply_declarations
 from changeover.app.installation import open_installation
+from changeover.app.local import operator_key, running_address
 from changeover.cli.frame import Json, actor, here, note, out, plain, print_json
 
 app = typer.Typer(add_completion=False)
 
+FOLLOW_WAIT_S = 20.0
+POLL_S = 0.1
 COLOUR = {"new": "green", "changed": "yellow", "removed": "red"}
 
 
@@ -28,13 +36,16 @@ def apply(
 
     Example: changeover apply --check
     """
-    installation = open_installation(here())
+    project = here()
+    installation = open_installation(project)
     try:
         for problem in installation.problems[1:]:
             note(problem.message)
         outcome = apply_declarations(installation, actor(), check=check)
     finally:
         installation.store.close()
+    if outcome.committed and not _followed(project.state, outcome):
+        note("the gateway has not followed yet; it goes on trying")
     if as_json:
         print_json(outcome)
         return
@@ -45,7 +56,30 @@ def apply(
     out.print(_ending(outcome, check))
 
 
+def _followed(state: Path, outcome: Outcome) -> bool:
+    """Wait until the gateway of this project, if it runs, answers by what was applied: what was made can then be used."""
+    address = running_address(state)
+    if address is None:
+        return True
+    key = "tools_declarations" if any(change.of == "tool" for change in outcome.changes) else "declarations"
+    ask = Request(f"{address}/healthz", headers={"authorization": f"Bearer {operator_key(state)}"})
+    opener = build_opener(ProxyHandler({}))
+    deadline = time.monotonic() + FOLLOW_WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            with opener.open(ask, timeout=FOLLOW_WAIT_S) as answer:
+                if json.load(answer).get(key, 0) >= (outcome.revision or 0):
+                    return True
+        except (URLError, OSError, ValueError):
+            return False
+        time.sleep(POLL_S)
+    return False
+
+
 def _show(change: Change) -> None:
+    if change.of == "tool":
+        out.print(f"[dim]tool[/] [bold]{plain(change.task)}[/]  [{COLOUR[change.kind]}]{change.kind}[/]")
+        return
     by = f"  answered by {plain(change.incumbent)}" if change.kind == "new" else ""
     gone = "  requests for it get a 404; its history stays" if change.kind == "removed" else ""
     out.print(f"[bold]{plain(change.task)}[/]  [{COLOUR[change.kind]}]{change.kind}[/]{by}{gone}")

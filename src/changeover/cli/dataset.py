@@ -28,7 +28,7 @@ from changeover.evals.scorers import ScorerSpec
 from changeover.evals.sequential import TestPlan
 from changeover.library.catalogue import Catalogue
 from changeover.store.engine import Store
-from changeover.tasks.declarations import TASK_NAME, ScorerDeclaration, Task, find_task, load_task, load_tasks
+from changeover.tasks.declarations import TASK_NAME, ScorerDeclaration, Task, find_task, load_all_tasks, load_task
 
 app = typer.Typer(
     add_completion=False, help="Import, check, compare and draw the cases of a task.", no_args_is_help=True
@@ -182,7 +182,7 @@ def _check_file(path: Path) -> tuple[Dataset, list[Finding]]:
 
 def _check_task(name: str) -> tuple[Dataset, list[Finding]]:
     project = here()
-    task = find_task(load_tasks(project.tasks), name)
+    task = find_task(load_all_tasks(project.tasks, project.tools), name)
     dataset = Dataset.load(task.dataset, template=task.input_template)
     gate = task.declared.gate
     plan = TestPlan(

@@ -19,6 +19,7 @@ from changeover.core.errors import (
     DatasetError,
     UnknownModelError,
     UnknownTaskError,
+    UnknownToolError,
     nearest,
 )
 
@@ -40,7 +41,7 @@ def run_guarded(name: str, module: str, argv: Sequence[str]) -> int:
 def _guarded(name: str, module: str, argv: Sequence[str]) -> int:
     try:
         return _call(name, module, argv)
-    except (ConfigError, DatasetError, UnknownTaskError, UnknownModelError) as exc:
+    except (ConfigError, DatasetError, UnknownTaskError, UnknownToolError, UnknownModelError) as exc:
         print_error(exc.message)
         return EXIT_USAGE
     except ChangeoverError as exc:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from changeover.app.shipped_tools import add_tools, named
 from changeover.cli.frame import Json, out, print_json
 from changeover.core.errors import ChangeoverError, ConfigError
 from changeover.core.settings import SETTINGS_FILE
@@ -24,22 +26,27 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}")
 def init(
     directory: Annotated[Path, typer.Argument(help="Where to make it; the last part is the project's name.")],
     port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes any free one.", min=0, max=65535)] = 8100,
+    tools: Annotated[
+        str | None, typer.Option(metavar="all|NAME,…", help="Tools that come with changeover, to begin with.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a project: `changeover.toml`, four tasks, their datasets and examples.
+    """Make a project: `changeover.toml`, four tasks, their datasets and examples, and tools where they are asked for.
 
-    Example: changeover init my-org && cd my-org && changeover up
+    Example: changeover init my-org --tools all && cd my-org && changeover up
     """
-    make_project(directory, port)
+    asked = named(name.strip() for name in tools.split(",") if name.strip()) if tools else []
+    make_project(directory, port, asked)
     if as_json:
-        print_json({"project": directory.resolve().name, "directory": directory.resolve()})
+        print_json({"project": directory.resolve().name, "directory": directory.resolve(), "tools": asked})
         return
-    out.print(f"Made [bold]{directory}[/]: changeover.toml, tasks/, evals/, examples/")
+    copied = f", tools/ ({len(asked)})" if asked else ""
+    out.print(f"Made [bold]{directory}[/]: changeover.toml, tasks/, evals/, examples/{copied}")
     out.print(f"Next  cd {directory} && changeover up")
 
 
-def make_project(directory: Path, port: int) -> None:
-    """Copy the template that ships with the package.
+def make_project(directory: Path, port: int, tools: Sequence[str] = ()) -> None:
+    """Copy the template that ships with the package, and tools by their names.
 
     Raises:
         ConfigError: The directory has something in it, or its name cannot be a project's.
@@ -58,6 +65,7 @@ def make_project(directory: Path, port: int) -> None:
             shutil.copytree(template, draft, ignore=shutil.ignore_patterns("__pycache__"))
         settings = draft / SETTINGS_FILE
         settings.write_text(settings.read_text().replace("PROJECT_NAME", name).replace("port = 8100", f"port = {port}"))
+        add_tools(draft / "tools", tools)
         draft.replace(directory)
     except OSError as exc:
         shutil.rmtree(draft, ignore_errors=True)

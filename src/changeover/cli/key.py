@@ -18,6 +18,7 @@ from changeover.gateway.keys import Key, Role, change_keys, find_keys, issue_key
 from changeover.gateway.limits import change_limits
 from changeover.serving.queries import all_deployments
 from changeover.tasks.declarations import find_task
+from changeover.tools.declarations import find_tool
 
 app = typer.Typer(add_completion=False, help="Make, list, change and revoke API keys.", no_args_is_help=True)
 
@@ -25,6 +26,9 @@ Name = Annotated[str, typer.Argument(help="What the key is for, such as the appl
 Known = Annotated[str, typer.Argument(metavar="NAME|ID", help="Every key of that name, or one by its id.")]
 TeamOption = Annotated[str | None, typer.Option("--team", help="Who owns it; `changeover team new` makes one.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="A task it may call; repeat. Without: every task.")]
+ToolsOption = Annotated[
+    list[str] | None, typer.Option("--tool", help="A tool it may run: it may call all the tool's tasks; repeat.")
+]
 Deployments = Annotated[
     list[str] | None, typer.Option("--deployment", help="A deployment it may name in `model`; repeat.")
 ]
@@ -46,6 +50,7 @@ def new(
         Role, typer.Option(help="An operator may name variants; a monitor reads metrics and calls nothing.")
     ] = "application",
     task: Tasks = None,
+    tool: ToolsOption = None,
     deployment: Deployments = None,
     limit: Limits = None,
     expires: Annotated[str | None, typer.Option(help="`30d`, or a date: refused from then on.")] = None,
@@ -59,7 +64,7 @@ def new(
     now = installation.clock.now()
     limits = change_limits((), limit or ())
     until = None if expires is None else after(expires, now, "--expires")
-    tasks, deployments = _granted(installation, task, deployment)
+    tasks, deployments = _granted(installation, [*(task or ()), *_asked_by(installation, tool)], deployment)
     with installation.store.write() as connection:
         secret = issue_key(
             connection,
@@ -99,6 +104,7 @@ def set_key(
     team: TeamOption = None,
     no_team: Annotated[bool, typer.Option("--no-team", help="Owned by no team.")] = False,
     task: Tasks = None,
+    tool: ToolsOption = None,
     all_tasks: Annotated[bool, typer.Option("--all-tasks", help="May call every task.")] = False,
     deployment: Deployments = None,
     no_deployments: Annotated[bool, typer.Option("--no-deployments", help="May name no deployment.")] = False,
@@ -109,13 +115,13 @@ def set_key(
 ) -> None:
     """Change what a key may do, within a second and without a new secret.
 
-    `--task` and `--deployment` replace the whole list. `--limit` changes that limit only; `--limit usd/month=none` removes it.
+    `--task`, `--tool` and `--deployment` replace the whole list. `--limit` changes that limit only; `--limit usd/month=none` removes it.
 
     Example: changeover key set invoice-reader --limit usd/month=100
     """
     for both, one, other in (
         (team is not None and no_team, "--team", "--no-team"),
-        (bool(task) and all_tasks, "--task", "--all-tasks"),
+        (bool(task or tool) and all_tasks, "--task" if task else "--tool", "--all-tasks"),
         (bool(deployment) and no_deployments, "--deployment", "--no-deployments"),
     ):
         if both:
@@ -123,7 +129,7 @@ def set_key(
     installation = opened()
     now = installation.clock.now()
     changes: dict[str, Any] = {}
-    tasks, deployments = _granted(installation, task, deployment)
+    tasks, deployments = _granted(installation, [*(task or ()), *_asked_by(installation, tool)], deployment)
     if team is not None or no_team:
         changes["team"] = team
     if tasks is not None or all_tasks:
@@ -158,11 +164,22 @@ def revoke(name: Known, as_json: Json = False) -> None:
         out.print(f"revoked {plain(name)}")
 
 
+def _asked_by(installation: Installation, tools: Iterable[str] | None) -> list[str]:
+    """Every task that some tools ask."""
+    asked: list[str] = []
+    for name in tools or ():
+        tasks = find_tool(installation.tools, name).tasks
+        if not tasks:
+            raise ConfigError(f"`{name}` asks no task, so any key may run it. Leave `--tool {name}` out.")
+        asked += tasks
+    return asked
+
+
 def _granted(
     installation: Installation, tasks: Iterable[str] | None, deployments: Iterable[str] | None
 ) -> tuple[list[str] | None, list[str] | None]:
     """Names of tasks and deployments that exist; None where none was named."""
-    found = [find_task(installation.tasks, task).name for task in tasks or ()]
+    found = [find_task(installation.tasks, task).name for task in dict.fromkeys(tasks or ())]
     named = list(deployments or ())
     if named:
         with installation.store.read() as connection:

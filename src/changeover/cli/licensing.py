@@ -25,7 +25,7 @@ from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, accept, review_needed, texts
 from changeover.library.licences.words import place, short
-from changeover.tasks.declarations import load_tasks
+from changeover.tasks.declarations import load_all_tasks
 
 bill = later("changeover.library.licences.bom")
 """Needs the extra `bom`."""
@@ -122,7 +122,7 @@ def _position() -> tuple[Position, set[str]]:
     if installation is not None:
         whole, tasks = position_of(installation), set(installation.tasks)
     else:
-        tasks = set[str]() if files.project is None else set(load_tasks(files.project.tasks))
+        tasks = set[str]() if files.project is None else set(load_all_tasks(files.project.tasks, files.project.tools))
         whole = position(Licensing(catalogue, files.policy(), SystemClock().now().date()), tasks=tasks)
     answered = {task for each in whole.models for task in each.answers}
     policy = whole.licensing.policy

@@ -18,6 +18,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "ask": ("changeover.cli.ask", "Send a text to a task and print the answer."),
         "demo": ("changeover.cli.demo", "Show the main job on real small models."),
     },
+    "Tools": {
+        "tools": ("changeover.cli.tools", "List the tools: what they do, who answers their tasks."),
+        "run": ("changeover.cli.run", "Run a tool on files or texts."),
+        "tool": ("changeover.cli.tool", "Make, add, show and check tools."),
+        "console": ("changeover.cli.console", "Open the tools in a browser: forms, progress, results, a chat."),
+        "mcp": ("changeover.cli.mcp", "Offer the tools to agents, by the Model Context Protocol."),
+    },
     "Library": {
         "models": ("changeover.cli.models", "Find a model by what it is for, list all, or show one whole."),
         "recommend": ("changeover.cli.recommend", "Shortlist models for a task, with why and why not for each."),

@@ -10,8 +10,8 @@ import uvloop
 
 from changeover.app.library_files import LibraryFiles
 from changeover.app.library_server import ServedLibrary, require_loopback, serve
+from changeover.app.listening import address_of, listen
 from changeover.app.logs import set_up_logging
-from changeover.app.system import address_of, listen
 from changeover.cli.frame import here, note, out, plain
 from changeover.core.clock import SystemClock
 from changeover.core.settings import find_project

@@ -21,6 +21,14 @@ import typer
 from typer.core import TyperGroup
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="Address of a gateway, instead of this project's; else `CHANGEOVER_URL`."),
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", help="Whose rights and usage it is, instead of the local operator's; else `CHANGEOVER_KEY`."),
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
 
 

@@ -50,4 +50,9 @@ def note(message: str) -> None:
 
 def plain(text: object) -> str:
     """Text from a person, a file or a model, so that nothing in it is taken for markup or moves the terminal's cursor."""
-    return escape(str(text).translate(_UNSHOWN))
+    return escape(clean(text))
+
+
+def clean(text: object) -> str:
+    """The same for what is printed without markup."""
+    return str(text).translate(_UNSHOWN)

@@ -17,10 +17,11 @@ from changeover.app.create import create_installation
 from changeover.app.gateway import settle_in
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_fetch, licensing_of, not_allowed_now
+from changeover.app.listening import listen
 from changeover.app.local import make_private, only_one
 from changeover.app.logs import set_up_logging
 from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
-from changeover.app.system import System, listen
+from changeover.app.system import System
 from changeover.cli.frame import Json, here, note, out, print_error
 from changeover.cli.weights import Terms, fetch
 from changeover.core.errors import ArtifactError
@@ -111,10 +112,38 @@ def announce(installation: Installation, address: str, keys: FirstKeys, as_json:
         made = {"first_key": keys.application, "admin_key": keys.admin}
         print(json.dumps({"address": address, "tasks": tasks, **made}), flush=True)
         return
-    out.print(f"[bold]{installation.project.settings.name}[/]  gateway  {address}/v1   tasks  {', '.join(tasks)}")
+    name = installation.project.settings.name
+    out.print(f"[bold]{name}[/]  gateway  {address}/v1   {_counted(installation, tasks)}")
     if keys.application is not None:
         out.print(f"first API key, shown once  [bold]{keys.application}[/]  for an application: it may call every task")
     if keys.admin is not None:
         out.print(f"admin key, shown once      [bold]{keys.admin}[/]  for you: it reads /metrics and names variants")
-    out.print(f'try  changeover ask {tasks[0]} "…"   changeover status   Ctrl-C stops')
+    out.print("try  " + "   ".join([*_first_tries(installation, tasks), "changeover status", "Ctrl-C stops"]))
     out.file.flush()  # whoever reads a pipe waits for the key
+
+
+def _counted(installation: Installation, tasks: list[str]) -> str:
+    """The tasks by name; where there are tools a count, for they have many."""
+    tools = len(installation.tools)
+    if not tools:
+        return f"tasks  {', '.join(tasks)}"
+    of_tools = len(_of_tools(installation).intersection(tasks))
+    return f"{_number(len(tasks), 'task')}, {of_tools} of them of {_number(tools, 'tool')}"
+
+
+def _first_tries(installation: Installation, tasks: list[str]) -> list[str]:
+    """What to type first: ask a task that stands by itself, run the example of a tool."""
+    own = next((task for task in tasks if task not in _of_tools(installation)), None)
+    shown = next((tool.name for tool in installation.tools.values() if tool.declared.example), None)
+    return [
+        *([f'changeover ask {own} "…"'] if own is not None else []),
+        *([f"changeover run {shown} --example"] if shown is not None else []),
+    ]
+
+
+def _of_tools(installation: Installation) -> set[str]:
+    return {task for tool in installation.tools.values() for task in tool.tasks}
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -67,6 +67,12 @@ def _sentence(live: Live) -> str:
         return f"{live.candidate} against {live.incumbent} on {live.task}: {live.stopped}"
     if live.doubt is not None:
         return f"{live.candidate} would pass on {live.task}, but {live.doubt}"
+    if live.standing == "below" or (live.standing == "open" and live.shown in ("better", "no worse")):
+        surely = "is" if live.standing == "below" else "scores"
+        return (
+            f"{live.candidate} {surely} below the floor of {live.task}: "
+            f"{100 * live.candidate_score:.1f} of 100, and {100 * (live.floor or 0):g} are asked for (`gate.floor`)"
+        )
     if live.verdict == "inconclusive" and live.failed and live.shown in ("better", "no worse"):
         return f"{live.failed} of {live.samples + live.unusable} samples failed: too many to trust the rest"
     if live.verdict == "inconclusive" and live.samples < live.min_samples:

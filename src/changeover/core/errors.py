@@ -7,7 +7,9 @@ ChangeoverError              500  not retryable
 │   ├── AuthenticationError  401  no key, or not a key of this installation
 │   ├── ContextOverflow      400  longer than a model takes; names both numbers
 │   ├── PermissionError_     403  the key may not do this
-│   └── UnknownTaskError     404  lists the known tasks
+│   ├── UnknownTaskError     404  lists the known tasks
+│   ├── UnknownToolError     404  lists the known tools
+│   └── DocumentError        422  a file cannot be read, or is not what a tool takes
 ├── UnknownModelError         --  no card of that name; names the nearest
 ├── ArtifactError             --  weights are missing, damaged or not what their digest says
 ├── LicenceError             403  the policy or a licence does not allow this; names the clause
@@ -18,6 +20,7 @@ ChangeoverError              500  not retryable
 ├── GateError                 --  the evidence does not allow this
 ├── CapacityError            429  too much at once; carries `retry_after_s`
 │   └── NotReadyError        503  no engine can answer yet; carries `retry_after_s`
+├── ContractError             502  a tool's answer broke its contract, and could not be mended; retryable
 └── UpstreamError            502  a model's engine failed; retryable unless it said otherwise
 
 `source` says who failed, for the reader of an error: the gateway, or the model behind it.
@@ -107,6 +110,29 @@ class UnknownTaskError(RequestError):
 
     status = 404
     code = "unknown_task"
+
+
+class UnknownToolError(RequestError):
+    """No tool of that name that this key may use."""
+
+    status = 404
+    code = "unknown_tool"
+
+
+class DocumentError(RequestError):
+    """A file is empty, encrypted, broken, too large, or of a kind that is not read."""
+
+    status = 422
+    code = "document_refused"
+
+
+class ContractError(ChangeoverError):
+    """What came out of a tool breaks its contract, and asking again did not help. It is given to nobody."""
+
+    status = 502
+    code = "contract_broken"
+    retryable = True
+    source = "model"
 
 
 class UnknownModelError(ChangeoverError):

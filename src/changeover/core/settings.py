@@ -103,6 +103,25 @@ class AliasCheckSettings(toml.Declared):
     """Of a task's dataset that are asked each time, always the same ones; twice as many for a baseline."""
 
 
+class JobSettings(toml.Declared):
+    """How tools run."""
+
+    at_once: int = Field(default=4, ge=1, le=256)
+    """Runs of tools under way at once, in each gateway; a job waits for its turn, any other run gets a 429."""
+    most_waiting: int = Field(default=1_000, ge=1)
+    """Jobs that wait; one more gets a 429."""
+    most_waiting_mib: float = Field(default=4_096.0, gt=0)
+    """Of the files of jobs that wait or run, together: the database holds them meanwhile. One more gets a 429."""
+    keep_hours: float = Field(default=24.0, gt=0)
+    """How long the result of a job can be fetched."""
+    max_upload_mib: float = Field(default=64.0, gt=0, le=1024)
+    """Largest body of a request to a tool; each input has its own limit beside."""
+    readers: int = Field(default=2, ge=1, le=32)
+    """Processes that read documents at once, in each gateway."""
+    reader_memory_mib: int = Field(default=1_024, ge=128)
+    """Of each of them."""
+
+
 class Price(toml.Declared):
     """What a deployment's tokens cost."""
 
@@ -136,6 +155,8 @@ class Settings(toml.Declared):
     """The organisation or the project, for people."""
     tasks: str = "tasks"
     """Directory of task declarations, relative to the file."""
+    tools: str = "tools"
+    """Directory of tools, a folder each; may be absent."""
     library: str = "library"
     """Directory of the organisation's own model cards; may be absent."""
     policy: str = "policy.toml"
@@ -146,6 +167,7 @@ class Settings(toml.Declared):
     engines: EngineSettings = EngineSettings()
     evals: EvalSettings = EvalSettings()
     alias_checks: AliasCheckSettings = AliasCheckSettings()
+    jobs: JobSettings = JobSettings()
     records: RecordSettings = RecordSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     prices: dict[str, Price] = Field(default_factory=dict[str, Price])
@@ -169,6 +191,10 @@ class Project:
     @property
     def tasks(self) -> Path:
         return self.root / self.settings.tasks
+
+    @property
+    def tools(self) -> Path:
+        return self.root / self.settings.tools
 
     @property
     def cards(self) -> Path:

@@ -18,6 +18,7 @@ from changeover.core.ids import new_id
 from changeover.evals.budget import BudgetSpent
 from changeover.evals.datasets import Dataset, Sample
 from changeover.evals.datasets.queries import check_not_edited, keep_version
+from changeover.evals.floor import Floor, Standing
 from changeover.evals.judges.bias import Judgement, doubt, judgements_of
 from changeover.evals.known import covering, known_pool, whole
 from changeover.evals.queries import ComparedSample, Comparison, add_comparison, end_comparison
@@ -76,6 +77,10 @@ class Live:
     """Whose earlier scores made the differences less noisy."""
     incumbent_score: float
     candidate_score: float
+    floor: float | None
+    """Mean score below which the candidate is refused; None: none is declared."""
+    standing: Standing
+    """How the candidate stands to the floor."""
     calls_new: int
     """All that were begun: a judge's too, and those for samples ahead of the one that decided."""
     calls_cached: int
@@ -128,6 +133,7 @@ class Tally:
     """Running counts of one comparison."""
 
     weighing: Weighing
+    floor: Floor
     started: float
     pairs: list[Pair] = field(default_factory=list[Pair])
     """Those that could be scored for both."""
@@ -148,8 +154,15 @@ class Tally:
             self.unusable += 1
             return self.weighing.add(None, pair.sample.cluster)
         self.pairs.append(pair)
+        self.floor.add(pair.candidate.score.value, pair.sample.cluster)
         self.judgements += judgements_in(pair.incumbent.score.detail, pair.candidate.score.detail)
         return self.weighing.add(pair.difference, pair.sample.cluster)
+
+    @property
+    def decided(self) -> bool:
+        """Whether more samples would change nothing. A pass waits until the candidate is surely above the floor."""
+        verdict, standing = self.weighing.evidence.verdict, self.floor.standing
+        return standing == "below" or verdict == "fail" or (verdict == "pass" and standing == "above")
 
     @property
     def hopeless(self) -> bool:
@@ -177,18 +190,18 @@ async def compare(
     gate = match.task.declared.gate
     runner.limit(gate.max_calls, gate.max_cost_usd, (match.incumbent, match.candidate))
     comparison, weighing, samples = await asyncio.to_thread(_begin, store, match, clock)
-    tally = Tally(weighing, started=clock.monotonic())
+    tally = Tally(weighing, Floor(gate.floor), started=clock.monotonic())
     stopped, looked = None, clock.monotonic()
     pairs = runner.pairs(match.task, match.scoring, samples, match.incumbent, match.candidate)
     try:
         async with aclosing(pairs):
             async for pair in pairs:
-                evidence = tally.add(pair)
+                tally.add(pair)
                 runner.journal.keep_compared(_compared(comparison.id, tally, pair))
                 if clock.monotonic() - looked >= progress_s:
                     looked = clock.monotonic()
                     on_progress(describe(match, tally, clock, runner))
-                if evidence.verdict != "inconclusive":
+                if tally.decided:
                     break
                 if tally.hopeless:
                     stopped = f"no scorer could score any of the first {HOPELESS} samples: {_first_error(pair)}"
@@ -226,6 +239,7 @@ def describe(
             failed=tally.failed,
             drawn=tally.drawn,
             doubtful=doubtful,
+            standing=tally.floor.standing,
         ),
         shown=evidence.shown,
         stopped=stopped,
@@ -245,6 +259,8 @@ def describe(
         covariates=() if weighing.pool is None else (match.incumbent.deployment, *weighing.pool.models),
         incumbent_score=_mean([pair.incumbent.score.value for pair in tally.pairs]),
         candidate_score=_mean([pair.candidate.score.value for pair in tally.pairs]),
+        floor=tally.floor.floor,
+        standing=tally.floor.standing,
         calls_new=runner.budget.calls,
         calls_cached=tally.calls_cached,
         cost_usd=runner.cost_of((match.incumbent, match.candidate)),
@@ -280,6 +296,8 @@ def _rules(match: Match) -> dict[str, Any]:
     plan = asdict(match.plan)
     if match.plan.min_samples == 1:
         del plan["min_samples"]  # it asks for nothing, and comparisons of before it existed still count
+    if declared.gate.floor is not None:
+        plan["floor"] = declared.gate.floor  # and likewise
     return {
         **plan,
         "about": declared.gate.about,
@@ -291,9 +309,9 @@ def _rules(match: Match) -> dict[str, Any]:
 
 
 def checked_verdict(
-    verdict: Verdict, plan: Mapping[str, Any], *, failed: int, drawn: int, doubtful: str | None
+    verdict: Verdict, plan: Mapping[str, Any], *, failed: int, drawn: int, doubtful: str | None, standing: Standing
 ) -> Verdict:
-    """A verdict, unless it is a pass that rests on too little.
+    """A verdict, unless it is a pass that rests on too little, or a candidate below the floor.
 
     Args:
         verdict: What the test says.
@@ -301,9 +319,16 @@ def checked_verdict(
         failed: Samples that could not be answered or scored.
         drawn: All samples.
         doubtful: What speaks against the judge.
+        standing: How the candidate stands to the floor.
     """
+    if standing == "below":
+        return "fail"
     too_many_failed = drawn > 0 and failed / drawn > plan.get("max_failed_share", 1.0)
-    return "inconclusive" if verdict == "pass" and (too_many_failed or doubtful is not None) else verdict
+    return (
+        "inconclusive"
+        if verdict == "pass" and (too_many_failed or doubtful is not None or standing == "open")
+        else verdict
+    )
 
 
 def judgements_in(incumbent: Mapping[str, Any], candidate: Mapping[str, Any]) -> tuple[Judgement, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from changeover.evals.comparison import checked_verdict, judgements_in
+from changeover.evals.floor import Floor
 from changeover.evals.judges.bias import doubt
 from changeover.evals.queries import ComparedSample, Comparison
 from changeover.evals.sequential import TestPlan, Verdict
@@ -65,6 +66,10 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
     weighing = weighed(comparison, rows, check)
     disagreement = disagreements[0] if disagreements else None
     differences = weighing.differences
+    floor = Floor(comparison.plan.get("floor"))
+    for row in rows:
+        if row.usable:
+            floor.add(row.candidate_score, row.cluster)
     said = [judgement for row in rows if row.usable for judgement in judgements_in(_why(row, 0), _why(row, 1))]
     verdict = checked_verdict(
         weighing.evidence.verdict,
@@ -72,6 +77,7 @@ def replay(comparison: Comparison, rows: Sequence[ComparedSample]) -> Replay:
         failed=sum(bool(row.detail.get("failed", not row.usable)) for row in rows),
         drawn=len(rows),
         doubtful=doubt(said),
+        standing=floor.standing,
     )
     if comparison.verdict is not None and verdict != comparison.verdict and disagreement is None:
         disagreement = f"the record says `{comparison.verdict}`, its scores say `{verdict}`"

@@ -20,7 +20,7 @@ import httptools
 from changeover.core.errors import RequestError
 from changeover.core.ids import new_id
 from changeover.gateway.envelope import envelope
-from changeover.gateway.http import READ, Head, Headers, header_lines, send_json
+from changeover.gateway.http import READ, BodyLimit, Head, Headers, header_lines, send_json
 from changeover.serving.upstream.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,10 @@ MOST_EARLY = 16
 MOST_PATHS = 1_000
 LONGEST_PATH = 200
 """Of addresses that are remembered: callers write what they like."""
-LINGER_S = 1.0
+LINGER_S = 5.0
+"""How long a refused caller may send nothing before the connection is closed."""
+MOST_LINGER_S = 30.0
+"""How long it may go on sending: many clients read an answer only when all of theirs is sent."""
 HIGH_WATER = 128 << 10
 """Bytes of answers that wait for a caller before it counts as slow."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -44,6 +47,8 @@ class Request(Protocol):
 
     left: bool
     """The caller went away."""
+    most_body: BodyLimit | None
+    """Of this request's body; None: as of any other's."""
     deadline: float
     """Monotonic time at which answering it is given up."""
     late: bool
@@ -71,7 +76,7 @@ class State:
     """What all connections of a server share."""
 
     door: Door
-    most_body_bytes: int
+    most_body: BodyLimit
     loop: asyncio.AbstractEventLoop = field(init=False)
     """Kept, for to ask for the running one costs a call of the system each time."""
     outbox: Outbox = field(init=False)
@@ -111,8 +116,10 @@ class Connection(asyncio.Protocol):
         "_head_only",
         "_headers",
         "_heads_bytes",
+        "_heard",
         "_keep",
         "_long",
+        "_most_body",
         "_old",
         "_parser",
         "_refusing",
@@ -144,6 +151,8 @@ class Connection(asyncio.Protocol):
         self._body_bytes = 0
         self._arrived_bytes = 0
         """Of the body as it comes, framing and trailers included."""
+        self._most_body = state.most_body
+        """Of the request that is arriving."""
         self._request: Request | None = None
         """The one whose body is arriving."""
         self._early: deque[tuple[Request, bytes, bool, bool, bool]] = deque()
@@ -159,6 +168,8 @@ class Connection(asyncio.Protocol):
         self._wanted: asyncio.Future[None] | None = None
         """What the task waits for while there is nothing to answer."""
         self._refusing = False
+        self._heard = 0.0
+        """Loop time at which the caller, refused, last sent something."""
         self._begun = True
         """A request is arriving, or the first one is due."""
         self.busy: Request | None = None
@@ -189,6 +200,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refusing:
+            self._heard = self._state.loop.time()
             return
         if self._request is None:
             if not self._long and self._head_bytes + len(data) > MOST_HEAD_BYTES:
@@ -197,7 +209,7 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
         else:
             self._arrived_bytes += len(data)
-            if self._arrived_bytes > 2 * self._state.most_body_bytes + MOST_HEAD_BYTES:
+            if self._arrived_bytes > 2 * self._most_body.most_bytes + MOST_HEAD_BYTES:
                 self._too_large()  # chunks of a few bytes each, or trailers without end
                 return
         try:
@@ -256,10 +268,14 @@ class Connection(asyncio.Protocol):
         self._long, self._heads_bytes = False, 0
         headers, self._headers = self._headers, []  # what comes behind the body is nobody's
         state = self._state
-        self._request = state.door.begin(Head(self._parser.get_method().decode(), state.path_of(self._url), headers))
+        head = Head(self._parser.get_method().decode(), state.path_of(self._url), headers)
+        if b"?" in self._url:
+            head.query = (httptools.parse_url(self._url).query or b"").decode("ascii", "replace")
+        self._request = request = state.door.begin(head)
+        self._most_body = request.most_body or state.most_body
         for name, value in headers:
             if name == b"content-length":
-                if int(value) > state.most_body_bytes:
+                if int(value) > self._most_body.most_bytes:
                     self._too_large()
                     return
             elif name == b"expect" and value.lower() == b"100-continue" and self.busy is None:
@@ -267,7 +283,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         self._body_bytes += len(part)
-        if self._body_bytes > self._state.most_body_bytes:
+        if self._body_bytes > self._most_body.most_bytes:
             self._too_large()
         elif not self._refusing:
             self._body.append(part)
@@ -291,8 +307,9 @@ class Connection(asyncio.Protocol):
         self.refuse(431, f"The request's headers are larger than {MOST_HEAD_BYTES >> 10} KiB.")
 
     def _too_large(self) -> None:
-        most = self._state.most_body_bytes / (1 << 20)
-        self.refuse(413, f"The request body is larger than {most:g} MiB. Send less, or raise `gateway.max_body_mib`.")
+        most = self._most_body
+        mib = most.most_bytes / (1 << 20)
+        self.refuse(413, f"The request body is larger than {mib:g} MiB. Send less, or raise `{most.setting}`.")
 
     # Answering.
 
@@ -369,7 +386,16 @@ class Connection(asyncio.Protocol):
         self._state.outbox.flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._state.loop.call_later(LINGER_S, self._transport.abort)
+        loop = self._state.loop
+        loop.call_later(LINGER_S, self._end_linger, loop.time() + MOST_LINGER_S)
+
+    def _end_linger(self, last: float) -> None:
+        loop = self._state.loop
+        now = loop.time()
+        if self._transport.is_closing() or now >= last or now - self._heard >= LINGER_S:
+            self._transport.abort()
+        else:
+            loop.call_later(LINGER_S, self._end_linger, last)
 
     def _close(self) -> None:
         self._state.outbox.flush()

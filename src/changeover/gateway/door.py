@@ -27,7 +27,7 @@ from changeover.gateway.endpoints import CHAT, Endpoint
 from changeover.gateway.envelope import refuse
 from changeover.gateway.feedback import Ratings
 from changeover.gateway.forbidden import refuse_forbidden
-from changeover.gateway.http import ClientGone, Head, Headers, Reply, send_json
+from changeover.gateway.http import BodyLimit, ClientGone, Head, Headers, Reply, send_json
 from changeover.gateway.keys import Keyring
 from changeover.gateway.pages import Pages
 from changeover.gateway.plain import is_plain_chat
@@ -37,6 +37,7 @@ from changeover.gateway.resolve import Call, read_fields, resolve, sticky_of, ta
 from changeover.gateway.routes import Route, WrongMethod, find_route
 from changeover.gateway.shadow import Shadows
 from changeover.gateway.snapshot import LiveTask, Snapshots
+from changeover.gateway.tool_desk import ToolDesk
 from changeover.gateway.traces import Traces
 from changeover.gateway.visit import Visit
 from changeover.gateway.waiting import Line, Outlook
@@ -65,6 +66,9 @@ class Parts:
     pages: Pages
     ratings: Ratings
     admin: Desk
+    tools: ToolDesk
+    most_upload: BodyLimit
+    """Of a request to a tool."""
     clock: Clock
 
 
@@ -90,6 +94,8 @@ class Door:
                 if route.roles:
                     allow(visit.key, route.roles)
             visit.route = route
+            if route.page == "tools":
+                visit.most_body = self._parts.most_upload
         except ChangeoverError as error:
             visit.error = error
         return visit
@@ -109,6 +115,8 @@ class Door:
                 await self._parts.ratings.take(visit.key, body, reply, _id_header(visit))
             elif route.page == "admin":
                 await self._steer(visit, route, body, reply)
+            elif route.page == "tools":
+                await self._use_tools(visit, body, reply)
             elif route.endpoint is None:
                 self._parts.pages.answer(route.page, visit.head, reply, visit.key, _id_header(visit))
             else:
@@ -132,6 +140,20 @@ class Door:
             log.exception("request %s", visit.id)
             raise ChangeoverError(f"The gateway itself failed. Its log says why, under `{visit.id}`.") from exc
         send_json(reply, 200, said, _id_header(visit))
+
+    async def _use_tools(self, visit: Visit, body: bytes, reply: Reply) -> None:
+        """Answer one of the routes of tools and jobs. Whatever they ask of tasks comes through this door again."""
+        try:
+            await self._parts.tools.answer(visit, body, reply)
+        except ChangeoverError:
+            raise
+        except asyncio.CancelledError:
+            if visit.left:
+                raise ClientGone from None
+            raise
+        except Exception as exc:  # the edge of one request: it must not end as a cut connection
+            log.exception("request %s", visit.id)
+            raise ChangeoverError(f"The gateway itself failed. Its log says why, under `{visit.id}`.") from exc
 
     async def _call(self, visit: Visit, body: bytes, reply: Reply, endpoint: Endpoint) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -10,13 +11,22 @@ import msgspec
 Headers = Sequence[tuple[bytes, bytes]]
 
 READ = frozenset({
-    b"accept", b"authorization", b"content-length", b"expect", b"traceparent", b"tracestate", b"x-api-key",
+    b"accept", b"authorization", b"content-length", b"content-type", b"expect", b"traceparent", b"tracestate",
+    b"x-api-key",
 })  # fmt: skip
 """Headers of a request that anybody reads, in lower case. All others end at the door."""
 JSON_TYPE = (b"content-type", b"application/json")
 EVENTS_TYPE = (b"content-type", b"text/event-stream; charset=utf-8")
 
 _encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """Largest body of a request, and the setting that says so."""
+
+    most_bytes: int
+    setting: str
 
 
 class ClientGone(Exception):
@@ -31,6 +41,8 @@ class Head(msgspec.Struct):
     """Without the query, percent-decoded; what it was routed by."""
     headers: Headers
     """Those that anybody reads, see `READ`; names in lower case."""
+    query: str = ""
+    """What follows the path's `?`, as it was sent."""
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header; names are lower case."""

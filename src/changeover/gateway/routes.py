@@ -21,7 +21,10 @@ ADMIN_TASKS = "/admin/v1/tasks"
 LOOKS = ("rollout", "history")
 DEEDS = ("switch", "pause", "resume", "promote", "abort", "rollback", "approve", "override")
 
-Page = Literal["call", "models", "model", "health", "metrics", "openapi", "feedback", "admin"]
+TOOLS = "/v1/tools"
+JOBS = "/v1/jobs"
+
+Page = Literal["call", "models", "model", "health", "metrics", "openapi", "feedback", "admin", "tools"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,11 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/feedback", ("POST",), "feedback", CALLERS),
     Route("/v1/models", ("GET",), "models", EVERY_ROLE),
     Route(MODEL_PREFIX, ("GET",), "model", EVERY_ROLE),
+    Route(TOOLS, ("GET",), "tools", CALLERS),
+    Route(f"{TOOLS}/{{name}}", ("GET", "POST"), "tools", CALLERS),
+    Route(JOBS, ("GET",), "tools", CALLERS),
+    Route(f"{JOBS}/{{job}}", ("GET", "DELETE"), "tools", CALLERS),
+    Route(f"{JOBS}/{{job}}/events", ("GET",), "tools", CALLERS),
     Route("/openapi.json", ("GET",), "openapi", EVERY_ROLE),
     Route("/metrics", ("GET",), "metrics", LOOKERS),
     Route("/healthz", ("GET", "HEAD"), "health", ANYBODY),
@@ -81,9 +89,22 @@ def find_route(path: str, method: str) -> Route:
     elif route is None and path.startswith(f"{ADMIN_TASKS}/"):
         task, _, deed = path.removeprefix(f"{ADMIN_TASKS}/").rpartition("/")
         route = _BY_PATH.get(f"{ADMIN_TASKS}/{{task}}/{deed}") if task and "/" not in task else None
+    elif route is None:
+        route = _of_tools(path)
     if route is None:
         known = ", ".join(sorted(path for path in _BY_PATH if "{" not in path))
         raise NoSuchRoute(f"No route `{method} {path[:200]}`. This gateway answers {known}.")
     if method not in route.methods:
         raise WrongMethod(f"`{route.path}` takes {' and '.join(route.methods)}, not `{method[:20]}`.", route.methods)
     return route
+
+
+def _of_tools(path: str) -> Route | None:
+    """The route of a path that names a tool, or a job."""
+    if path.startswith(f"{TOOLS}/"):
+        name = path[len(TOOLS) + 1 :]
+        return _BY_PATH[f"{TOOLS}/{{name}}"] if name and "/" not in name else None
+    if path.startswith(f"{JOBS}/"):
+        id, _, rest = path[len(JOBS) + 1 :].partition("/")
+        return _BY_PATH.get(f"{JOBS}/{{job}}/{rest}" if rest else f"{JOBS}/{{job}}") if id and path[-1] != "/" else None
+    return None

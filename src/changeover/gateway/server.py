@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Final
 
 from changeover.gateway.connection import Connection, Door, State
+from changeover.gateway.http import BodyLimit
 
 KEEPALIVE_S: Final = 75.0
 """An idle connection of a caller's is kept for so long."""
@@ -28,7 +29,7 @@ class Server:
             arrival_s: Longest time for a request to arrive whole.
             drain_s: Longest wait for answers under way at the end.
         """
-        self._state = State(door, most_body_bytes)
+        self._state = State(door, BodyLimit(most_body_bytes, "gateway.max_body_mib"))
         self._arrival_s = arrival_s
         self._drain_s = drain_s
         self._stop = asyncio.Event()

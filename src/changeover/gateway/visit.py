@@ -14,7 +14,7 @@ from changeover.gateway.assembled import words_in
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.dispatch import Trail
 from changeover.gateway.endpoints import CHAT
-from changeover.gateway.http import Head
+from changeover.gateway.http import BodyLimit, Head
 from changeover.gateway.keys import Key
 from changeover.gateway.leases import NOTHING, Reservation, Wanted
 from changeover.gateway.open import Opened
@@ -42,6 +42,7 @@ class Visit(msgspec.Struct, eq=False):
     left: bool = False
     """The caller went away."""
     late: bool = False
+    most_body: BodyLimit | None = None
     deadline: float = float("inf")
     """Monotonic, seconds."""
     call: Call | None = None

@@ -51,6 +51,9 @@ def shortcoming(comparison: Comparison, gate: GateDeclaration) -> str | None:
         was, now = plan.get(name, 1.0), getattr(gate, name)
         if was > now:
             return f"with `{name}` {was:g}, and the gate asks for {now:g} now"
+    if (plan.get("floor") or 0.0) < (gate.floor or 0.0):
+        was = "no `floor`" if plan.get("floor") is None else f"`floor` {plan['floor']:g}"
+        return f"with {was}, and the gate asks for {gate.floor:g} now"
     if plan.get("min_samples", 1) < gate.min_samples and samples < gate.min_samples:
         return f"with {samples} samples, and the gate asks for {gate.min_samples} now"
     if plan.get("about", "population") != gate.about:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -29,7 +30,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The migration this code is written for."""
 
 
@@ -521,4 +522,48 @@ card_states = Table(
     Column("state", String(12), primary_key=True),  # planned, loads, served, evaluated
     Column("evidence", JSON, nullable=False),
     Column("at", UtcDateTime, nullable=False),
+)
+
+# One run of a tool that is worked off beside the request. Its content is deleted once nobody may fetch it any more.
+tool_jobs = Table(
+    "tool_jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tool", String(40), nullable=False),
+    Column("tool_digest", String(64), nullable=False),  # as it was when it was taken
+    Column("key", String(40), nullable=False),
+    Column("team", String(80)),
+    Column("state", String(12), nullable=False),  # waiting, running, done, failed, cancelled
+    Column("inputs", JSON, nullable=False),  # files stand in `tool_job_files`
+    Column("progress", JSON),
+    Column("outcome", JSON),
+    Column("error", JSON),
+    Column("attempts", Integer, nullable=False),  # how often somebody began, or went on with it
+    Column("owner", String(40)),  # the gateway that works on it
+    Column("lease_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("tool_jobs_by_state", "state", "created_at"),
+    Index("tool_jobs_by_key", "key", "created_at"),
+    Index("tool_jobs_by_expiry", "expires_at"),
+)
+
+tool_job_files = Table(
+    "tool_job_files",
+    metadata,
+    Column("job", String(40), ForeignKey("tool_jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# What steps of a job have given already: who goes on with it asks no model again.
+tool_job_parts = Table(
+    "tool_job_parts",
+    metadata,
+    Column("job", String(40), ForeignKey("tool_jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", String(120), primary_key=True),  # the step, and which of its calls
+    Column("value", JSON, nullable=False),
 )

@@ -79,13 +79,19 @@ def append_applied(
     return connection.execute(insert(applied).values(values).returning(applied.c.revision)).scalar_one()
 
 
-def document_of(tasks: Mapping[str, Task], root: Path) -> dict[str, Any]:
-    """Every task as a JSON value; paths are relative to `root`.
+def document_of(tasks: Mapping[str, Task], root: Path, tools: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Every task as a JSON value, paths relative to `root`, and the digest of every tool where there are any.
 
     Raises:
         ConfigError: A number has no JSON form.
     """
-    return {"tasks": {name: task.document(root) for name, task in sorted(tasks.items())}}
+    document: dict[str, Any] = {"tasks": {name: task.document(root) for name, task in sorted(tasks.items())}}
+    return {**document, "tools": dict(sorted(tools.items()))} if tools else document
+
+
+def tools_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """Digest of every tool as it was applied, by name: see `document_of`."""
+    return dict(document.get("tools") or {})
 
 
 def tasks_of(document: Mapping[str, Any], root: Path) -> dict[str, Task]:

@@ -50,6 +50,8 @@ class GateDeclaration(toml.Declared):
     where they are complete; the error rates hold in either case."""
     min_samples: int = Field(default=1, ge=1)
     """No verdict before so many, however clear it is."""
+    floor: float | None = Field(default=None, ge=0, le=1)
+    """Mean score below which a candidate is refused, however bad the incumbent is; None: no such bound."""
     max_samples: int | None = Field(default=None, ge=1)
     """Stop undecided after so many; None: the whole dataset."""
     max_calls: int | None = Field(default=None, ge=1)
@@ -166,6 +168,9 @@ class TaskDeclaration(toml.Declared):
     """Text file beside this one: what every model is told first. May be empty."""
     dataset: str
     """JSONL file, relative to this one."""
+    family: str | None = None
+    """Family of models that the organisation means for this task, such as `gemma`; None: any. Says which to look at
+    first; evidence decides."""
     first_incumbent: str
     """Card of the library that answers until the first switch, or `echo`. Ignored once the task has a route."""
     timeout_s: float = Field(default=60, gt=0, le=3600)
@@ -299,6 +304,16 @@ class Tasks(dict[str, Task]):
         self.problems[name] = problem
 
 
+def load_all_tasks(directory: Path, tools: Path) -> Tasks:
+    """Read every task of a project: those of a directory, and those of every tool of another one."""
+    tasks, of_tools = load_tasks(directory), load_tool_tasks(tools)
+    tasks.update(of_tools)
+    tasks.problems.update(of_tools.problems)
+    if tasks:  # a project whose tools declare all its tasks needs no others
+        tasks.problems.pop("", None)
+    return tasks
+
+
 def load_tasks(directory: Path) -> Tasks:
     """Read every `*.toml` of a directory. What is wrong with one stops no other: see `Tasks.problems`."""
     tasks = Tasks()
@@ -316,20 +331,38 @@ def load_tasks(directory: Path) -> Tasks:
     return tasks
 
 
-def load_task(file: Path) -> Task:
+def load_tool_tasks(directory: Path) -> Tasks:
+    """Read the tasks of every tool of a directory: `TOOL/tasks/NAME.toml` is the task `TOOL.NAME`."""
+    tasks = Tasks()
+    for file in sorted(directory.glob("*/tasks/*.toml")):
+        tool = file.parent.parent.name
+        try:
+            task = load_task(file, of_tool=tool)
+            tasks[task.name] = task
+        except ConfigError as exc:
+            tasks.refuse(f"{tool}.{file.stem}", exc)
+    return tasks
+
+
+def load_task(file: Path, *, of_tool: str | None = None) -> Task:
     """Read one declaration and its prompt.
+
+    Args:
+        file: The declaration.
+        of_tool: Name of the tool whose task it is; goes before its own.
 
     Raises:
         ConfigError: A file is missing, the declaration is wrong, or a canary goes down between steps.
     """
-    if not TASK_NAME.fullmatch(file.stem):
+    name = file.stem if of_tool is None else f"{of_tool}.{file.stem}"
+    if not TASK_NAME.fullmatch(name):
         raise ConfigError(f"{file}: a task's name has lower-case letters, digits, `.`, `_` and `-`, at most 64.")
     declared = toml.load(TaskDeclaration, file)
     _check_steps(file, declared.steps)
     prompt_file = file.parent / declared.prompt
     prompt = _text_beside(file, "prompt", declared.prompt)
     return Task(
-        name=file.stem,
+        name=name,
         file=file,
         declared=declared,
         prompt=prompt,

@@ -13,7 +13,7 @@ from changeover.core.settings import open_project
 
 def problem(directory: Path, more: str) -> str | None:
     """What is wrong with a task that declares this; None: nothing."""
-    _, tasks = read_declarations(open_project(write_project(directory, steps=more)))
+    _, tasks, _ = read_declarations(open_project(write_project(directory, steps=more)))
     assert set(tasks.problems) <= {"echo"}
     assert ("echo" in tasks) == (not tasks.problems)
     return tasks.problems["echo"].message if tasks.problems else None

@@ -16,6 +16,9 @@ ROOMS = {"sqlalchemy", "numpy", "aiohttp", "alembic", "uvicorn", "uvloop", "json
 SYSTEM_ONLY = {"alembic", "uvicorn", "xllamacpp"}
 """What only the running system and its engines need."""
 
+TOOLS = {"pypdfium2", "docx", "pptx", "openpyxl", "rapidocr", "onnxruntime", "PIL", "mcp", "starlette", "multipart"}
+"""What reads documents, and what speaks to agents."""
+
 RUNS_A_SYSTEM = {"up", "demo"}
 
 
@@ -43,7 +46,11 @@ def test_listing_the_commands_imports_none_of_them_and_no_library(option: str) -
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence", "licences"]
+    "command",
+    [
+        *("compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence", "licences"),
+        *("run", "tools", "tool", "mcp"),
+    ],
 )
 def test_the_help_of_a_command_that_measures_imports_none_of_what_measures(command: str) -> None:
     assert found(running(command, "--help"), ROOMS) == []
@@ -51,7 +58,7 @@ def test_the_help_of_a_command_that_measures_imports_none_of_what_measures(comma
 
 def test_commands_beside_the_running_system_import_nothing_that_only_it_needs() -> None:
     modules = [module for name, (module, _) in COMMANDS.items() if name not in RUNS_A_SYSTEM]
-    assert found("\n".join(f"import {module}" for module in modules), SYSTEM_ONLY) == []
+    assert found("\n".join(f"import {module}" for module in modules), SYSTEM_ONLY | TOOLS) == []
 
 
 def test_opening_a_project_imports_its_store_and_no_client_server_or_mathematics() -> None:
@@ -60,13 +67,30 @@ def test_opening_a_project_imports_its_store_and_no_client_server_or_mathematics
     assert not modules & ((ROOMS - {"sqlalchemy"}) | {"rich.progress", "rich.live"})
 
 
+def test_running_a_tool_imports_a_client_and_nothing_of_the_server() -> None:
+    modules = imported_by("import changeover.cli.running_tools")
+    assert "httpx2" in modules
+    assert not modules & (ROOMS | TOOLS)
+    assert not {name for name in modules if name.startswith(("changeover.gateway", "changeover.tools"))}
+
+
+def test_the_client_imports_nothing_of_ours_but_errors() -> None:
+    modules = imported_by("import changeover.client")
+    ours = {name for name in modules if name.startswith("changeover") and not name.startswith("changeover.client")}
+    assert ours == {"changeover", "changeover.core", "changeover.core.errors"}
+
+
+def test_what_an_agent_starts_imports_nothing_that_only_a_server_needs() -> None:
+    assert found("import changeover.cli.mcp_stdio", ROOMS - {"uvicorn"}) == []  # the SDK imports that one itself
+
+
 def test_a_run_from_kept_answers_needs_no_http_client() -> None:
     code = "import changeover.app.matching, changeover.evals.comparison, changeover.cli.measure"
     assert found(code, {"aiohttp", "alembic", "uvicorn", "uvloop", "scipy", "pandas"}) == []
 
 
 def test_the_running_system_imports_no_mathematics_and_nothing_that_only_some_projects_need() -> None:
-    heavy = {"numpy", "py3langid", "cryptography", "jinja2", "aiohttp", "xllamacpp"}
+    heavy = {"numpy", "py3langid", "cryptography", "jinja2", "aiohttp", "xllamacpp", "python_multipart", "pypdfium2"}
     assert found("import changeover.app.system, changeover.app.worker", heavy) == []
 
 

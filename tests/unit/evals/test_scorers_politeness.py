@@ -7,6 +7,7 @@ import importlib.util
 from typing import Any
 
 import pytest
+from tests.unit.evals.register_replies import LATER_REPLIES, OWN, REPLIES
 
 from changeover.core.errors import ConfigError
 from changeover.evals.answers import Answer
@@ -27,6 +28,7 @@ TUNED = [
     ("お客様がおっしゃったことを確認いたします。", "honorific", []),
     ("この資料をお読みになられましたか。", "honorific", ["double"]),
     ("この資料をお読みになりましたか。", "honorific", []),
+    ("お元気になられて、何よりでございます。", "honorific", []),
     ("社長がそうおっしゃられました。", "honorific", ["double"]),
     ("こちらでお召し上がりになりますか。", "honorific", []),
     ("明日の十時にお伺いいたします。", "honorific", []),
@@ -319,3 +321,48 @@ def test_without_the_extra_the_declaration_is_refused(monkeypatch: pytest.Monkey
 def test_a_target_without_a_level_is_refused(target: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         scored("x", target)
+
+
+def shop_score(reply: str, own: tuple[str, ...] = OWN) -> float:
+    return politeness_score(reply, own=own).value
+
+
+def politeness_score(reply: str, **options: Any) -> Score:
+    return score_politeness(
+        Case(
+            sample=Sample(id="s", input=(Message(role="user", content="?"),), target="honorific"),
+            answer=Answer(text=reply),
+            target=politeness.PolitenessTarget(level="honorific"),
+            options=PolitenessOptions(**options),
+            prepared=None,
+        )
+    )
+
+
+@needs_analyser
+@pytest.mark.parametrize(("replies", "seen"), [(REPLIES, 75), (LATER_REPLIES, 28)])
+def test_replies_of_a_shop_are_told_apart_as_a_person_tells_them_apart(
+    replies: tuple[tuple[str, str, str], ...], seen: int
+) -> None:
+    good = [shop_score(reply) for _, label, reply in replies if label == "good"]
+    bad = [shop_score(reply) for _, label, reply in replies if label != "good"]
+    assert set(good) == {1.0}
+    assert len(good) + sum(score < 0.9 for score in bad) >= seen
+
+
+@needs_analyser
+def test_own_people_have_no_titles_towards_customers_and_other_firms_people_do() -> None:
+    assert shop_score("森田さんに確認いたします。") < 1.0
+    assert shop_score("森田さんに確認いたします。", own=()) == 1.0
+    assert shop_score("森田に確認いたします。") == 1.0
+    assert shop_score("御社の担当者様に申し伝えます。") == 1.0
+    assert shop_score("係の者様に申し伝えます。") < 1.0
+
+
+@needs_analyser
+@pytest.mark.parametrize("reply", ["We are sorry, we cannot do that.", "您好，我们不能为您办理退货，非常抱歉。"])
+def test_an_answer_in_another_language_is_no_polite_japanese(reply: str) -> None:
+    assert politeness_score(reply).value == 0.0
+    mixed = politeness_score(f"かしこまりました。{reply}")
+    assert mixed.value <= 0.5
+    assert "日本語でない文" in str(mixed.detail["faults"])

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from changeover.gateway.endpoints import ENDPOINTS
 from changeover.gateway.openapi import document
-from changeover.gateway.openapi.operations import DESCRIBED, WORDS
+from changeover.gateway.openapi.operations import DESCRIBED, WORDS, described
 from changeover.gateway.routes import ROUTES
 from changeover.tasks.exchanges import Endpoint as EndpointName
 
@@ -19,7 +19,11 @@ def call(path: str) -> Any:
 
 def test_every_endpoint_has_words_and_no_words_are_left_over() -> None:
     assert WORDS.keys() == {endpoint.name for endpoint in ENDPOINTS.values()} == set(get_args(EndpointName))
-    assert DESCRIBED.keys() == {route.path for route in ROUTES}
+    named = {(described(route, method).name, method) for route in ROUTES for method in route.methods}
+    assert len(named) == sum(len(route.methods) for route in ROUTES)
+    assert DESCRIBED.keys() <= {
+        name for route in ROUTES for name in (route.path, *(f"{method} {route.path}" for method in route.methods))
+    }
 
 
 def test_a_stream_is_described_where_there_is_one() -> None:

@@ -23,7 +23,7 @@ from changeover.library.running import EngineSupport
 from changeover.library.search.filters import Filters, filtered
 from changeover.library.search.lexical import LexicalIndex, asked_words
 from changeover.library.search.ranking import ranked
-from changeover.library.search.semantic import SemanticIndex
+from changeover.library.search.semantic import MOST_KEPT_BYTES, SemanticIndex, vectors_of
 from changeover.library.search.spelling import words
 from changeover.library.search.vocabulary import vocabulary
 
@@ -172,6 +172,32 @@ def test_vectors_are_kept_by_what_they_are_of_and_computed_once(tmp_path: Path) 
     calls.clear()
     SemanticIndex([card("a", "code"), card("b", "video", modalities_in=("video",))], embed, kept)
     assert len(calls) == 1
+
+
+def wide(text: str, kind: Literal["query", "passage"]) -> NDArray[np.float32]:
+    """Vectors of which sixteen are as much as a file keeps."""
+    return np.tile(embed(text, kind)[:1], MOST_KEPT_BYTES // 4 // 16)
+
+
+def test_what_is_asked_for_is_kept_however_much_it_is_and_learnt_once(tmp_path: Path) -> None:
+    passages, kept = [f"passage {number}" for number in range(24)], tmp_path / "vectors.npz"
+    learnt: list[int] = []
+    for _ in range(5):
+        calls.clear()
+        vectors_of(passages, wide, kept, enough=lambda: len(calls) >= 8)
+        learnt.append(len(calls))
+    assert learnt == [8, 8, 8, 0, 0]
+
+
+def test_a_full_file_of_vectors_forgets_what_is_not_asked_for(tmp_path: Path) -> None:
+    passages, kept = [f"passage {number}" for number in range(20)], tmp_path / "vectors.npz"
+    vectors_of(passages, wide, kept)
+    vectors_of([*passages[:3], "another"], wide, kept)
+    calls.clear()
+    vectors_of([*passages[:3], "another"], wide, kept)
+    assert calls == []
+    vectors_of(passages, wide, kept)
+    assert len(calls) == 17
 
 
 @pytest.mark.parametrize("damage", [b"", b"nothing of a kind", b"PK\x03\x04 half"])

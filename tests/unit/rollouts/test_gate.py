@@ -93,3 +93,11 @@ def test_a_record_of_before_a_rule_existed_is_taken_at_its_laxest() -> None:
     old = replace(MADE, plan={"margin": 0.05, "alpha": 0.05})
     assert shortcoming(old, GATE) is not None
     assert shortcoming(old, GATE.model_copy(update={"max_failed_share": 1.0})) is None
+
+
+def test_a_pass_under_a_lower_floor_than_that_of_now_does_not() -> None:
+    floored = GATE.model_copy(update={"floor": 0.6})
+    assert "no `floor`" in str(shortcoming(MADE, floored))
+    assert "`floor` 0.5" in str(shortcoming(replace(MADE, plan={**MADE.plan, "floor": 0.5}), floored))
+    assert shortcoming(replace(MADE, plan={**MADE.plan, "floor": 0.7}), floored) is None
+    assert shortcoming(replace(MADE, plan={**MADE.plan, "floor": 0.7}), GATE) is None

@@ -27,7 +27,7 @@ class Belongings:
 
 
 def belongings_of(project: Project, tasks: Mapping[str, Task]) -> Belongings:
-    """Everything in the directories of tasks and cards, the policy, and with each task's dataset what lies beside it.
+    """Everything in the directories of tasks, tools and cards, the policy, and with each task's dataset what lies beside it.
 
     Hidden files are left out, as is everything that no declaration leads to: nobody knows what it is.
     """
@@ -48,7 +48,7 @@ def belongings_of(project: Project, tasks: Mapping[str, Task]) -> Belongings:
 def _named(project: Project, tasks: Mapping[str, Task]) -> Iterator[Path]:
     if project.policy.is_file():
         yield project.policy
-    for directory in (project.tasks, project.cards):
+    for directory in (project.tasks, project.tools, project.cards):
         yield from _below(directory)
     for task in tasks.values():
         beside = task.dataset.parent
@@ -61,7 +61,8 @@ def _named(project: Project, tasks: Mapping[str, Task]) -> Iterator[Path]:
 
 def _below(directory: Path) -> Iterator[Path]:
     for path in directory.rglob("*") if directory.is_dir() else ():
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts):
+        parts = path.relative_to(directory).parts
+        if path.is_file() and "__pycache__" not in parts and not any(part.startswith(".") for part in parts):
             yield path
 
 

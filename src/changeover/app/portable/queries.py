@@ -31,8 +31,9 @@ from changeover.app.portable.manifest import Kind
 from changeover.core.errors import ConfigError
 from changeover.store.schema import ARRIVAL, ModelText, UtcDateTime, metadata
 
-LEFT_OUT: Final = frozenset({"leases"})
-"""Promises of gateways that run there: nobody keeps them elsewhere."""
+LEFT_OUT: Final = frozenset({"leases", "tool_jobs", "tool_job_files", "tool_job_parts"})
+"""What gateways that run there are at: promises that nobody keeps elsewhere, and jobs with what they were given, which are
+deleted within a day."""
 ROWS_AT_ONCE: Final = 500
 
 _TYPES: Mapping[Kind, TypeEngine[Any]] = {

@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 
 from changeover.app.installation import open_installation
+from changeover.app.shipped_tools import add_tools
 from changeover.cli.demo.acts import Stage, answer_tasks, compare_both, switch_under_load
 from changeover.cli.demo.child import running_system
 from changeover.cli.demo.report import REPORT_FILE, Report, print_summary
+from changeover.cli.demo.tools import SHOWN, run_tools
 from changeover.cli.frame import EXIT_FAIL, EXIT_PASS, Json, end, err, out, print_json
 from changeover.cli.init import make_project
 from changeover.cli.weights import fetch
@@ -31,7 +33,7 @@ def demo(
     full: Annotated[bool, typer.Option("--full", help="Also measure the 1.5B model: another 1.1 GB to fetch.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the main job on real small models: answers, evidence, a switch under load, a rollback.
+    """Show the main job on real small models: answers, evidence, a switch under load, a rollback, two tools.
 
     Every answer, verdict and number comes from the models as they run here. Takes some minutes on two cores.
 
@@ -48,6 +50,7 @@ def demo(
         out.print(f"  {card.id:<30} {in_mib(path.stat().st_size):>10}  {card.licence_id or '–':<11} digest verified")
     shutil.rmtree(directory, ignore_errors=True)
     make_project(directory, port=0)
+    add_tools(directory / "tools", SHOWN)
     _quicken(directory / "tasks" / "code.toml")
     report = _play(directory, full)
     Path(REPORT_FILE).write_text(report.to_json())
@@ -73,5 +76,6 @@ def _play(directory: Path, full: bool) -> Report:
         answer_tasks(stage)
         compare_both(stage, larger=LARGER if full else None)
         switch_under_load(stage)
+        run_tools(stage)
         stage.report.finish()
         return stage.report

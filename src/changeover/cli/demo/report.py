@@ -34,6 +34,8 @@ class Report:
     """The same request, after the switch."""
     verdicts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    tools: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Whether each met its contract."""
 
     @classmethod
     def begun(cls) -> Report:
@@ -93,11 +95,14 @@ def print_summary(report: Report, directory: Path) -> None:
     out.print(
         f"  model calls    {report.calls_spent} spent on evidence · a fixed number of samples would need {report.calls_fixed_n}"
     )
+    met = sum(report.tools.values())
+    out.print(f"  tools          {met} of {len(report.tools)} met their contract on these models")
     out.print(f"  all of it      {report.seconds:.0f} s · written to {REPORT_FILE}")
     out.print("\n[bold]Try next[/]")
     out.print(f"  cd {_short(directory)} && changeover up        in one terminal; in another, there:")
     out.print("  changeover history code        who answered when, and why")
     out.print("  changeover ask summarise examples/memo.txt")
+    out.print("  changeover tools        thirty-two, to add, copy and change")
     out.print("  changeover switch code --to qwen2.5-coder-1.5b-instruct        a larger candidate, 1.1 GB")
     out.print("  changeover init my-org        a project of your own")
 

@@ -13,6 +13,7 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefine
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from changeover.core.errors import DatasetError, nearest
+from changeover.evals.datasets.marked import as_data, without_control
 
 _MISSING = re.compile(r"'([^']+)' is undefined")
 
@@ -21,6 +22,7 @@ class InputTemplate:
     """One compiled template.
 
     A line that holds only a block (`{% if … %}`) leaves no empty line. Nothing is escaped: the text is for a model.
+    `{{ text | data("report") }}` marks a text as data, `{{ text | plain }}` takes control tokens of chats apart.
 
     Raises:
         DatasetError: The template is not Jinja; names the line.
@@ -28,6 +30,7 @@ class InputTemplate:
 
     def __init__(self, text: str) -> None:
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        environment.filters |= {"data": as_data, "plain": lambda text: without_control(str(text))}
         try:
             self.names = frozenset(meta.find_undeclared_variables(environment.parse(text)))
             self._template = environment.from_string(text)

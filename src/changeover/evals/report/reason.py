@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from changeover.evals.report.words import odds, several, size
+from changeover.evals.report.words import odds, score, several, size
 
 
 def reason_of(summary: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
@@ -27,6 +27,11 @@ def reason_of(summary: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
             f"turn up in at most 1 of {1 / plan['alpha']:.0f} such comparisons, whenever one looks; so it is taken to be no "
             f"worse after {samples}{ending}"
         )
+    if summary.get("standing") == "below":
+        return (
+            f"The candidate's mean score is {score(summary['candidate_score'])} over {samples}, surely below the "
+            f"{score(summary['floor'])} under which the task lets nobody answer (`gate.floor`), whoever answers now."
+        )
     if summary["verdict"] == "fail":
         if summary["worse"] >= 1 / plan["alpha"]:
             return (
@@ -45,6 +50,11 @@ def reason_of(summary: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     if summary.get("doubt"):
         return (
             f"The scores would allow a pass, but {summary['doubt']}: a judge that sees no difference lets anybody pass."
+        )
+    if summary.get("standing") == "open" and summary["shown"] in ("better", "no worse"):
+        return (
+            f"It is no worse than the incumbent, but its mean score of {score(summary['candidate_score'])} over {samples} is "
+            f"below the {score(summary['floor'])} under which the task lets nobody answer (`gate.floor`)."
         )
     if summary["shown"] in ("better", "no worse"):
         drawn = several(summary["samples"] + summary["unusable"], "sample")

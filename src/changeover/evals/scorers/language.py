@@ -126,6 +126,15 @@ def detect(text: str) -> str | None:
     return max(letters, key=lambda code: letters[code]) if letters else None
 
 
+def foreign(text: str, code: str, least: float = 0.8) -> str | None:
+    """The first sentence that is in another language than wanted; None: `least` of the text's letters are in it."""
+    code = _ALIKE.get(code, code)
+    pieces = list(_sentences(text))
+    wrong = [piece for piece in pieces if not _may_be(piece, code)]
+    share = sum(map(_weight, wrong)) / sum(map(_weight, pieces)) if pieces else 0.0
+    return wrong[0] if wrong and 1.0 - share < least else None
+
+
 def _wanted(case: Case[LanguageOptions, LanguageTarget]) -> list[str]:
     if case.options.same_as_input:
         said = [message.content for message in case.sample.input if message.role == "user" and message.content]

@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, cast
 
 import msgspec
@@ -86,6 +87,16 @@ class Expectation:
     async def problem_of(self, text: str) -> str | None:
         """As `problem`, beside the event loop: a caller's schema may take its time, and nobody else shall wait for it."""
         return await asyncio.get_running_loop().run_in_executor(_LOOKERS, self.problem, text)
+
+
+def faults(schema: Mapping[str, Any], value: Any, most: int = 50) -> list[tuple[tuple[str | int, ...], str]]:
+    """Where a value is not as its schema says, and what is wrong there; empty: nowhere. May take some milliseconds."""
+    _clock.until = time.monotonic() + MOST_S
+    try:
+        errors: list[ValidationError] = list(islice(_Validator(schema, registry=_NOWHERE).iter_errors(value), most))
+    except (Unresolvable, TimeoutError, regex.error, RecursionError) as exc:
+        return [((), f"its schema cannot be applied ({type(exc).__name__})")]
+    return [(tuple(error.absolute_path), error.message[:300]) for error in errors]
 
 
 def ask_again(body: Mapping[str, Any], text: str, problem: str) -> dict[str, Any]:

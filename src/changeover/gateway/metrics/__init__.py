@@ -21,8 +21,8 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from changeover.gateway.metrics.counts import OTHER, Cell, Levels, Tally, cell_of, count, outcome_of
-from changeover.gateway.metrics.families import counters, gauges, histograms, losses, shadow_skipped
+from changeover.gateway.metrics.counts import OTHER, Cell, Levels, Tally, ToolTally, cell_of, count, outcome_of
+from changeover.gateway.metrics.families import counters, gauges, histograms, losses, of_tools, shadow_skipped
 from changeover.tasks.exchanges import Exchange
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class Page(msgspec.Struct):
     published_at: float
     """Seconds since 1970."""
     skipped: list[tuple[tuple[str, str], int]] = []
+    tools: list[tuple[tuple[str, str], ToolTally]] = []
 
 
 class Metrics(Collector):
@@ -68,6 +69,7 @@ class Metrics(Collector):
         self._cells: dict[Cell, Tally] = {}
         self._refused: dict[tuple[int, str], int] = {}
         self._skipped: dict[tuple[str, str], int] = {}
+        self._tools: dict[tuple[str, str], ToolTally] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         if directory is None:  # of several processes each would show another's, whoever is asked
@@ -93,6 +95,11 @@ class Metrics(Collector):
         """Count a request that was drawn for the shadow and is not copied."""
         with self._lock:
             self._skipped[task, reason] = self._skipped.get((task, reason), 0) + 1
+
+    def ran_tool(self, tool: str, outcome: str, seconds: float) -> None:
+        """Count a run of a tool; its calls of tasks are counted as any other."""
+        with self._lock:
+            self._tools.setdefault((tool, outcome), ToolTally()).count(seconds)
 
     def render(self, accept: str | None = None) -> tuple[str, bytes]:
         """The page, as content type and body, in the format that the caller's `Accept` header asks for."""
@@ -126,6 +133,7 @@ class Metrics(Collector):
         cells: dict[Cell, Tally] = {}
         refused: dict[tuple[int, str], int] = {}
         skipped: dict[tuple[str, str], int] = {}
+        tools: dict[tuple[str, str], ToolTally] = {}
         for page in pages:
             for cell, tally in page.cells:
                 cells.setdefault(cell, Tally()).add(tally)
@@ -133,7 +141,10 @@ class Metrics(Collector):
                 refused[key] = refused.get(key, 0) + times
             for left_out, times in page.skipped:
                 skipped[left_out] = skipped.get(left_out, 0) + times
+            for ran, times in page.tools:
+                tools.setdefault(ran, ToolTally()).add(times)
         yield from counters(cells, refused)
+        yield from of_tools(tools)
         yield shadow_skipped(skipped)
         yield from histograms(cells)
         since = time() - GONE_S
@@ -150,7 +161,10 @@ class Metrics(Collector):
         with self._lock:
             # A copy, in which nobody counts on.
             cells = msgspec.convert(msgspec.to_builtins(list(self._cells.items())), list[tuple[Cell, Tally]])
-            return Page(cells, list(self._refused.items()), levels, time(), list(self._skipped.items()))
+            tools = msgspec.convert(
+                msgspec.to_builtins(list(self._tools.items())), list[tuple[tuple[str, str], ToolTally]]
+            )
+            return Page(cells, list(self._refused.items()), levels, time(), list(self._skipped.items()), tools)
 
     def _others(self) -> Iterator[Page]:
         if self._file is None:

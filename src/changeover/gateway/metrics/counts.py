@@ -16,6 +16,7 @@ OTHER = "other"
 
 DURATION_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 FIRST_TOKEN_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+RUN_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0)
 PER_TOKEN_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
@@ -34,6 +35,7 @@ class Levels:
     """How things stand in one process at the moment."""
 
     in_flight: int = 0
+    tools_in_flight: int = 0
     records_waiting: int = 0
     records_without_content: int = 0
     """Since the start: their content was left out under pressure."""
@@ -80,6 +82,21 @@ class Tally(msgspec.Struct, array_like=True):
             more: Any = getattr(other, name)
             both = list(map(add, mine, more)) if isinstance(mine, list) else mine + more
             setattr(self, name, both)
+
+
+class ToolTally(msgspec.Struct, array_like=True):
+    """Runs of one tool with one outcome."""
+
+    seconds: float = 0.0
+    durations: list[int] = msgspec.field(default_factory=lambda: [0] * (len(RUN_S) + 1))
+
+    def count(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.durations[bisect_left(RUN_S, seconds)] += 1
+
+    def add(self, other: ToolTally) -> None:
+        self.seconds += other.seconds
+        self.durations = list(map(add, self.durations, other.durations))
 
 
 def outcome_of(exchange: Exchange) -> str:

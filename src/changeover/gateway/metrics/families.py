@@ -6,7 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from changeover.gateway.metrics.counts import DURATION_S, FIRST_TOKEN_S, PER_TOKEN_S, TOKENS, Cell, Levels, Tally
+from changeover.gateway.metrics.counts import (
+    DURATION_S,
+    FIRST_TOKEN_S,
+    PER_TOKEN_S,
+    RUN_S,
+    TOKENS,
+    Cell,
+    Levels,
+    Tally,
+    ToolTally,
+)
 
 _TASK, _DEPLOYMENT, _SIDE, _OUTCOME, _OPERATION, _TEAM, _INTERNAL = range(7)
 _LABELS = ("task", "deployment", "side", "outcome", "gen_ai_operation_name", "team", "internal")
@@ -78,6 +88,16 @@ def shadow_skipped(skipped: Mapping[tuple[str, str], int]) -> Metric:
     return family
 
 
+def of_tools(runs: Mapping[tuple[str, str], ToolTally]) -> Iterator[Metric]:
+    """Runs of tools; their calls of tasks are among the requests."""
+    family = HistogramMetricFamily(
+        "changeover_tool_run_seconds", "Runs of tools that have ended.", labels=["tool", "outcome"]
+    )
+    for labels, tally in sorted(runs.items()):
+        family.add_metric(labels, _buckets(RUN_S, tally.durations), tally.seconds)
+    yield family
+
+
 def histograms(cells: Mapping[Cell, Tally]) -> Iterator[Metric]:
     """Times and sizes, with the conventions' names and bounds."""
     places = (_TASK, _DEPLOYMENT, _SIDE, _OUTCOME, _OPERATION)
@@ -123,6 +143,7 @@ def gauges(levels: Sequence[Levels]) -> Iterator[Metric]:
     for name, text, value in (
         ("changeover_workers", "Workers that answer.", len(levels)),
         ("changeover_in_flight", "Requests being answered.", sum(each.in_flight for each in levels)),
+        ("changeover_tools_in_flight", "Runs of tools under way.", sum(each.tools_in_flight for each in levels)),
         ("changeover_records_waiting", "Exchanges not written yet.", sum(each.records_waiting for each in levels)),
         ("changeover_spans_waiting", "Spans not sent yet.", sum(each.spans_waiting for each in levels)),
         (

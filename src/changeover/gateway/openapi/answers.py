@@ -31,6 +31,7 @@ HEADERS: Json = {
         "required": True,
         "schema": {"type": "string", "pattern": "^[0-9a-f]{12}$"},
     },
+    "location": {"description": "Where the job is.", "required": True, "schema": {"type": "string"}},
     "retry-after": {
         "description": "Seconds after which it is worth trying again.",
         "required": True,
@@ -43,17 +44,19 @@ REFUSALS: dict[int, str] = {
     400: "The request is wrong; the message names the field. `invalid_request`, `context_overflow`, …",
     401: "No key, or none that is known here. `invalid_api_key`",
     403: "The key may not do this. `permission_denied`",
-    404: "No such task for this key; the message lists those that it may call. `unknown_task`. Of feedback, no "
-    "such request of this key. `unknown_request`",
+    404: "No such task, tool or job for this key; the message lists what it may call. `unknown_task`, `unknown_tool`, "
+    "`unknown_job`. Of feedback, no such request of this key. `unknown_request`",
     408: "The request did not arrive in time. `request_timeout`",
     409: "The evidence, or the state of the rollout, does not allow it. `not_allowed`",
     413: "The body is larger than the gateway takes. `invalid_request`",
-    422: "The engine refused the request; `source` is `model`. `invalid_request`",
+    422: "The engine refused the request; `source` is `model`. `invalid_request`. Of a tool, a file cannot be read. "
+    "`document_refused`",
     429: "Too much at once, or a limit or budget is used up. `over_capacity`, `rate_limited`, `budget_exhausted`",
     500: "The gateway itself failed; its log says why, under the request's id. `internal_error`",
-    502: "The model failed, after all that may answer were tried. `model_failed`, `structured_output_failed`",
+    502: "The model failed, after all that may answer were tried. `model_failed`, `structured_output_failed`, "
+    "`contract_broken`",
     503: "No engine can answer yet. `not_ready`, `store_unavailable`",
-    504: "The model did not finish in the task's time. `model_failed`",
+    504: "The model did not finish in the task's time, or the tool in its own. `model_failed`",
 }
 """By status, with the codes that come with it."""
 
@@ -70,7 +73,7 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _event(about: str, *held: str, end: str | None = None) -> Json:
+def event(about: str, *held: str, end: str | None = None) -> Json:
     """One server-sent event, whose data is the JSON of one of some schemas, or the word that ends the stream."""
     inside = {"contentMediaType": "application/json", "contentSchema": {"anyOf": [_ref(name) for name in held]}}
     data: Json = {"type": "string", **inside}
@@ -176,13 +179,13 @@ SCHEMAS: Json = {
             "usage": _ref("Usage"),
         },
     ),
-    "ChatEvent": _event(
+    "ChatEvent": event(
         "A piece; `[DONE]` at the end. A stream that breaks off ends with a refusal instead.",
         "ChatChunk",
         "Refusal",
         end="[DONE]",
     ),
-    "CompletionEvent": _event(
+    "CompletionEvent": event(
         "As of chat completions, with the next piece of the text in each choice.",
         "CompletionChunk",
         "Refusal",
@@ -225,10 +228,10 @@ SCHEMAS: Json = {
             "output": _list(_object(["type"], {"type": {"type": "string", "examples": ["message", "function_call"]}})),
         },
     ),
-    "ResponseEvent": _event(
+    "ResponseEvent": event(
         "From `response.created` to `response.completed`; one that breaks off ends with `error`.", "Typed"
     ),
-    "MessageEvent": _event("From `message_start` to `message_stop`; one that breaks off ends with `error`.", "Typed"),
+    "MessageEvent": event("From `message_start` to `message_stop`; one that breaks off ends with `error`.", "Typed"),
     "Typed": _object(["type"], {"type": {"type": "string"}}),
     "MessageAnswer": _object(
         ["type", "model", "content"],

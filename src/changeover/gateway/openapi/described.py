@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,5 +22,11 @@ class Described:
     media: str = "application/json"
     event: str | None = None
     """Name of the schema of one event of a stream; None: there is none."""
+    form: str | None = None
+    """Name of the schema of a form that is taken as well."""
+    accepted: str | None = None
+    """Name of the schema of a 202; None: there is none."""
+    query: tuple[dict[str, Any], ...] = ()
+    """Parameters in the address."""
     refusals: tuple[int, ...] = ()
     """Statuses besides those that any route may answer."""

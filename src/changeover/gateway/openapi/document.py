@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any
 
 from changeover import __version__
-from changeover.gateway.openapi import admin, answers, requests
+from changeover.gateway.openapi import admin, answers, requests, tools
 from changeover.gateway.openapi.described import Described
-from changeover.gateway.openapi.operations import DESCRIBED, HEALTH_OF_LOOKERS
+from changeover.gateway.openapi.operations import HEALTH_OF_LOOKERS, described
 from changeover.gateway.routes import MODEL_PREFIX, ROUTES, Route
 
 Json = dict[str, Any]
@@ -62,7 +62,7 @@ def document() -> Json:
             path_of(route): {method.lower(): _operation(route, method) for method in route.methods} for route in ROUTES
         },
         "components": {
-            "schemas": {**requests.SCHEMAS, **answers.SCHEMAS, **admin.SCHEMAS},
+            "schemas": {**requests.SCHEMAS, **answers.SCHEMAS, **admin.SCHEMAS, **tools.SCHEMAS},
             "responses": {f"Refused{status}": _refused(status, words) for status, words in answers.REFUSALS.items()},
             "headers": answers.HEADERS,
             "securitySchemes": SECURITY,
@@ -76,23 +76,34 @@ def path_of(route: Route) -> str:
 
 
 def _operation(route: Route, method: str) -> Json:
-    described = DESCRIBED[route.path]
-    name = described.name if method == route.methods[0] else f"{described.name}{method.title()}"
+    words = described(route, method)
+    responses: Json = {"200": _answered(route, words, method)}
+    if words.accepted is not None:
+        content = {"application/json": {"schema": _schema(words.accepted)}}
+        responses["202"] = {
+            "description": "It was taken in as a job.",
+            "headers": _headers(["x-changeover-request-id", "location"]),
+            "content": content,
+        }
     operation: Json = {
-        "operationId": name,
-        "summary": described.summary,
-        "description": f"{described.about} Keys that may: {_who(route)}.",
-        "responses": {"200": _answered(route, described, method), **_refusals(route, described)},
+        "operationId": f"{words.name}Head" if method == "HEAD" else words.name,
+        "summary": words.summary,
+        "description": f"{words.about} Keys that may: {_who(route)}.",
+        "responses": {**responses, **_refusals(route, words)},
         "security": WITH_KEY if route.roles else [{}, *WITH_KEY],
         "x-roles": sorted(route.roles),
     }
-    if described.body is not None:
-        content = {"application/json": {"schema": _schema(described.body)}}
+    if words.body is not None:
+        content = {"application/json": {"schema": _schema(words.body)}}
+        if words.form is not None:
+            content["multipart/form-data"] = {"schema": _schema(words.form)}
         operation["requestBody"] = {"required": True, "content": content}
     if route.path == MODEL_PREFIX:
         operation["parameters"] = [TASK_IN_PATH]
     elif "{task}" in route.path:
         operation["parameters"] = [STEERED_TASK]
+    elif named := [each for mark, each in tools.PARAMETERS.items() if mark in route.path]:
+        operation["parameters"] = [*named, *words.query]
     return operation
 
 
@@ -102,22 +113,22 @@ def _who(route: Route) -> str:
     return ", ".join(sorted(route.roles))
 
 
-def _answered(route: Route, described: Described, method: str) -> Json:
+def _answered(route: Route, words: Described, method: str) -> Json:
     names = ["x-changeover-request-id"]
     if route.endpoint is not None:
         names += ["x-changeover-route", "x-changeover-deployment", "x-changeover-bundle"]
-    answered: Json = {"description": described.answers, "headers": _headers(names)}
+    answered: Json = {"description": words.answers, "headers": _headers(names)}
     if method == "HEAD":
         return answered
-    schema = _schema(described.answer) if described.answer else {"type": "string"}
-    content: Json = {described.media: {"schema": schema}}
-    if described.event is not None:  # in OpenAPI 3.1 the schema of this type is each event's
-        content["text/event-stream"] = {"schema": _schema(described.event)}
+    schema = _schema(words.answer) if words.answer else {"type": "string"}
+    content: Json = {words.media: {"schema": schema}}
+    if words.event is not None:  # in OpenAPI 3.1 the schema of this type is each event's
+        content["text/event-stream"] = {"schema": _schema(words.event)}
     return {**answered, "content": content}
 
 
-def _refusals(route: Route, described: Described) -> Json:
-    statuses = [*REFUSED_TO_ALL, *(REFUSED_WITH_KEY if route.roles else (401,)), *described.refusals]
+def _refusals(route: Route, words: Described) -> Json:
+    statuses = [*REFUSED_TO_ALL, *(REFUSED_WITH_KEY if route.roles else (401,)), *words.refusals]
     return {str(status): {"$ref": f"#/components/responses/Refused{status}"} for status in sorted(statuses)}
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from changeover.gateway.endpoints import ENDPOINTS, Endpoint
-from changeover.gateway.openapi import admin
+from changeover.gateway.openapi import admin, tools
 from changeover.gateway.openapi.described import Described
-from changeover.gateway.routes import MODEL_PREFIX
+from changeover.gateway.routes import MODEL_PREFIX, Route
 from changeover.tasks.exchanges import Endpoint as EndpointName
 
 HEALTH_OF_LOOKERS = "an operator's or monitor's is shown more"
@@ -129,4 +129,10 @@ DESCRIBED: Mapping[str, Described] = {
         answer="Health",
     ),
     **admin.DESCRIBED,
+    **tools.DESCRIBED,
 }
+
+
+def described(route: Route, method: str) -> Described:
+    """The words for one method of a route."""
+    return DESCRIBED.get(f"{method} {route.path}") or DESCRIBED[route.path]

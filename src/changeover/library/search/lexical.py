@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from changeover.library.cards import Card
+from changeover.library.search.bm25 import weight
 from changeover.library.search.spelling import words
 from changeover.library.search.vocabulary import vocabulary
 
-SATURATION: Final = 1.2
-"""How soon more of the same word counts for nothing (k1 of BM25)."""
-LENGTH: Final = 0.5
-"""How far a card that says a lot is held to have said each thing by chance (b of BM25)."""
 FIELDS: Final = {"name": 2.0, "scenario": 1.0, "modality": 0.5, "note": 0.3}
 """What a word counts for by where it stands. A note may say what a model is not for."""
 
@@ -62,13 +58,7 @@ class LexicalIndex:
         return found
 
     def _weight(self, word: str, said: Mapping[str, float], length: float) -> float:
-        often = said.get(word, 0.0)
-        if not often:
-            return 0.0
-        known_by = self._cards_with[word]
-        rarity = math.log(1 + (len(self._said) - known_by + 0.5) / (known_by + 0.5))
-        norm = 1 - LENGTH + LENGTH * length / self._average
-        return rarity * often * (SATURATION + 1) / (often + SATURATION * norm)
+        return weight(said.get(word, 0.0), self._cards_with[word], len(self._said), length / self._average)
 
 
 def asked_words(query: str) -> Sequence[str]:

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from changeover.library.cards import Card
+from changeover.library.search.fusion import fused, ranks
 from changeover.library.search.lexical import LexicalIndex, Match
 from changeover.library.search.spelling import words
 from changeover.library.search.vocabulary import vocabulary
-
-RANK_OFFSET: Final = 10
-"""How much less the first rank counts than it could (k of reciprocal rank fusion; Cormack, Clarke and Büttcher, SIGIR 2009,
-use 60 for thousands of documents)."""
 
 ENOUGH: Final = 0.25
 """Share of the best score by spelling below which a card is left out."""
@@ -70,18 +67,14 @@ def ranked(
         orders.append(meaning.search(query))
     relevant = _saying_enough(orders[0]) | (_near_enough(orders[1]) if meaning is not None else set[str]())
     relevant = {id for id, match in matches.items() if match.named} or relevant
-    ranks = [_ranks(order) for order in orders]
-    best = len(ranks) / (RANK_OFFSET + 1)
+    ordered = [ranks(order) for order in orders]
     nothing = Match(score=0.0, matched=(), whole=(), named=False)
     most = max((len(match.whole) for match in matches.values()), default=0)
     named = languages_named(query)
     hits = [
         Hit(
             card=card,
-            score=sum(1 / (RANK_OFFSET + order[card.id]) for order in ranks if card.id in order)
-            / best
-            * _covered(matches.get(card.id, nothing), most)
-            * _spoken(card, named),
+            score=fused(card.id, ordered) * _covered(matches.get(card.id, nothing), most) * _spoken(card, named),
             scenarios=matches.get(card.id, nothing).matched,
         )
         for card in cards
@@ -117,13 +110,3 @@ def _saying_enough(scores: Mapping[str, float]) -> set[str]:
 def _near_enough(scores: Mapping[str, float]) -> set[str]:
     best = max(scores.values(), default=0.0)
     return {id for id, score in scores.items() if score >= best - NEAR}
-
-
-def _ranks(scores: Mapping[str, float]) -> dict[str, int]:
-    """The rank of each, from 1; those with one score share the first rank among them."""
-    ranks: dict[str, int] = {}
-    ordered = sorted(scores.items(), key=lambda each: -each[1])
-    for place, (id, score) in enumerate(ordered, start=1):
-        before = ordered[place - 2] if place > 1 else None
-        ranks[id] = ranks[before[0]] if before is not None and round(before[1], 6) == round(score, 6) else place
-    return ranks

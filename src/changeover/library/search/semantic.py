@@ -23,8 +23,8 @@ Embed: TypeAlias = Callable[[str, Literal["query", "passage"]], Vector]
 OWN_WORDS: Final = 0.25
 """What a card's own description counts for beside the nearest thing that it is for; it mostly orders cards of one kind."""
 
-MOST_KEPT: Final = 4096
-"""Vectors in the file, 1.5 KB each, from which on it is begun anew."""
+MOST_KEPT_BYTES: Final = 6 << 20
+"""Of vectors in a file, from which on those that are not asked for go; they are 1.5 KB each."""
 
 
 class SemanticIndex:
@@ -44,7 +44,7 @@ class SemanticIndex:
         self._says = {name: asked.says for name, asked in vocabulary().scenarios.items()}
         self._own = {card.id: description(card) for card in cards}
         passages = [*(text for says in self._says.values() for text in says), *self._own.values()]
-        self._vectors = _vectors(passages, embed, kept)
+        self._vectors = vectors_of(passages, embed, kept)
 
     def search(self, query: str) -> dict[str, float]:
         """How near each card is to a query; only the order means something."""
@@ -65,15 +65,33 @@ def description(card: Card) -> str:
     return f"A model {'; '.join(part for part in parts if part)}."
 
 
-def _vectors(passages: Iterable[str], embed: Embed, kept: Path | None) -> dict[str, Vector]:
+def vectors_of(
+    passages: Iterable[str], embed: Embed, kept: Path | None, enough: Callable[[], bool] | None = None
+) -> dict[str, Vector]:
+    """The vector of each passage; what is kept in the file is not computed again.
+
+    Args:
+        passages: In the order in which they are computed.
+        embed: The model.
+        kept: The file; None: nothing is kept.
+        enough: Asked before each; once it says so the others have no vector for now.
+    """
     known = {} if kept is None else _read(kept)
     keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in passages}
-    fresh = {key: embed(text, "passage") for text, key in keys.items() if key not in known}
+    fresh: dict[str, Vector] = {}
+    for text, key in keys.items():
+        if key in known or key in fresh:
+            continue
+        if enough is not None and enough():
+            break
+        fresh[key] = embed(text, "passage")
     if fresh and kept is not None:
         # What was computed for other cards is worth keeping: a filter shows some of them and not others.
-        older = known if len(known) < MOST_KEPT else {}
+        full = sum(vector.nbytes for vector in known.values()) >= MOST_KEPT_BYTES
+        older = {key: known[key] for key in keys.values() if key in known} if full else known
         _write(kept, {**older, **fresh})
-    return {text: fresh[key] if key in fresh else known[key] for text, key in keys.items()}
+    vectors = {**known, **fresh}
+    return {text: vectors[key] for text, key in keys.items() if key in vectors}
 
 
 def _read(file: Path) -> dict[str, Vector]:

@@ -1,7 +1,9 @@
 """What is wrong with an honorific, as patterns over morphemes.
 
 Source: Agency for Cultural Affairs of Japan, 敬語の指針 (guidelines on honorifics), 2007, chapters 2 and 3; the double
-honorifics that it calls established by usage (お召し上がりになる, お見えになる, お伺いする) are right here too.
+honorifics that it calls established by usage (お召し上がりになる, お見えになる, お伺いする) are right here too. One's own people
+towards outsiders: its chapter 3, part 3, section 2 (ウチ・ソト). Among familiar words あなた is of section 1 there (how
+to call the other), ご苦労様 of section 3 (thanks for work); the others are plain or contracted forms, and ours.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
-from changeover.evals.scorers.politeness.morphemes import Sentence
+from changeover.evals.scorers.politeness.morphemes import Sentence, sentences
 
 
 def _is(words: str = "", kind: str = "", *, base: bool = False) -> str:
@@ -61,7 +64,9 @@ _CUSTOMER = (
     f"|{_is('御|貴')}{_is('社')}|{_is('皆')}{_is('様|さま')}|{_is(kind='H')}{_is('様|さま')})"
     f"(?:{_is('の')}(?:{_TITLE}|{_is('皆様|方')}|{_is('皆')}{_is('様|さま')}|{_is('方')}))?"
 )
-_READERS_DEED = "利用|乗車|購入|入場|参加|視聴|注文|応募|登録|入会|予約|閲覧|使用|来店|来場|入力|宿泊|加入|搭乗"
+_NOT_THEIRS = "(?<!:の:J>)(?<!:P>)"
+"""Neither 御社の担当者様 nor ご担当者様."""
+_READERS_DEED = "利用|乗車|購入|入場|参加|視聴|注文|応募|登録|入会|予約|閲覧|使用|来店|来場|入力|宿泊|加入|搭乗|返品|返却|持参|退会|試着"
 _LEXICAL = "手伝い|料理|掃除|祈り|願い|話|散歩|洗濯|勉強|電話|仕事"
 
 
@@ -81,7 +86,7 @@ def _rule(kind: str, pattern: str, because: str, *, company: bool = False) -> Ru
 
 
 RULES: tuple[Rule, ...] = (
-    _rule("double", f"{_HONOURED}{_is('に')}{_is('なる|成る', 'Vm', base=True)}{_RERU}", "「お〜になる」と「れる」の二重敬語"),
+    _rule("double", f"{_HONOURED}{_is('に', 'J')}{_is('なる|成る', 'Vm', base=True)}{_RERU}", "「お〜になる」と「れる」の二重敬語"),
     _rule(
         "double",
         f"{_is('おっしゃる|仰る|召し上がる|いらっしゃる|なさる|くださる|下さる|召す', 'Vm', base=True)}{_RERU}",
@@ -103,8 +108,8 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "humble",
-        f"{_PREFIX}(?!{_is(_LEXICAL)}){_STEM}{_is('し')}{_is('て')}{_is('くださる|下さる', 'V', base=True)}",
-        "「お・ご〜する」は謙譲語。相手には「お・ご〜ください」",
+        f"{_PREFIX}(?!{_is(_LEXICAL)}){_STEM}{_is('し')}{_is('て')}{_is('くださる|下さる|いただける|頂ける', 'V', base=True)}",
+        "「お・ご〜する」は謙譲語。相手には「お・ご〜ください」「お・ご〜いただけますか」",
     ),
     _rule("humble", f"(?:{_PREFIX}{_is('伺い')}|{_is(_HUMBLE_NOUN)}){_is('くださる|下さる', 'V', base=True)}", "相手の行為に謙譲語を使っている"),
     _rule("humble", f"{_PREFIX}{_is(_READERS_DEED)}{_is('できる|出来る', 'V', base=True)}", "「ご〜できる」は謙譲語。相手には「ご〜になれる・いただける」"),
@@ -122,6 +127,31 @@ RULES: tuple[Rule, ...] = (
     _rule("in-group", f"(?:{_I}(?:{_is('の')}{_FAMILY})?|(?<![様先]){_FAMILY}){_TOPIC}{_BETWEEN}{_RESPECTFUL}", "自分や家族の行為に尊敬語を使っている"),
 )  # fmt: skip
 """Looked for in every sentence, whatever level is wanted."""
+
+
+@lru_cache(maxsize=64)
+def own_rules(own: tuple[str, ...]) -> tuple[Rule, ...]:
+    """Rules about one's own people, by their names or titles: no title of address after them, no respect for their deeds.
+
+    Raises:
+        ImportError: The extra is not installed.
+    """
+    named = [
+        "".join(_is(re.escape(part.surface)) for sentence in sentences(name) for part in sentence.morphemes)
+        for name in own
+    ]
+    person = f"(?:{'|'.join(filter(None, named)) or '(?!)'})"
+    return (
+        _rule("in-group", f"{person}(?:{_TITLE}|{_ADDRESS})", "身内の名に敬称・役職を付けている", company=True),
+        _rule(
+            "in-group",
+            f"{_NOT_THEIRS}(?:{_is('担当|係|配送|店')}{_OF}){{1,2}}{_is('者|員')}{_is('様|さま|さん')}",
+            "身内に敬称を付けている",
+            company=True,
+        ),
+        _rule("in-group", f"{person}{_TOPIC}{_BETWEEN}{_RESPECTFUL}", "身内の行為に尊敬語を使っている", company=True),
+    )
+
 
 _COMMAND = re.compile(
     f"(?<!<ごめん:ごめん:N>)(?!{_is('くださる|下さる|いらっしゃる|ます', base=True)})"
@@ -146,16 +176,17 @@ class Fault:
     because: str
 
 
-def faults(sentence: Sentence, *, outside: bool) -> Iterator[Fault]:
+def faults(sentence: Sentence, *, outside: bool, own: tuple[str, ...] = ()) -> Iterator[Fault]:
     """Honorifics that a sentence uses wrongly; of those that overlap only the first in the order of the rules.
 
     Args:
         sentence: To look at.
         outside: Whether the reader belongs to another company.
+        own: Names and titles of one's own people.
     """
     written = sentence.written
     taken: list[tuple[int, int]] = []
-    for rule in RULES:
+    for rule in (*RULES, *(own_rules(own) if own else ())):
         if rule.company and not outside:
             continue
         for match in rule.pattern.finditer(written):
@@ -174,6 +205,33 @@ def blunt(sentence: Sentence) -> Fault | None:
     return None
 
 
+_FAMILIAR_WORDS = re.compile(
+    f"{_is('あなた|貴方|きみ', 'R')}|{_is('てる|とく|ちゃう|じゃう', base=True)}"
+    f"|{_is('です|ます|た|ん', 'X')}{_is('よ', 'Jf')}(?:{_is('ね', 'Jf')})?(?:{_is(kind='M')})*$"
+)
+_FAMILIAR_TEXT = re.compile(
+    r"^(?:うん|ああ|あー|えっと|えーと|じゃあ|オッケー|OK)|了解(?:です|しました|っす|[。!]|$)|[ご御]苦労(?:様|さま)|ごめん|すいません"
+    r"|(?:無理|だめ|ダメ|駄目)(?:です|なん|っす|だ)|もらえ(?:ます|ません)か|[てで]もらって|っす(?:か|ね|よ|[。!]|$)"
+    r"|っとき|めっちゃ|マジ|まじで|やばい|ほんと(?!う)|じゃん|でしょ[。!?]?$"
+)
+_PICTURE = re.compile("[\U0001f300-\U0001faff\u2600-\u26ff\u2661\u2665\u266a]|\\([^()\\w]{1,6}\\)|\\(笑\\)")
+
+
+def familiar(sentence: Sentence) -> Fault | None:
+    """Words of a talk among friends, or towards those below one; None where there are none."""
+    if (match := _FAMILIAR_WORDS.search(sentence.written)) is not None:
+        return Fault("familiar", _surfaces(match.group()), "くだけた、または目下への言い方")
+    if (match := _FAMILIAR_TEXT.search(sentence.text)) is not None:
+        return Fault("familiar", match.group(), "くだけた、または目下への言い方")
+    return None
+
+
+def pictures(text: str) -> Fault | None:
+    """An emoji, or a face made of marks; None where there is none."""
+    match = _PICTURE.search(text)
+    return None if match is None else Fault("familiar", match.group(), "絵文字・顔文字")
+
+
 def is_honorific(sentence: Sentence) -> bool:
     """Whether a sentence has a respectful or humble form, beyond です and ます."""
     return _HONORIFIC.search(sentence.written) is not None
@@ -183,5 +241,7 @@ def _surfaces(written: str) -> str:
     return "".join(re.findall(r"<([^:>]*):", written))
 
 
-WEIGHTS: Mapping[str, float] = {"double": 0.15, "humble": 0.3, "in-group": 0.3, "blunt": 0.5, "no-honorific": 0.3}
+WEIGHTS: Mapping[str, float] = {
+    "double": 0.15, "humble": 0.3, "in-group": 0.3, "blunt": 0.5, "no-honorific": 0.3, "familiar": 0.3,
+}  # fmt: skip
 """What one fault takes off a score of 1."""

@@ -1,0 +1,58 @@
+"""The work of `changeover console`."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+from changeover.app.asgi import serving
+from changeover.app.listening import address_of, listen
+from changeover.app.logs import set_up_logging
+from changeover.cli.connecting import address_and_key
+from changeover.cli.frame import note, out, plain, run
+from changeover.client.wire import URL_VARIABLE
+from changeover.console.app import console
+from changeover.core.settings import JobSettings, find_project
+
+DRAIN_S = 5
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+ANY = ("0.0.0.0", "::")
+"""Every address of this machine: no name by which it could be called."""
+
+
+def serve_console(host: str, port: int, names: tuple[str, ...], https: bool, url: str | None, as_json: bool) -> None:
+    """Serve whoever has a key, until a signal."""
+    set_up_logging("text", sys.stderr)
+    project = find_project(Path.cwd())
+    most = (JobSettings() if project is None else project.settings.jobs).max_upload_mib
+    gateway = address_and_key(url, None)[0] or os.environ[URL_VARIABLE]
+    hosts = (*LOOPBACK, *(() if host in ANY else (host,)), *names)
+    listener = listen(host, port)
+    try:
+        run(_serve(listener, gateway, hosts, int(most * (1 << 20)), https, as_json))
+    finally:
+        listener.close()
+    note("stopped")
+
+
+async def _serve(
+    listener: socket.socket, gateway: str, hosts: tuple[str, ...], most: int, https: bool, as_json: bool
+) -> None:
+    address = address_of(listener)
+    app = console(gateway, hosts=hosts, most_body_bytes=most, secure=https)
+    try:
+        await serving(app, lambda: _announce(address, as_json), drain_s=DRAIN_S).serve([listener])
+    finally:
+        await app.state.sessions.close()
+
+
+def _announce(address: str, as_json: bool) -> None:
+    if as_json:
+        # On one line and at once: whoever started this process reads it as the sign that it listens.
+        print(json.dumps({"address": address}), flush=True)
+        return
+    out.print(f"[bold]console[/]  {plain(address)}   sign in with a key  changeover key new NAME")
+    out.file.flush()

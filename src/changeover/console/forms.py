@@ -1,0 +1,95 @@
+"""Forms made from a tool's declaration, and inputs made from what a form sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from starlette.datastructures import FormData, UploadFile
+
+from changeover.client import File, Tool
+
+Widget = Literal["text", "area", "file", "files", "choice", "number", "flag", "list"]
+WIDGETS: Mapping[str, Widget] = {
+    "text": "area",
+    "document": "file",
+    "documents": "files",
+    "image": "file",
+    "table": "file",
+    "conversation": "area",
+    "choice": "choice",
+    "number": "number",
+    "flag": "flag",
+    "list": "list",
+}
+"""By the declared type, which `x-input` of the schema says."""
+SHORT_TEXT = 200
+"""A text of at most so many characters gets one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One input of a form."""
+
+    name: str
+    label: str
+    widget: Widget
+    description: str
+    required: bool
+    default: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    most_chars: int | None = None
+    accept: str = ""
+    """Kinds of files that the browser offers; what is sent is looked at by content."""
+
+
+def fields_of(tool: Tool) -> list[Field]:
+    """The fields of a tool's form, in the order in which its inputs are declared."""
+    properties = cast("Mapping[str, Mapping[str, Any]]", tool.inputs.get("properties", {}))
+    required = set(cast("list[str]", tool.inputs.get("required", [])))
+    return [_field(name, schema, name in required) for name, schema in properties.items()]
+
+
+def _field(name: str, schema: Mapping[str, Any], required: bool) -> Field:
+    kind = str(schema.get("x-input", "text"))
+    widget = WIDGETS.get(kind, "area")
+    if kind == "text" and schema.get("maxLength", SHORT_TEXT + 1) <= SHORT_TEXT:
+        widget = "text"
+    default = schema.get("default")
+    return Field(
+        name=name,
+        label=name.replace("_", " ").capitalize(),
+        widget=widget,
+        description=str(schema.get("description", "")),
+        required=required,
+        default="" if default is None else f"{default:g}" if isinstance(default, float) else str(default),
+        choices=tuple(map(str, schema.get("enum", ()))),
+        minimum=schema.get("minimum"),
+        maximum=schema.get("maximum"),
+        most_chars=schema.get("maxLength"),
+        accept="image/*,.pdf" if kind == "image" else "",
+    )
+
+
+async def inputs_of(fields: list[Field], form: FormData) -> dict[str, Any]:
+    """What a form sent, as the client takes it; what was left empty is left out."""
+    inputs: dict[str, Any] = {}
+    for field in fields:
+        sent = form.getlist(field.name)
+        if field.widget in ("file", "files"):
+            files = [await _read(each) for each in sent if isinstance(each, UploadFile) and each.filename]
+            if files:
+                inputs[field.name] = files if field.widget == "files" else files[0]
+        elif field.widget == "flag":
+            inputs[field.name] = bool(sent)
+        elif sent and isinstance(sent[0], str) and sent[0].strip():
+            inputs[field.name] = sent[0].replace("\r\n", "\n")
+    return inputs
+
+
+async def _read(upload: UploadFile) -> File:
+    name = (upload.filename or "file").replace("\\", "/").rsplit("/", 1)[-1]
+    return File(name=name[:255], data=await upload.read())

@@ -1,0 +1,23 @@
+"""`function`: a Python function of the organisation's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from changeover.tools.declarations import FunctionStep
+from changeover.tools.functions import Bounds, call_function
+from changeover.tools.load import beside
+from changeover.tools.plain import as_json
+from changeover.tools.steps.run import Run
+
+
+async def function(step: FunctionStep, run: Run) -> Any:
+    """Call a function with what the step gives it."""
+    given = {name: as_json(run.value(expression)) for name, expression in step.give.items()}
+    bounds = Bounds(seconds=step.timeout_s, memory_mib=step.memory_mib)
+
+    async def make() -> Any:
+        value = await call_function(beside(run.tool, step.file), step.call, bounds, keywords=given)
+        return {"value": value}
+
+    return (await run.once(f"{step.name}/0", make))["value"]

@@ -1,0 +1,208 @@
+"""`changeover run` as a user meets it: against a running gateway, files in, results out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tests.support.processes import Up, begin, end_of, until
+
+from changeover.cli.main import run_command
+
+MEMO = "The lift in house B is out of service from 11 to 14 March. Ask Ms Ferro for the freight lift."
+
+
+@dataclass
+class User:
+    """Somebody in a project's directory, with a folder of their own."""
+
+    up: Up
+    folder: Path
+    said: pytest.CaptureFixture[str]
+    patch: pytest.MonkeyPatch
+
+    def call(self, *arguments: str, text: str | None = None) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        if text is not None:
+            self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        status = run_command(["run", *arguments])
+        captured = self.said.readouterr()
+        return status, captured.out, captured.err
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        found, out, err = self.call(*arguments, "--json")
+        assert found == status, err
+        return json.loads(out)
+
+    def file(self, name: str, text: str = MEMO) -> str:
+        (self.folder / name).write_text(text)
+        return str(self.folder / name)
+
+
+@pytest.fixture
+def user(tools_up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
+    monkeypatch.chdir(tools_up.project)
+    return User(tools_up, tmp_path, capsys, monkeypatch)
+
+
+def test_a_file_is_run_and_its_text_stands_alone_on_standard_output_with_its_sources(user: User) -> None:
+    status, out, err = user.call("document-summary", user.file("memo.txt"), "--set", "sentences=11")
+    assert status == 0, err
+    assert "at most 11 sentences" in out
+    assert "] section 1 “Ask Ms Ferro for the freight lift.”" in out
+    assert re.search(r"document-summary.summarise by echo, calls: 1 · \d+\.\d s\n", err)
+    status, _, err = user.call("document-summary", user.file("memo.txt"), "--set", "sentences=2")
+    assert "warning `checked`: something was left out: the figure 2" in err
+
+
+def test_the_example_that_comes_with_a_tool_is_run_by_either_name(user: User) -> None:
+    by_option, by_word = user.json("document-summary", "--example"), user.json("document-summary", "@example")
+    assert "Harbour" in by_option["text"]
+    assert by_option["value"] == by_word["value"]
+    assert by_option["citations"][0]["supported"]
+
+
+def test_text_comes_from_the_line_from_a_file_or_from_standard_input(user: User) -> None:
+    assert "a few words" in user.call("headline", "a few words")[1]
+    assert "freight lift" in user.call("headline", user.file("memo.txt"))[1]
+    assert "freight lift" in user.call("headline", "--set", f"text=@{user.file('memo.txt')}", "--set", "words=5")[1]
+    status, out, err = user.call("document-summary", "-", text=MEMO)
+    assert status == 0, err
+    assert "freight lift" in out
+
+
+def test_a_streamed_answer_is_shown_once(user: User) -> None:
+    _, out, _ = user.call("talk", "one two three", "--stream")
+    assert out == "one two three\n"
+
+
+def test_orders_to_the_terminal_in_an_answer_are_not_obeyed(user: User) -> None:
+    for shown in ("--stream", "--no-stream"):
+        _, out, _ = user.call("talk", "red \x1b[31m alert [bold]", shown)
+        assert out == "red ?[31m alert [bold]\n"
+
+
+def test_lists_are_given_word_by_word_or_as_json(user: User) -> None:
+    assert user.json("waits", "--set", "words=a", "--set", "words=b c")["value"]["words"] == ["a", "b c"]
+    assert user.json("waits", "--set", 'words=["x"]')["value"]["words"] == ["x"]
+
+
+def test_a_result_is_written_to_a_file_or_into_a_directory_under_the_files_name(user: User) -> None:
+    memo, place = user.file("memo.txt"), user.folder / "out"
+    place.mkdir()
+    assert user.call("document-summary", memo, "-o", str(user.folder / "one.md"))[0] == 0
+    assert user.call("document-summary", memo, "-o", str(place))[0] == 0
+    assert "freight lift" in (user.folder / "one.md").read_text()
+    assert (place / "memo.md").read_text() == (user.folder / "one.md").read_text()
+
+
+def test_several_files_are_a_batch_in_which_one_that_fails_stops_no_other(user: User) -> None:
+    files = [user.file(f"{name}.txt", f"Report {name} of the branch.") for name in ("north", "south", "west")]
+    broken, place = user.file("east.pdf", "%PDF-1.4 no more"), user.folder / "out"
+    arguments = ("document-summary", *files, broken, "-o", str(place), "--at-once", "2")
+    status, out, err = user.call(*arguments)
+    assert status == 1
+    assert sorted(file.name for file in place.iterdir()) == ["north.md", "south.md", "west.md"]
+    assert f"✓ {files[0]} → {place / 'north.md'}" in out
+    assert f"✗ {broken}  `east.pdf` is damaged" in out
+    assert "3 done, 1 failed" in err
+    (place / "south.md").write_text("mine now")
+    again = user.json(*arguments, "--set", "sentences=1", status=1)
+    assert again["skipped"] == []  # the whole results are asked for as well now, and were not there
+    assert json.loads((place / "south.json").read_text())["tool"] == "document-summary"
+    assert user.json(*arguments, status=1)["skipped"] == files
+    assert user.json(*arguments, "--again", status=1)["skipped"] == []
+
+
+def test_two_files_of_one_name_keep_their_endings_apart(user: User) -> None:
+    files = [user.file("memo.txt"), user.file("memo.md")]
+    assert user.call("document-summary", *files, "-o", f"{user.folder}/out/")[0] == 0
+    assert sorted(file.name for file in (user.folder / "out").iterdir()) == ["memo.md.md", "memo.txt.md"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Name a tool"),
+        (["headlin", "x"], "Did you mean `headline`?"),
+        (["headline"], "`headline` needs `text` (The text that needs a heading)"),
+        (["headline", "x", "y"], "`y` is more than `headline` takes"),
+        (["headline", "x", "--set", "wrods=3"], "Did you mean `words`?"),
+        (["headline", "x", "--set", "words"], "write `NAME=VALUE`"),
+        (["headline", "x", "--set", "words=many"], "`words` is a number"),
+        (["headline", "x", "--set", "words=50"], "at most 20"),
+        (["document-summary", "nowhere.pdf"], "`nowhere.pdf` is no file"),
+        (["document-summary", "."], "`.` is a directory; name the files in it"),
+        (["document-summary", "--set", "document=@nowhere.pdf"], "no file `nowhere.pdf`"),
+        (["headline", "x", "--chat"], "not made to be talked with"),
+    ],
+)
+def test_what_cannot_be_run_is_said_with_what_to_do(user: User, arguments: list[str], said: str) -> None:
+    status, out, err = user.call(*arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_a_conversation_goes_on_until_the_input_ends(user: User) -> None:
+    said = "first\n\nsecond\n/exit\nnever\n"
+    status, out, _ = user.call("talk", "--chat", text=said)
+    assert (status, out) == (0, "Say something.\nfirst\nsecond\n")
+    _, out, _ = user.call("talk", "--chat", "--json", text=said)
+    turns = json.loads("[" + out.strip().replace("\n}\n{", "\n},\n{") + "]")
+    assert [turn["value"] for turn in turns] == [{"reply": "first", "turns": 0}, {"reply": "second", "turns": 2}]
+
+
+def test_outside_a_project_an_address_and_a_key_are_needed_and_are_enough(user: User) -> None:
+    user.patch.chdir(user.folder)
+    status, _, err = user.call("headline", "x")
+    assert status == 2
+    assert "No project here" in err
+    assert user.call("headline", "hello", "--url", user.up.address, "--key", user.up.key)[0] == 0
+    user.patch.setenv("CHANGEOVER_URL", user.up.address)
+    user.patch.setenv("CHANGEOVER_KEY", "co-nobody")
+    status, _, err = user.call("headline", "hello")
+    assert status == 1
+    assert "key" in err
+
+
+def _waiting(up: Up) -> list[psutil.Process]:
+    """Processes in which a tool's function sleeps."""
+    children = psutil.Process(up.process.pid).children(recursive=True)
+    return [child for child in children if "function_worker" in " ".join(child.cmdline())]
+
+
+def test_a_job_outlives_its_command_and_is_picked_up_and_a_plain_run_is_cancelled(user: User) -> None:
+    left = begin(user.up.project, "run", "waits", "--set", "seconds=1", "--job")
+    assert left.stderr is not None
+    begun = left.stderr.readline()
+    left.send_signal(signal.SIGINT)
+    ended = end_of(left)
+    job = begun.split()[1]
+    assert ended.status == 130
+    assert f"changeover run --resume {job}" in ended.err
+    assert user.json("--resume", job)["text"] == "waited for 1"
+
+    cancelled = begin(user.up.project, "run", "waits", "--set", "seconds=60")
+    until(lambda: _waiting(user.up))
+    cancelled.send_signal(signal.SIGINT)
+    assert end_of(cancelled).status == 130
+    until(lambda: not _waiting(user.up))
+
+
+def test_a_batch_that_is_stopped_leaves_no_job_behind(user: User) -> None:
+    files = [user.file(f"{name}.txt") for name in "ab"]
+    environment = {**os.environ, "CHANGEOVER_URL": user.up.address, "CHANGEOVER_KEY": user.up.key}
+    batch = begin(user.folder, "run", "slow-reader", *files, env=environment)
+    until(lambda: _waiting(user.up))
+    batch.send_signal(signal.SIGINT)
+    assert end_of(batch).status == 130
+    until(lambda: not _waiting(user.up))
