@@ -37,6 +37,15 @@ def address_and_key(url: str | None, key: str | None) -> tuple[str | None, str |
     return address, key or operator_key(project.state)
 
 
+def gateway_of(url: str | None) -> str:
+    """Where to ask, for those whose callers have keys of their own.
+
+    Raises:
+        ConfigError, ChangeoverError: See `address_and_key`.
+    """
+    return address_and_key(url, None)[0] or os.environ[URL_VARIABLE]
+
+
 @contextmanager
 def refusals() -> Generator[None]:
     """Have a gateway's refusal of what was asked end the command as its own refusal would."""

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 
 from changeover.app.asgi import serving
 from changeover.app.listening import address_of, listen
 from changeover.app.logs import set_up_logging
-from changeover.cli.connecting import address_and_key
+from changeover.cli.connecting import gateway_of
 from changeover.cli.frame import note, out, plain, run
-from changeover.client.wire import URL_VARIABLE
 from changeover.core.errors import ConfigError
+from changeover.core.hosts import named
 from changeover.tools.mcp.http import PATH, offered
 
 DRAIN_S = 5
 """At the end, calls under way may go on for so long; their runs are cancelled or go on by themselves."""
-ANY = ("0.0.0.0", "::")
-"""Every address of this machine: no name by which it could be called."""
 
 
 def serve_http(place: str, url: str | None, hosts: tuple[str, ...], origins: tuple[str, ...], as_json: bool) -> None:
@@ -28,11 +25,10 @@ def serve_http(place: str, url: str | None, hosts: tuple[str, ...], origins: tup
     if not host or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"`--http {place}`: write HOST:PORT, such as 127.0.0.1:8102.")
     set_up_logging("text", sys.stderr)
-    gateway = address_and_key(url, None)[0] or os.environ[URL_VARIABLE]
-    named = () if host.strip("[]") in ANY else (host,)
+    gateway = gateway_of(url)
     listener = listen(host.strip("[]"), int(port))
     try:
-        run(_serve(listener, gateway, (*named, *hosts), origins, as_json))
+        run(_serve(listener, gateway, (*named(host), *hosts), origins, as_json))
     finally:
         listener.close()
     note("stopped")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 from pathlib import Path
@@ -11,16 +10,13 @@ from pathlib import Path
 from changeover.app.asgi import serving
 from changeover.app.listening import address_of, listen
 from changeover.app.logs import set_up_logging
-from changeover.cli.connecting import address_and_key
+from changeover.cli.connecting import gateway_of
 from changeover.cli.frame import note, out, plain, run
-from changeover.client.wire import URL_VARIABLE
 from changeover.console.app import console
+from changeover.core.hosts import LOOPBACK, named
 from changeover.core.settings import JobSettings, find_project
 
 DRAIN_S = 5
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-ANY = ("0.0.0.0", "::")
-"""Every address of this machine: no name by which it could be called."""
 
 
 def serve_console(host: str, port: int, names: tuple[str, ...], https: bool, url: str | None, as_json: bool) -> None:
@@ -28,8 +24,7 @@ def serve_console(host: str, port: int, names: tuple[str, ...], https: bool, url
     set_up_logging("text", sys.stderr)
     project = find_project(Path.cwd())
     most = (JobSettings() if project is None else project.settings.jobs).max_upload_mib
-    gateway = address_and_key(url, None)[0] or os.environ[URL_VARIABLE]
-    hosts = (*LOOPBACK, *(() if host in ANY else (host,)), *names)
+    gateway, hosts = gateway_of(url), (*LOOPBACK, *named(host), *names)
     listener = listen(host, port)
     try:
         run(_serve(listener, gateway, hosts, int(most * (1 << 20)), https, as_json))

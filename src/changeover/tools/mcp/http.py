@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from changeover.client import AsyncClient, ToolFailed
 from changeover.core.errors import AuthenticationError, ChangeoverError, PermissionError_, RequestError
+from changeover.core.hosts import LOOPBACK
 from changeover.tools.mcp.files import Files
 from changeover.tools.mcp.server import Context, Offer
 
@@ -33,7 +34,6 @@ KNOWN_S = 5.0
 """For so long a key that the gateway knew is not asked about again; each run asks in any case."""
 MOST_KNOWN = 10_000
 MOST_SESSIONS = 1_000
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class _NotFound(RequestError):
