@@ -33,6 +33,9 @@ TURN = 32
 CALL = 128
 """That a call counts as, and a filter."""
 NUMBER = 24
+SHORT = 32
+"""Texts of so many characters count each time as if they were another."""
+_PLAIN = (bool, float, type(None))
 _SIZED = (str, bytes, list, tuple)
 
 _PADDING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs", "translate", "format_map", "to_bytes"})
@@ -117,16 +120,23 @@ class _Sizes:
         """The same with each only once."""
 
     def of(self, value: Any) -> int:
-        if isinstance(value, bool | float) or value is None:
-            self.distinct += NUMBER
-            return NUMBER
-        if id(value) in self._known:
-            return self._known[id(value)][0]
-        own = _own(value)
+        known = self._known.get(id(value))
+        if known is not None:
+            return known[0]
+        own, others = _own(value), 0
+        for member in _members(value):
+            kind = cast("type[Any]", type(member))
+            if (
+                kind is str and len(member) <= SHORT
+            ):  # as most cells of a table are; looked at here, a million take no time
+                own += len(member)
+            elif kind in _PLAIN or (kind is int and member.bit_length() <= SHORT):
+                own += NUMBER
+            else:
+                others += self.of(member)
         self.distinct += own
-        size = own + sum(map(self.of, _members(value)))
-        self._known[id(value)] = size, value
-        return size
+        self._known[id(value)] = own + others, value
+        return own + others
 
 
 def _members(value: Any) -> Iterable[Any]:
