@@ -18,8 +18,9 @@ from changeover.tools.documents.processes import Readers
 TRIED = """
 import os, socket, subprocess, sys
 from pathlib import Path
-from changeover.tools.documents.confine import confine
-held = confine(256 << 20, Path(sys.argv[1]))
+from changeover.tools.confine import Policy, confine
+bounds = {"memory_bytes": 256 << 20, "headroom_bytes": 2 << 30, "file_bytes": 1 << 20, "descriptors": 32}
+held = confine(Policy(own_directory=Path(sys.argv[1]), **bounds))
 print(",".join(held))
 def tried(what):
     try:
