@@ -16,7 +16,7 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,11 @@ _OF_PYTHON = ("lib", "lib64", "share")
 """Below the directories where Python, and the environment that it runs in, are installed."""
 _PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH")
 """Of the environment."""
+
+_KEPT_FROM = {
+    "files": "files of the gateway's user (no Landlock)",
+    "calls": "the network, programs and other processes (no seccomp)",
+}
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -68,6 +73,11 @@ def offered() -> list[str]:
         return ["limits"]
     libc = ctypes.CDLL(None, use_errno=True)
     return ["limits", *["files"] * (_landlock_version(libc) >= 1), *["calls"] * (_column(libc) is not None)]
+
+
+def left_open(held: Sequence[str]) -> list[str]:
+    """What is not kept from a process where only this holds, for people."""
+    return [what for name, what in _KEPT_FROM.items() if name not in held]
 
 
 def confine(policy: Policy) -> list[str]:

@@ -15,7 +15,7 @@ from changeover.gateway.keys import Keyring
 from changeover.store.engine import Store
 from changeover.tasks.declarations import Task
 from changeover.tools.access import Keys
-from changeover.tools.confine import offered
+from changeover.tools.confine import left_open, offered
 from changeover.tools.declarations import Tools
 from changeover.tools.desk import Desk
 from changeover.tools.documents.processes import Readers
@@ -60,8 +60,7 @@ def make_desk(
         places: How many run at once.
         told: Counts runs.
     """
-    held = offered()
-    if left := [what for name, what in _LEFT_OPEN.items() if name not in held]:
+    if left := left_open(offered()):
         log.warning("tools: this kernel does not keep functions and readers of files from %s", " and ".join(left))
     keys = Keys(keyring, store, clock)
     reader = Readers(settings.readers, settings.reader_memory_mib)

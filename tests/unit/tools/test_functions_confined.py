@@ -16,7 +16,7 @@ import pytest
 from tests.support.tools import bench
 
 from changeover.core.errors import ContractError
-from changeover.tools.confine import offered
+from changeover.tools.confine import left_open, offered
 from changeover.tools.functions import Bounds, call_function
 
 BOUNDS = Bounds(seconds=30, memory_mib=256)
@@ -185,3 +185,9 @@ async def test_a_step_and_a_check_read_the_whole_folder_of_their_tool(tmp_path: 
         **{"code/own__py": f"{read}def f(): return RATES\ndef check(v): return None if v == RATES else RATES"},
     )
     assert (await tool.run(text="abc")).value == {"value": "a,1"}
+
+
+def test_what_a_kernel_does_not_forbid_is_said() -> None:
+    assert left_open(["limits", "files", "calls"]) == []
+    assert left_open(["limits", "calls"]) == ["files of the gateway's user (no Landlock)"]
+    assert len(left_open(["limits"])) == 2
