@@ -254,7 +254,10 @@ class RenderStep(_Step):
 
 
 class FunctionStep(_Step):
-    """Calls a Python function of the organisation's own, in a process of its own: JSON goes in, JSON comes out."""
+    """Calls a Python function of the organisation's own, in a process of its own: JSON goes in, JSON comes out.
+
+    It can read the tool's folder and the libraries of Python; the rest of the machine, and the network, are closed to it.
+    """
 
     do: Literal["function"]
     file: str

@@ -109,7 +109,7 @@ async def prepare(check: CheckDeclaration, run: Run) -> Check:
             return Check(declared=check, whole=_not_empty)
         case "function":
             file = beside(run.tool, cast("str", check.file))
-            return Check(declared=check, away=_function(file, cast("str", check.call), check, source))
+            return Check(declared=check, away=_function(run.tool.folder, file, check, source))
         case "sql":
             return Check(declared=check, away=_sql(text_of(source)))
         case "python":
@@ -263,12 +263,13 @@ def _pages(source: Any) -> Callable[[Any], str | None]:
 
 
 def _function(
-    file: FilePath, name: str, check: CheckDeclaration, source: Any
+    folder: FilePath, file: FilePath, check: CheckDeclaration, source: Any
 ) -> Callable[[Any], Awaitable[str | None]]:
+    name = cast("str", check.call)
     more = [] if check.source is None else [as_json(source)]
 
     async def look(value: Any) -> str | None:
-        said = await call_function(file, name, CHILD, arguments=[value, *more])
+        said = await call_function(file, name, CHILD, folder=folder, arguments=[value, *more])
         if said is None:
             return None
         if not isinstance(said, str):
