@@ -201,6 +201,15 @@ async def test_an_answer_from_policies_has_its_source(run: Run) -> None:
     assert '<data name="gifts.md">' in caller.asked[0]
 
 
+async def test_an_answer_that_denies_its_source_is_said_among_the_problems(run: Run) -> None:
+    outcome = await run(
+        "policy-answers", Scripted("A gift worth more than 50 crowns is not declined or handed to the Compliance desk.")
+    )
+    [citation, *_] = outcome.citations
+    assert citation.problem
+    assert any("its source" in problem and "not declined" in problem for problem in outcome.problems)
+
+
 @pytest.mark.parametrize("answer", ["The policies do not answer this.", "Penguins swim underwater elegantly."])
 async def test_what_the_policies_do_not_say_is_not_answered(run: Run, answer: str) -> None:
     outcome = await run("policy-answers", Scripted(answer))
