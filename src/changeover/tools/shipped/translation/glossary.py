@@ -77,10 +77,11 @@ def better(
     """
     chosen = list(drafts)
     for part, second in zip(lacking, again, strict=True):
-        text, first = part["text"], drafts[part["index"]]
+        index: int = part["index"]
+        text, first = part["text"], drafts[index]
         whole = len(second) >= _SHORT * len(first) and _copied(text, second) <= max(_COPIED, _copied(text, first))
         if whole and _lost(text, second, terms) < _lost(text, first, terms):
-            chosen[part["index"]] = second
+            chosen[index] = second
     return chosen
 
 
