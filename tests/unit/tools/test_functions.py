@@ -1,9 +1,11 @@
 """Functions of tools: what they are given, what they may not reach, and how they are ended."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.support.tools import Kept, bench
 
@@ -90,9 +92,9 @@ async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
         "def f(): return subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid"
     )
     process = await call(tmp_path, code)
-    stat = Path(f"/proc/{process}/stat")
-    while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
-        pass  # it is killed; whoever adopted it takes it away
+    with contextlib.suppress(psutil.NoSuchProcess):  # it is killed; whoever adopted it takes it away
+        while psutil.Process(process).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            pass
 
 
 async def test_a_step_calls_its_function_by_names(tmp_path: Path) -> None:
