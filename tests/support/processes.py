@@ -26,7 +26,7 @@ from changeover.serving.queries import find_deployment, load_variants
 from changeover.tasks.queries import current_route
 
 COMMAND = (sys.executable, "-m", "changeover")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """For what takes a second on an idle machine."""
 
 Found = TypeVar("Found")
