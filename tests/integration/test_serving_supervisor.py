@@ -41,7 +41,7 @@ SERVER = """
         def do_POST(self):
             self.send_response(200)
             self.end_headers()
-            for _ in range(20):
+            for _ in range(40):
                 self.wfile.write(b"word ")
                 self.wfile.flush()
                 time.sleep(0.05)
@@ -243,11 +243,11 @@ async def test_a_hung_engine_is_replaced(watched: Watched) -> None:
 
 
 async def test_an_engine_that_is_only_busy_is_left_alone(watched: Watched) -> None:
-    supervisor = watched.supervisor(program=SERVER, timing=BRISK)
+    supervisor = watched.supervisor(program=SERVER, timing=HASTY)
     upstream = await ready(supervisor, echo())
 
-    # 1 s of answering without one look that succeeds: twice as long as a hung engine lives.
-    assert await ask(upstream) == b"word " * 20
+    # 2 s of answering without one look that succeeds: twice as long as a hung engine lives.
+    assert await ask(upstream) == b"word " * 40
     assert supervisor.status("d").restarts == 0
 
     await until(lambda: supervisor.status("d").restarts > 0)

@@ -34,7 +34,7 @@ from changeover.tasks.queries import recent_exchanges
 
 CHAT = "/v1/chat/completions"
 WORDS = "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19"
-FOLLOWED_S = 5.0
+FOLLOWED_S = 15.0
 """A quarter of a second on a machine that has nothing else to do."""
 
 
