@@ -231,7 +231,7 @@ async def test_somebody_signs_in_runs_a_tool_on_a_file_reads_it_and_chats(tools_
             await page.get_by_role("link", name="Document summary").click()
             await page.get_by_label("Document").set_input_files(memo)
             await page.get_by_role("button", name="Run", exact=True).click()
-            await expect(page.get_by_role("heading", name="Sources")).to_be_visible(timeout=20_000)
+            await expect(page.get_by_role("heading", name="Sources")).to_be_visible()
             await expect(page.locator("article.result")).to_contain_text("lift")
             await page.goto(f"{address}/tools/talk")
             await page.get_by_label("Message").fill("good morning")

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from tests.support.processes import Up, begin, end_of, until
 
@@ -174,35 +173,32 @@ def test_outside_a_project_an_address_and_a_key_are_needed_and_are_enough(user: 
     assert "key" in err
 
 
-def _waiting(up: Up) -> list[psutil.Process]:
-    """Processes in which a tool's function sleeps."""
-    children = psutil.Process(up.process.pid).children(recursive=True)
-    return [child for child in children if "function_worker" in " ".join(child.cmdline())]
-
-
 def test_a_job_outlives_its_command_and_is_picked_up_and_a_plain_run_is_cancelled(user: User) -> None:
-    left = begin(user.up.project, "run", "waits", "--set", "seconds=1", "--job")
+    over = user.folder / "over"
+    left = begin(user.up.project, "run", "waits", "--set", f"until={over}", "--job")
     assert left.stderr is not None
     begun = left.stderr.readline()
+    until(user.up.functions)  # and the command waits for it
     left.send_signal(signal.SIGINT)
     ended = end_of(left)
     job = begun.split()[1]
     assert ended.status == 130
     assert f"changeover run --resume {job}" in ended.err
-    assert user.json("--resume", job)["text"] == "waited for 1"
+    over.touch()
+    assert user.json("--resume", job)["text"] == "waited for 0"
 
     cancelled = begin(user.up.project, "run", "waits", "--set", "seconds=60")
-    until(lambda: _waiting(user.up))
+    until(user.up.functions)
     cancelled.send_signal(signal.SIGINT)
     assert end_of(cancelled).status == 130
-    until(lambda: not _waiting(user.up))
+    until(lambda: not user.up.functions())
 
 
 def test_a_batch_that_is_stopped_leaves_no_job_behind(user: User) -> None:
     files = [user.file(f"{name}.txt") for name in "ab"]
     environment = {**os.environ, "CHANGEOVER_URL": user.up.address, "CHANGEOVER_KEY": user.up.key}
     batch = begin(user.folder, "run", "slow-reader", *files, env=environment)
-    until(lambda: _waiting(user.up))
+    until(lambda: len(user.up.functions()) == len(files))
     batch.send_signal(signal.SIGINT)
     assert end_of(batch).status == 130
-    until(lambda: not _waiting(user.up))
+    until(lambda: not user.up.functions())

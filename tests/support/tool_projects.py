@@ -50,6 +50,10 @@ description = "Takes a while, in two steps, without asking anybody."
 [inputs.seconds]
 type = "number"
 default = 0
+[inputs.until]
+type = "text"
+description = "A file: it waits until that is there."
+required = false
 [inputs.words]
 type = "list"
 required = false
@@ -58,7 +62,7 @@ name = "slept"
 do = "function"
 file = "wait.py"
 call = "wait"
-give = { seconds = "seconds" }
+give = { seconds = "seconds", until = "until" }
 [[steps]]
 name = "slept_again"
 do = "function"
@@ -90,7 +94,17 @@ schema_file = "output.schema.json"
 [example]
 document = "@wait.py"
 """
-WAIT = "import time\n\n\ndef wait(seconds):\n    time.sleep(seconds)\n    return seconds\n"
+WAIT = """\
+import os
+import time
+
+
+def wait(seconds, until=None):
+    time.sleep(seconds)
+    while until and not os.path.exists(until):
+        time.sleep(0.02)
+    return seconds
+"""
 SCHEMA = {"type": "object"}
 
 
@@ -100,7 +114,7 @@ def write_tools_project(directory: Path) -> Path:
     * `document-summary`, as it is shipped: reads a file, gives citations
     * `headline`, as `changeover tool new` writes it: a text, and a number
     * `talk`: a conversation
-    * `waits`: takes as long as it is told, and asks no task
+    * `waits`: takes as long as it is told, or until a file is there, and asks no task
     * `slow-reader`: takes a file, and a minute
     """
     write_project(directory)

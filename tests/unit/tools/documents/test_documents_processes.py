@@ -45,6 +45,12 @@ tried(lambda: __import__("json"))
 """
 
 
+@pytest.fixture(scope="module")
+def long() -> made.File:
+    """More text than a pipe holds: nobody reads it to its end before its first page was heard of."""
+    return made.File(name="long.pdf", data=made.pdf(["\n".join([15 * "words "] * 20)] * 300))
+
+
 def test_a_reader_cannot_reach_the_network_programs_other_processes_or_files(tmp_path: Path) -> None:
     own, secret = tmp_path / "own", tmp_path / "secret.txt"
     own.mkdir()
@@ -88,8 +94,7 @@ def the_reader() -> psutil.Process:
     raise LookupError
 
 
-async def test_a_process_that_is_killed_costs_one_file_and_no_more() -> None:
-    long = made.File(name="long.pdf", data=made.pdf(["page"] * 300))
+async def test_a_process_that_is_killed_costs_one_file_and_no_more(long: made.File) -> None:
     async with made.opened() as readers:
         with pytest.raises(DocumentError, match=r"Reading `long\.pdf` ended the process that reads"):
             await readers.read(long, made.LIMITS, on_page=lambda done, of: the_reader().kill() if done == 1 else None)
@@ -97,12 +102,12 @@ async def test_a_process_that_is_killed_costs_one_file_and_no_more() -> None:
         assert (await made.read(readers, "next.txt", b"next")).text == "next"
 
 
-async def test_a_file_that_takes_too_long_is_stopped() -> None:
+async def test_a_file_that_takes_too_long_is_stopped(long: made.File) -> None:
     async with made.opened() as readers:
         await made.read(readers, "first.txt", b"first")
         stopped = readers.processes[0]
         with pytest.raises(DocumentError, match=r"`long\.pdf` took longer than 0 s and was stopped"):
-            await made.read(readers, "long.pdf", made.pdf(["page"] * 300), seconds=0.01)
+            await made.read(readers, "long.pdf", long.data, seconds=0.01)
 
         assert not psutil.pid_exists(stopped)
         assert (await made.read(readers, "next.txt", b"next")).text == "next"
@@ -117,8 +122,7 @@ async def test_a_file_that_needs_too_much_memory_is_refused_and_the_next_is_read
         assert (await made.read(readers, "next.txt", b"next")).text == "next"
 
 
-async def test_a_caller_who_goes_away_leaves_no_process_behind_that_reads_on() -> None:
-    long = made.File(name="long.pdf", data=made.pdf(["page"] * 300))
+async def test_a_caller_who_goes_away_leaves_no_process_behind_that_reads_on(long: made.File) -> None:
     begun = asyncio.Event()
     async with made.opened() as readers:
         reading = asyncio.create_task(readers.read(long, made.LIMITS, on_page=lambda done, of: begun.set()))
