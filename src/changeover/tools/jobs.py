@@ -228,7 +228,7 @@ class Jobs:
         while not self._stopped and len(self._own) < most and self._runs.under_way < self._settings.at_once:
             if not (self.standing.waiting or self.standing.lapsed):
                 return
-            job = await in_thread(self._claim)
+            job = await in_thread(partial(self._claim, tuple(self._own)))
             if job is None:
                 return
             task = self._own[job.id] = asyncio.create_task(self._work(job))
@@ -241,10 +241,12 @@ class Jobs:
         if not task.cancelled() and task.exception() is not None:
             log.error("job %s: it was not brought to an end", id, exc_info=task.exception())
 
-    def _claim(self) -> Job | None:
+    def _claim(self, at_work: tuple[str, ...]) -> Job | None:
+        """Take one. After the store was gone for longer than a lease those that run here would be there to be taken, too."""
         now = self._clock.now()
         with self._store.write() as connection:
-            queries.fail_given_up(connection, now, MOST_ATTEMPTS, now + self._kept, _said(_given_up()))
+            given_up = _said(_given_up())
+            queries.fail_given_up(connection, now, MOST_ATTEMPTS, now + self._kept, given_up, at_work=at_work)
             return queries.claim(
                 connection,
                 self.owner,
@@ -252,6 +254,7 @@ class Jobs:
                 now + timedelta(seconds=LEASE_S),
                 list(self._tools()),
                 stale_before=now - STALE,
+                at_work=at_work,
             )
 
     def _sweep(self) -> None:
