@@ -1,4 +1,4 @@
-"""A gateway whose own leases are over: the store was gone, or it was held up itself, for longer than they last."""
+"""Jobs of a gateway whose store is gone for a while, so that its own leases are over, or that is held up for so long itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import pytest_asyncio
 from sqlalchemy import update
 from tests.support.tools import write_tool
@@ -19,6 +20,7 @@ from changeover.gateway.keys import Key
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
 from changeover.store.schema import tool_jobs
+from changeover.tools import jobs as jobs_module
 from changeover.tools.declarations import Tool, Tools
 from changeover.tools.jobs import LEASE_S, MOST_ATTEMPTS, Jobs
 from changeover.tools.runs import Asked
@@ -73,6 +75,12 @@ class Stage:
     jobs: Jobs
     tool: Tool
 
+    def files_are(self, name: str) -> None:
+        """Give the table of files another name, and nobody finds it; or its own."""
+        was = "tool_job_files" if name != "tool_job_files" else "elsewhere"
+        with self.store.append() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {was} RENAME TO {name}")
+
     async def begun(self) -> str:
         """A job that runs, and whose lease is over."""
         job = await self.jobs.submit(self.tool, {"text": "one"}, KEY)
@@ -115,3 +123,19 @@ async def test_a_gateway_does_not_give_up_a_job_that_it_runs_itself(stage: Stage
         connection.execute(update(tool_jobs).values(attempts=MOST_ATTEMPTS))
     await stage.jobs._take()
     assert (await stage.jobs.find(id, KEY)).state == "running"
+
+
+async def test_a_job_that_begins_while_the_store_is_gone_waits_for_it_and_does_not_fail(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jobs_module, "RENEW_S", 0.01)
+    job = await stage.jobs.submit(stage.tool, {"text": "one"}, KEY)
+    stage.files_are("elsewhere")
+    await stage.jobs._take()
+    async with asyncio.timeout(20):
+        while "waits for the store" not in caplog.text:
+            await asyncio.sleep(0.001)
+        stage.files_are("tool_job_files")
+        while not stage.runs.begun:
+            await asyncio.sleep(0.001)
+    assert (await stage.jobs.find(job.id, KEY)).state == "running"
