@@ -1,6 +1,8 @@
 """Folders of tools as they are read: what lies elsewhere, and what cannot be read."""
 
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,12 @@ def test_a_file_that_cannot_be_read_stops_no_other_tool(tmp_path: Path) -> None:
     tools = load_tools(tmp_path)
     assert list(tools) == ["good"]
     assert "a file in it cannot be read" in tools.problems["bad"].message
+
+
+def test_a_tool_asks_its_own_tasks_and_no_others_of_their_names_though_its_folder_is_gone(tmp_path: Path) -> None:
+    tool = write_tool(
+        tmp_path, TOML.replace('do = "split"', 'do = "call", task = "ask"').replace("source", "give.text")
+    )
+    copied = replace(tool, folder=tmp_path / "copy")
+    shutil.rmtree(tool.folder)
+    assert tool.tasks == copied.tasks == ("tool.ask",)
