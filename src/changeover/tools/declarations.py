@@ -344,8 +344,8 @@ class ToolDeclaration(toml.Declared):
     tier: Tier = "low"
     """What is at stake. Its tasks state theirs themselves; none may be below this."""
     record: Record = "metadata"
-    """What is kept of a run of the tool, as a task's `record` says of exchanges. Inputs and results of a job are kept
-    until it is done, and its result for `jobs.keep_hours`."""
+    """The most that is kept of a run, in the words of a task's `record`: none of its tasks may keep more. Inputs of a job
+    are kept until it is done, and its result for `jobs.keep_hours`."""
     timeout_s: float = Field(default=600, gt=0, le=86_400)
     """For the whole run."""
     side_effects: Literal["none"] = "none"

@@ -53,3 +53,17 @@ def test_a_tool_asks_its_own_tasks_and_no_others_of_their_names_though_its_folde
     copied = replace(tool, folder=tmp_path / "copy")
     shutil.rmtree(tool.folder)
     assert tool.tasks == copied.tasks == ("tool.ask",)
+
+
+@pytest.mark.parametrize(
+    ("says", "problem"),
+    [
+        ('record = "off"', r'`record = "metadata"`, which keeps more .* `record = "off"`'),
+        ('tier = "high"', "of tier `low`"),
+    ],
+)
+def test_a_tool_promises_no_more_than_its_tasks_hold(tmp_path: Path, says: str, problem: str) -> None:
+    asks = TOML.replace('do = "split", name = "parts", source', 'do = "call", name = "parts", task = "ask", give.text')
+    write_tool(tmp_path, asks)
+    with pytest.raises(ConfigError, match=problem):
+        write_tool(tmp_path, says + asks)
