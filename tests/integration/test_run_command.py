@@ -160,6 +160,11 @@ def test_a_conversation_goes_on_until_the_input_ends(user: User) -> None:
     assert [turn["value"] for turn in turns] == [{"reply": "first", "turns": 0}, {"reply": "second", "turns": 2}]
 
 
+def test_a_conversation_that_is_longer_than_the_tool_takes_goes_on_without_its_beginning(user: User) -> None:
+    status, out, err = user.call("talk", "--chat", text="one\ntwo\nthree\nfour\n")
+    assert (status, out, err) == (0, "Say something.\none\ntwo\nthree\nfour\n", "")
+
+
 def test_outside_a_project_an_address_and_a_key_are_needed_and_are_enough(user: User) -> None:
     user.patch.chdir(user.folder)
     status, _, err = user.call("headline", "x")

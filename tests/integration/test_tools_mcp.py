@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx2
@@ -170,13 +170,36 @@ async def test_a_run_that_nobody_asks_for_again_is_cancelled(tools_up: Up) -> No
                 await asyncio.to_thread(until, lambda: not tools_up.functions())
 
 
-def ask(address: str, **headers: str) -> httpx2.Response:
+async def test_two_runs_that_were_asked_for_in_the_same_words_and_left_are_both_cancelled() -> None:
+    cancelled: list[str] = []
+
+    class Gateway:
+        async def cancel(self, job: str) -> None:
+            cancelled.append(job)
+
+    gateway = cast("ours.AsyncClient", Gateway())
+    offer = Offer(lambda _: ("", gateway), Files(), connections_break=True, linger_s=0.0)
+    for job in ("job_1", "job_2"):
+        offer._left["call"] = (job, asyncio.create_task(offer._leave("call", gateway, job)))
+    ending = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    await asyncio.wait(ending, timeout=5)
+    assert sorted(cancelled) == ["job_1", "job_2"]
+    assert not offer._left
+
+
+def ask(address: str, **headers: str | bytes) -> httpx2.Response:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     return httpx2.post(address, json=body, headers={"accept": "application/json, text/event-stream", **headers})
 
 
 def test_nobody_gets_in_without_a_key_of_this_installation(tools_up: Up, http_address: str) -> None:
-    for headers in ({}, {"authorization": "Basic abc"}, {"authorization": "Bearer co-nobody"}):
+    no_key = "Bearer cl\u00e9".encode("latin-1")
+    for headers in (
+        {},
+        {"authorization": "Basic abc"},
+        {"authorization": "Bearer co-nobody"},
+        {"authorization": no_key},
+    ):
         refused = ask(http_address, **headers)
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"

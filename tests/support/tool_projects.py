@@ -26,6 +26,7 @@ description = "Says again what was said last."
 [inputs.history]
 type = "conversation"
 required = false
+max_items = 4
 [inputs.message]
 type = "text"
 [[steps]]

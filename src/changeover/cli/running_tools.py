@@ -92,7 +92,7 @@ def chat(options: Options) -> int:
         if tool.chat.greeting and not options.as_json:
             out.print(Text(clean(tool.chat.greeting)))
         for said in _lines():
-            heard = {tool.chat.message: said, **({tool.chat.history: history} if history else {})}
+            heard = {tool.chat.message: said, **({tool.chat.history: tool.recent(history)} if history else {})}
             try:
                 result, shown = _followed(client.stream(tool.name, **given.inputs, **heard), streams=options.streams)
             except ClientError as exc:

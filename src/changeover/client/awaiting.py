@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 
 from changeover.client import wire
-from changeover.client.failures import Unreachable
+from changeover.client.failures import ClientError
 from changeover.client.values import Event, Job, Progress, Result, Tool
 
 
@@ -24,9 +24,13 @@ class AsyncClient:
         self._headers: dict[str, str] = {}
 
     def with_key(self, key: str) -> AsyncClient:
-        """The same connections, as somebody else. Closing one closes the other."""
+        """The same connections, as somebody else. Closing one closes the other.
+
+        Raises:
+            ConfigError: It cannot be a key.
+        """
         other = copy.copy(self)
-        other._headers = {"authorization": f"Bearer {key}"}
+        other._headers = wire.as_key(key)
         return other
 
     async def __aenter__(self) -> AsyncClient:
@@ -86,9 +90,9 @@ class AsyncClient:
                 result = wire.result_of(await self.job(id))
                 if result is not None:
                     return result
-            except Unreachable:
+            except ClientError as exc:
                 broken += 1
-                if broken >= wire.TRIES:
+                if broken >= wire.TRIES or not wire.goes_on(exc):
                     raise
             await asyncio.sleep(wire.BETWEEN_TRIES_S)
 

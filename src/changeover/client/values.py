@@ -42,6 +42,14 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[str] = []
     """Every task that it asks."""
 
+    def recent(self, history: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The newest messages of a conversation, from one of the user's on, of which the tool takes so many."""
+        if self.chat is None:
+            return history
+        most = self.inputs["properties"][self.chat.history].get("maxItems", len(history))
+        asked = (place for place, message in enumerate(history) if message["role"] == "user")
+        return history[next((place for place in asked if len(history) - place <= most), len(history)) :]
+
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
     """Where something stands."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,7 +20,7 @@ from changeover.client.values import cited
 from changeover.console.forms import fields_of, inputs_of
 from changeover.console.sessions import Session, Sessions
 from changeover.console.texts import shown
-from changeover.core.errors import AuthenticationError
+from changeover.core.errors import AuthenticationError, ConfigError
 from changeover.core.threads import in_thread
 
 COOKIE = "changeover_session"
@@ -88,6 +89,8 @@ async def sign_in(request: Request) -> Response:
         return _page(request, "sign_in.html", 400, error="Paste a key of this installation.")
     try:
         cookie = await _sessions(request).begin(key.strip())
+    except ConfigError as wrong:  # it cannot be a key
+        return _page(request, "sign_in.html", 400, error=wrong.message)
     except ClientError as failure:
         return _page(request, "sign_in.html", failure.status, error=failure.message)
     reply = _go("/tools")
@@ -161,7 +164,7 @@ async def chat(request: Request) -> Response:
             result = await session.client.run(found.name, **{found.chat.history: history, found.chat.message: message})
         except ToolFailed as failure:
             return await _form(request, session, found, error=failure.message, status=failure.status)
-        session.remember(found.name, ("user", message), ("assistant", result.text))
+        session.remember(found, ("user", message), ("assistant", result.text))
     return _go(f"/tools/{found.name}#last")
 
 
@@ -237,8 +240,12 @@ async def download(request: Request) -> Response:
 async def end_job(request: Request) -> Response:
     """Cancel a job, or delete one that ended."""
     session = _session(request)
-    async with _ours(request, session):
-        await session.client.cancel(request.path_params["job"])
+    id = request.path_params["job"]
+    async with _ours(request, session) as form:
+        delete = "delete" in form
+    if not delete and (await session.client.job(id)).ended:  # it was quicker than whoever would have cancelled it
+        return _go(f"/jobs/{quote(id, safe='')}")
+    await session.client.cancel(id)
     return _go("/jobs")
 
 

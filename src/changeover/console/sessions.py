@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from secrets import compare_digest
 
-from changeover.client import AsyncClient
+from changeover.client import AsyncClient, Tool
 from changeover.core.clock import Clock
 from changeover.core.ids import new_secret
 
@@ -34,10 +34,10 @@ class Session:
         """Whether a form was one of ours."""
         return isinstance(token, str) and compare_digest(token.encode(), self.csrf.encode())
 
-    def remember(self, tool: str, *messages: tuple[str, str]) -> None:
+    def remember(self, tool: Tool, *messages: tuple[str, str]) -> None:
         """Add to a conversation what was said: role and content."""
         said = [{"role": role, "content": content} for role, content in messages]
-        self.chats[tool] = [*self.chats.get(tool, []), *said][-MOST_MESSAGES:]
+        self.chats[tool.name] = tool.recent([*self.chats.get(tool.name, []), *said][-MOST_MESSAGES:])
 
 
 class Sessions:
@@ -83,9 +83,8 @@ class Sessions:
 
     async def close(self) -> None:
         """Sign everybody out."""
-        for session in self._known.values():
-            await session.client.close()
-        self._known.clear()
+        while self._known:
+            await self._known.popitem()[1].client.close()
 
     async def _forget_old(self) -> None:
         now = self._clock.monotonic()
@@ -93,7 +92,9 @@ class Sessions:
         old = [place for place, session in by_age if now - session.seen > LIFE_S]
         old += [place for place, _ in by_age[: max(0, len(by_age) - len(old) - MOST_SESSIONS + 1)] if place not in old]
         for place in old:
-            await self._known.pop(place).client.close()
+            forgotten = self._known.pop(place, None)
+            if forgotten is not None:  # else by another who signs in at this moment
+                await forgotten.client.close()
 
 
 def _place(cookie: str) -> str:

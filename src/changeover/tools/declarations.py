@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -347,8 +348,8 @@ class ToolDeclaration(toml.Declared):
     tier: Tier = "low"
     """What is at stake. Its tasks state theirs themselves; none may be below this."""
     record: Record = "metadata"
-    """What is kept of a run of the tool, as a task's `record` says of exchanges. Inputs and results of a job are kept
-    until it is done, and its result for `jobs.keep_hours`."""
+    """The most that is kept of a run, in the words of a task's `record`: none of its tasks may keep more. Inputs of a job
+    are kept until it is done, and its result for `jobs.keep_hours`."""
     timeout_s: float = Field(default=600, gt=0, le=86_400)
     """For the whole run."""
     side_effects: Literal["none"] = "none"
@@ -388,11 +389,9 @@ class Tool:
     declared: ToolDeclaration
     digest: str
     """Of every file in the folder but datasets: what it does."""
-
-    @property
-    def own_tasks(self) -> tuple[str, ...]:
-        """Names of the tasks that its folder declares, without the tool's."""
-        return tuple(sorted(file.stem for file in (self.folder / "tasks").glob("*.toml")))
+    own_tasks: tuple[str, ...]
+    """Names of the tasks that its folder declares, without the tool's. As it was read: who may run a tool, and whom it asks,
+    hang on no folder that somebody removes."""
 
     def task_of(self, step: CallStep | MapStep | ReduceStep) -> str:
         """The whole name of the task that a step asks."""
@@ -402,7 +401,7 @@ class Tool:
         """The whole name of a task as the tool's steps name it."""
         return f"{self.name}.{task}" if task in self.own_tasks else task
 
-    @property
+    @cached_property
     def tasks(self) -> tuple[str, ...]:
         """Whole names of every task that it asks, in the order of its steps."""
         asked = (self.task_of(step) for step in self.declared.steps if isinstance(step, ASKING))

@@ -104,6 +104,27 @@ def test_a_docstring_names_every_parameter_and_changes_nothing_of_the_code() -> 
     assert ast.dump(node) == ast.dump(before)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(a):\n    @wraps(a)\n    @once\n    def inner():\n        return a\n    return inner",
+        "def f(a):\n\tif a:\n\t\treturn a\n\treturn 1",
+        "class C:\n    pass\n\ndef f(a):\n    # first\n    return a",
+    ],
+)
+def test_a_docstring_stands_where_python_takes_it_for_one(code: str) -> None:
+    documented = function("code-documentation/docstring.py", "document")(MEANINGS, code)["code"]
+    [node] = [node for node in ast.parse(documented).body if isinstance(node, ast.FunctionDef)]
+    assert ast.get_docstring(node) is not None
+    [bare] = [each for each in ast.parse(code).body if isinstance(each, ast.FunctionDef)]
+    assert ast.dump(ast.Module(node.body[1:], [])) == ast.dump(ast.Module(bare.body, []))
+
+
+def test_a_function_whose_body_stands_behind_its_head_is_refused_and_not_broken() -> None:
+    with pytest.raises(ValueError, match="stands on one line"):
+        function("code-documentation/docstring.py", "document")(MEANINGS, "def f(\n    a,\n): return a")
+
+
 @pytest.mark.parametrize("answer", ["", "no JSON", "[1]", '{"parameters": 3}', '{"parameters": ["a"]}'])
 def test_whatever_a_model_says_there_is_a_docstring_with_every_parameter(answer: str) -> None:
     made = function("code-documentation/docstring.py", "document")(answer, "def f(a, b):\n    return a")

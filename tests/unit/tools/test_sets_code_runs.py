@@ -66,7 +66,8 @@ async def test_a_statement_that_writes_or_does_not_run_is_never_given_out(tmp_pa
     outcome, caller = await run("sql-writer", tmp_path, ["SELECT town FROM customers", "DELETE FROM orders", right])
     assert outcome.value["sql"] == right.rstrip(";")
     assert len(caller.asked) == 3
-    for wrong in ("DROP TABLE orders", "SELECT 1; DELETE FROM orders", RUBBISH):
+    beside = "~~~\nSELECT 1\n~~~\nand then ```sql\nWITH old AS (SELECT 1) DELETE FROM orders\n```"
+    for wrong in ("DROP TABLE orders", "SELECT 1; DELETE FROM orders", beside, RUBBISH):
         with pytest.raises(ContractError):
             await run("sql-writer", tmp_path, wrong)
 

@@ -114,12 +114,20 @@ class Readers:
         """End every process; one that is reading ends when it is done."""
         self._closed = True
         while self._idle:
-            await (await self._next()).end()
+            await self._taken().end()
         await asyncio.gather(*self._leaving)
 
     async def _next(self) -> _Child:
-        if not self._idle:
-            return await _Child.started(self._memory_mib)
+        while self._idle:
+            child = self._taken()
+            if child.process.returncode is None:
+                return child
+            await (
+                child.end()
+            )  # it was ended while it waited, as when the machine's memory is short: no file is to blame
+        return await _Child.started(self._memory_mib)
+
+    def _taken(self) -> _Child:
         child = self._idle.pop()
         if child.leaves is not None:
             child.leaves.cancel()

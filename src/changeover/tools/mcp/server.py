@@ -122,7 +122,8 @@ class Offer:
     async def _leave(self, call: str, client: AsyncClient, job: str) -> None:
         """Cancel a run that nobody asks for again."""
         await asyncio.sleep(self.linger_s)
-        del self._left[call]
+        if self._left.get(call, ("",))[0] == job:  # else another that asked for the same has left since
+            del self._left[call]
         await _quietly(client.cancel(job))
 
 

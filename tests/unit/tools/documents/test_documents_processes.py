@@ -148,6 +148,16 @@ async def test_a_process_with_nothing_to_read_is_ended() -> None:
     assert not process.is_running()
 
 
+async def test_a_process_that_was_ended_while_it_waited_is_no_fault_of_the_next_file() -> None:
+    async with made.opened() as readers:
+        await made.read(readers, "a.txt", b"words")
+        waiting = readers._idle[0].process
+        waiting.kill()
+        await waiting.wait()
+
+        assert (await made.read(readers, "b.txt", b"others")).text == "others"
+
+
 async def test_files_wait_for_their_turn() -> None:
     async with made.opened(count=2) as readers:
         read = await asyncio.gather(*(made.read(readers, f"{n}.txt", str(n).encode() * 9) for n in range(1, 9)))
