@@ -195,6 +195,10 @@ async def test_a_conversation_is_kept_for_the_session_and_begins_again_when_aske
         page = (await client.get("/tools/talk")).text
         assert page.count('class="user"') == page.count('class="assistant"') - 1 == 2, "and the greeting"
         assert ATTACKS[0] not in page
+        await client.post("/tools/talk/chat", data={"csrf": token, "message": "and", "ending": " so on"})
+        page = (await client.get("/tools/talk")).text
+        assert "and so on" in page
+        assert " so on</textarea>" in page, "what was given beside a message stands there for the next"
         await client.post("/tools/talk/chat", data={"csrf": token, "again": "1"})
         assert 'class="user"' not in (await client.get("/tools/talk")).text
 

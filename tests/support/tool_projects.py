@@ -28,11 +28,15 @@ type = "conversation"
 required = false
 [inputs.message]
 type = "text"
+[inputs.ending]
+type = "text"
+default = ""
+min_chars = 0
 [[steps]]
 name = "reply"
 do = "call"
 task = "say"
-messages = "(history or []) + [{'role': 'user', 'content': message}]"
+messages = "(history or []) + [{'role': 'user', 'content': message ~ ending}]"
 [output]
 value = { reply = "reply", turns = "(history or []) | length" }
 text = "reply"

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from changeover.client import ClientError, Job, Progress, Tool, ToolFailed
 from changeover.client.values import cited
-from changeover.console.forms import fields_of, inputs_of, refilled
+from changeover.console.forms import Field, fields_of, inputs_of, refilled
 from changeover.console.sessions import Session, Sessions
 from changeover.console.texts import sentence, shown
 from changeover.core.errors import AuthenticationError
@@ -145,9 +145,17 @@ async def _form(
         html = await in_thread(lambda: [shown(each["content"], found.media_type) for each in said])
         said = [{**each, "html": text} for each, text in zip(said, html, strict=True)]
         message = (sent or {}).get(found.chat.message, "")
-        return _page(request, "chat.html", status, tool=found, said=said, error=error, message=message)
+        given = session.beside.get(found.name) if sent is None else sent
+        fields = _beside(found) if given is None else refilled(_beside(found), given)
+        return _page(request, "chat.html", status, tool=found, said=said, error=error, message=message, fields=fields)
     fields = fields_of(found) if sent is None else refilled(fields_of(found), sent)
     return _page(request, "tool.html", status, tool=found, fields=fields, error=error)
+
+
+def _beside(found: Tool) -> list[Field]:
+    """Inputs of a tool that is talked with, beside what is said."""
+    taken = () if found.chat is None else (found.chat.history, found.chat.message)
+    return [field for field in fields_of(found) if field.name not in taken]
 
 
 async def example(request: Request) -> Response:
@@ -162,18 +170,21 @@ async def example(request: Request) -> Response:
 async def chat(request: Request) -> Response:
     """Say something, or begin again."""
     session = _session(request)
-    async with _ours(request, session) as form:
-        message, again = str(form.get("message") or "").strip(), "again" in form
     found = await session.client.tool(request.path_params["tool"])
+    async with _ours(request, session) as form:
+        said = None if found.chat is None else form.get(found.chat.message)
+        beside, again = await inputs_of(_beside(found), form), "again" in form
+    message = said.strip() if isinstance(said, str) else ""
     if found.chat is None or again:
         session.chats.pop(found.name, None)
     elif message:
-        heard = {found.chat.history: [*session.chats.get(found.name, [])], found.chat.message: message}
+        history = [*session.chats.get(found.name, [])]
+        heard = {**beside, found.chat.history: history, found.chat.message: message}
         try:
             result = await session.client.run(found.name, **heard)
         except ClientError as failure:
             return await _form(request, session, found, failure=failure, sent=heard)
-        session.remember(found.name, ("user", message), ("assistant", result.text))
+        session.remember(found.name, ("user", message), ("assistant", result.text), beside=beside)
     return _go(f"/tools/{found.name}#last")
 
 
