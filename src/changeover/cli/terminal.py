@@ -60,6 +60,6 @@ def clean(text: object) -> str:
     return str(text).translate(_UNSHOWN)
 
 
-def named(file: object) -> str:
+def one_line(file: object) -> str:
     """The name of a file on one line, whatever it holds."""
     return plain(file).replace("\n", "?").replace("\t", "?")

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.status import Status
 
 from changeover.cli.frame import EXIT_FAIL, err, out, plain, print_json, run
-from changeover.cli.terminal import clean, named
+from changeover.cli.terminal import clean, one_line
 from changeover.client import AsyncClient, Progress, Result
 from changeover.core.errors import ChangeoverError, ConfigError
 
@@ -105,7 +105,7 @@ async def _all(batch: Batch, done: _Done, url: str | None, key: str | None) -> N
             place = batch.place(file)
             if place is not None and _is_there(batch, place) and not batch.again:
                 done.skipped.append(file)
-                _line(batch, f"[dim]·[/] {named(file)}  [dim]has a result: {named(place)}[/]")
+                _line(batch, f"[dim]·[/] {one_line(file)}  [dim]has a result: {one_line(place)}[/]")
             else:
                 group.create_task(_one(batch, file, client, turns, done))
 
@@ -121,12 +121,12 @@ async def _one(batch: Batch, file: Path, client: AsyncClient, turns: asyncio.Sem
         except (ChangeoverError, OSError) as exc:
             reason = exc.message if isinstance(exc, ChangeoverError) else f"{exc.strerror or exc}."
             done.failed[clean(file)] = reason
-            _line(batch, f"[red]✗[/] {named(file)}  {plain(reason)}")
+            _line(batch, f"[red]✗[/] {one_line(file)}  {plain(reason)}")
         else:
             done.results[file] = result
             problems = f"  [yellow]{plain('; '.join(result.problems))}[/]" if result.problems else ""
-            where = "" if batch.directory is None else f" → {named(batch.place(file))}"
-            _line(batch, f"[green]✓[/] {named(file)}{where}  {time.perf_counter() - started:.1f} s{problems}")
+            where = "" if batch.directory is None else f" → {one_line(batch.place(file))}"
+            _line(batch, f"[green]✓[/] {one_line(file)}{where}  {time.perf_counter() - started:.1f} s{problems}")
         finally:
             done.say(file, None)
 
@@ -193,7 +193,7 @@ def _summary(batch: Batch, done: _Done) -> None:
     elif batch.directory is None:
         for file in batch.files:
             if file in done.results:
-                out.print(f"[bold]{named(file)}[/]\n{plain(batch.written(done.results[file]))}")
+                out.print(f"[bold]{one_line(file)}[/]\n{plain(batch.written(done.results[file]))}")
     counts = {"done": len(done.results), "there already": len(done.skipped), "failed": len(done.failed)}
     err.print(f"[dim]{', '.join(f'{count} {what}' for what, count in counts.items() if count)}[/]")
 

@@ -163,11 +163,7 @@ def _value(name: str, kind: Kind, text: str) -> Any:
 
 
 def _file(word: str) -> Path | File:
-    if word != STANDARD_INPUT:
-        return Path(word)
-    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - whoever began this may have closed it
-        raise ConfigError("Standard input is closed, so that `-` gives nothing. Name a file, or pipe something in.")
-    return File("standard input", sys.stdin.buffer.read())
+    return File("standard input", sys.stdin.buffer.read()) if word == STANDARD_INPUT else Path(word)
 
 
 def _text(file: Path | File, what: str) -> str:
