@@ -15,7 +15,10 @@ from changeover.core.errors import ConfigError, nearest
 EXAMPLE = "@example"
 STANDARD_INPUT = "-"
 
-Kind = Literal["file", "files", "text", "choice", "number", "flag", "list", "other"]
+TABLES = (".csv", ".xlsx")
+"""Names of files that are placed where a table may be given and need not."""
+
+Kind = Literal["file", "files", "table", "text", "choice", "number", "flag", "list", "other"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def kinds_of(tool: Tool) -> dict[str, Kind]:
     properties = cast("dict[str, dict[str, Any]]", tool.inputs.get("properties", {}))
     required = cast("list[str]", tool.inputs.get("required", []))
     names = sorted(properties, key=lambda name: name not in required)
-    return {name: _kind(properties[name]) for name in names}
+    return {name: _kind(properties[name], needed=name in required) for name in names}
 
 
 def read_given(tool: Tool, given: Sequence[str], sets: Sequence[str], *, example: bool) -> Given:
@@ -66,9 +69,11 @@ def is_file(text: str) -> bool:
         return False  # longer than a path can be, or with a zero byte in it
 
 
-def _kind(schema: Mapping[str, Any]) -> Kind:
+def _kind(schema: Mapping[str, Any], *, needed: bool) -> Kind:
     if "content_base64" in schema.get("properties", {}):
         return "file"
+    if any("content_base64" in form.get("properties", {}) for form in schema.get("anyOf", [])):
+        return "file" if needed else "table"  # or rows
     if "enum" in schema:
         return "choice"
     if schema.get("type") == "array":
@@ -107,7 +112,7 @@ def _place(tool: Tool, kinds: Mapping[str, Kind], inputs: dict[str, Any], word: 
             return
         if name in inputs:
             continue
-        if a_file and kind == "file":
+        if a_file and (kind == "file" or (kind == "table" and word.lower().endswith(TABLES))):
             inputs[name] = _file(word)
             return
     for name, kind in kinds.items():
@@ -142,11 +147,11 @@ def _settings(kinds: Mapping[str, Kind], sets: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(name: str, kind: Kind, text: str) -> Any:
-    if kind in ("file", "files"):
-        path = text.removeprefix("@")
+    path = text.removeprefix("@")
+    if kind in ("file", "files", "table") and (is_file(path) or not text.startswith("[")):
         if path != STANDARD_INPUT and not is_file(path):
             raise ConfigError(f"`--set {name}=…`: no file `{path[:200]}`.")
-        return _file(path) if kind == "file" else [_file(path)]
+        return [_file(path)] if kind == "files" else _file(path)
     if text.startswith("@"):
         if not is_file(text[1:]):
             raise ConfigError(f"`--set {name}=…`: no file `{text[1:200]}`.")
