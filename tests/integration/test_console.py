@@ -24,7 +24,7 @@ from changeover.console.app import console
 from changeover.console.guards import MOST_OF_STRANGERS, POLICY
 from changeover.console.pages import followed
 from changeover.console.sessions import LIFE_S, Session
-from changeover.console.texts import MOST_LAID_OUT, shown
+from changeover.console.texts import MOST_LAID_OUT, sentence, shown
 from changeover.core.clock import SystemClock
 
 HOST = "console.test"
@@ -168,9 +168,25 @@ async def test_a_session_ends_with_sign_out_and_with_time(tools_up: Up) -> None:
 async def test_a_form_says_what_was_wrong_and_runs_nothing(tools_up: Up) -> None:
     async with signed_in(tools_up) as client:
         token = await csrf_of(client)
-        answer = await client.post("/tools/waits", data={"csrf": token, "seconds": "many"})
+        answer = await client.post("/tools/waits", data={"csrf": token, "seconds": "many", "words": "b\nc"})
     assert answer.status_code == 400
-    assert escape("`seconds`") in answer.text
+    assert "<code>seconds</code>" in answer.text
+    assert 'value="many"' in answer.text, "nothing has to be typed twice"
+    assert "b\nc</textarea>" in answer.text
+
+
+async def test_what_was_said_in_a_conversation_is_not_lost_when_it_is_refused(tools_up: Up) -> None:
+    async with signed_in(tools_up) as client:
+        token = await csrf_of(client)
+        said = "</textarea>" + "a" * 200_000
+        answer = await client.post("/tools/talk/chat", data={"csrf": token, "message": said})
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.text
+    assert f"{escape(said)}</textarea>" in answer.text
+
+
+def test_names_in_a_sentence_are_set_apart_and_nothing_else_is_laid_out() -> None:
+    assert str(sentence("No `a<b`, *not* `c")) == "No <code>a&lt;b</code>, *not* `c"
 
 
 async def test_a_tool_runs_as_a_job_and_its_result_can_be_read_downloaded_and_deleted(tools_up: Up) -> None:
@@ -203,6 +219,10 @@ async def test_a_conversation_is_kept_for_the_session_and_begins_again_when_aske
         page = (await client.get("/tools/talk")).text
         assert page.count('class="user"') == page.count('class="assistant"') - 1 == 2, "and the greeting"
         assert ATTACKS[0] not in page
+        await client.post("/tools/talk/chat", data={"csrf": token, "message": "and", "ending": " so on"})
+        page = (await client.get("/tools/talk")).text
+        assert "and so on" in page
+        assert " so on</textarea>" in page, "what was given beside a message stands there for the next"
         await client.post("/tools/talk/chat", data={"csrf": token, "again": "1"})
         assert 'class="user"' not in (await client.get("/tools/talk")).text
 

@@ -128,6 +128,34 @@ def test_two_files_of_one_name_keep_their_endings_apart(user: User) -> None:
     assert sorted(file.name for file in (user.folder / "out").iterdir()) == ["memo.md.md", "memo.txt.md"]
 
 
+def test_no_result_takes_the_place_of_a_file_that_is_to_be_read(user: User) -> None:
+    files = [user.file("memo.md"), user.file("other.md")]
+    status, _, err = user.call("document-summary", *files, "-o", str(user.folder), "--again")
+    assert status == 2
+    assert f"written over `{files[0]}`" in err
+    assert Path(files[0]).read_text() == MEMO
+
+
+def test_a_result_that_cannot_be_written_is_shown_instead_of_lost(user: User) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("neither tried nor proven: no device here that is always full")
+    status, out, err = user.call("headline", "a few words", "-o", "/dev/full")
+    assert status == 1
+    assert "a few words" in out
+    assert "`/dev/full` could not be written" in err
+
+
+def test_files_may_have_any_name_and_each_gets_one_line(user: User) -> None:
+    names = [b"two\nlines.txt", b"no \xff letter.txt", b"-o [bold].txt", "\N{HIRAGANA LETTER A}.txt".encode()]
+    files = [user.file(os.fsdecode(name)) for name in names]
+    found = user.json("document-summary", *files, "-o", f"{user.folder}/out/")
+    assert found["failed"] == {}
+    assert len(list((user.folder / "out").glob("*.md"))) == len(names)
+    status, out, _ = user.call("document-summary", *files, "-o", f"{user.folder}/out/")
+    assert status == 0
+    assert len(out.splitlines()) == len(names)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -143,6 +171,10 @@ def test_two_files_of_one_name_keep_their_endings_apart(user: User) -> None:
         (["document-summary", "."], "`.` is a directory; name the files in it"),
         (["document-summary", "--set", "document=@nowhere.pdf"], "no file `nowhere.pdf`"),
         (["headline", "x", "--chat"], "not made to be talked with"),
+        (["headline", "x", "-o", "nowhere/x.md"], "there is no directory `nowhere`"),
+        (["headline", "changeover.toml", "-o", "./changeover.toml"], "is what the tool shall read"),
+        (["headline", "--set", "text=@changeover.toml", "-o", "changeover.toml"], "is what the tool shall read"),
+        (["--resume", "job_x", "-o", "tools"], "`-o tools` is a directory"),
     ],
 )
 def test_what_cannot_be_run_is_said_with_what_to_do(user: User, arguments: list[str], said: str) -> None:

@@ -29,11 +29,15 @@ required = false
 max_items = 4
 [inputs.message]
 type = "text"
+[inputs.ending]
+type = "text"
+default = ""
+min_chars = 0
 [[steps]]
 name = "reply"
 do = "call"
 task = "say"
-messages = "(history or []) + [{'role': 'user', 'content': message}]"
+messages = "(history or []) + [{'role': 'user', 'content': message ~ ending}]"
 [output]
 value = { reply = "reply", turns = "(history or []) | length" }
 text = "reply"

@@ -13,8 +13,13 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, said_by: str = "`--port`") -> socket.socket:
     """Take a port.
+
+    Args:
+        host: Of this machine.
+        port: 0: any that is free.
+        said_by: What somebody who has to choose another changes.
 
     Raises:
         ConfigError: It is in use, or the host is not of this machine.
@@ -28,7 +33,6 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as exc:
         listener.close()
         raise ConfigError(
-            f"Cannot listen on `{host}:{port}`: {exc.strerror}. "
-            "Set another `gateway.port` in changeover.toml, or 0 for any free one."
+            f"Cannot listen on `{host}:{port}`: {exc.strerror}. Set another {said_by}, or 0 for any free one."
         ) from exc
     return listener

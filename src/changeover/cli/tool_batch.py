@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.status import Status
 
 from changeover.cli.frame import EXIT_FAIL, err, out, plain, print_json, run
+from changeover.cli.terminal import clean, one_line
 from changeover.client import AsyncClient, Progress, Result
 from changeover.core.errors import ChangeoverError, ConfigError
 
@@ -47,6 +48,22 @@ class Batch:
         name = file.stem if stems.count(file.stem) == 1 else file.name
         return self.directory / f"{name}{self.extension}"
 
+    def check(self) -> None:
+        """Refuse, before anybody is asked, results that would take the place of each other or of a file that is read.
+
+        Raises:
+            ConfigError: Says which.
+        """
+        places = [place for place in map(self.place, self.files) if place is not None]
+        twice = next((place for place in places if places.count(place) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"Two of the files would both be written to `{twice}`. Run them one after the other.")
+        read = {file.resolve() for file in self.files}
+        written = [*places, *(_beside(self, place) for place in places if self.as_json)]
+        lost = next((place for place in written if place.resolve() in read), None)
+        if lost is not None:
+            raise ConfigError(f"A result would be written over `{lost}`, which is to be read. Name another directory.")
+
 
 @dataclass
 class _Done:
@@ -70,10 +87,7 @@ class _Done:
 
 def run_batch(batch: Batch, url: str | None, key: str | None) -> int:
     """Run it. Returns the exit status: 1 where a file failed."""
-    places = [batch.place(file) for file in batch.files]
-    twice = next((place for place in places if place is not None and places.count(place) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"Two of the files would both be written to `{twice}`. Run them one after the other.")
+    batch.check()
     if batch.directory is not None:
         batch.directory.mkdir(parents=True, exist_ok=True)
     status = Status("begins", console=err) if err.is_terminal else None
@@ -91,7 +105,7 @@ async def _all(batch: Batch, done: _Done, url: str | None, key: str | None) -> N
             place = batch.place(file)
             if place is not None and _is_there(batch, place) and not batch.again:
                 done.skipped.append(file)
-                _line(batch, f"[dim]·[/] {plain(file)}  [dim]has a result: {plain(place)}[/]")
+                _line(batch, f"[dim]·[/] {one_line(file)}  [dim]has a result: {one_line(place)}[/]")
             else:
                 group.create_task(_one(batch, file, client, turns, done))
 
@@ -106,13 +120,13 @@ async def _one(batch: Batch, file: Path, client: AsyncClient, turns: asyncio.Sem
             _write(batch, file, result)
         except (ChangeoverError, OSError) as exc:
             reason = exc.message if isinstance(exc, ChangeoverError) else f"{exc.strerror or exc}."
-            done.failed[str(file)] = reason
-            _line(batch, f"[red]✗[/] {plain(file)}  {plain(reason)}")
+            done.failed[clean(file)] = reason
+            _line(batch, f"[red]✗[/] {one_line(file)}  {plain(reason)}")
         else:
             done.results[file] = result
             problems = f"  [yellow]{plain('; '.join(result.problems))}[/]" if result.problems else ""
-            where = "" if batch.directory is None else f" → {plain(batch.place(file))}"
-            _line(batch, f"[green]✓[/] {plain(file)}{where}  {time.perf_counter() - started:.1f} s{problems}")
+            where = "" if batch.directory is None else f" → {one_line(batch.place(file))}"
+            _line(batch, f"[green]✓[/] {one_line(file)}{where}  {time.perf_counter() - started:.1f} s{problems}")
         finally:
             done.say(file, None)
 
@@ -171,18 +185,18 @@ def _summary(batch: Batch, done: _Done) -> None:
         print_json(
             {
                 "tool": batch.tool,
-                "done": {str(file): _given(batch, file, result) for file, result in done.results.items()},
-                "skipped": [str(file) for file in done.skipped],
+                "done": {clean(file): _given(batch, file, result) for file, result in done.results.items()},
+                "skipped": [clean(file) for file in done.skipped],
                 "failed": done.failed,
             }
         )
     elif batch.directory is None:
         for file in batch.files:
             if file in done.results:
-                out.print(f"[bold]{plain(file)}[/]\n{plain(batch.written(done.results[file]))}")
+                out.print(f"[bold]{one_line(file)}[/]\n{plain(batch.written(done.results[file]))}")
     counts = {"done": len(done.results), "there already": len(done.skipped), "failed": len(done.failed)}
     err.print(f"[dim]{', '.join(f'{count} {what}' for what, count in counts.items() if count)}[/]")
 
 
 def _given(batch: Batch, file: Path, result: Result) -> Any:
-    return msgspec.to_builtins(result) if batch.directory is None else str(batch.place(file))
+    return msgspec.to_builtins(result) if batch.directory is None else clean(batch.place(file))

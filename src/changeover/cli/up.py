@@ -56,7 +56,10 @@ def up(
     gateway = project.settings.gateway
     make_private(project.state)
     with only_one(project.state):
-        listener = listen(gateway.host, gateway.port if port is None else port)
+        if port is None:
+            listener = listen(gateway.host, gateway.port, said_by="`gateway.port` in changeover.toml")
+        else:
+            listener = listen(gateway.host, port)
         installation = create_installation(project)
         _fetch_what_is_missing(installation)
         prepare(installation)

@@ -185,7 +185,8 @@ def broken(exc: httpx2.HTTPError, address: object) -> Unreachable:
         return Unreachable(f"No gateway answers at {address}. Start it (`changeover up`), or give its address.")
     if isinstance(exc, httpx2.TimeoutException):
         return Unreachable(f"The gateway at {address} said nothing for too long. Run it as a job, which goes on.")
-    return Unreachable(f"The gateway at {address} broke off: {str(exc) or type(exc).__name__}.")
+    why = str(exc) or type(exc).__name__
+    return Unreachable(f"The gateway at {address} broke off: {why}. Run it again; a job goes on over a restart.")
 
 
 def _decoded(data: bytes | str, kind: type[Value]) -> Value:

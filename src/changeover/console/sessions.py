@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from secrets import compare_digest
+from typing import Any
 
 from changeover.client import AsyncClient, Tool
 from changeover.core.clock import Clock
@@ -29,13 +31,16 @@ class Session:
     """Monotonic, seconds."""
     chats: dict[str, list[dict[str, str]]] = field(default_factory=dict[str, list[dict[str, str]]])
     """By tool: the conversation so far."""
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """By tool: what else was given with its last message, but no files."""
 
     def came_from_us(self, token: object) -> bool:
         """Whether a form was one of ours."""
         return isinstance(token, str) and compare_digest(token.encode(), self.csrf.encode())
 
-    def remember(self, tool: Tool, *messages: tuple[str, str]) -> None:
-        """Add to a conversation what was said: role and content."""
+    def remember(self, tool: Tool, *messages: tuple[str, str], beside: Mapping[str, Any]) -> None:
+        """Add to a conversation what was said: role and content. Of what was given `beside` it, files are not kept."""
+        self.beside[tool.name] = {name: value for name, value in beside.items() if isinstance(value, str | bool)}
         said = [{"role": role, "content": content} for role, content in messages]
         self.chats[tool.name] = tool.recent([*self.chats.get(tool.name, []), *said][-MOST_MESSAGES:])
 
