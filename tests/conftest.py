@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,16 @@ from tests.support.tool_projects import write_tools_project
 
 # A job that a shell started in the background ignores Ctrl-C, and so would every command that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def own_logs() -> Iterator[None]:
+    """The root logger, which the test may set up; afterwards it is pytest's again."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

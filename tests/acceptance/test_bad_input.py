@@ -388,7 +388,10 @@ def test_a_port_in_use_is_named_before_anything_is_started(project: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = changeover(project, "up", "--port", str(port))
-    assert ended.refused(USAGE).startswith(f"Cannot listen on `127.0.0.1:{port}`: Address already in use. ")
+    assert ended.refused(USAGE) == (
+        f"Cannot listen on `127.0.0.1:{port}`: Address already in use. "
+        "Give another port by `--port`, or 0 for any free one."
+    )
     assert not (project / ".changeover" / "changeover.db").exists()
 
 

@@ -26,7 +26,7 @@ def serve_http(place: str, url: str | None, hosts: tuple[str, ...], origins: tup
         raise ConfigError(f"`--http {place}`: write HOST:PORT, such as 127.0.0.1:8102.")
     set_up_logging("text", sys.stderr)
     gateway = gateway_of(url)
-    listener = listen(host.strip("[]"), int(port))
+    listener = listen(host.strip("[]"), int(port), host_by="`--http`", port_by="`--http`")
     try:
         run(_serve(listener, gateway, (*named(host), *hosts), origins, as_json))
     finally:

@@ -56,7 +56,12 @@ def up(
     gateway = project.settings.gateway
     make_private(project.state)
     with only_one(project.state):
-        listener = listen(gateway.host, gateway.port if port is None else port)
+        listener = listen(
+            gateway.host,
+            gateway.port if port is None else port,
+            host_by="`gateway.host` in changeover.toml",
+            port_by="`gateway.port` in changeover.toml" if port is None else "`--port`",
+        )
         installation = create_installation(project)
         _fetch_what_is_missing(installation)
         prepare(installation)
