@@ -15,7 +15,20 @@ from changeover.core.errors import ConfigError, nearest
 EXAMPLE = "@example"
 STANDARD_INPUT = "-"
 
-Kind = Literal["file", "files", "text", "choice", "number", "flag", "list", "other"]
+Kind = Literal["file", "files", "table", "text", "choice", "number", "flag", "list", "other"]
+KINDS: Mapping[str, Kind] = {
+    "text": "text",
+    "document": "file",
+    "documents": "files",
+    "image": "file",
+    "table": "table",
+    "choice": "choice",
+    "number": "number",
+    "flag": "flag",
+    "list": "list",
+}
+"""What stands for an input on the line, by the type that it was declared with; all else is JSON."""
+ONE_FILE: tuple[Kind, ...] = ("file", "table")
 
 
 @dataclass(frozen=True)
@@ -30,10 +43,9 @@ class Given:
 
 def kinds_of(tool: Tool) -> dict[str, Kind]:
     """What each input of a tool is, in their order; required ones first."""
-    properties = cast("dict[str, dict[str, Any]]", tool.inputs.get("properties", {}))
+    types = tool.input_types
     required = cast("list[str]", tool.inputs.get("required", []))
-    names = sorted(properties, key=lambda name: name not in required)
-    return {name: _kind(properties[name]) for name in names}
+    return {name: KINDS.get(types[name], "other") for name in sorted(types, key=lambda name: name not in required)}
 
 
 def read_given(tool: Tool, given: Sequence[str], sets: Sequence[str], *, example: bool) -> Given:
@@ -66,20 +78,6 @@ def is_file(text: str) -> bool:
         return False  # longer than a path can be, or with a zero byte in it
 
 
-def _kind(schema: Mapping[str, Any]) -> Kind:
-    if "content_base64" in schema.get("properties", {}):
-        return "file"
-    if "enum" in schema:
-        return "choice"
-    if schema.get("type") == "array":
-        items = cast("dict[str, Any]", schema.get("items", {}))
-        if "content_base64" in items.get("properties", {}):
-            return "files"
-        return "list" if items.get("type") == "string" else "other"
-    plain: dict[Any, Kind] = {"string": "text", "number": "number", "integer": "number", "boolean": "flag"}
-    return plain.get(schema.get("type"), "other")
-
-
 def _example(tool: Tool) -> Mapping[str, Any]:
     if tool.example is None:
         raise ConfigError(f"`{tool.name}` has no example that can be sent. Give it inputs of your own.")
@@ -93,8 +91,8 @@ def _about(tool: Tool, name: str) -> str:
 
 def _batch(kinds: Mapping[str, Kind], inputs: Mapping[str, Any], words: Sequence[str]) -> str | None:
     """The input that several files are in turn; None: they are inputs of one run."""
-    free = [name for name, kind in kinds.items() if kind in ("file", "files") and name not in inputs]
-    whole = len(words) > 1 and len(free) == 1 and kinds[free[0]] == "file" and all(map(is_file, words))
+    free = [name for name, kind in kinds.items() if kind in (*ONE_FILE, "files") and name not in inputs]
+    whole = len(words) > 1 and len(free) == 1 and kinds[free[0]] in ONE_FILE and all(map(is_file, words))
     return free[0] if whole else None
 
 
@@ -107,7 +105,7 @@ def _place(tool: Tool, kinds: Mapping[str, Kind], inputs: dict[str, Any], word: 
             return
         if name in inputs:
             continue
-        if a_file and kind == "file":
+        if a_file and kind in ONE_FILE:
             inputs[name] = _file(word)
             return
     for name, kind in kinds.items():
@@ -142,11 +140,11 @@ def _settings(kinds: Mapping[str, Kind], sets: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(name: str, kind: Kind, text: str) -> Any:
-    if kind in ("file", "files"):
+    if kind in ("file", "files") or (kind == "table" and not text.lstrip().startswith("[")):
         path = text.removeprefix("@")
         if path != STANDARD_INPUT and not is_file(path):
             raise ConfigError(f"`--set {name}=…`: no file `{path[:200]}`.")
-        return _file(path) if kind == "file" else [_file(path)]
+        return [_file(path)] if kind == "files" else _file(path)
     if text.startswith("@"):
         if not is_file(text[1:]):
             raise ConfigError(f"`--set {name}=…`: no file `{text[1:200]}`.")
