@@ -14,7 +14,7 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def listen(host: str, port: int, *, host_by: str, port_by: str) -> socket.socket:
+def listen(host: str, port: int, *, host_by: str = "`--host`", port_by: str = "`--port`") -> socket.socket:
     """Take a port.
 
     Args:

@@ -25,7 +25,7 @@ def serve_console(host: str, port: int, names: tuple[str, ...], https: bool, url
     project = find_project(Path.cwd())
     most = (JobSettings() if project is None else project.settings.jobs).max_upload_mib
     gateway, hosts = gateway_of(url), (*LOOPBACK, *named(host), *names)
-    listener = listen(host, port, host_by="`--host`", port_by="`--port`")
+    listener = listen(host, port)
     try:
         run(_serve(listener, gateway, hosts, int(most * (1 << 20)), https, as_json))
     finally:

@@ -28,7 +28,7 @@ def serve_library(host: str, port: int, open_door: bool, as_json: bool) -> None:
         set_up_logging(project.settings.telemetry.log, sys.stderr)
     library = ServedLibrary(LibraryFiles(project), SystemClock())
     store = None if open_door or project is None else Store.open(project.store_url)
-    listener = listen(host, port, host_by="`--host`", port_by="`--port`")
+    listener = listen(host, port)
     try:
         address = address_of(listener)
         uvloop.run(serve(listener, library, store, lambda: _announce(address, store is None, as_json)))
