@@ -88,8 +88,9 @@ async def run_tool(
     )
     run.values["problems"] = run.problems
     seconds = tool.declared.timeout_s
+    deadline = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as deadline:
+        async with deadline:
             await _read_tables(run)
             took = [each for step in enumerate(tool.declared.steps, start=1) if (each := await _step(run, *step))]
             return await _outcome(run, took)
