@@ -215,7 +215,10 @@ def test_outside_a_project_a_command_says_how_to_make_one(
 def test_a_project_that_was_never_started_is_not_begun_by_another_command(
     project: Path, refused: Refused, arguments: Sequence[str]
 ) -> None:
-    assert refused(project, FAIL, *arguments) == "Project `test` was never started. Run `changeover up` in it."
+    assert refused(project, FAIL, *arguments) == (
+        "Project `test` was never started, so it has no store yet. Start it once with `changeover up`; the store stays when "
+        "it is stopped."
+    )
     assert not (project / ".changeover").exists()
 
 
