@@ -81,7 +81,8 @@ def configuration() -> str:
         *_tables(TaskDeclaration),
         "Scorers and their options: [scorers](scorers.md).",
         "## `policy.toml`",
-        "[policy.example.toml](../../policy.example.toml) has every key, to copy from; "
+        "[policy.example.toml](../../src/changeover/templates/project/policy.example.toml), which `changeover init` puts into a "
+        "project, has every key, to copy from; "
         "[a licence policy](../guides/licence-policy.md) writes one.",
         *_tables(Policy),
         "## Options of engines",
