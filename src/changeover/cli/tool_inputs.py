@@ -15,6 +15,9 @@ from changeover.core.errors import ConfigError, nearest
 EXAMPLE = "@example"
 STANDARD_INPUT = "-"
 
+TABLES = (".csv", ".xlsx")
+"""Names of files that are placed where a table may be given and need not."""
+
 Kind = Literal["file", "files", "table", "text", "choice", "number", "flag", "list", "other"]
 KINDS: Mapping[str, Kind] = {
     "text": "text",
@@ -28,7 +31,6 @@ KINDS: Mapping[str, Kind] = {
     "list": "list",
 }
 """What stands for an input on the line, by the type that it was declared with; all else is JSON."""
-ONE_FILE: tuple[Kind, ...] = ("file", "table")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def kinds_of(tool: Tool) -> dict[str, Kind]:
     """What each input of a tool is, in their order; required ones first."""
     types = tool.input_types
     required = cast("list[str]", tool.inputs.get("required", []))
-    return {name: KINDS.get(types[name], "other") for name in sorted(types, key=lambda name: name not in required)}
+    names = sorted(types, key=lambda name: name not in required)
+    return {name: _kind(types[name], needed=name in required) for name in names}
 
 
 def read_given(tool: Tool, given: Sequence[str], sets: Sequence[str], *, example: bool) -> Given:
@@ -78,6 +81,11 @@ def is_file(text: str) -> bool:
         return False  # longer than a path can be, or with a zero byte in it
 
 
+def _kind(declared: str, *, needed: bool) -> Kind:
+    kind = KINDS.get(declared, "other")
+    return "file" if kind == "table" and needed else kind
+
+
 def _example(tool: Tool) -> Mapping[str, Any]:
     if tool.example is None:
         raise ConfigError(f"`{tool.name}` has no example that can be sent. Give it inputs of your own.")
@@ -91,8 +99,8 @@ def _about(tool: Tool, name: str) -> str:
 
 def _batch(kinds: Mapping[str, Kind], inputs: Mapping[str, Any], words: Sequence[str]) -> str | None:
     """The input that several files are in turn; None: they are inputs of one run."""
-    free = [name for name, kind in kinds.items() if kind in (*ONE_FILE, "files") and name not in inputs]
-    whole = len(words) > 1 and len(free) == 1 and kinds[free[0]] in ONE_FILE and all(map(is_file, words))
+    free = [name for name, kind in kinds.items() if kind in ("file", "files") and name not in inputs]
+    whole = len(words) > 1 and len(free) == 1 and kinds[free[0]] == "file" and all(map(is_file, words))
     return free[0] if whole else None
 
 
@@ -105,7 +113,7 @@ def _place(tool: Tool, kinds: Mapping[str, Kind], inputs: dict[str, Any], word: 
             return
         if name in inputs:
             continue
-        if a_file and kind in ONE_FILE:
+        if a_file and (kind == "file" or (kind == "table" and word.lower().endswith(TABLES))):
             inputs[name] = _file(word)
             return
     for name, kind in kinds.items():
@@ -140,8 +148,8 @@ def _settings(kinds: Mapping[str, Kind], sets: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(name: str, kind: Kind, text: str) -> Any:
-    if kind in ("file", "files") or (kind == "table" and not text.lstrip().startswith("[")):
-        path = text.removeprefix("@")
+    path = text.removeprefix("@")
+    if kind in ("file", "files", "table") and (is_file(path) or not text.startswith("[")):
         if path != STANDARD_INPUT and not is_file(path):
             raise ConfigError(f"`--set {name}=…`: no file `{path[:200]}`.")
         return [_file(path)] if kind == "files" else _file(path)

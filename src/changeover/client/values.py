@@ -60,6 +60,8 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
     score: float = 0.0
     """0 to 1: how far the passage bears it out."""
     supported: bool = True
+    problem: str = ""
+    """Why a person should look at the place although it is supported."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -179,7 +179,8 @@ class LookUpStep(_Step):
 class CiteStep(_Step):
     """Says for each sentence of a text, or member of a list, which passages bear it out: with page and score.
 
-    The model is not asked: it holds whichever answers.
+    The model is not asked: it holds whichever answers. A sentence with a figure or a name that its place has not is not
+    borne out; one that says *not* of what its place says, or the other way round, has a `problem`.
     """
 
     do: Literal["cite"]
@@ -208,7 +209,7 @@ class CheckDeclaration(toml.Declared):
         "function",
     ]
     """`schema`: it meets the JSON schema in `schema_file`; `figures`: every number of it stands in `source`, however it is
-    written (1,815 is 1815, and rounds to 1.8 thousand); `quotes`: every text of it stands word for word in `source`, white
+    written (1,815 is 1815, and rounds to 1.8 thousand; 3 is three); `quotes`: every text of it stands word for word in `source`, white
     space, quotes and hyphens aside; `one-of`: it is one of `source`; `language`: it is in the language of `source`, a
     text, or a code such as `'ja'`; `sql`: it runs on an empty SQLite database made by the statements in `source`, and only
     reads; `python`: it is Python that compiles; `max-words`: each text of it has no more words than `most`; `not-empty`:
@@ -254,7 +255,10 @@ class RenderStep(_Step):
 
 
 class FunctionStep(_Step):
-    """Calls a Python function of the organisation's own, in a process of its own: JSON goes in, JSON comes out."""
+    """Calls a Python function of the organisation's own, in a process of its own: JSON goes in, JSON comes out.
+
+    It can read the tool's folder and the libraries of Python; the rest of the machine, and the network, are closed to it.
+    """
 
     do: Literal["function"]
     file: str

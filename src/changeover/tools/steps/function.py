@@ -17,7 +17,8 @@ async def function(step: FunctionStep, run: Run) -> Any:
     bounds = Bounds(seconds=step.timeout_s, memory_mib=step.memory_mib)
 
     async def make() -> Any:
-        value = await call_function(beside(run.tool, step.file), step.call, bounds, keywords=given)
+        file = beside(run.tool, step.file)
+        value = await call_function(file, step.call, bounds, folder=run.tool.folder, keywords=given)
         return {"value": value}
 
     return (await run.once(f"{step.name}/0", make))["value"]

@@ -13,13 +13,15 @@ import pytest
 from tests.support import documents as made
 
 from changeover.core.errors import DocumentError
+from changeover.tools.confine import offered
 from changeover.tools.documents.processes import Readers
 
 TRIED = """
 import os, socket, subprocess, sys
 from pathlib import Path
-from changeover.tools.documents.confine import confine
-held = confine(256 << 20, Path(sys.argv[1]))
+from changeover.tools.confine import Policy, confine
+bounds = {"memory_bytes": 256 << 20, "headroom_bytes": 2 << 30, "file_bytes": 1 << 20, "descriptors": 32}
+held = confine(Policy(own_directory=Path(sys.argv[1]), **bounds))
 print(",".join(held))
 def tried(what):
     try:
@@ -32,7 +34,9 @@ def tried(what):
         print("done")
 tried(lambda: socket.socket())
 tried(lambda: subprocess.run(["/bin/true"]))
+tried(lambda: os.fork() or os._exit(0))
 tried(lambda: os.kill(os.getppid(), 0))
+tried(lambda: os.chmod(sys.argv[2], 0o666))
 tried(lambda: open(sys.argv[2]).read())
 tried(lambda: open(sys.argv[2], "w"))
 tried(lambda: Path(sys.argv[1], "own.txt").write_text("mine"))
@@ -54,9 +58,10 @@ def test_a_reader_cannot_reach_the_network_programs_other_processes_or_files(tmp
         timeout=60,
     ).stdout.split()
 
+    assert told[0].split(",") == offered()
     if told[0] != "limits,files,calls":
         pytest.skip(f"this kernel offers less: {told[0]}")
-    assert told[1:] == [*["PermissionError"] * 5, "done", "no", "memory", "done"]
+    assert told[1:] == [*["PermissionError"] * 7, "done", "no", "memory", "done"]
     assert secret.read_text() == "key"
 
 

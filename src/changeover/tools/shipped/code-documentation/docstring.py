@@ -89,7 +89,7 @@ def _described(answer: str) -> dict[str, str]:
 
 
 def _sentence(said: object) -> str:
-    """One line with a point at its end, that cannot end the docstring itself."""
+    """One line with a full stop at its end, that cannot end the docstring itself."""
     text = " ".join(str(said or "").split()).replace('"""', "'''").replace("\\", "\\\\").rstrip('"')
     if not text:
         return NOT_DESCRIBED
