@@ -63,10 +63,10 @@ class ToolService:
         self._desk: Desk | None = None
         self._stopped = False
 
-    async def answer(self, visit: Visit, body: bytes, reply: Reply) -> None:
+    async def answer(self, visit: Visit, reply: Reply) -> None:
         """Answer one request. See `ToolDesk`."""
         desk = await self._opened()
-        await desk.answer(visit, body, reply)
+        await desk.answer(visit, reply)
 
     async def load(self) -> None:
         """Read the tools, if there are any."""

@@ -192,7 +192,7 @@ async def test_a_template_that_fails_names_itself(tmp_path: Path) -> None:
         "text.__class__",
         "''.__class__.__mro__",
         "text.format.__globals__",
-        "cycler.__init__.__globals__",
+        "namespace.__init__.__globals__",
         "problems.append(1)",
     ],
 )
