@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # for new ones: `pytest --hypothesis-profile=default`.
 settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("same")
+
+
+@pytest.fixture
+def own_logs() -> Iterator[None]:
+    """The root logger, which the test may set up; afterwards it is pytest's again."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

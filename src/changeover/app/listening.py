@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from changeover.core.errors import ConfigError
@@ -13,13 +14,14 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def listen(host: str, port: int, *, said_by: str = "`--port`") -> socket.socket:
+def listen(host: str, port: int, *, host_by: str = "`--host`", port_by: str = "`--port`") -> socket.socket:
     """Take a port.
 
     Args:
-        host: Of this machine.
-        port: 0: any that is free.
-        said_by: What somebody who has to choose another changes.
+        host: Address to listen on.
+        port: 0 takes any free one.
+        host_by: What says another address, as a person knows it: a setting or an option.
+        port_by: What says another port.
 
     Raises:
         ConfigError: It is in use, or the host is not of this machine.
@@ -32,7 +34,9 @@ def listen(host: str, port: int, *, said_by: str = "`--port`") -> socket.socket:
         listener.listen(2048)
     except OSError as exc:
         listener.close()
-        raise ConfigError(
-            f"Cannot listen on `{host}:{port}`: {exc.strerror}. Set another {said_by}, or 0 for any free one."
-        ) from exc
+        if isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
+            advice = f"Give an address of this machine by {host_by}."
+        else:
+            advice = f"Give another port by {port_by}, or 0 for any free one."
+        raise ConfigError(f"Cannot listen on `{host}:{port}`: {exc.strerror}. {advice}") from exc
     return listener

@@ -82,8 +82,9 @@ class ToolService:
                     await self._opened()
                 if self._desk is not None:
                     running = running or asyncio.create_task(self._desk.run())
-                    with contextlib.suppress(StoreError):  # said by who follows the routes
-                        await in_thread(self._follow)
+                    if self._tools.revision != self._snapshots.current.applied:
+                        with contextlib.suppress(StoreError):  # said by who follows the routes
+                            await in_thread(self._follow)
                 await asyncio.sleep(FOLLOW_S)
             running.result()
         finally:

@@ -19,6 +19,18 @@ TABLES = (".csv", ".xlsx")
 """Names of files that are placed where a table may be given and need not."""
 
 Kind = Literal["file", "files", "table", "text", "choice", "number", "flag", "list", "other"]
+KINDS: Mapping[str, Kind] = {
+    "text": "text",
+    "document": "file",
+    "documents": "files",
+    "image": "file",
+    "table": "table",
+    "choice": "choice",
+    "number": "number",
+    "flag": "flag",
+    "list": "list",
+}
+"""What stands for an input on the line, by the type that it was declared with; all else is JSON."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +45,10 @@ class Given:
 
 def kinds_of(tool: Tool) -> dict[str, Kind]:
     """What each input of a tool is, in their order; required ones first."""
-    properties = cast("dict[str, dict[str, Any]]", tool.inputs.get("properties", {}))
+    types = tool.input_types
     required = cast("list[str]", tool.inputs.get("required", []))
-    names = sorted(properties, key=lambda name: name not in required)
-    return {name: _kind(properties[name], needed=name in required) for name in names}
+    names = sorted(types, key=lambda name: name not in required)
+    return {name: _kind(types[name], needed=name in required) for name in names}
 
 
 def read_given(tool: Tool, given: Sequence[str], sets: Sequence[str], *, example: bool) -> Given:
@@ -69,20 +81,9 @@ def is_file(text: str) -> bool:
         return False  # longer than a path can be, or with a zero byte in it
 
 
-def _kind(schema: Mapping[str, Any], *, needed: bool) -> Kind:
-    if "content_base64" in schema.get("properties", {}):
-        return "file"
-    if any("content_base64" in form.get("properties", {}) for form in schema.get("anyOf", [])):
-        return "file" if needed else "table"  # or rows
-    if "enum" in schema:
-        return "choice"
-    if schema.get("type") == "array":
-        items = cast("dict[str, Any]", schema.get("items", {}))
-        if "content_base64" in items.get("properties", {}):
-            return "files"
-        return "list" if items.get("type") == "string" else "other"
-    plain: dict[Any, Kind] = {"string": "text", "number": "number", "integer": "number", "boolean": "flag"}
-    return plain.get(schema.get("type"), "other")
+def _kind(declared: str, *, needed: bool) -> Kind:
+    kind = KINDS.get(declared, "other")
+    return "file" if kind == "table" and needed else kind
 
 
 def _example(tool: Tool) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +41,11 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """Inputs to try it with; of a list of tools only where there are no files among them."""
     tasks: list[str] = []
     """Every task that it asks."""
+
+    @property
+    def input_types(self) -> dict[str, str]:
+        """The type that each input was declared with, such as `document` or `choice`, in the order of the declaration."""
+        return {name: type_of(schema) for name, schema in self.inputs.get("properties", {}).items()}
 
     def recent(self, history: list[dict[str, str]]) -> list[dict[str, str]]:
         """The newest messages of a conversation, from one of the user's on, of which the tool takes so many."""
@@ -132,6 +137,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 Event = Progress | Piece | Result
 """What comes of a run that is followed; a result is the last."""
+
+
+def type_of(schema: Mapping[str, Any]) -> str:
+    """The type that an input was declared with; its schema alone does not tell a table from a file."""
+    return str(schema.get("x-input", "text"))
 
 
 def cited(citations: Iterable[Citation]) -> list[str]:

@@ -23,7 +23,7 @@ WIDGETS: Mapping[str, Widget] = {
     "flag": "flag",
     "list": "list",
 }
-"""By the declared type, which `x-input` of the schema says."""
+"""By the type that an input was declared with."""
 SHORT_TEXT = 200
 """A text of at most so many characters gets one line."""
 
@@ -57,11 +57,10 @@ def fields_of(tool: Tool) -> list[Field]:
     """The fields of a tool's form, in the order in which its inputs are declared."""
     properties = cast("Mapping[str, Mapping[str, Any]]", tool.inputs.get("properties", {}))
     required = set(cast("list[str]", tool.inputs.get("required", [])))
-    return [_field(name, schema, name in required) for name, schema in properties.items()]
+    return [_field(name, kind, properties[name], name in required) for name, kind in tool.input_types.items()]
 
 
-def _field(name: str, schema: Mapping[str, Any], required: bool) -> Field:
-    kind = str(schema.get("x-input", "text"))
+def _field(name: str, kind: str, schema: Mapping[str, Any], required: bool) -> Field:
     widget = WIDGETS.get(kind, "area")
     if kind == "text" and schema.get("maxLength", SHORT_TEXT + 1) <= SHORT_TEXT:
         widget = "text"

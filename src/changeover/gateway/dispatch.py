@@ -18,6 +18,7 @@ from changeover.core.errors import (
     ChangeoverError,
     ContextOverflow,
     NotReadyError,
+    OverdueError,
     RequestError,
     UpstreamError,
 )
@@ -180,11 +181,9 @@ async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
     return opened
 
 
-def too_late(call: Call) -> UpstreamError:
+def too_late(call: Call) -> OverdueError:
     """The error for a request whose task gives it no more time."""
-    error = UpstreamError(f"The model did not finish within the task's {call.live.task.declared.timeout_s:g} s.")
-    error.status = 504
-    return error
+    return OverdueError(f"The model did not finish within the task's {call.live.task.declared.timeout_s:g} s.")
 
 
 def _who_is_ready(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> list[tuple[Turn, Upstream]]:

@@ -286,8 +286,9 @@ class Door:
     async def _remember(self, fields: Mapping[str, Any]) -> None:
         """Read a variant that no route names from the store, once; in a thread, so that nobody else waits."""
         _, pinned = task_and_pin(fields)
-        if pinned is not None:
-            await asyncio.to_thread(self._parts.snapshots.remember, pinned)
+        snapshots = self._parts.snapshots
+        if pinned is not None and snapshots.remembered(pinned) is None:
+            await asyncio.to_thread(snapshots.remember, pinned)
 
     def _price(self, call: Call) -> tuple[float, float] | None:
         """The dearest of those who may answer, in millionths of a dollar a token: which is the price by the million."""

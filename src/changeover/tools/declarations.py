@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from changeover.core import toml
-from changeover.core.errors import ConfigError, UnknownToolError, nearest
+from changeover.core.errors import UnknownToolError, nearest
 from changeover.tasks.declarations import Record, Tier
 
 TOOL_FILE = "tool.toml"
@@ -408,21 +408,8 @@ class Tool:
         return tuple(dict.fromkeys(asked))
 
 
-class Tools(dict[str, Tool]):
-    """Declared tools by name. Asking for one whose files are broken says what is wrong with it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.problems: dict[str, ConfigError] = {}
-
-    def __missing__(self, name: str) -> Tool:
-        problem = self.problems.get(name)
-        raise KeyError(name) if problem is None else problem
-
-    def refuse(self, name: str, problem: ConfigError) -> None:
-        """Take out a tool that cannot be used."""
-        self.pop(name, None)
-        self.problems[name] = problem
+class Tools(toml.Declarations[Tool]):
+    """Declared tools by name, which is that of the folder."""
 
 
 def find_tool(tools: Tools, name: str) -> Tool:

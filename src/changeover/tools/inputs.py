@@ -287,7 +287,7 @@ _MESSAGE_SCHEMA: Mapping[str, Any] = {
 
 
 def input_schema(tool: Tool) -> dict[str, Any]:
-    """JSON schema of the inputs. `x-input` of each says the declared type, for forms."""
+    """JSON schema of the inputs. `x-input` of each says the declared type, for clients."""
     declared = tool.declared.inputs
     return {
         "type": "object",

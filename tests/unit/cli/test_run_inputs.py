@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from changeover.cli.tool_inputs import read_given
+from changeover.cli.tool_inputs import KINDS, read_given
 from changeover.client import Tool
+from changeover.console.forms import WIDGETS
 from changeover.core.errors import ConfigError
+from changeover.tools.declarations import InputType
 from changeover.tools.inputs import input_schema
 from changeover.tools.load import load_tool
 
@@ -19,6 +21,11 @@ SHIPPED = Path(str(files("changeover.tools") / "shipped"))
 
 def tool(name: str) -> Tool:
     return Tool(name=name, title=name, description="", inputs=dict(input_schema(load_tool(SHIPPED / name))), output={})
+
+
+def test_every_type_of_input_has_a_place_on_the_line_and_in_a_form() -> None:
+    assert WIDGETS.keys() == set(get_args(InputType))
+    assert KINDS.keys() == set(get_args(InputType)) - {"conversation"}
 
 
 @pytest.fixture

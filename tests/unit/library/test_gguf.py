@@ -33,7 +33,7 @@ def test_a_header_gives_what_the_file_says_of_itself(tmp_path: Path, version: in
     assert (header.version, header.tensor_count) == (version, 2)
     assert header.architecture == "llama"
     assert header.context_length == 2048
-    assert header.chat_template == "{{ messages }}"
+    assert header.metadata["tokenizer.chat_template"] == "{{ messages }}"
     assert header.metadata["tokenizer.ggml.add_bos_token"] is False
     assert header.metadata["llama.rope.freq_base"] == 10000.0
 
@@ -78,7 +78,6 @@ def test_the_tokenizer_digest_does_not_depend_on_the_order_of_keys(tmp_path: Pat
 
 def test_a_base_model_has_no_chat_template(tmp_path: Path) -> None:
     header = read(tmp_path, build({key: METADATA[key] for key in METADATA if "template" not in key}))
-    assert header.chat_template is None
     assert header.chat_template_digest is None
 
 
