@@ -231,6 +231,17 @@ def test_a_job_outlives_its_command_and_is_picked_up_and_a_plain_run_is_cancelle
     until(lambda: not user.up.functions())
 
 
+def test_a_result_of_a_batch_that_cannot_be_written_stays_at_the_gateway(user: User) -> None:
+    files = [user.file("a.txt"), user.file("b.txt")]
+    (user.folder / "out" / "a.md").mkdir(parents=True)  # something that no file takes the place of
+    status, out, err = user.call("document-summary", *files, "--again", "-o", str(user.folder / "out"))
+    assert status == 1
+    assert (user.folder / "out" / "b.md").is_file(), err
+    job = re.search(r"`changeover run --resume (job_[\w-]+)` gives it", " ".join((out + err).split()))
+    assert job is not None, out + err
+    assert user.json("--resume", job[1])["text"] in (user.folder / "out" / "b.md").read_text()  # of the same text
+
+
 def test_a_batch_that_is_stopped_leaves_no_job_behind(user: User) -> None:
     files = [user.file(f"{name}.txt") for name in "ab"]
     environment = {**os.environ, "CHANGEOVER_URL": user.up.address, "CHANGEOVER_KEY": user.up.key}

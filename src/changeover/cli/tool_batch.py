@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rich.status import Status
 
 from changeover.cli.frame import EXIT_FAIL, err, out, plain, print_json, run
 from changeover.cli.terminal import clean, one_line
-from changeover.client import AsyncClient, Progress, Result
+from changeover.client import AsyncClient, ClientError, Job, Progress, Result
 from changeover.core.errors import ChangeoverError, ConfigError
 
 
@@ -116,8 +116,11 @@ async def _one(batch: Batch, file: Path, client: AsyncClient, turns: asyncio.Sem
         started = time.perf_counter()
         done.say(file, "begins")
         try:
-            result = await _result(batch, file, client, done)
-            _write(batch, file, result)
+            job = await client.submit(batch.tool, **{**batch.inputs, batch.many: file})
+            result = await _result(file, job, client, done)
+            _keep(batch, file, job, result)
+            with suppress(ClientError):  # then it is deleted when its time is over
+                await client.cancel(job.id)  # what it gave is here, and need not lie there too
         except (ChangeoverError, OSError) as exc:
             reason = exc.message if isinstance(exc, ChangeoverError) else f"{exc.strerror or exc}."
             done.failed[clean(file)] = reason
@@ -131,15 +134,12 @@ async def _one(batch: Batch, file: Path, client: AsyncClient, turns: asyncio.Sem
             done.say(file, None)
 
 
-async def _result(batch: Batch, file: Path, client: AsyncClient, done: _Done) -> Result:
-    job = await client.submit(batch.tool, **{**batch.inputs, batch.many: file})
+async def _result(file: Path, job: Job, client: AsyncClient, done: _Done) -> Result:
     try:
-        result = await client.wait(job.id, lambda progress: done.say(file, progress))
+        return await client.wait(job.id, lambda progress: done.say(file, progress))
     except asyncio.CancelledError:
         await client.cancel(job.id)
         raise
-    await client.cancel(job.id)  # what it gave is here, and need not lie there too
-    return result
 
 
 def _is_there(batch: Batch, place: Path) -> bool:
@@ -151,13 +151,24 @@ def _beside(batch: Batch, place: Path) -> Path:
     return place.with_name(f"{place.name.removesuffix(batch.extension)}.json")
 
 
-def _write(batch: Batch, file: Path, result: Result) -> None:
+def _keep(batch: Batch, file: Path, job: Job, result: Result) -> None:
+    """Write a result to its place, if it has one. Where that fails, it stays where it is.
+
+    Raises:
+        ConfigError: It cannot be written; says where it is.
+    """
     place = batch.place(file)
     if place is None:
         return
-    if batch.as_json:
-        _whole(_beside(batch, place), _json(result))
-    _whole(place, batch.written(result))
+    try:
+        if batch.as_json:
+            _whole(_beside(batch, place), _json(result))
+        _whole(place, batch.written(result))
+    except OSError as exc:
+        raise ConfigError(
+            f"`{place}` could not be written: {exc.strerror or exc}. The result is kept for a while: "
+            f"`changeover run --resume {job.id}` gives it."
+        ) from exc
 
 
 def _whole(place: Path, text: str) -> None:

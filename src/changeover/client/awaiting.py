@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -62,8 +62,14 @@ class AsyncClient:
         return self._events(wire.run_tool(name, inputs, "stream"))
 
     async def submit(self, name: str, /, **inputs: Any) -> Job:
-        """Begin a run that goes on without its caller."""
-        return wire.read(await self._send(wire.run_tool(name, inputs, "job")), Job)
+        """Begin a run that goes on without its caller. Whoever is cancelled while it is sent leaves none behind."""
+        sending = asyncio.create_task(self._send(wire.run_tool(name, inputs, "job")))
+        try:
+            return wire.read(await asyncio.shield(sending), Job)
+        except asyncio.CancelledError:
+            with suppress(ClientError):  # there is no job, or it ends by itself
+                await self.cancel(wire.read(await sending, Job).id)
+            raise
 
     async def jobs(self) -> list[Job]:
         """This key's jobs, newest first, at most 100."""
