@@ -258,6 +258,8 @@ class RenderStep(_Step):
 class FunctionStep(_Step):
     """Calls a Python function of the organisation's own, in a process of its own: JSON goes in, JSON comes out.
 
+    A `ValueError` that it raises before a task was asked is about what the caller gave: the caller is told so (400).
+
     It can read the tool's folder and the libraries of Python; the rest of the machine, and the network, are closed to it.
     """
 

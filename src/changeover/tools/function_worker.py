@@ -35,7 +35,7 @@ def main() -> None:
     except MemoryError:
         said = json.dumps({"error": "it took more memory than it may"})
     except BaseException as exc:  # the function may raise, and end, as it likes
-        said = json.dumps({"error": _explain(exc, request["file"])})
+        said = json.dumps({"error": _explain(exc, request["file"]), "refused": _refused(exc)})
     answers.write(said.encode("utf-8", "backslashreplace"))
     answers.close()
     sys.stderr.flush()
@@ -46,6 +46,11 @@ def _call(request: dict[str, Any]) -> Any:
     sys.path.insert(0, os.path.dirname(request["file"]))
     function = runpy.run_path(request["file"])[request["call"]]
     return function(*request["arguments"], **request["keywords"])
+
+
+def _refused(error: BaseException) -> str | None:
+    """What is wrong with a value, where the function says that it is the value that is wrong."""
+    return " ".join(str(error).split())[:400] or None if isinstance(error, ValueError) else None
 
 
 def _explain(error: BaseException, file: str) -> str:

@@ -31,6 +31,15 @@ _START_S = 10.0
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+class RefusedValueError(ContractError):
+    """A function raised a `ValueError`: it says that what it was given is wrong."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """The function's own words."""
+
+
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Of one call."""
 
@@ -60,7 +69,8 @@ async def call_function(
         what: What it is called in errors.
 
     Raises:
-        ContractError: It failed, took too long or too much memory, or returned what is no JSON.
+        RefusedValueError: It raised a `ValueError`.
+        ContractError: It failed otherwise, took too long or too much memory, or returned what is no JSON.
     """
 
     def request() -> bytes:
@@ -85,7 +95,10 @@ async def call_function(
         last = complaint.strip().splitlines()[-1:] or ["it was ended, perhaps for its memory"]
         raise ContractError(f"{called} gave no answer: {last[0][:500]}.") from None
     if "error" in said:
-        raise ContractError(f"{called} failed: {said['error']}.")
+        failure = f"{called} failed: {said['error']}."
+        if said.get("refused"):
+            raise RefusedValueError(failure, said["refused"])
+        raise ContractError(failure)
     return said["value"]
 
 

@@ -40,16 +40,40 @@ def test_nothing():
     assert fee(0) == 0
 print(os.environ)
 ```"""
-    made = assemble(answer, "def fee(amount):\n    return amount", "bank.fees")
+    made = assemble(answer, ["fee"], "bank.fees")
     assert made["names"] == ["test_nothing"]
     tree = ast.parse(made["tests"])
     imports = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert imports == ["from bank.fees import fee"]
     assert "environ" not in made["tests"]
     raising = "def test_it():\n    with pytest.raises(ValueError):\n        fee(-1)"
-    assert assemble(raising, "def fee(a): ...", "m")["tests"].startswith("import pytest\n\nfrom m import fee\n")
-    with pytest.raises(ValueError, match="no name of a module"):
-        assemble(raising, "def fee(a): ...", "os; evil")
+    assert assemble(raising, ["fee"], "m")["tests"].startswith("import pytest\n\nfrom m import fee\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "module", "wrong"),
+    [
+        ("def fee(a): ...", "os; evil", "no name of a module"),
+        ("def fee(a) ...", "bank.fees", "the code is no Python: .*, line 1"),
+        ("RATE = 0.02", "bank.fees", "no function and no class"),
+    ],
+)
+def test_what_has_nothing_to_test_is_refused(code: str, module: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        function("unit-test-writer/tests.py", "look")(code, module)
+
+
+@pytest.mark.parametrize(
+    ("code", "wrong"),
+    [
+        ("RATE = 0.02", "the code holds no function"),
+        ("def fee(a) ...", "the code is no Python: .*, line 1"),
+        ("def fee(a): return a", "Put its body on a line of its own"),
+    ],
+)
+def test_what_no_docstring_can_be_put_into_is_refused(code: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        function("code-documentation/docstring.py", "look")(code)
 
 
 @pytest.mark.parametrize(

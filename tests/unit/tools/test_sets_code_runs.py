@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.tools import Bench, Reply, Scripted
 
-from changeover.core.errors import ContractError
+from changeover.core.errors import ContractError, RequestError
 from changeover.tools.load import load_tool
 from changeover.tools.values import File, Outcome
 
@@ -142,3 +142,12 @@ async def test_the_answer_of_homework_stands_apart_and_wrong_sums_are_shown(tmp_
     assert len(caller.asked) == 2
     with pytest.raises(ContractError):
         await run("homework-explainer", tmp_path, RUBBISH)
+
+
+@pytest.mark.parametrize(("tool", "said"), [("unit-test-writer", "no class"), ("code-documentation", "no function")])
+async def test_code_that_holds_nothing_is_the_callers_fault_and_no_model_is_asked(
+    tmp_path: Path, tool: str, said: str
+) -> None:
+    bench = Bench(tool=load_tool(SHIPPED / tool), cache=tmp_path, caller=Scripted([]))
+    with pytest.raises(RequestError, match=f"What was given cannot be used: .* {said}"):
+        await bench.run(code="RATE = 0.02")

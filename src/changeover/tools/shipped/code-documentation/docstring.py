@@ -13,6 +13,20 @@ _WIDTH = 96
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+def look(code: str) -> list[str]:
+    """The parameters that are to be described.
+
+    Raises:
+        ValueError: A docstring cannot be put there; says why.
+    """
+    try:
+        node = _function(code)
+    except SyntaxError as exc:
+        raise ValueError(f"the code is no Python: {exc.msg}, line {exc.lineno}") from exc
+    _put_in(code, node, "")
+    return parameters(node)
+
+
 def problem(value: str, source: str) -> str | None:
     """What is missing in an answer, or made up by it; None if nothing is.
 
