@@ -96,7 +96,7 @@ class Offer:
             job, ending = left
             ending.cancel()
             return job
-        with anyio.CancelScope(shield=True):  # a job that began is known, and can be cancelled
+        with anyio.fail_after(None, shield=True):  # a job that began is known, and can be cancelled
             return (await client.submit(name, **inputs)).id
 
     async def _followed(self, context: Context, client: AsyncClient, job: str, call: str) -> Result:
