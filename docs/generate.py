@@ -81,7 +81,8 @@ def configuration() -> str:
         *_tables(TaskDeclaration),
         "Scorers and their options: [scorers](scorers.md).",
         "## `policy.toml`",
-        "[policy.example.toml](../../policy.example.toml) has every key, to copy from; "
+        "[policy.example.toml](../../src/changeover/templates/project/policy.example.toml), which `changeover init` puts into a "
+        "project, has every key, to copy from; "
         "[a licence policy](../guides/licence-policy.md) writes one.",
         *_tables(Policy),
         "## Options of engines",
@@ -139,9 +140,9 @@ def error_tree() -> str:
             "[envelope](api.md#errors) with `code` and with `source`: the gateway, or the model behind it. A dash for the "
             "status marks what only commands meet. [Faults](../concepts/faults.md) shows which fault gives which.",
             "| `code` | status | source | worth retrying | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows),
-            "The gateway also answers 404 `no_such_route` for a path it does not have, 413 `invalid_request` for a body "
-            "over `gateway.max_body_mib`, and 504 `model_failed` past a task's `timeout_s`. An engine that calls a request "
-            "wrong (400, 404, 413, 422) is passed on with its status and `source` `model`.",
+            "The gateway also answers 404 `no_such_route` for a path it does not have, and 413 `invalid_request` for a body "
+            "over `gateway.max_body_mib`. An engine that calls a request wrong (400, 404, 413, 422) is passed on with its "
+            "status and `source` `model`.",
         ]
     )
 

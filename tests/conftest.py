@@ -1,15 +1,32 @@
 """What holds for every test."""
 
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.support import postgres, processes
 from tests.support.tool_projects import write_tools_project
 
 # A job that a shell started in the background ignores Ctrl-C, and so would every command that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, and as long as they take: a busy machine is no failure, and neither is another day. To look
+# for new ones: `pytest --hypothesis-profile=default`.
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
+
+
+@pytest.fixture
+def own_logs() -> Iterator[None]:
+    """The root logger, which the test may set up; afterwards it is pytest's again."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

@@ -215,7 +215,10 @@ def test_outside_a_project_a_command_says_how_to_make_one(
 def test_a_project_that_was_never_started_is_not_begun_by_another_command(
     project: Path, refused: Refused, arguments: Sequence[str]
 ) -> None:
-    assert refused(project, FAIL, *arguments) == "Project `test` was never started. Run `changeover up` in it."
+    assert refused(project, FAIL, *arguments) == (
+        "Project `test` was never started, so it has no store yet. Start it once with `changeover up`; the store stays when "
+        "it is stopped."
+    )
     assert not (project / ".changeover").exists()
 
 
@@ -388,7 +391,10 @@ def test_a_port_in_use_is_named_before_anything_is_started(project: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = changeover(project, "up", "--port", str(port))
-    assert ended.refused(USAGE).startswith(f"Cannot listen on `127.0.0.1:{port}`: Address already in use. ")
+    assert ended.refused(USAGE) == (
+        f"Cannot listen on `127.0.0.1:{port}`: Address already in use. "
+        "Give another port by `--port`, or 0 for any free one."
+    )
     assert not (project / ".changeover" / "changeover.db").exists()
 
 

@@ -81,6 +81,14 @@ def test_an_evaluation_that_decides_nothing_holds_until_somebody_answers_for_it(
     until(lambda: not up.call("status", "undecided", "--json").json["tasks"][0]["overrides"])
     assert actions(up, "undecided")[-1] == "override ended"
 
+    # What was measured stays undecided. A switch says how it can go on, and that way is open.
+    again = up.call("switch", "undecided", "--to", "twin")
+    assert again.status == 3
+    assert "--detach`, then `changeover override undecided --gate evaluation`" in " ".join(again.err.split())
+    assert up.call("switch", "undecided", "--to", "twin", "--detach").status == 0
+    until(lambda: state(up, "undecided")["hold"] is not None)
+    assert up.call("abort", "undecided").status == 0
+
 
 def test_a_candidate_that_is_worse_is_refused_before_any_request(up: Up) -> None:
     assert up.call("switch", "worse", "--to", "no", "--detach").status == 0

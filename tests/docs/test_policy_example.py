@@ -14,7 +14,7 @@ from changeover.core import toml
 from changeover.library.licences.policy import Policy, TaskPolicy
 from changeover.library.licences.terms import Use
 
-EXAMPLE = Path(__file__).parents[2] / "policy.example.toml"
+EXAMPLE = Path(__file__).parents[2] / "src" / "changeover" / "templates" / "project" / "policy.example.toml"
 UNSET = re.compile(r"^# ((?:[a-z0-9_]+ = |\[).+)$", re.MULTILINE)
 """A key or a table that is left out by default."""
 

@@ -1,13 +1,16 @@
 """The admin API over real sockets: a rollout proposed, steered and looked at by programs elsewhere."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
+from tests.support.processes import line_of
 from tests.support.projects import Running, deploy_echo, open_written, running, write_project
 
 from changeover.app.deploy import ask_for
@@ -215,7 +218,7 @@ async def test_many_that_wait_for_the_store_delay_nothing_else_that_needs_a_thre
     with up.installation.store.write():
         waiting = [asyncio.create_task(call(up, "POST", "/echo/abort", reason="x")) for _ in range(40)]
         await asyncio.sleep(0.3)
-        async with asyncio.timeout(1):  # routes, keys and limits are followed in these threads
+        async with asyncio.timeout(3):  # routes, keys and limits are followed in these threads
             await asyncio.to_thread(int)
         assert not any(each.done() for each in waiting)
     assert {status for status, _ in await asyncio.gather(*waiting)} == {409}
@@ -226,3 +229,21 @@ async def test_workers_answer_it_as_well(tmp_path: Path) -> None:
         deploy_echo(up.installation, "new")
         status, said = await call(up, "POST", "/echo/switch", to="new", reason="try")
         assert (status, said["rollout"]["state"]) == (200, "evaluation")
+
+
+async def test_an_evaluation_under_way_ends_with_the_system_and_leaves_nothing_open(tmp_path: Path) -> None:
+    def evaluations() -> list[psutil.Process]:
+        return [each for each in psutil.Process().children() if "--rollout" in line_of(each)]
+
+    async with running(open_written(write_project(tmp_path / "p"))) as up:
+        await up.ready("echo")
+        deploy_echo(up.installation, "new")
+        assert (await call(up, "POST", "/echo/switch", to="new", reason="a better one"))[0] == 200
+        async with asyncio.timeout(30):
+            while not evaluations():
+                await asyncio.sleep(0.05)
+        up.system.stop()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it has begun to end the other process, and is told once more
+    assert not evaluations()
+    gc.collect()  # says what was left open, and that fails a test here

@@ -16,6 +16,7 @@ TOOL = """\
 title = "Echo"
 description = "Says it again."
 group = "Our own"
+record = "full"
 
 [inputs.text]
 type = "text"

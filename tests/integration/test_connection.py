@@ -26,6 +26,8 @@ class Asked:
         self.most_body = BodyLimit(100, "door.small") if self.path == "/small" else None
         self.query = head.query
         self.deadline = float("inf")
+        self.upload = None
+        self.keeps_body = self.path != "/refused"
 
 
 class Door:
@@ -272,3 +274,24 @@ async def test_a_query_is_no_part_of_the_path_and_stays_as_it_was_sent(up: Up) -
     assert up.door.answered == ["/a"] * 4 + ["/end"]
     assert up.door.queries == ["as=stream%20x&b", "", "", "as=job", ""]
     writer.close()
+
+
+async def test_a_body_that_comes_in_many_small_pieces_is_whole(up: Up) -> None:
+    pieces = b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for size in [*range(1, 60), 2, 2, 1] * 20)
+    reader, writer = await up.caller()
+    writer.write(b"POST /any HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n")
+    for start in range(0, len(pieces), 4_001):
+        writer.write(pieces[start : start + 4_001])
+        await writer.drain()
+    writer.write(b"0\r\n\r\n")
+    assert b'"body":35500' in await up.until_closed(reader)
+    writer.close()
+
+
+async def test_of_a_request_whose_answer_is_known_no_body_is_kept(up: Up) -> None:
+    for path, kept in ((b"/refused", b'"body":0'), (b"/any", b'"body":5000')):
+        reader, writer = await up.caller()
+        head = b"POST %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5000\r\n\r\n" % path
+        writer.write(head + b"x" * 5_000)
+        assert kept in await up.until_closed(reader)
+        writer.close()

@@ -21,10 +21,10 @@ from changeover.app.asgi import serving
 from changeover.app.listening import address_of, listen
 from changeover.client import AsyncClient, Job, Unreachable
 from changeover.console.app import console
-from changeover.console.guards import POLICY
+from changeover.console.guards import MOST_OF_STRANGERS, POLICY
 from changeover.console.pages import followed
 from changeover.console.sessions import LIFE_S, Session
-from changeover.console.texts import MOST_LAID_OUT, shown
+from changeover.console.texts import MOST_LAID_OUT, sentence, shown
 from changeover.core.clock import SystemClock
 
 HOST = "console.test"
@@ -89,7 +89,10 @@ async def test_a_key_that_is_none_signs_nobody_in_and_the_gateway_says_why(tools
         assert answer.status_code == 401
         assert "set-cookie" not in answer.headers
         assert "key" in answer.text
-        assert (await client.post("/sign-in", data={"key": "  "})).status_code == 400
+        for no_key in ("  ", "ключ", "co_a b", "co_a\nb"):
+            answer = await client.post("/sign-in", data={"key": no_key})
+            assert answer.status_code == 400
+            assert "co_a" not in answer.text
 
 
 async def test_the_cookie_is_no_key_and_no_script_may_read_it(tools_up: Up) -> None:
@@ -133,6 +136,24 @@ async def test_a_body_that_is_too_large_is_refused_in_words(tools_up: Up) -> Non
     assert "1 MiB" in answer.text
 
 
+async def test_a_stranger_sends_no_more_than_a_key_takes(tools_up: Up) -> None:
+    async with visiting(made(tools_up)) as client:
+        answer = await client.post("/sign-in", data={"key": "x" * (MOST_OF_STRANGERS + 1)})
+    assert answer.status_code == 413
+    assert "16 KiB" in answer.text
+
+
+async def test_several_people_sign_in_at_once_where_old_sessions_make_room(tools_up: Up) -> None:
+    clock = LaterClock()
+    app = made(tools_up, clock)
+    async with visiting(app) as client:
+        for _ in range(4):
+            await client.post("/sign-in", data={"key": tools_up.key})
+        clock.ahead = LIFE_S + 1
+        answers = await asyncio.gather(*(client.post("/sign-in", data={"key": tools_up.key}) for _ in range(4)))
+        assert {answer.status_code for answer in answers} == {303}
+
+
 async def test_a_session_ends_with_sign_out_and_with_time(tools_up: Up) -> None:
     clock = LaterClock()
     async with signed_in(tools_up, made(tools_up, clock)) as client:
@@ -147,9 +168,25 @@ async def test_a_session_ends_with_sign_out_and_with_time(tools_up: Up) -> None:
 async def test_a_form_says_what_was_wrong_and_runs_nothing(tools_up: Up) -> None:
     async with signed_in(tools_up) as client:
         token = await csrf_of(client)
-        answer = await client.post("/tools/waits", data={"csrf": token, "seconds": "many"})
+        answer = await client.post("/tools/waits", data={"csrf": token, "seconds": "many", "words": "b\nc"})
     assert answer.status_code == 400
-    assert escape("`seconds`") in answer.text
+    assert "<code>seconds</code>" in answer.text
+    assert 'value="many"' in answer.text, "nothing has to be typed twice"
+    assert "b\nc</textarea>" in answer.text
+
+
+async def test_what_was_said_in_a_conversation_is_not_lost_when_it_is_refused(tools_up: Up) -> None:
+    async with signed_in(tools_up) as client:
+        token = await csrf_of(client)
+        said = "</textarea>" + "a" * 200_000
+        answer = await client.post("/tools/talk/chat", data={"csrf": token, "message": said})
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.text
+    assert f"{escape(said)}</textarea>" in answer.text
+
+
+def test_names_in_a_sentence_are_set_apart_and_nothing_else_is_laid_out() -> None:
+    assert str(sentence("No `a<b`, *not* `c")) == "No <code>a&lt;b</code>, *not* `c"
 
 
 async def test_a_tool_runs_as_a_job_and_its_result_can_be_read_downloaded_and_deleted(tools_up: Up) -> None:
@@ -166,7 +203,10 @@ async def test_a_tool_runs_as_a_job_and_its_result_can_be_read_downloaded_and_de
         text = await client.get(f"{job}/text")
         assert "attachment" in text.headers["content-disposition"]
         assert "lift" in text.text
-        await client.post(f"{job}/end", data={"csrf": token})
+        late = await client.post(f"{job}/end", data={"csrf": token})
+        assert late.headers["location"] == job, "who would cancel it a moment too late loses no result"
+        assert "Sources" in (await client.get(job)).text
+        await client.post(f"{job}/end", data={"csrf": token, "delete": "1"})
         assert (await client.get(job)).status_code == 404
 
 
@@ -179,8 +219,28 @@ async def test_a_conversation_is_kept_for_the_session_and_begins_again_when_aske
         page = (await client.get("/tools/talk")).text
         assert page.count('class="user"') == page.count('class="assistant"') - 1 == 2, "and the greeting"
         assert ATTACKS[0] not in page
+        await client.post("/tools/talk/chat", data={"csrf": token, "message": "and", "ending": " so on"})
+        page = (await client.get("/tools/talk")).text
+        assert "and so on" in page
+        assert " so on</textarea>" in page, "what was given beside a message stands there for the next"
         await client.post("/tools/talk/chat", data={"csrf": token, "again": "1"})
         assert 'class="user"' not in (await client.get("/tools/talk")).text
+
+
+async def test_a_conversation_that_is_longer_than_the_tool_takes_goes_on_without_its_beginning(tools_up: Up) -> None:
+    async with signed_in(tools_up) as client:
+        token = await csrf_of(client)
+        for number in range(4):
+            answer = await client.post("/tools/talk/chat", data={"csrf": token, "message": f"word {number}"})
+            assert answer.status_code == 303, answer.text
+        page = (await client.get("/tools/talk")).text
+    assert "word 3" in page
+    assert "word 0" not in page
+
+
+def test_a_line_that_looks_like_the_end_of_a_link_is_read_like_any_other() -> None:
+    html = str(shown("As said [1].\n\n[1]: report.pdf", "text/markdown"))
+    assert html == "<p>As said [1].</p>\n<p>[1]: report.pdf</p>\n"
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -231,7 +291,7 @@ async def test_somebody_signs_in_runs_a_tool_on_a_file_reads_it_and_chats(tools_
             await page.get_by_role("link", name="Document summary").click()
             await page.get_by_label("Document").set_input_files(memo)
             await page.get_by_role("button", name="Run", exact=True).click()
-            await expect(page.get_by_role("heading", name="Sources")).to_be_visible(timeout=20_000)
+            await expect(page.get_by_role("heading", name="Sources")).to_be_visible()
             await expect(page.locator("article.result")).to_contain_text("lift")
             await page.goto(f"{address}/tools/talk")
             await page.get_by_label("Message").fill("good morning")

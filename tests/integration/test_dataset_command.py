@@ -4,51 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.commands import User
 from tests.support.exchanges import exchange
 from tests.support.projects import open_written, write_project
 
 from changeover.app.shipped_tools import add_tools
-from changeover.cli.main import COMMANDS, run_command
 from changeover.evals.datasets import UNLABELLED, Dataset
 from changeover.evals.datasets.queries import keep_version
 from changeover.tasks.declarations import load_task
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import add_exchanges
 
-ENTRY = ("changeover.cli.dataset", "Import, check, compare and draw the cases of a task.")
-
-
-@dataclass
-class User:
-    """Somebody in a project's directory."""
-
-    project: Path
-    said: pytest.CaptureFixture[str]
-
-    def call(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit status, standard output, standard error."""
-        status = run_command(["dataset", *arguments])
-        captured = self.said.readouterr()
-        return status, captured.out, captured.err
-
-    def json(self, *arguments: str, status: int = 0) -> Any:
-        found, out, err = self.call(*arguments, "--json")
-        assert found == status, err
-        return json.loads(out)
-
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
     project = write_project(tmp_path / "project")
     monkeypatch.chdir(project)
-    monkeypatch.setitem(COMMANDS, "dataset", ENTRY)
-    return User(project, capsys)
+    return User(project, capsys, ("dataset",))
 
 
 def _csv(path: Path, rows: int = 40) -> Path:

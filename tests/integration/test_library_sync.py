@@ -392,6 +392,20 @@ def test_every_signal_that_ships_is_of_a_card_and_says_where_it_was_read() -> No
     assert (likes["hunyuan-image-3.0"], likes["hunyuan3d-omni"], likes["hunyuan3d-part"]) == (997, 117, 500)
 
 
+def test_a_project_that_was_never_started_can_be_looked_at_and_says_how_to_keep_what_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    fresh = write_project(tmp_path / "fresh")
+    monkeypatch.chdir(fresh)
+    assert "never read" in run("sync", "--list").out
+    assert "dry run: nothing was kept" in run("sync", "snapshot", "--dry-run").out
+    assert "no source was read yet" in run("conflicts").err
+    assert run("observations", "glm-4.6").err.endswith("`changeover library sync` reads them.\n")
+    ended = run("sync", "snapshot")
+    assert (ended.status, "Start it once with `changeover up`; the store stays" in ended.err) == (1, True)
+    assert not (fresh / ".changeover").exists()
+
+
 def test_the_sources_are_listed_with_when_they_were_read(run: Run) -> None:
     assert "never read" in run("sync", "--list").out
     run("sync", "snapshot")

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from tests.support.postgres import keep_in
-from tests.support.processes import Load, Up, load, start, system, until
+from tests.support.processes import Load, Up, line_of, load, start, system, until
 from tests.support.projects import deploy_echo, write_project
 from tests.support.rollouts import World
 
@@ -143,14 +143,7 @@ def check_history(before: Told, after: Told) -> None:
 
 def comparing(up: Up) -> list[psutil.Process]:
     """The process that measures a candidate for the system."""
-    return [each for each in psutil.Process(up.process.pid).children() if "compare" in each.cmdline()]
-
-
-def _line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:  # it has ended meanwhile
-        return ["compare"]
+    return [each for each in psutil.Process(up.process.pid).children() if "compare" in line_of(each).split()]
 
 
 @contextmanager
@@ -166,7 +159,7 @@ def killed_at_the_end(up: Up) -> Generator[None]:
         # Who is dead, and not yet buried by the machine's first process, has ended.
         left = [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
         # An evaluation asks on until it sees that nobody answers: it harms nothing, and what it has asked is kept.
-        engines = [each for each in left if "compare" not in _line(each)]
+        engines = [each for each in left if (line := line_of(each)) and "compare" not in line.split()]
         for each in left:
             each.kill()
     assert engines == [], "engines end with whoever started them"

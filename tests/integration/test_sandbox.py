@@ -196,6 +196,26 @@ async def test_a_cancelled_run_leaves_no_answer_for_the_next(sandbox: Sandbox) -
     assert (await sandbox.run("print('mine')")).stdout == "mine\n"
 
 
+async def test_a_run_that_is_cancelled_as_its_answer_comes_is_cancelled(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    silent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "import sys; sys.stdin.read()"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    sandbox._worker = silent
+    answers: Any = silent.stdout
+    running = asyncio.create_task(sandbox.run("print(1)"))
+    while answers._waiter is None:  # it waits for the answer
+        await asyncio.sleep(0)
+    answers.feed_data(b'{"id": 1, "status": "ok"}\n')
+    running.cancel()
+    await asyncio.wait([running])
+    await sandbox.close()
+    assert running.cancelled()
+    assert silent.returncode is not None
+
+
 async def test_runs_at_the_same_time_each_get_their_own_answer(sandbox: Sandbox) -> None:
     outcomes = await asyncio.gather(*(sandbox.run(f"print({number})") for number in range(8)))
     assert [outcome.stdout for outcome in outcomes] == [f"{number}\n" for number in range(8)]

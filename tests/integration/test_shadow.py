@@ -17,7 +17,7 @@ from changeover.gateway.shadow import drawn
 from changeover.rollouts.actions import By, abort
 from changeover.tasks.queries import recent_exchanges
 
-QUICK_S = 3.0
+QUICK_S = 8.0
 """For what happens at once, on a machine that does something else meanwhile."""
 
 

@@ -25,6 +25,7 @@ from changeover.client import (
     Unreachable,
 )
 from changeover.core.errors import ConfigError, RequestError
+from changeover.store.engine import Store
 
 MEMO = "The lift in house B is out of service from 11 to 14 March. Ask Ms Ferro for the freight lift."
 
@@ -230,3 +231,37 @@ async def test_a_job_is_waited_for_over_a_connection_that_breaks(tools_up: Up) -
         result = await client.wait(job.id)
         assert result.text == "waited for 0.5"
         assert cut
+
+
+async def test_a_job_is_waited_for_while_the_gateway_has_no_store(tools_up: Up) -> None:
+    async with AsyncClient(tools_up.address, tools_up.key) as client:
+        with Client(tools_up.address, tools_up.key) as blocking, tools_up.opened() as installation:
+            job = await client.submit("waits")
+            await client.wait(job.id)
+            rename(installation.store, "tool_jobs", "elsewhere")
+            waiting = [
+                asyncio.create_task(client.wait(job.id)),
+                asyncio.create_task(asyncio.to_thread(blocking.wait, job.id)),
+            ]
+            with pytest.raises(ToolFailed, match="store"):
+                await client.job(job.id)
+            done, _ = await asyncio.wait(waiting, timeout=0.3)
+            rename(installation.store, "elsewhere", "tool_jobs")
+            assert not done
+            assert [(await each).text for each in waiting] == ["waited for 0"] * 2
+
+
+def rename(store: Store, table: str, to: str) -> None:
+    with store.append() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {to}")
+
+
+def test_a_key_that_cannot_be_one_is_refused_without_being_repeated(tools_up: Up) -> None:
+    for key in ("co_secret\nx", "co_secret\x00", "co_sécret", "co_secret co_other"):
+        with pytest.raises(ConfigError) as refused:
+            Client(tools_up.address, key)
+        assert "secret" not in refused.value.message
+    with Client(tools_up.address, f"{tools_up.key}\r\n") as client:
+        assert client.tools()
+    with pytest.raises(ConfigError, match="no address"):
+        Client("http://[::1", "co_a")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.commands import User
 from tests.support.processes import Up, until
 from tests.support.projects import open_written, write_project
 from tests.support.tool_projects import SHIPPED
@@ -19,25 +19,6 @@ from changeover.client import Client
 from changeover.core.errors import ChangeoverError
 from changeover.tasks.declarations import load_task
 from changeover.tools.load import load_tool
-
-
-@dataclass
-class User:
-    """Somebody in a project's directory."""
-
-    project: Path
-    said: pytest.CaptureFixture[str]
-
-    def call(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit status, standard output, standard error."""
-        status = run_command(arguments)
-        captured = self.said.readouterr()
-        return status, captured.out, captured.err
-
-    def json(self, *arguments: str, status: int = 0) -> Any:
-        found, out, err = self.call(*arguments, "--json")
-        assert found == status, err
-        return json.loads(out)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from changeover.tools.queries import Job
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=10)
 DAY = NOW + timedelta(days=1)
+one_after_another = count()
+"""Jobs are taken in the order in which they came; two of one moment would have none."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -51,7 +54,7 @@ def add(
     *,
     key: str = "key_1",
     tool: str = "say",
-    at: datetime = NOW,
+    at: datetime | None = None,
     most: int = 100,
     most_bytes: int = 1 << 20,
 ) -> str:
@@ -67,7 +70,7 @@ def add(
         attempts=0,
         owner=None,
         lease_until=None,
-        created_at=at,
+        created_at=at or NOW + timedelta(microseconds=next(one_after_another)),
         started_at=None,
         ended_at=None,
         expires_at=DAY,

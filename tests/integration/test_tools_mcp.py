@@ -10,11 +10,10 @@ import subprocess
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx2
-import psutil
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
@@ -68,12 +67,6 @@ def text_of(result: Any) -> str:
     return "\n".join(part.text for part in result.content)
 
 
-def sleeping(up: Up) -> list[psutil.Process]:
-    """Processes in which a tool's function sleeps."""
-    children = psutil.Process(up.process.pid).children(recursive=True)
-    return [child for child in children if "function_worker" in " ".join(child.cmdline())]
-
-
 async def test_an_agent_that_starts_it_lists_and_calls_the_tools(tools_up: Up, tmp_path: Path) -> None:
     (tmp_path / "memo.txt").write_text(MEMO)
     async with over_stdio(tools_up, "--files", str(tmp_path)) as client:
@@ -117,18 +110,20 @@ async def test_what_goes_wrong_is_said_in_the_gateways_words_and_the_session_goe
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_progress_rises_to_the_end_over_http_in_both_generations_of_the_protocol(
-    tools_up: Up, http_address: str, mode: str
+    tools_up: Up, http_address: str, tmp_path: Path, mode: str
 ) -> None:
     told: list[tuple[float, float | None, str | None]] = []
+    heard = tmp_path / "heard"
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
         told.append((progress, total, message))
+        heard.touch()
 
     async with over_http(http_address, tools_up.key, mode) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == NAMES
-        # A job's progress is written every half second, so that of a shorter one nobody need hear any.
-        result = await client.call_tool("waits", {"seconds": 2, "words": ["a"]}, progress_callback=hear)
-        assert result.structured_content == {"seconds": 2, "words": ["a"]}
+        # A job's progress is written every half second, so that of a short one nobody need hear any: it waits for that.
+        result = await client.call_tool("waits", {"until": str(heard), "words": ["a"]}, progress_callback=hear)
+        assert result.structured_content == {"seconds": 0, "words": ["a"]}
     assert [progress for progress, _, _ in told] == sorted({progress for progress, _, _ in told})
     assert {total for _, total, _ in told} == {2}
     assert told[0][2] == "slept · step 1 of 2"
@@ -138,26 +133,28 @@ async def test_a_call_that_is_cancelled_ends_its_run(tools_up: Up, http_address:
     for session in (over_stdio(tools_up), over_http(http_address, tools_up.key, "legacy")):
         async with session as client, anyio.create_task_group() as calls:
             calls.start_soon(client.call_tool, "waits", {"seconds": 60})
-            await asyncio.to_thread(until, lambda: sleeping(tools_up))
+            await asyncio.to_thread(until, tools_up.functions)
             calls.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await asyncio.to_thread(until, lambda: not sleeping(tools_up))
+                await asyncio.to_thread(until, lambda: not tools_up.functions())
 
 
-async def test_a_run_whose_connection_breaks_is_picked_up_by_the_same_call(tools_up: Up) -> None:
+async def test_a_run_whose_connection_breaks_is_picked_up_by_the_same_call(tools_up: Up, tmp_path: Path) -> None:
+    over = tmp_path / "over"
     async with ours.AsyncClient(tools_up.address, tools_up.key) as gateway:
         before = {job.id for job in await gateway.jobs()}
         offer = Offer(lambda _: ("", gateway), Files(), connections_break=True)
         async with Client(offer.server(), mode="auto") as agent:
             with anyio.move_on_after(30) as call:
                 async with anyio.create_task_group() as calls:
-                    calls.start_soon(agent.call_tool, "waits", {"seconds": 1.5})
-                    await asyncio.to_thread(until, lambda: sleeping(tools_up))
+                    calls.start_soon(agent.call_tool, "waits", {"until": str(over)})
+                    await asyncio.to_thread(until, tools_up.functions)
                     calls.cancel_scope.cancel()
             assert not call.cancelled_caught
             [begun] = {job.id for job in await gateway.jobs()} - before
-            result = await agent.call_tool("waits", {"seconds": 1.5})
-            assert text_of(result) == "waited for 1.5"
+            over.touch()
+            result = await agent.call_tool("waits", {"until": str(over)})
+            assert text_of(result) == "waited for 0"
         assert begun not in {job.id for job in await gateway.jobs()}
         assert {job.id for job in await gateway.jobs()} == before
 
@@ -167,19 +164,42 @@ async def test_a_run_that_nobody_asks_for_again_is_cancelled(tools_up: Up) -> No
         offer = Offer(lambda _: ("", gateway), Files(), connections_break=True, linger_s=0.0)
         async with Client(offer.server(), mode="auto") as agent, anyio.create_task_group() as calls:
             calls.start_soon(agent.call_tool, "waits", {"seconds": 60})
-            await asyncio.to_thread(until, lambda: sleeping(tools_up))
+            await asyncio.to_thread(until, tools_up.functions)
             calls.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await asyncio.to_thread(until, lambda: not sleeping(tools_up))
+                await asyncio.to_thread(until, lambda: not tools_up.functions())
 
 
-def ask(address: str, **headers: str) -> httpx2.Response:
+async def test_two_runs_that_were_asked_for_in_the_same_words_and_left_are_both_cancelled() -> None:
+    cancelled: list[str] = []
+
+    class Gateway:
+        async def cancel(self, job: str) -> None:
+            cancelled.append(job)
+
+    gateway = cast("ours.AsyncClient", Gateway())
+    offer = Offer(lambda _: ("", gateway), Files(), connections_break=True, linger_s=0.0)
+    for job in ("job_1", "job_2"):
+        offer._left["call"] = (job, asyncio.create_task(offer._leave("call", gateway, job)))
+    ending = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    await asyncio.wait(ending, timeout=5)
+    assert sorted(cancelled) == ["job_1", "job_2"]
+    assert not offer._left
+
+
+def ask(address: str, **headers: str | bytes) -> httpx2.Response:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     return httpx2.post(address, json=body, headers={"accept": "application/json, text/event-stream", **headers})
 
 
 def test_nobody_gets_in_without_a_key_of_this_installation(tools_up: Up, http_address: str) -> None:
-    for headers in ({}, {"authorization": "Basic abc"}, {"authorization": "Bearer co-nobody"}):
+    no_key = "Bearer cl\u00e9".encode("latin-1")
+    for headers in (
+        {},
+        {"authorization": "Basic abc"},
+        {"authorization": "Bearer co-nobody"},
+        {"authorization": no_key},
+    ):
         refused = ask(http_address, **headers)
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"

@@ -21,7 +21,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support import postgres
-from tests.support.processes import PATIENCE_S, Up, load, start, system, until
+from tests.support.processes import PATIENCE_S, Up, line_of, load, start, system, until
 from tests.support.projects import deploy_echo, write_project
 
 from changeover.app.local import operator_key
@@ -34,7 +34,7 @@ from changeover.tasks.queries import recent_exchanges
 
 CHAT = "/v1/chat/completions"
 WORDS = "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19"
-FOLLOWED_S = 5.0
+FOLLOWED_S = 15.0
 """A quarter of a second on a machine that has nothing else to do."""
 
 
@@ -365,12 +365,12 @@ def _at_once(work: Any, over: list[Line]) -> None:
 
 def _workers(up: Up) -> list[psutil.Process]:
     children = psutil.Process(up.process.pid).children()
-    return [child for child in children if _lives(child) and "changeover.app.worker" in child.cmdline()]
+    return [child for child in children if "changeover.app.worker" in line_of(child).split()]
 
 
 def _process(up: Up, number: int, but: psutil.Process | None = None) -> psutil.Process | None:
     """A worker's process; another one than it was, if that is given."""
-    found = [each for each in _workers(up) if each != but and each.cmdline()[-1] == str(number)]
+    found = [each for each in _workers(up) if each != but and line_of(each).endswith(f" {number}")]
     return found[0] if found else None
 
 

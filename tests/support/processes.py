@@ -26,7 +26,7 @@ from changeover.serving.queries import find_deployment, load_variants
 from changeover.tasks.queries import current_route
 
 COMMAND = (sys.executable, "-m", "changeover")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """For what takes a second on an idle machine."""
 
 Found = TypeVar("Found")
@@ -104,7 +104,12 @@ class Up:
 
     def engines(self) -> list[psutil.Process]:
         """Its engines' processes."""
-        return [each for each in psutil.Process(self.process.pid).children() if "changeover.serving" in _line(each)]
+        return [each for each in psutil.Process(self.process.pid).children() if "changeover.serving" in line_of(each)]
+
+    def functions(self) -> list[psutil.Process]:
+        """Processes in which a tool's function runs."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in children if "function_worker" in line_of(each)]
 
     @contextmanager
     def opened(self) -> Generator[Installation]:
@@ -160,7 +165,8 @@ class Up:
             return json.loads(response.read())["choices"][0]["message"]["content"]
 
 
-def _line(process: psutil.Process) -> str:
+def line_of(process: psutil.Process) -> str:
+    """A process's command; empty once it has ended, which it may do between two looks."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:

@@ -96,7 +96,7 @@ class Running:
     def headers(self, key: str | None = None) -> Mapping[str, str]:
         return {"authorization": f"Bearer {key or self.key}", "content-type": "application/json"}
 
-    async def ready(self, *names: str, timeout_s: float = 20) -> None:
+    async def ready(self, *names: str, timeout_s: float = 60) -> None:
         """Wait until deployments can answer."""
         async with asyncio.timeout(timeout_s):
             while not all(self.system.fleet.is_ready(name) for name in names):

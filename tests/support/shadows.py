@@ -22,7 +22,7 @@ from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import recent_exchanges
 
 CHAT = "/v1/chat/completions"
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 def steps(share: float, at_once: int = 50, checks: str = "", scorers: str = "") -> str:

@@ -16,6 +16,7 @@ TOOL = """\
 title = "Say it again"
 description = "Says each line of a text again, and joins what was said."
 group = "Tests"
+record = "{record}"
 {more}
 [inputs.text]
 type = "text"
@@ -108,7 +109,7 @@ def write_tool(
     """
     folder = project / "tools" / name
     (folder / "tasks").mkdir(parents=True)
-    text = TOOL.format(more=more, tables=tables, at_once=at_once, max_mib=max_mib)
+    text = TOOL.format(record=record, more=more, tables=tables, at_once=at_once, max_mib=max_mib)
     (folder / "tool.toml").write_text(text)
     (folder / "output.schema.json").write_text(json.dumps(SCHEMA))
     task = TASK.format(timeout_s=timeout_s, record=record, echo=echo)

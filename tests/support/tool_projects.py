@@ -26,13 +26,18 @@ description = "Says again what was said last."
 [inputs.history]
 type = "conversation"
 required = false
+max_items = 4
 [inputs.message]
 type = "text"
+[inputs.ending]
+type = "text"
+default = ""
+min_chars = 0
 [[steps]]
 name = "reply"
 do = "call"
 task = "say"
-messages = "(history or []) + [{'role': 'user', 'content': message}]"
+messages = "(history or []) + [{'role': 'user', 'content': message ~ ending}]"
 [output]
 value = { reply = "reply", turns = "(history or []) | length" }
 text = "reply"
@@ -50,6 +55,10 @@ description = "Takes a while, in two steps, without asking anybody."
 [inputs.seconds]
 type = "number"
 default = 0
+[inputs.until]
+type = "text"
+description = "A file: it waits until that is there."
+required = false
 [inputs.words]
 type = "list"
 required = false
@@ -58,7 +67,7 @@ name = "slept"
 do = "function"
 file = "wait.py"
 call = "wait"
-give = { seconds = "seconds" }
+give = { seconds = "seconds", until = "until" }
 [[steps]]
 name = "slept_again"
 do = "function"
@@ -90,7 +99,17 @@ schema_file = "output.schema.json"
 [example]
 document = "@wait.py"
 """
-WAIT = "import time\n\n\ndef wait(seconds):\n    time.sleep(seconds)\n    return seconds\n"
+WAIT = """\
+import os
+import time
+
+
+def wait(seconds, until=None):
+    time.sleep(seconds)
+    while until and not os.path.exists(until):
+        time.sleep(0.02)
+    return seconds
+"""
 SCHEMA = {"type": "object"}
 
 
@@ -100,7 +119,7 @@ def write_tools_project(directory: Path) -> Path:
     * `document-summary`, as it is shipped: reads a file, gives citations
     * `headline`, as `changeover tool new` writes it: a text, and a number
     * `talk`: a conversation
-    * `waits`: takes as long as it is told, and asks no task
+    * `waits`: takes as long as it is told, or until a file is there, and asks no task
     * `slow-reader`: takes a file, and a minute
     """
     write_project(directory)

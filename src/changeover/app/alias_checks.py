@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -165,15 +166,15 @@ class AliasChecks:
         except ChangeoverError as exc:
             # Nothing is known of the model: the gateway refused, the dataset is broken, nobody is ready.
             made = self._result(alias, "failed", (), detail={"error": exc.message})
-        await asyncio.to_thread(self._write, made)
+        await in_thread(partial(self._write, made))
         if made.verdict == "changed":
-            await asyncio.to_thread(self._alarm, alias, made)
+            await in_thread(partial(self._alarm, alias, made))
         return made
 
     async def _measure(self, alias: Alias, caller: Caller) -> AliasCheck:
         """Ask the pinned samples: twice for a baseline, once for a look."""
-        samples = await asyncio.to_thread(_pinned, alias.task, self._settings.samples)
-        known = await asyncio.to_thread(self._known, alias)
+        samples = await in_thread(partial(_pinned, alias.task, self._settings.samples))
+        known = await in_thread(partial(self._known, alias))
         pinned = sha256_value([sample.asked for sample in samples])
         looks = _since_baseline(known, pinned)
         rounds: list[_Answers] = []
@@ -193,7 +194,7 @@ class AliasChecks:
             "answers": dict(first) if not looks else now,
         }
         if not looks:
-            await asyncio.to_thread(self._keep, alias, rounds[0])
+            await in_thread(partial(self._keep, alias, rounds[0]))
         verdict: Outcome = "baseline" if not looks else "changed" if evidence >= ALARM_AT else "same"
         return self._result(alias, verdict, rounds, changed=len(changed), evidence=evidence, detail=detail)
 

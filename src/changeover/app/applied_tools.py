@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 COPIES = "tools"
 """In the state directory."""
+UNUSED_S = 25 * 3600.0
+"""After so long a copy that is not applied any more is removed: a run takes a day at most, and reads its files as it goes."""
 LEFT_OUT = shutil.ignore_patterns("*.jsonl", "__pycache__")
 """Datasets measure a tool, and are no part of what it does."""
 
@@ -103,12 +106,15 @@ class AppliedTools:
             log.warning("tool %s: %s", name, what)
 
     def _forget(self, wanted: Mapping[str, str]) -> None:
-        """Remove copies of tools that are not applied any more, but those of the revision before: somebody may run it."""
+        """Remove copies that nobody has used for long. Whatever is, or was until now, in use gets the time of this moment."""
         before, self._in_use = self._in_use, frozenset(digest[:16] for digest in wanted.values())
-        if self._copies.is_dir():
-            for directory in self._copies.iterdir():
-                if directory.name not in self._in_use | before:
-                    shutil.rmtree(directory, ignore_errors=True)
+        now = self._installation.clock.now().timestamp()
+        for directory in self._copies.iterdir() if self._copies.is_dir() else ():
+            with contextlib.suppress(OSError):  # another process removed it
+                if directory.name in self._in_use | before:
+                    os.utime(directory, (now, now))
+                elif now - directory.stat().st_mtime > UNUSED_S:
+                    shutil.rmtree(directory)
 
 
 def _copy(tool: Tool, target: Path) -> None:

@@ -7,8 +7,11 @@ is kept by bundle, so that one which was killed goes on where it was; whether th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
+import signal
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +60,8 @@ class Evaluator:
 
         Called when the gateway begins to drain: an evaluation that it does not answer any more has not failed.
         """
+        if self._stopped:  # a second cancellation would not let the first one clear away
+            return
         self._stopped = True
         for task in self._running.values():
             task.cancel()
@@ -117,7 +122,8 @@ class Evaluator:
         finally:
             watching.cancel()
             if process.returncode is None:
-                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             await asyncio.gather(watching, talking, return_exceptions=True)
         return _Said(process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 

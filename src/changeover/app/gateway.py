@@ -34,6 +34,7 @@ from changeover.gateway.server import Server
 from changeover.gateway.shadow import Shadows
 from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.gateway.traces import Traces, collector, parse_headers
+from changeover.gateway.uploads import Uploads
 from changeover.gateway.usage import Usage
 
 METRICS_DIRECTORY = "metrics"
@@ -73,6 +74,7 @@ class Gateway:
         self._ratings = Ratings(store, self.snapshots, clock)
         self._desk = Desk(Admin(installation))
         self.admission = Admission(settings.max_in_flight)
+        self._uploads = Uploads(int(project.settings.jobs.all_uploads_mib * MIB))
         self._shadows = Shadows(
             snapshots=self.snapshots,
             fleet=fleet,
@@ -114,6 +116,7 @@ class Gateway:
                 admin=self._desk,
                 tools=self._tools,
                 most_upload=BodyLimit(most_upload, "jobs.max_upload_mib"),
+                uploads=self._uploads,
                 clock=installation.clock,
             )
         )
@@ -133,6 +136,7 @@ class Gateway:
             "store_stale_since": self.snapshots.stale_since,
             "limits_alone": self._allowances.gone,
             "in_flight": self.admission.in_flight,
+            "upload_bytes": self._uploads.taken,
             "shadows": self._shadows.under_way,
             "records_waiting": self.recorder.waiting,
             "records_without_content": self.recorder.dropped_content,

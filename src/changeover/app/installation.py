@@ -57,7 +57,10 @@ def open_installation(project: Project) -> Installation:
     if not project.state.is_dir():
         if problems:
             raise problems[0]
-        raise StoreError(f"Project `{project.settings.name}` was never started. Run `changeover up` in it.")
+        raise StoreError(
+            f"Project `{project.settings.name}` was never started, so it has no store yet. Start it once with "
+            "`changeover up`; the store stays when it is stopped."
+        )
     policy = load_policy(project.policy)
     return Installation(
         project, Store.open(project.store_url), catalogue, tasks, SystemClock(), policy, problems, tools

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from changeover.core.errors import ConfigError
@@ -13,8 +14,14 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, host_by: str = "`--host`", port_by: str = "`--port`") -> socket.socket:
     """Take a port.
+
+    Args:
+        host: Address to listen on.
+        port: 0 takes any free one.
+        host_by: What says another address, as a person knows it: a setting or an option.
+        port_by: What says another port.
 
     Raises:
         ConfigError: It is in use, or the host is not of this machine.
@@ -27,8 +34,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as exc:
         listener.close()
-        raise ConfigError(
-            f"Cannot listen on `{host}:{port}`: {exc.strerror}. "
-            "Set another `gateway.port` in changeover.toml, or 0 for any free one."
-        ) from exc
+        if isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
+            advice = f"Give an address of this machine by {host_by}."
+        else:
+            advice = f"Give another port by {port_by}, or 0 for any free one."
+        raise ConfigError(f"Cannot listen on `{host}:{port}`: {exc.strerror}. {advice}") from exc
     return listener

@@ -63,10 +63,10 @@ class ToolService:
         self._desk: Desk | None = None
         self._stopped = False
 
-    async def answer(self, visit: Visit, body: bytes, reply: Reply) -> None:
+    async def answer(self, visit: Visit, reply: Reply) -> None:
         """Answer one request. See `ToolDesk`."""
         desk = await self._opened()
-        await desk.answer(visit, body, reply)
+        await desk.answer(visit, reply)
 
     async def load(self) -> None:
         """Read the tools, if there are any."""
@@ -82,8 +82,9 @@ class ToolService:
                     await self._opened()
                 if self._desk is not None:
                     running = running or asyncio.create_task(self._desk.run())
-                    with contextlib.suppress(StoreError):  # said by who follows the routes
-                        await in_thread(self._follow)
+                    if self._tools.revision != self._snapshots.current.applied:
+                        with contextlib.suppress(StoreError):  # said by who follows the routes
+                            await in_thread(self._follow)
                 await asyncio.sleep(FOLLOW_S)
             running.result()
         finally:

@@ -33,7 +33,10 @@ def run(*, allowed: bool, here: bool, as_json: bool) -> None:
     """Print the matrix."""
     shelf = open_shelf(Path.cwd())
     if allowed and shelf.policy is None:
-        raise ConfigError("`--policy` counts what `policy.toml` allows, and there is none here. Write it first.")
+        raise ConfigError(
+            "`--policy` counts what `policy.toml` allows, and there is none here. "
+            "Write it first: policy.example.toml, which `changeover init` makes, has every key."
+        )
     fits = fits_on(shelf, HERE) if here else None
     counted = coverage(
         shelf.catalogue,

@@ -42,6 +42,7 @@ __all__ = [
     "points",
     "print_error",
     "print_json",
+    "print_listening",
     "require",
     "run",
 ]
@@ -75,6 +76,11 @@ def print_json(value: Any) -> None:
         print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain), flush=True)
     except BrokenPipeError as exc:
         raise BrokenPipeError from exc  # typer ends with status 1 on one that has a number
+
+
+def print_listening(**said: Any) -> None:
+    """Say as JSON that a server listens: on one line and at once, for whoever started it reads it as the sign."""
+    print(json.dumps(said), flush=True)
 
 
 def end(status: int) -> None:

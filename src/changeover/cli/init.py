@@ -33,6 +33,8 @@ def init(
 ) -> None:
     """Make a project: `changeover.toml`, four tasks, their datasets and examples, and tools where they are asked for.
 
+    `policy.toml`, what licences are judged by, is yours to write: `policy.example.toml` has every key.
+
     Example: changeover init my-org --tools all && cd my-org && changeover up
     """
     asked = named(name.strip() for name in tools.split(",") if name.strip()) if tools else []

@@ -183,7 +183,10 @@ def _show_all(whole: Position, task: str | None) -> None:
 def policy_line(policy: Policy | None) -> str:
     """What the policy says of the organisation, in one line."""
     if policy is None:
-        return "no policy.toml: nothing is known of the organisation, so nothing is refused (policy.example.toml)"
+        return (
+            "no policy.toml: nothing is known of the organisation, so nothing is refused. "
+            "policy.example.toml, which `changeover init` makes, has every key"
+        )
     parts = [
         f"operates in {', '.join(policy.operates_in)}" if policy.operates_in else "`operates_in` is not said",
         "`monthly_users` is not said" if policy.monthly_users is None else f"{policy.monthly_users:,} monthly users",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -110,8 +111,20 @@ Exit status: 0 pass or done, 1 fail, 2 usage, 3 inconclusive."""
 
 def main() -> None:
     """Run a command and end with its status."""
+    _open_what_is_closed()
     gc.disable()  # until the command is imported: the collector would run a hundred times meanwhile and find nothing
     sys.exit(run_command(sys.argv[1:]))
+
+
+def _open_what_is_closed() -> None:
+    """Let a standard stream that whoever began this has closed be an empty one, not the next file that is opened."""
+    for place, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, place)
+            if opened != place:
+                os.close(opened)
+            setattr(sys, name, open(place, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - until the end
 
 
 def run_command(argv: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 
@@ -10,7 +9,7 @@ from changeover.app.asgi import serving
 from changeover.app.listening import address_of, listen
 from changeover.app.logs import set_up_logging
 from changeover.cli.connecting import gateway_of
-from changeover.cli.frame import note, out, plain, run
+from changeover.cli.frame import note, out, plain, print_listening, run
 from changeover.core.errors import ConfigError
 from changeover.core.hosts import named
 from changeover.tools.mcp.http import PATH, offered
@@ -26,7 +25,7 @@ def serve_http(place: str, url: str | None, hosts: tuple[str, ...], origins: tup
         raise ConfigError(f"`--http {place}`: write HOST:PORT, such as 127.0.0.1:8102.")
     set_up_logging("text", sys.stderr)
     gateway = gateway_of(url)
-    listener = listen(host.strip("[]"), int(port))
+    listener = listen(host.strip("[]"), int(port), host_by="`--http`", port_by="`--http`")
     try:
         run(_serve(listener, gateway, (*named(host), *hosts), origins, as_json))
     finally:
@@ -45,8 +44,7 @@ async def _serve(
 
 def _announce(address: str, as_json: bool) -> None:
     if as_json:
-        # On one line and at once: whoever started this process reads it as the sign that it listens.
-        print(json.dumps({"address": address}), flush=True)
+        print_listening(address=address)
         return
     out.print(f"[bold]tools[/]  {plain(address)}   agents send  Authorization: Bearer KEY")
     out.print("       a key for one  changeover key new NAME --tool TOOL")

@@ -14,34 +14,41 @@ work = later("changeover.cli.running_tools")
 app = typer.Typer(add_completion=False)
 
 
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[INPUT]…",
+        help="Files, or a text; `-` is standard input, `@example` the tool's own example. Several files for a tool "
+        "that takes one are a batch.",
+    ),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Another input; `NAME=@FILE` is a file. May be repeated."),
+]
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="FILE|DIR", help="Write the result there; of a batch into a directory."),
+]
+Resume = Annotated[
+    str | None, typer.Option("--resume", metavar="JOB", help="Wait for a job that goes on, and show its result.")
+]
+Stream = Annotated[
+    bool | None,
+    typer.Option("--stream/--no-stream", help="Show the answer while it is written; by default on a terminal."),
+]
+
+
 @app.command()
 def run(
     tool: Annotated[str | None, typer.Argument(help="The tool; `changeover tools` lists them.")] = None,
-    given: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[INPUT]…",
-            help="Files, or a text; `-` is standard input, `@example` the tool's own example. Several files for a tool "
-            "that takes one are a batch.",
-        ),
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Another input; `NAME=@FILE` is a file. May be repeated."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option("-o", "--output", metavar="FILE|DIR", help="Write the result there; of a batch into a directory."),
-    ] = None,
+    given: Inputs = None,
+    sets: Sets = None,
+    output: Output = None,
     example: Annotated[bool, typer.Option("--example", help="Run the tool's own example.")] = False,
     job: Annotated[bool, typer.Option("--job", help="A run that goes on if this command ends.")] = False,
-    resume: Annotated[
-        str | None, typer.Option("--resume", metavar="JOB", help="Wait for a job that goes on, and show its result.")
-    ] = None,
-    stream: Annotated[
-        bool | None,
-        typer.Option("--stream/--no-stream", help="Show the answer while it is written; by default on a terminal."),
-    ] = None,
+    resume: Resume = None,
+    stream: Stream = None,
     chat: Annotated[bool, typer.Option("--chat", help="Talk with a tool that is made for that.")] = False,
     at_once: Annotated[int, typer.Option(help="Files of a batch under way at once.", min=1, max=64)] = 4,
     again: Annotated[bool, typer.Option("--again", help="Of a batch: also what has a result already.")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -19,10 +20,10 @@ from changeover.cli.exits import EXIT_INTERRUPTED
 from changeover.cli.frame import err, note, out, plain, print_error, print_json
 from changeover.cli.terminal import clean
 from changeover.cli.tool_batch import Batch, run_batch
-from changeover.cli.tool_inputs import Given, read_given
+from changeover.cli.tool_inputs import Given, is_file, read_given
 from changeover.client import Client, ClientError, Event, Progress, Result, Tool
 from changeover.client.values import Chat, cited
-from changeover.core.errors import ConfigError
+from changeover.core.errors import ChangeoverError, ConfigError
 
 LEAVE = ("/exit", "/quit")
 
@@ -65,6 +66,7 @@ def run(options: Options) -> int:
         batch = _batch(tool, given, options)
         if batch is not None:
             return run_batch(batch, *address_and_key(options.url, options.key))
+        _check_output(options)
         started = time.perf_counter()
         if options.job:
             job = client.submit(tool.name, **given.inputs)
@@ -77,6 +79,7 @@ def run(options: Options) -> int:
 
 def resume(job: str, options: Options) -> int:
     """Wait for a job, and give its result. Returns the exit status."""
+    _check_output(options)
     with _connected(options) as client:
         return _wait(client, job, options)
 
@@ -92,7 +95,7 @@ def chat(options: Options) -> int:
         if tool.chat.greeting and not options.as_json:
             out.print(Text(clean(tool.chat.greeting)))
         for said in _lines():
-            heard = {tool.chat.message: said, **({tool.chat.history: history} if history else {})}
+            heard = {tool.chat.message: said, **({tool.chat.history: tool.recent(history)} if history else {})}
             try:
                 result, shown = _followed(client.stream(tool.name, **given.inputs, **heard), streams=options.streams)
             except ClientError as exc:
@@ -141,6 +144,22 @@ def _batch(tool: Tool, given: Given, options: Options) -> Batch | None:
         as_json=options.as_json,
         written=written,
     )
+
+
+def _check_output(options: Options) -> None:
+    """Refuse, before anybody is asked, a place where the result could not be written or would take the place of its input."""
+    if options.output is None:
+        return
+    place = Path(options.output)
+    if place.is_dir():
+        raise ConfigError(f"`-o {place}` is a directory. Name a file in it.")
+    if not place.parent.is_dir():
+        raise ConfigError(f"`-o {place}`: there is no directory `{place.parent}`. Make it, or name another.")
+    if not os.access(place if place.exists() else place.parent, os.W_OK):
+        raise ConfigError(f"`-o {place}` may not be written. Name another file.")
+    given = [*options.given, *(said.partition("=")[2].removeprefix("@") for said in options.sets)]
+    if any(is_file(each) and Path(each).resolve() == place.resolve() for each in given):
+        raise ConfigError(f"`-o {place}` is what the tool shall read. Name another file.")
 
 
 def _wait(client: Client, job: str, options: Options) -> int:
@@ -192,7 +211,7 @@ def _progress() -> Generator[Callable[[Progress | None], None]]:
 def _give(result: Result, said: str, options: Options, seconds: float) -> None:
     if options.output is not None:
         text = msgspec.json.format(msgspec.json.encode(result)).decode() if options.as_json else written(result)
-        Path(options.output).write_text(text)
+        _put(Path(options.output), text)
         note(f"wrote {options.output}")
         _warn(result)
     elif options.as_json:
@@ -201,6 +220,17 @@ def _give(result: Result, said: str, options: Options, seconds: float) -> None:
         _show(result, said)
     for line in who_answered(result.answered_by, seconds):
         note(line)
+
+
+def _put(place: Path, text: str) -> None:
+    """Write a result to its file; where that fails after all, to standard output rather than nowhere."""
+    try:
+        place.write_text(text)
+    except OSError as exc:
+        out.print(Text(clean(text)), end="")
+        raise ChangeoverError(
+            f"`{place}` could not be written: {exc.strerror or exc}. The result stands on standard output."
+        ) from exc
 
 
 def who_answered(answered_by: Iterable[dict[str, Any]], seconds: float) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from changeover.app.asgi import serving
 from changeover.app.listening import address_of, listen
 from changeover.app.logs import set_up_logging
 from changeover.cli.connecting import gateway_of
-from changeover.cli.frame import note, out, plain, run
+from changeover.cli.frame import note, out, plain, print_listening, run
 from changeover.console.app import console
 from changeover.core.hosts import LOOPBACK, named
 from changeover.core.settings import JobSettings, find_project
@@ -46,8 +45,7 @@ async def _serve(
 
 def _announce(address: str, as_json: bool) -> None:
     if as_json:
-        # On one line and at once: whoever started this process reads it as the sign that it listens.
-        print(json.dumps({"address": address}), flush=True)
+        print_listening(address=address)
         return
     out.print(f"[bold]console[/]  {plain(address)}   sign in with a key  changeover key new NAME")
     out.file.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from changeover.app.library_files import LibraryFiles
 from changeover.app.library_server import ServedLibrary, require_loopback, serve
 from changeover.app.listening import address_of, listen
 from changeover.app.logs import set_up_logging
-from changeover.cli.frame import here, note, out, plain
+from changeover.cli.frame import here, note, out, plain, print_listening
 from changeover.core.clock import SystemClock
 from changeover.core.settings import find_project
 from changeover.store.engine import Store
@@ -41,8 +40,7 @@ def serve_library(host: str, port: int, open_door: bool, as_json: bool) -> None:
 
 def _announce(address: str, open_door: bool, as_json: bool) -> None:
     if as_json:
-        # On one line and at once: whoever started this process reads it as the sign that it listens.
-        print(json.dumps({"address": address, "open": open_door}), flush=True)
+        print_listening(address=address, open=open_door)
         return
     token = "" if open_door else " HF_TOKEN=KEY"
     out.print(f"[bold]library[/]  {plain(address)}   engines load from it with  HF_ENDPOINT={plain(address)}{token}")

@@ -54,10 +54,16 @@ def switch(task: str, to: str, ask: Ask) -> int:
     ensure_running(installation, to)
     match = match_of(installation, ready, to, actor())
     _check_incumbent(installation, match)
-    if ask.detach and known_verdict(installation, match) is None:
+    if ask.detach and _undecided(installation, match):
         return _propose(installation, match, ask)
     comparison = _evidence(installation, ready, match, ask.as_json)
     return _begin(installation, match, comparison, plan_of(match.task.declared), ask)
+
+
+def _undecided(installation: Installation, match: Match) -> bool:
+    """Whether evidence has yet to be made, or decided nothing: then the rollout waits for more, or for somebody's leave."""
+    known = known_verdict(installation, match)
+    return known is None or known.verdict == "inconclusive"
 
 
 def _check_incumbent(installation: Installation, match: Match) -> None:
@@ -93,6 +99,11 @@ def _begin(installation: Installation, match: Match, comparison: Comparison, pla
     if comparison.verdict != "pass":
         if ask.as_json:
             print_json({"task": task, "comparison": comparison.id, "verdict": comparison.verdict, "state": "refused"})
+        elif comparison.verdict == "inconclusive":
+            note(
+                f"More samples would decide it. Where somebody answers for it instead: `changeover switch {task} --to "
+                f"{match.candidate.deployment} --detach`, then `changeover override {task} --gate evaluation`."
+            )
         return EXIT_OF_VERDICT[str(comparison.verdict)]
     check_gate(comparison, task=task, candidate=match.candidate.deployment, gate=match.task.declared.gate)
     rollout = begin_rollout(installation, match, comparison, ask.reason, plan)

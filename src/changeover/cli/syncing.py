@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
@@ -16,9 +17,10 @@ from rich.text import Text
 
 from changeover.app.installation import Installation
 from changeover.app.library_sync import OtherTerms, Synced, standing_conflicts, sync_reading
+from changeover.app.looking import opened_to_look
 from changeover.cli.columns import hanging
 from changeover.cli.exits import EXIT_FAIL, EXIT_PASS
-from changeover.cli.frame import actor, clock_time, err, note, out, plain, print_error, print_json
+from changeover.cli.frame import actor, clock_time, err, here, note, out, plain, print_error, print_json
 from changeover.cli.model_words import OUTCOME_WORDS
 from changeover.cli.running import opened
 from changeover.core.errors import ChangeoverError, ConfigError, UnknownModelError
@@ -54,8 +56,7 @@ class Options:
 
 def sync(options: Options) -> int:
     """Read the sources one after another; one that fails stops no other. Returns the exit status."""
-    installation = opened()
-    try:
+    with _opened(options.dry_run) as installation:
         asked, chosen = _asked(installation, options)
         made: list[Synced] = []
         failed: list[tuple[Source, ChangeoverError]] = []
@@ -72,8 +73,6 @@ def sync(options: Options) -> int:
                 continue
             if not options.as_json:
                 _show(made[-1])
-    finally:
-        installation.store.close()
     if options.as_json:
         problems = [{"source": source.name, "error": exc.message} for source, exc in failed]
         print_json({"sources": [_document(each) for each in made], "failed": problems})
@@ -84,16 +83,28 @@ def sync(options: Options) -> int:
     return EXIT_FAIL if failed else EXIT_PASS
 
 
+@contextmanager
+def _opened(looking: bool) -> Generator[Installation]:
+    """The project. Who only looks needs none that was started: there is nothing in its store, and nothing to keep."""
+    if looking:
+        with opened_to_look(here()) as installation:
+            yield installation
+        return
+    installation = opened()
+    try:
+        yield installation
+    finally:
+        installation.store.close()
+
+
 def _say(status: Status, source: str, card: str) -> None:
     status.update(f"reading {source}  {card}")
 
 
 def list_sources(as_json: bool) -> int:
     """Show the sources, and when each was read last."""
-    installation = opened()
-    with installation.store.read() as connection:
+    with opened_to_look(here()) as installation, installation.store.read() as connection:
         syncs = last_syncs(connection)
-    installation.store.close()
     if as_json:
         print_json(
             [{"source": each.name, "about": each.about, "last": syncs.get(each.name)} for each in SOURCES.values()]
@@ -109,13 +120,16 @@ def list_sources(as_json: bool) -> int:
 
 def conflicts(card: str | None, as_json: bool) -> int:
     """Show what does not agree. Returns 1 if anything does not."""
-    installation = opened()
-    if card is not None:
-        installation.catalogue.card(card)
-    found = standing_conflicts(installation, card)
-    installation.store.close()
+    with opened_to_look(here()) as installation:
+        if card is not None:
+            installation.catalogue.card(card)
+        found = standing_conflicts(installation, card)
+        with installation.store.read() as connection:
+            anything = bool(last_syncs(connection))
     if as_json:
         print_json([_conflict_document(each) for each in found])
+    elif not anything:
+        note("no source was read yet, so that nothing contradicts a card: `changeover library sync` reads them")
     elif not found:
         note("no conflicts: the cards and what was read of their sources agree")
     else:
@@ -131,11 +145,9 @@ def show_observations(model: str, fact: str | None, as_json: bool) -> None:
     Raises:
         UnknownModelError: Nobody said anything of it.
     """
-    installation = opened()
-    with installation.store.read() as connection:
+    with opened_to_look(here()) as installation, installation.store.read() as connection:
         found = observations_of(connection, model) if fact is None else observation_history(connection, model, fact)
         names = [] if found else observed_names(connection)
-    installation.store.close()
     if not found:
         about = f"`{model}`" if fact is None else f"`{fact}` of `{model}`"
         close = ", ".join(f"`{name}`" for name in get_close_matches(model, names, n=3))

@@ -15,10 +15,12 @@ _UNSHOWN = dict.fromkeys(
         *(place for place in (*range(32), *range(127, 160)) if chr(place) not in "\n\t"),
         *range(0x202A, 0x202F),
         *range(0x2066, 0x206A),
+        *range(0xD800, 0xE000),
     ),
     "?",
 )
-"""Letters that are orders to a terminal, or turn the direction of the text behind them."""
+"""Letters that are orders to a terminal, or turn the direction of the text behind them, and what stands for bytes of a
+file's name that are no letters."""
 
 
 class _Pipe(Console):
@@ -56,3 +58,8 @@ def plain(text: object) -> str:
 def clean(text: object) -> str:
     """The same for what is printed without markup."""
     return str(text).translate(_UNSHOWN)
+
+
+def one_line(file: object) -> str:
+    """The name of a file on one line, whatever it holds."""
+    return plain(file).replace("\n", "?").replace("\t", "?")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.status import Status
 
 from changeover.cli.frame import EXIT_FAIL, err, out, plain, print_json, run
-from changeover.client import AsyncClient, Progress, Result
+from changeover.cli.terminal import clean, one_line
+from changeover.client import AsyncClient, ClientError, Job, Progress, Result
 from changeover.core.errors import ChangeoverError, ConfigError
 
 
@@ -47,6 +48,22 @@ class Batch:
         name = file.stem if stems.count(file.stem) == 1 else file.name
         return self.directory / f"{name}{self.extension}"
 
+    def check(self) -> None:
+        """Refuse, before anybody is asked, results that would take the place of each other or of a file that is read.
+
+        Raises:
+            ConfigError: Says which.
+        """
+        places = [place for place in map(self.place, self.files) if place is not None]
+        twice = next((place for place in places if places.count(place) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"Two of the files would both be written to `{twice}`. Run them one after the other.")
+        read = {file.resolve() for file in self.files}
+        written = [*places, *(_beside(self, place) for place in places if self.as_json)]
+        lost = next((place for place in written if place.resolve() in read), None)
+        if lost is not None:
+            raise ConfigError(f"A result would be written over `{lost}`, which is to be read. Name another directory.")
+
 
 @dataclass
 class _Done:
@@ -70,10 +87,7 @@ class _Done:
 
 def run_batch(batch: Batch, url: str | None, key: str | None) -> int:
     """Run it. Returns the exit status: 1 where a file failed."""
-    places = [batch.place(file) for file in batch.files]
-    twice = next((place for place in places if place is not None and places.count(place) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"Two of the files would both be written to `{twice}`. Run them one after the other.")
+    batch.check()
     if batch.directory is not None:
         batch.directory.mkdir(parents=True, exist_ok=True)
     status = Status("begins", console=err) if err.is_terminal else None
@@ -91,7 +105,7 @@ async def _all(batch: Batch, done: _Done, url: str | None, key: str | None) -> N
             place = batch.place(file)
             if place is not None and _is_there(batch, place) and not batch.again:
                 done.skipped.append(file)
-                _line(batch, f"[dim]·[/] {plain(file)}  [dim]has a result: {plain(place)}[/]")
+                _line(batch, f"[dim]·[/] {one_line(file)}  [dim]has a result: {one_line(place)}[/]")
             else:
                 group.create_task(_one(batch, file, client, turns, done))
 
@@ -102,30 +116,30 @@ async def _one(batch: Batch, file: Path, client: AsyncClient, turns: asyncio.Sem
         started = time.perf_counter()
         done.say(file, "begins")
         try:
-            result = await _result(batch, file, client, done)
-            _write(batch, file, result)
+            job = await client.submit(batch.tool, **{**batch.inputs, batch.many: file})
+            result = await _result(file, job, client, done)
+            _keep(batch, file, job, result)
+            with suppress(ClientError):  # then it is deleted when its time is over
+                await client.cancel(job.id)  # what it gave is here, and need not lie there too
         except (ChangeoverError, OSError) as exc:
             reason = exc.message if isinstance(exc, ChangeoverError) else f"{exc.strerror or exc}."
-            done.failed[str(file)] = reason
-            _line(batch, f"[red]✗[/] {plain(file)}  {plain(reason)}")
+            done.failed[clean(file)] = reason
+            _line(batch, f"[red]✗[/] {one_line(file)}  {plain(reason)}")
         else:
             done.results[file] = result
             problems = f"  [yellow]{plain('; '.join(result.problems))}[/]" if result.problems else ""
-            where = "" if batch.directory is None else f" → {plain(batch.place(file))}"
-            _line(batch, f"[green]✓[/] {plain(file)}{where}  {time.perf_counter() - started:.1f} s{problems}")
+            where = "" if batch.directory is None else f" → {one_line(batch.place(file))}"
+            _line(batch, f"[green]✓[/] {one_line(file)}{where}  {time.perf_counter() - started:.1f} s{problems}")
         finally:
             done.say(file, None)
 
 
-async def _result(batch: Batch, file: Path, client: AsyncClient, done: _Done) -> Result:
-    job = await client.submit(batch.tool, **{**batch.inputs, batch.many: file})
+async def _result(file: Path, job: Job, client: AsyncClient, done: _Done) -> Result:
     try:
-        result = await client.wait(job.id, lambda progress: done.say(file, progress))
+        return await client.wait(job.id, lambda progress: done.say(file, progress))
     except asyncio.CancelledError:
         await client.cancel(job.id)
         raise
-    await client.cancel(job.id)  # what it gave is here, and need not lie there too
-    return result
 
 
 def _is_there(batch: Batch, place: Path) -> bool:
@@ -137,13 +151,24 @@ def _beside(batch: Batch, place: Path) -> Path:
     return place.with_name(f"{place.name.removesuffix(batch.extension)}.json")
 
 
-def _write(batch: Batch, file: Path, result: Result) -> None:
+def _keep(batch: Batch, file: Path, job: Job, result: Result) -> None:
+    """Write a result to its place, if it has one. Where that fails, it stays where it is.
+
+    Raises:
+        ConfigError: It cannot be written; says where it is.
+    """
     place = batch.place(file)
     if place is None:
         return
-    if batch.as_json:
-        _whole(_beside(batch, place), _json(result))
-    _whole(place, batch.written(result))
+    try:
+        if batch.as_json:
+            _whole(_beside(batch, place), _json(result))
+        _whole(place, batch.written(result))
+    except OSError as exc:
+        raise ConfigError(
+            f"`{place}` could not be written: {exc.strerror or exc}. The result is kept for a while: "
+            f"`changeover run --resume {job.id}` gives it."
+        ) from exc
 
 
 def _whole(place: Path, text: str) -> None:
@@ -171,18 +196,18 @@ def _summary(batch: Batch, done: _Done) -> None:
         print_json(
             {
                 "tool": batch.tool,
-                "done": {str(file): _given(batch, file, result) for file, result in done.results.items()},
-                "skipped": [str(file) for file in done.skipped],
+                "done": {clean(file): _given(batch, file, result) for file, result in done.results.items()},
+                "skipped": [clean(file) for file in done.skipped],
                 "failed": done.failed,
             }
         )
     elif batch.directory is None:
         for file in batch.files:
             if file in done.results:
-                out.print(f"[bold]{plain(file)}[/]\n{plain(batch.written(done.results[file]))}")
+                out.print(f"[bold]{one_line(file)}[/]\n{plain(batch.written(done.results[file]))}")
     counts = {"done": len(done.results), "there already": len(done.skipped), "failed": len(done.failed)}
     err.print(f"[dim]{', '.join(f'{count} {what}' for what, count in counts.items() if count)}[/]")
 
 
 def _given(batch: Batch, file: Path, result: Result) -> Any:
-    return msgspec.to_builtins(result) if batch.directory is None else str(batch.place(file))
+    return msgspec.to_builtins(result) if batch.directory is None else clean(batch.place(file))

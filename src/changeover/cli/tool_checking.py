@@ -15,7 +15,7 @@ from rich.table import Table
 from changeover.app.installation import spec_of
 from changeover.app.tool_rows import Declared, example_inputs, of_project
 from changeover.cli.connecting import address_and_key
-from changeover.cli.frame import EXIT_FAIL, err, here, out, plain, print_json
+from changeover.cli.frame import EXIT_FAIL, err, here, note, out, plain, print_json
 from changeover.client import Client
 from changeover.core.errors import ChangeoverError, ConfigError, UnknownToolError, nearest
 from changeover.evals.datasets import Dataset
@@ -112,6 +112,7 @@ def _run(found: Sequence[Checked], declared: Declared, client: Client) -> None:
             if status is not None:
                 status.update(f"{place} of {len(found)}  {plain(checked.tool)}")
             _run_example(checked, declared.tools[checked.tool], client)
+            note(f"{place} of {len(found)}  {checked.tool}  {checked.seconds} s{'  fails' if checked.problems else ''}")
 
 
 def _run_example(checked: Checked, tool: Tool, client: Client) -> None:
@@ -152,8 +153,8 @@ def _show(found: Sequence[Checked], *, run: bool) -> None:
     for checked in found:
         for problem in checked.problems:
             out.print(f"[red]problem[/]  {plain(checked.tool)}  {plain(problem)}", soft_wrap=True)
-        for note in checked.notes:
-            out.print(f"[dim]note     {plain(checked.tool)}  {plain(note)}[/]", soft_wrap=True)
+        for said in checked.notes:
+            out.print(f"[dim]note     {plain(checked.tool)}  {plain(said)}[/]", soft_wrap=True)
     broken = sum(bool(checked.problems) for checked in found)
     out.print(f"{len(found) - broken} of {len(found)} {'run and meet their contract' if run else 'can be used'}")
 

@@ -15,7 +15,22 @@ from changeover.core.errors import ConfigError, nearest
 EXAMPLE = "@example"
 STANDARD_INPUT = "-"
 
-Kind = Literal["file", "files", "text", "choice", "number", "flag", "list", "other"]
+TABLES = (".csv", ".xlsx")
+"""Names of files that are placed where a table may be given and need not."""
+
+Kind = Literal["file", "files", "table", "text", "choice", "number", "flag", "list", "other"]
+KINDS: Mapping[str, Kind] = {
+    "text": "text",
+    "document": "file",
+    "documents": "files",
+    "image": "file",
+    "table": "table",
+    "choice": "choice",
+    "number": "number",
+    "flag": "flag",
+    "list": "list",
+}
+"""What stands for an input on the line, by the type that it was declared with; all else is JSON."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +45,10 @@ class Given:
 
 def kinds_of(tool: Tool) -> dict[str, Kind]:
     """What each input of a tool is, in their order; required ones first."""
-    properties = cast("dict[str, dict[str, Any]]", tool.inputs.get("properties", {}))
+    types = tool.input_types
     required = cast("list[str]", tool.inputs.get("required", []))
-    names = sorted(properties, key=lambda name: name not in required)
-    return {name: _kind(properties[name]) for name in names}
+    names = sorted(types, key=lambda name: name not in required)
+    return {name: _kind(types[name], needed=name in required) for name in names}
 
 
 def read_given(tool: Tool, given: Sequence[str], sets: Sequence[str], *, example: bool) -> Given:
@@ -66,18 +81,9 @@ def is_file(text: str) -> bool:
         return False  # longer than a path can be, or with a zero byte in it
 
 
-def _kind(schema: Mapping[str, Any]) -> Kind:
-    if "content_base64" in schema.get("properties", {}):
-        return "file"
-    if "enum" in schema:
-        return "choice"
-    if schema.get("type") == "array":
-        items = cast("dict[str, Any]", schema.get("items", {}))
-        if "content_base64" in items.get("properties", {}):
-            return "files"
-        return "list" if items.get("type") == "string" else "other"
-    plain: dict[Any, Kind] = {"string": "text", "number": "number", "integer": "number", "boolean": "flag"}
-    return plain.get(schema.get("type"), "other")
+def _kind(declared: str, *, needed: bool) -> Kind:
+    kind = KINDS.get(declared, "other")
+    return "file" if kind == "table" and needed else kind
 
 
 def _example(tool: Tool) -> Mapping[str, Any]:
@@ -107,7 +113,7 @@ def _place(tool: Tool, kinds: Mapping[str, Kind], inputs: dict[str, Any], word: 
             return
         if name in inputs:
             continue
-        if a_file and kind == "file":
+        if a_file and (kind == "file" or (kind == "table" and word.lower().endswith(TABLES))):
             inputs[name] = _file(word)
             return
     for name, kind in kinds.items():
@@ -142,11 +148,11 @@ def _settings(kinds: Mapping[str, Kind], sets: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(name: str, kind: Kind, text: str) -> Any:
-    if kind in ("file", "files"):
-        path = text.removeprefix("@")
+    path = text.removeprefix("@")
+    if kind in ("file", "files", "table") and (is_file(path) or not text.startswith("[")):
         if path != STANDARD_INPUT and not is_file(path):
             raise ConfigError(f"`--set {name}=…`: no file `{path[:200]}`.")
-        return _file(path) if kind == "file" else [_file(path)]
+        return [_file(path)] if kind == "files" else _file(path)
     if text.startswith("@"):
         if not is_file(text[1:]):
             raise ConfigError(f"`--set {name}=…`: no file `{text[1:200]}`.")

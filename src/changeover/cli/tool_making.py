@@ -24,6 +24,9 @@ def new(name: str, of: str | None, title: str | None, as_json: bool) -> None:
         print_json({"tool": name, "folder": folder, "files": files, "next": _next(project, [name])})
         return
     out.print(f"Made [bold]{plain(folder.relative_to(project.root))}[/]: {plain(', '.join(files))}")
+    out.print(
+        "It works as it is. Make it yours before you apply it: a prompt that has answered changes by evidence only."
+    )
     _show_next(project, [name])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -22,7 +21,7 @@ from changeover.app.local import make_private, only_one
 from changeover.app.logs import set_up_logging
 from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
 from changeover.app.system import System
-from changeover.cli.frame import Json, here, note, out, print_error
+from changeover.cli.frame import Json, here, note, out, print_error, print_listening
 from changeover.cli.weights import Terms, fetch
 from changeover.core.errors import ArtifactError
 from changeover.library.licences.words import refusal
@@ -56,7 +55,12 @@ def up(
     gateway = project.settings.gateway
     make_private(project.state)
     with only_one(project.state):
-        listener = listen(gateway.host, gateway.port if port is None else port)
+        listener = listen(
+            gateway.host,
+            gateway.port if port is None else port,
+            host_by="`gateway.host` in changeover.toml",
+            port_by="`gateway.port` in changeover.toml" if port is None else "`--port`",
+        )
         installation = create_installation(project)
         _fetch_what_is_missing(installation)
         prepare(installation)
@@ -108,9 +112,7 @@ def announce(installation: Installation, address: str, keys: FirstKeys, as_json:
     """Say where to call. Keys are shown now and never again."""
     tasks = sorted(installation.tasks)
     if as_json:
-        # On one line and at once: whoever started this process reads it as the sign that it listens.
-        made = {"first_key": keys.application, "admin_key": keys.admin}
-        print(json.dumps({"address": address, "tasks": tasks, **made}), flush=True)
+        print_listening(address=address, tasks=tasks, first_key=keys.application, admin_key=keys.admin)
         return
     name = installation.project.settings.name
     out.print(f"[bold]{name}[/]  gateway  {address}/v1   {_counted(installation, tasks)}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
 import httpx2
 
 from changeover.client import wire
-from changeover.client.failures import Unreachable
+from changeover.client.failures import ClientError
 from changeover.client.values import Event, Job, Progress, Result, Tool
 
 
@@ -24,9 +24,13 @@ class AsyncClient:
         self._headers: dict[str, str] = {}
 
     def with_key(self, key: str) -> AsyncClient:
-        """The same connections, as somebody else. Closing one closes the other."""
+        """The same connections, as somebody else. Closing one closes the other.
+
+        Raises:
+            ConfigError: It cannot be a key.
+        """
         other = copy.copy(self)
-        other._headers = {"authorization": f"Bearer {key}"}
+        other._headers = wire.as_key(key)
         return other
 
     async def __aenter__(self) -> AsyncClient:
@@ -58,8 +62,14 @@ class AsyncClient:
         return self._events(wire.run_tool(name, inputs, "stream"))
 
     async def submit(self, name: str, /, **inputs: Any) -> Job:
-        """Begin a run that goes on without its caller."""
-        return wire.read(await self._send(wire.run_tool(name, inputs, "job")), Job)
+        """Begin a run that goes on without its caller. Whoever is cancelled while it is sent leaves none behind."""
+        sending = asyncio.create_task(self._send(wire.run_tool(name, inputs, "job")))
+        try:
+            return wire.read(await asyncio.shield(sending), Job)
+        except asyncio.CancelledError:
+            with suppress(ClientError):  # there is no job, or it ends by itself
+                await self.cancel(wire.read(await sending, Job).id)
+            raise
 
     async def jobs(self) -> list[Job]:
         """This key's jobs, newest first, at most 100."""
@@ -86,9 +96,9 @@ class AsyncClient:
                 result = wire.result_of(await self.job(id))
                 if result is not None:
                     return result
-            except Unreachable:
+            except ClientError as exc:
                 broken += 1
-                if broken >= wire.TRIES:
+                if broken >= wire.TRIES or not wire.goes_on(exc):
                     raise
             await asyncio.sleep(wire.BETWEEN_TRIES_S)
 

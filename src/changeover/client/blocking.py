@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from changeover.client import wire
-from changeover.client.failures import Unreachable
+from changeover.client.failures import ClientError
 from changeover.client.values import Event, Job, Progress, Result, Tool
 
 
@@ -93,9 +93,9 @@ class Client:
                 result = wire.result_of(self.job(id))
                 if result is not None:
                     return result
-            except Unreachable:
+            except ClientError as exc:
                 broken += 1
-                if broken >= wire.TRIES:
+                if broken >= wire.TRIES or not wire.goes_on(exc):
                     raise
             time.sleep(wire.BETWEEN_TRIES_S)
 

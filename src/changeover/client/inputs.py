@@ -48,17 +48,22 @@ def _files_of(value: Any) -> list[File] | None:
     if isinstance(value, File):
         return [value]
     if isinstance(value, Path):
-        return [File(value.name, value.read_bytes())]
+        return [File(_letters(value.name), value.read_bytes())]
     if isinstance(value, dict) and value.keys() == {"name", "content_base64"}:
         return [_file_in(cast("dict[str, str]", value))]
     opened = cast("BinaryIO", value)
     if hasattr(opened, "read"):
-        return [File(Path(str(getattr(opened, "name", "file"))).name, opened.read())]
+        return [File(_letters(Path(str(getattr(opened, "name", "file"))).name), opened.read())]
     if isinstance(value, list | tuple) and value:
         found = [_files_of(each) for each in cast("Sequence[Any]", value)]
         if None not in found:
             return [file for files in found for file in files or ()]
     return None
+
+
+def _letters(name: str) -> str:
+    """The name of a file without bytes that are no letters, which disks take and requests do not."""
+    return name.encode(errors="replace").decode()
 
 
 def _file_in(value: Mapping[str, str]) -> File:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -42,6 +42,19 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[str] = []
     """Every task that it asks."""
 
+    @property
+    def input_types(self) -> dict[str, str]:
+        """The type that each input was declared with, such as `document` or `choice`, in the order of the declaration."""
+        return {name: type_of(schema) for name, schema in self.inputs.get("properties", {}).items()}
+
+    def recent(self, history: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The newest messages of a conversation, from one of the user's on, of which the tool takes so many."""
+        if self.chat is None:
+            return history
+        most = self.inputs["properties"][self.chat.history].get("maxItems", len(history))
+        asked = (place for place, message in enumerate(history) if message["role"] == "user")
+        return history[next((place for place in asked if len(history) - place <= most), len(history)) :]
+
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
     """Where something stands."""
@@ -55,6 +68,8 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
     score: float = 0.0
     """0 to 1: how far the passage bears it out."""
     supported: bool = True
+    problem: str = ""
+    """Why a person should look at the place although it is supported."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +137,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 Event = Progress | Piece | Result
 """What comes of a run that is followed; a result is the last."""
+
+
+def type_of(schema: Mapping[str, Any]) -> str:
+    """The type that an input was declared with; its schema alone does not tell a table from a file."""
+    return str(schema.get("x-input", "text"))
 
 
 def cited(citations: Iterable[Citation]) -> list[str]:

@@ -13,7 +13,7 @@ import msgspec
 from changeover.client.failures import ERROR_STATUS, ClientError, JobCancelled, Unreachable, failed, failure_of
 from changeover.client.inputs import encode
 from changeover.client.values import Event, Job, Piece, Progress, Result, Tool
-from changeover.core.errors import ConfigError
+from changeover.core.errors import ConfigError, StoreError
 
 URL_VARIABLE = "CHANGEOVER_URL"
 KEY_VARIABLE = "CHANGEOVER_KEY"
@@ -49,7 +49,10 @@ def settings(url: str | None, key: str | None, silence_s: float) -> dict[str, An
     """
     address = (url or os.environ.get(URL_VARIABLE) or "").rstrip("/").removesuffix("/v1")
     secret = key or os.environ.get(KEY_VARIABLE)
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
             f"`{address}` is no address of a gateway. Give one such as `http://127.0.0.1:8100`, or set `{URL_VARIABLE}`."
@@ -58,11 +61,23 @@ def settings(url: str | None, key: str | None, silence_s: float) -> dict[str, An
         raise ConfigError(f"No key. Give the application's, or set `{KEY_VARIABLE}`.")
     return {
         "base_url": address,
-        "headers": {"authorization": f"Bearer {secret}"},
+        "headers": as_key(secret),
         "timeout": httpx2.Timeout(silence_s, connect=CONNECT_S, pool=None),
         "follow_redirects": False,
         "trust_env": parts.hostname not in ("127.0.0.1", "localhost", "::1"),  # no proxy leads to this machine
     }
+
+
+def as_key(secret: str) -> dict[str, str]:
+    """The header that says whose key it is; white space around that, such as the end of a file's line, is left out.
+
+    Raises:
+        ConfigError: It cannot be a key; it is not repeated, for it may be one but for a letter.
+    """
+    key = secret.strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError("The key has a space, a line break or another sign in it that no key has. Copy it once more.")
+    return {"authorization": f"Bearer {key}"}
 
 
 def list_tools() -> Ask:
@@ -153,6 +168,11 @@ def result_of(job: Job) -> Result | None:
     return job.result
 
 
+def goes_on(failure: ClientError) -> bool:
+    """Whether a job goes on although it could not be looked at: the link broke, or the gateway's store is gone for now."""
+    return isinstance(failure, Unreachable) or failure.code == StoreError.code
+
+
 def failure_in(envelope: Mapping[str, Any]) -> ClientError:
     """The error of an envelope, or of what stands inside one."""
     error = cast("dict[str, Any]", envelope.get("error") or dict(envelope))
@@ -165,7 +185,8 @@ def broken(exc: httpx2.HTTPError, address: object) -> Unreachable:
         return Unreachable(f"No gateway answers at {address}. Start it (`changeover up`), or give its address.")
     if isinstance(exc, httpx2.TimeoutException):
         return Unreachable(f"The gateway at {address} said nothing for too long. Run it as a job, which goes on.")
-    return Unreachable(f"The gateway at {address} broke off: {str(exc) or type(exc).__name__}.")
+    why = str(exc) or type(exc).__name__
+    return Unreachable(f"The gateway at {address} broke off: {why}. Run it again; a job goes on over a restart.")
 
 
 def _decoded(data: bytes | str, kind: type[Value]) -> Value:

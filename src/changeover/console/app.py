@@ -14,14 +14,14 @@ from starlette.staticfiles import StaticFiles
 
 from changeover.client import ClientError
 from changeover.console import pages
-from changeover.console.guards import Guards
+from changeover.console.guards import SIGN_IN, Guards
 from changeover.console.sessions import Sessions
 from changeover.core.clock import Clock, SystemClock
 
 STATIC = Path(str(files("changeover.console") / "static"))
 ROUTES = (
     Route("/", pages.home, methods=["GET"]),
-    Route("/sign-in", pages.sign_in, methods=["GET", "POST"]),
+    Route(SIGN_IN, pages.sign_in, methods=["GET", "POST"]),
     Route("/sign-out", pages.sign_out, methods=["POST"]),
     Route("/tools", pages.tools, methods=["GET"]),
     Route("/tools/{tool}", pages.tool, methods=["GET", "POST"]),

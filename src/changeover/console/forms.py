@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from starlette.datastructures import FormData, UploadFile
@@ -23,7 +23,7 @@ WIDGETS: Mapping[str, Widget] = {
     "flag": "flag",
     "list": "list",
 }
-"""By the declared type, which `x-input` of the schema says."""
+"""By the type that an input was declared with."""
 SHORT_TEXT = 200
 """A text of at most so many characters gets one line."""
 
@@ -38,6 +38,8 @@ class Field:
     description: str
     required: bool
     default: str
+    sent: str | None = None
+    """What somebody sent of it before; None: nothing yet."""
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
@@ -45,16 +47,20 @@ class Field:
     accept: str = ""
     """Kinds of files that the browser offers; what is sent is looked at by content."""
 
+    @property
+    def value(self) -> str:
+        """What stands in it."""
+        return self.default if self.sent is None else self.sent
+
 
 def fields_of(tool: Tool) -> list[Field]:
     """The fields of a tool's form, in the order in which its inputs are declared."""
     properties = cast("Mapping[str, Mapping[str, Any]]", tool.inputs.get("properties", {}))
     required = set(cast("list[str]", tool.inputs.get("required", [])))
-    return [_field(name, schema, name in required) for name, schema in properties.items()]
+    return [_field(name, kind, properties[name], name in required) for name, kind in tool.input_types.items()]
 
 
-def _field(name: str, schema: Mapping[str, Any], required: bool) -> Field:
-    kind = str(schema.get("x-input", "text"))
+def _field(name: str, kind: str, schema: Mapping[str, Any], required: bool) -> Field:
     widget = WIDGETS.get(kind, "area")
     if kind == "text" and schema.get("maxLength", SHORT_TEXT + 1) <= SHORT_TEXT:
         widget = "text"
@@ -65,13 +71,25 @@ def _field(name: str, schema: Mapping[str, Any], required: bool) -> Field:
         widget=widget,
         description=str(schema.get("description", "")),
         required=required,
-        default="" if default is None else f"{default:g}" if isinstance(default, float) else str(default),
+        default=_written(default),
         choices=tuple(map(str, schema.get("enum", ()))),
         minimum=schema.get("minimum"),
         maximum=schema.get("maximum"),
         most_chars=schema.get("maxLength"),
         accept="image/*,.pdf" if kind == "image" else "",
     )
+
+
+def refilled(fields: list[Field], inputs: Mapping[str, Any]) -> list[Field]:
+    """The fields with what was sent in them. Files have to be chosen again: browsers let nobody fill those in."""
+    return [
+        field if field.widget in ("file", "files") else replace(field, sent=_written(inputs.get(field.name)))
+        for field in fields
+    ]
+
+
+def _written(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 async def inputs_of(fields: list[Field], form: FormData) -> dict[str, Any]:

@@ -23,6 +23,11 @@ HEADERS: Mapping[str, str] = {
 SAFE = frozenset({"GET", "HEAD"})
 
 
+SIGN_IN = "/sign-in"
+MOST_OF_STRANGERS = 16 << 10
+"""Bytes of a body where nobody has signed in yet: a key, and no more."""
+
+
 class TooLarge(Exception):
     """A request's body is larger than is taken."""
 
@@ -44,20 +49,22 @@ class Guards:
         if scope["method"] not in SAFE and not _from_here(headers):
             await PlainTextResponse("This form came from another site.", 403)(scope, receive, sending)
             return
+        most = MOST_OF_STRANGERS if scope["path"] == SIGN_IN else self._most
         arrived = 0
 
         async def counted() -> Message:
             nonlocal arrived
             message = await receive()
             arrived += len(message.get("body", b""))
-            if arrived > self._most:
+            if arrived > most:
                 raise TooLarge
             return message
 
         try:
             await self._app(scope, counted, sending)
         except TooLarge:
-            said = f"The files are larger than {self._most >> 20} MiB together. Send fewer, or smaller ones."
+            room = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
+            said = f"What was sent is larger than {room} together. Send fewer files, or smaller ones."
             await PlainTextResponse(said, 413)(scope, receive, sending)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,10 +17,10 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from changeover.client import ClientError, Job, Progress, Tool, ToolFailed
 from changeover.client.values import cited
-from changeover.console.forms import fields_of, inputs_of
+from changeover.console.forms import Field, fields_of, inputs_of, refilled
 from changeover.console.sessions import Session, Sessions
-from changeover.console.texts import shown
-from changeover.core.errors import AuthenticationError
+from changeover.console.texts import sentence, shown
+from changeover.core.errors import AuthenticationError, ConfigError
 from changeover.core.threads import in_thread
 
 COOKIE = "changeover_session"
@@ -35,6 +36,7 @@ _PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_PAGES.filters["sentence"] = sentence
 
 
 class SignInFirst(Exception):
@@ -88,6 +90,8 @@ async def sign_in(request: Request) -> Response:
         return _page(request, "sign_in.html", 400, error="Paste a key of this installation.")
     try:
         cookie = await _sessions(request).begin(key.strip())
+    except ConfigError as wrong:  # it cannot be a key
+        return _page(request, "sign_in.html", 400, error=wrong.message)
     except ClientError as failure:
         return _page(request, "sign_in.html", failure.status, error=failure.message)
     reply = _go("/tools")
@@ -122,20 +126,39 @@ async def tool(request: Request) -> Response:
         inputs = await inputs_of(fields_of(found), form)
     try:
         begun = await session.client.submit(found.name, **inputs)
-    except ToolFailed as failure:
-        return await _form(request, session, found, error=failure.message, status=failure.status)
+    except ClientError as failure:
+        return await _form(request, session, found, failure=failure, sent=inputs)
     return _go(f"/jobs/{begun.id}")
 
 
 async def _form(
-    request: Request, session: Session, found: Tool, *, error: str | None = None, status: int = 200
+    request: Request,
+    session: Session,
+    found: Tool,
+    *,
+    failure: ClientError | None = None,
+    sent: Mapping[str, Any] | None = None,
 ) -> Response:
+    """The tool's page; after a failure with what was sent, so that nothing has to be typed twice."""
+    if failure is not None and failure.status == AuthenticationError.status:
+        raise failure
+    status, error = (200, None) if failure is None else (failure.status, failure.message)
     if found.chat is not None:
         said = session.chats.get(found.name, [])
         html = await in_thread(lambda: [shown(each["content"], found.media_type) for each in said])
         said = [{**each, "html": text} for each, text in zip(said, html, strict=True)]
-        return _page(request, "chat.html", status, tool=found, said=said, error=error)
-    return _page(request, "tool.html", status, tool=found, fields=fields_of(found), error=error)
+        message = (sent or {}).get(found.chat.message, "")
+        given = session.beside.get(found.name) if sent is None else sent
+        fields = _beside(found) if given is None else refilled(_beside(found), given)
+        return _page(request, "chat.html", status, tool=found, said=said, error=error, message=message, fields=fields)
+    fields = fields_of(found) if sent is None else refilled(fields_of(found), sent)
+    return _page(request, "tool.html", status, tool=found, fields=fields, error=error)
+
+
+def _beside(found: Tool) -> list[Field]:
+    """Inputs of a tool that is talked with, beside what is said."""
+    taken = () if found.chat is None else (found.chat.history, found.chat.message)
+    return [field for field in fields_of(found) if field.name not in taken]
 
 
 async def example(request: Request) -> Response:
@@ -150,18 +173,21 @@ async def example(request: Request) -> Response:
 async def chat(request: Request) -> Response:
     """Say something, or begin again."""
     session = _session(request)
-    async with _ours(request, session) as form:
-        message, again = str(form.get("message") or "").strip(), "again" in form
     found = await session.client.tool(request.path_params["tool"])
+    async with _ours(request, session) as form:
+        said = None if found.chat is None else form.get(found.chat.message)
+        beside, again = await inputs_of(_beside(found), form), "again" in form
+    message = said.strip() if isinstance(said, str) else ""
     if found.chat is None or again:
         session.chats.pop(found.name, None)
     elif message:
         history = [*session.chats.get(found.name, [])]
+        heard = {**beside, found.chat.history: history, found.chat.message: message}
         try:
-            result = await session.client.run(found.name, **{found.chat.history: history, found.chat.message: message})
-        except ToolFailed as failure:
-            return await _form(request, session, found, error=failure.message, status=failure.status)
-        session.remember(found.name, ("user", message), ("assistant", result.text))
+            result = await session.client.run(found.name, **heard)
+        except ClientError as failure:
+            return await _form(request, session, found, failure=failure, sent=heard)
+        session.remember(found, ("user", message), ("assistant", result.text), beside=beside)
     return _go(f"/tools/{found.name}#last")
 
 
@@ -174,12 +200,13 @@ async def job(request: Request) -> Response:
     """How a job stands; its result once there is one."""
     session = _session(request)
     found = await session.client.job(request.path_params["job"])
-    result, media_type = found.result, (await _form_of(session, found)).media_type
+    result, tool = found.result, await _form_of(session, found)
     return _page(
         request,
         "job.html",
         job=found,
-        text=None if result is None else await in_thread(lambda: shown(result.text, media_type)),
+        title=tool.title,
+        text=None if result is None else await in_thread(lambda: shown(result.text, tool.media_type)),
         citations=[] if result is None else cited(result.citations),
         value=None if result is None else msgspec.json.format(msgspec.json.encode(result.value)).decode(),
         error=None if found.error is None else str(found.error.get("message", "It failed.")),
@@ -237,8 +264,12 @@ async def download(request: Request) -> Response:
 async def end_job(request: Request) -> Response:
     """Cancel a job, or delete one that ended."""
     session = _session(request)
-    async with _ours(request, session):
-        await session.client.cancel(request.path_params["job"])
+    id = request.path_params["job"]
+    async with _ours(request, session) as form:
+        delete = "delete" in form
+    if not delete and (await session.client.job(id)).ended:  # it was quicker than whoever would have cancelled it
+        return _go(f"/jobs/{quote(id, safe='')}")
+    await session.client.cancel(id)
     return _go("/jobs")
 
 

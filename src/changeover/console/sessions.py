@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from secrets import compare_digest
+from typing import Any
 
-from changeover.client import AsyncClient
+from changeover.client import AsyncClient, Tool
 from changeover.core.clock import Clock
 from changeover.core.ids import new_secret
 
@@ -29,15 +31,18 @@ class Session:
     """Monotonic, seconds."""
     chats: dict[str, list[dict[str, str]]] = field(default_factory=dict[str, list[dict[str, str]]])
     """By tool: the conversation so far."""
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """By tool: what else was given with its last message, but no files."""
 
     def came_from_us(self, token: object) -> bool:
         """Whether a form was one of ours."""
         return isinstance(token, str) and compare_digest(token.encode(), self.csrf.encode())
 
-    def remember(self, tool: str, *messages: tuple[str, str]) -> None:
-        """Add to a conversation what was said: role and content."""
+    def remember(self, tool: Tool, *messages: tuple[str, str], beside: Mapping[str, Any]) -> None:
+        """Add to a conversation what was said: role and content. Of what was given `beside` it, files are not kept."""
+        self.beside[tool.name] = {name: value for name, value in beside.items() if isinstance(value, str | bool)}
         said = [{"role": role, "content": content} for role, content in messages]
-        self.chats[tool] = [*self.chats.get(tool, []), *said][-MOST_MESSAGES:]
+        self.chats[tool.name] = tool.recent([*self.chats.get(tool.name, []), *said][-MOST_MESSAGES:])
 
 
 class Sessions:
@@ -83,9 +88,8 @@ class Sessions:
 
     async def close(self) -> None:
         """Sign everybody out."""
-        for session in self._known.values():
-            await session.client.close()
-        self._known.clear()
+        while self._known:
+            await self._known.popitem()[1].client.close()
 
     async def _forget_old(self) -> None:
         now = self._clock.monotonic()
@@ -93,7 +97,9 @@ class Sessions:
         old = [place for place, session in by_age if now - session.seen > LIFE_S]
         old += [place for place, _ in by_age[: max(0, len(by_age) - len(old) - MOST_SESSIONS + 1)] if place not in old]
         for place in old:
-            await self._known.pop(place).client.close()
+            forgotten = self._known.pop(place, None)
+            if forgotten is not None:  # else by another who signs in at this moment
+                await forgotten.client.close()
 
 
 def _place(cookie: str) -> str:

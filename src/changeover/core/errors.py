@@ -22,6 +22,7 @@ ChangeoverError              500  not retryable
 │   └── NotReadyError        503  no engine can answer yet; carries `retry_after_s`
 ├── ContractError             502  a tool's answer broke its contract, and could not be mended; retryable
 └── UpstreamError            502  a model's engine failed; retryable unless it said otherwise
+    └── OverdueError         504  the time of a task or a tool was over before its answer was whole
 
 `source` says who failed, for the reader of an error: the gateway, or the model behind it.
 A message says what was wrong, with the value in backticks, and what to do.
@@ -223,6 +224,12 @@ class UpstreamError(ChangeoverError):
         super().__init__(message)
         self.upstream_status = upstream_status
         self.retryable = retryable
+
+
+class OverdueError(UpstreamError):
+    """The time that a task or a tool has, its `timeout_s`, was over before its answer was whole."""
+
+    status = 504
 
 
 MOST_NAMES = 50

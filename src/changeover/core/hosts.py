@@ -10,7 +10,8 @@ EVERY_ADDRESS = ("0.0.0.0", "::")
 def named(host: str) -> tuple[str, ...]:
     """The name that an address to listen on gives.
 
-    >>> named("10.0.0.7"), named("0.0.0.0")
-    (('10.0.0.7',), ())
+    >>> named("10.0.0.7"), named("fd00::7"), named("0.0.0.0")
+    (('10.0.0.7',), ('[fd00::7]',), ())
     """
-    return () if host.strip("[]") in EVERY_ADDRESS else (host,)
+    bare = host.strip("[]")
+    return () if bare in EVERY_ADDRESS else (f"[{bare}]" if ":" in bare else bare,)

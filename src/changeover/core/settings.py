@@ -116,6 +116,9 @@ class JobSettings(toml.Declared):
     """How long the result of a job can be fetched."""
     max_upload_mib: float = Field(default=64.0, gt=0, le=1024)
     """Largest body of a request to a tool; each input has its own limit beside."""
+    all_uploads_mib: float = Field(default=256.0, gt=0)
+    """Of all bodies of requests to tools that arrive or are being answered, together, in each gateway; one more gets a 429,
+    and so does one more of a key that has half of it, or its share. One body alone is taken whatever its size."""
     readers: int = Field(default=2, ge=1, le=32)
     """Processes that read documents at once, in each gateway."""
     reader_memory_mib: int = Field(default=1_024, ge=128)

@@ -20,6 +20,25 @@ class Declared(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+Thing = TypeVar("Thing")
+
+
+class Declarations(dict[str, Thing]):
+    """What a project declares of one kind, by name. Asking for one whose files are broken says what is wrong with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: dict[str, ConfigError] = {}
+        """By name; `""`: of them all."""
+
+    def __missing__(self, name: str) -> Thing:
+        problem = self.problems.get(name) or self.problems.get("")
+        raise KeyError(name) if problem is None else problem
+
+    def refuse(self, name: str, problem: ConfigError) -> None:
+        """Take out one that cannot be used."""
+        self.pop(name, None)
+        self.problems[name] = problem
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -150,7 +150,8 @@ class Sandbox:
         if worker.stdin is not None:
             worker.stdin.close()  # it stops the program, removes its private copies and ends
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(worker.wait(), _CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await worker.wait()
         if self._worker is worker:
             await self._kill()
 
@@ -168,7 +169,8 @@ class Sandbox:
                 start_new_session=True,
                 limit=_LINE_LIMIT,
             )
-            _first_words(await asyncio.wait_for(_line(self._worker), _START_TIMEOUT_S))
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                _first_words(await _line(self._worker))
         except (OSError, ValueError, TimeoutError, ConfigError) as exc:
             self._broken = f"the sandbox cannot start: {exc or type(exc).__name__}"
             await self._kill()
@@ -181,7 +183,9 @@ class Sandbox:
         assert worker.stdin is not None
         worker.stdin.write(json.dumps(request).encode() + b"\n")
         await worker.stdin.drain()
-        reply = json.loads(await asyncio.wait_for(_line(worker), request["deadline_s"] + _GRACE_S))
+        # Not `wait_for`: where the answer comes in the moment in which this is cancelled, it forgets the latter.
+        async with asyncio.timeout(request["deadline_s"] + _GRACE_S):
+            reply = json.loads(await _line(worker))
         if reply.pop("id", None) != request["id"]:
             raise ValueError("it answered out of turn")
         return Outcome(**reply)

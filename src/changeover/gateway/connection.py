@@ -17,10 +17,11 @@ from urllib.parse import unquote
 
 import httptools
 
-from changeover.core.errors import RequestError
+from changeover.core.errors import CapacityError, ChangeoverError, RequestError
 from changeover.core.ids import new_id
-from changeover.gateway.envelope import envelope
-from changeover.gateway.http import READ, BodyLimit, Head, Headers, header_lines, send_json
+from changeover.gateway.envelope import refuse
+from changeover.gateway.http import READ, BodyLimit, Head, Headers, header_lines
+from changeover.gateway.uploads import Upload
 from changeover.serving.upstream.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,10 @@ class Request(Protocol):
     """The caller went away."""
     most_body: BodyLimit | None
     """Of this request's body; None: as of any other's."""
+    upload: Upload | None
+    """Where its body is counted; None: nowhere."""
+    keeps_body: bool
+    """Else whatever comes of it is forgotten: the answer is known already."""
     deadline: float
     """Monotonic time at which answering it is given up."""
     late: bool
@@ -147,7 +152,8 @@ class Connection(asyncio.Protocol):
         """Of its names and values; counted only where so much came that they may be too many."""
         self._long = False
         """So much came."""
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = b""
+        """One piece, or all that came in one: a list of small pieces would take many times what is counted."""
         self._body_bytes = 0
         self._arrived_bytes = 0
         """Of the body as it comes, framing and trailers included."""
@@ -197,6 +203,7 @@ class Connection(asyncio.Protocol):
                 self._state.door.abandoned(request)
         self._early.clear()
         self._parser = self._request = None
+        self._body = b""
 
     def data_received(self, data: bytes) -> None:
         if self._refusing:
@@ -263,7 +270,7 @@ class Connection(asyncio.Protocol):
             self._refuse_head()
             return
         self._head_bytes = 0
-        self._body = []
+        self._body = b""
         self._body_bytes = self._arrived_bytes = 0
         self._long, self._heads_bytes = False, 0
         headers, self._headers = self._headers, []  # what comes behind the body is nobody's
@@ -278,23 +285,33 @@ class Connection(asyncio.Protocol):
                 if int(value) > self._most_body.most_bytes:
                     self._too_large()
                     return
+                if not self._finds_room(request, int(value)):
+                    return
             elif name == b"expect" and value.lower() == b"100-continue" and self.busy is None:
                 self._write(_CONTINUE)
 
     def on_body(self, part: bytes) -> None:
+        request = self._request
+        if self._refusing or request is None:
+            return
         self._body_bytes += len(part)
         if self._body_bytes > self._most_body.most_bytes:
             self._too_large()
-        elif not self._refusing:
-            self._body.append(part)
+        elif request.keeps_body and self._finds_room(request, self._body_bytes):
+            if not self._body:
+                self._body = part
+                return
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += part
 
     def on_message_complete(self) -> None:
         request, self._request = self._request, None
         self._begun = False
         if request is None or self._refusing:
             return
-        parser, parts = self._parser, self._body
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parser, body = self._parser, bytes(self._body)
+        self._body = b""
         old, head_only = parser.get_http_version() == "1.0", parser.get_method() == b"HEAD"
         keep = parser.should_keep_alive() and not parser.should_upgrade()
         self._early.append((request, body, keep, old, head_only))
@@ -302,6 +319,17 @@ class Connection(asyncio.Protocol):
             self._next()
         elif len(self._early) >= MOST_EARLY:
             self._transport.pause_reading()
+
+    def _finds_room(self, request: Request, size: int) -> bool:
+        """Whether so many bytes of a body may be held; if not, it is refused."""
+        if request.upload is None:
+            return True
+        try:
+            request.upload.grow(size)
+        except CapacityError as error:
+            self._refuse(error)
+            return False
+        return True
 
     def _refuse_head(self) -> None:
         self.refuse(431, f"The request's headers are larger than {MOST_HEAD_BYTES >> 10} KiB.")
@@ -336,8 +364,10 @@ class Connection(asyncio.Protocol):
             request, body, keep, self._old, self._head_only = early.popleft()
             self._keep = keep and not state.draining and not self._refusing
             state.answering += 1
+            answering = state.door.answer(request, body, self)
+            del body  # whoever answers may be done with it long before the answer is
             try:
-                await state.door.answer(request, body, self)
+                await answering
             except asyncio.CancelledError:
                 if not request.left:
                     self._transport.abort()
@@ -348,7 +378,7 @@ class Connection(asyncio.Protocol):
             finally:
                 self.busy = None
                 state.answering -= 1
-            del request, body  # what was asked and answered is not kept until somebody asks again
+            del request, answering  # what was asked and answered is not kept until somebody asks again
             if self._transport.is_closing():
                 return
             if not self._keep or state.draining:
@@ -361,15 +391,19 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, status: int, message: str) -> None:
         """Answer what cannot become a request, and close."""
+        error = RequestError(message)
+        error.status = status
+        self._refuse(error)
+
+    def _refuse(self, error: ChangeoverError) -> None:
         if self._refusing or self._transport.is_closing():
             return
         self._refusing = True
+        self._body = b""
         if self.busy is None:
-            error = RequestError(message)
-            error.status = status
             self._keep = self._head_only = False
             id = new_id("req")
-            send_json(self, status, envelope(error, id), [(b"x-changeover-request-id", id.encode())])
+            refuse(self, error, id, [(b"x-changeover-request-id", id.encode())])
         if self._request is not None:
             self._state.door.abandoned(self._request)
             self._request = None

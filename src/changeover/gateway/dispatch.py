@@ -18,6 +18,7 @@ from changeover.core.errors import (
     ChangeoverError,
     ContextOverflow,
     NotReadyError,
+    OverdueError,
     RequestError,
     UpstreamError,
 )
@@ -104,24 +105,11 @@ async def dispatch(
         ready = _who_is_ready(turns, fleet, breakers)
         if ready:
             rounds += 1
-            # While engines are exchanged the candidate has none yet, and the former one answers until it is told to go.
-            if ready[0][0] is not turns[0] and not call.live.exchange:
-                _note_absent(turns[0], trail)
-        for place, (turn, upstream) in enumerate(ready):
-            if breakers.closed_in(upstream) > 0:
-                continue  # somebody else is trying it
-            left = deadline - limits.clock.monotonic()
-            first_byte_s = _first_byte_s(call, left, place == len(ready) - 1)
-            try:
-                return await _ask(Asking(call, *turn, upstream, headers, first_byte_s), breakers, trail)
-            except ContextOverflow as exc:
-                last = exc  # the next in turn may take longer ones
-            except (UpstreamError, CapacityError) as exc:
-                last = exc
-                if isinstance(exc, UpstreamError) and not exc.retryable:
-                    raise
-            if limits.clock.monotonic() >= deadline - SHORTEST_WAIT_S:
-                raise too_late(call)
+            _note_absent(call, turns[0], ready[0][0], trail)
+        said = await _one_round(ready, call, headers, deadline, limits.clock, breakers, trail)
+        if isinstance(said, Opened):
+            return said
+        last = said or last
         if isinstance(last, ContextOverflow) or limits.clock.monotonic() >= patience:
             break
         wait_s = None if ready else _left_alone_for(turns, fleet, breakers)
@@ -129,6 +117,40 @@ async def dispatch(
             raise last or _left_alone(call, wait_s)
         await asyncio.sleep(READY_POLL_S)
     raise last or not_ready(call.live.task.name)
+
+
+async def _one_round(
+    ready: Sequence[tuple[Turn, Upstream]],
+    call: Call,
+    headers: Sequence[tuple[str, str]],
+    deadline: float,
+    clock: Clock,
+    breakers: Breakers,
+    trail: Trail,
+) -> Opened | ChangeoverError | None:
+    """Ask who is ready, in turn: the first answer, else what was said last; None where nobody could be asked.
+
+    Raises:
+        UpstreamError: No other is to be asked, or there is no time for another.
+        RequestError: An engine refused the request itself.
+    """
+    last: ChangeoverError | None = None
+    for place, (turn, upstream) in enumerate(ready):
+        if breakers.closed_in(upstream) > 0:
+            continue  # somebody else is trying it
+        left = deadline - clock.monotonic()
+        first_byte_s = _first_byte_s(call, left, place == len(ready) - 1)
+        try:
+            return await _ask(Asking(call, *turn, upstream, headers, first_byte_s), breakers, trail)
+        except ContextOverflow as exc:
+            last = exc  # the next in turn may take longer ones
+        except (UpstreamError, CapacityError) as exc:
+            last = exc
+            if isinstance(exc, UpstreamError) and not exc.retryable:
+                raise
+        if clock.monotonic() >= deadline - SHORTEST_WAIT_S:
+            raise too_late(call)
+    return last
 
 
 async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
@@ -159,11 +181,9 @@ async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
     return opened
 
 
-def too_late(call: Call) -> UpstreamError:
+def too_late(call: Call) -> OverdueError:
     """The error for a request whose task gives it no more time."""
-    error = UpstreamError(f"The model did not finish within the task's {call.live.task.declared.timeout_s:g} s.")
-    error.status = 504
-    return error
+    return OverdueError(f"The model did not finish within the task's {call.live.task.declared.timeout_s:g} s.")
 
 
 def _who_is_ready(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> list[tuple[Turn, Upstream]]:
@@ -196,7 +216,10 @@ def _first_byte_s(call: Call, left: float, is_last: bool) -> float:
     return max(share if own is None else min(own, share), SHORTEST_WAIT_S)
 
 
-def _note_absent(chosen: Turn, trail: Trail) -> None:
-    """The side that was chosen but has no engine failed, as far as the guard is concerned."""
+def _note_absent(call: Call, chosen: Turn, first: Turn, trail: Trail) -> None:
+    """Where the side that was chosen has no engine and another is asked first, it failed, as far as the guard sees."""
+    # While engines are exchanged the candidate has none yet, and the former one answers until it is told to go.
+    if first is chosen or call.live.exchange:
+        return
     if chosen[1].variant.id not in trail.failed:
         trail.note(chosen[1].variant.id)

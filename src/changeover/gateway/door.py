@@ -39,6 +39,7 @@ from changeover.gateway.shadow import Shadows
 from changeover.gateway.snapshot import LiveTask, Snapshots
 from changeover.gateway.tool_desk import ToolDesk
 from changeover.gateway.traces import Traces
+from changeover.gateway.uploads import Uploads
 from changeover.gateway.visit import Visit
 from changeover.gateway.waiting import Line, Outlook
 from changeover.gateway.ways import Turn, Way
@@ -69,6 +70,8 @@ class Parts:
     tools: ToolDesk
     most_upload: BodyLimit
     """Of a request to a tool."""
+    uploads: Uploads
+    """Of all of them."""
     clock: Clock
 
 
@@ -95,14 +98,18 @@ class Door:
                     allow(visit.key, route.roles)
             visit.route = route
             if route.page == "tools":
-                visit.most_body = self._parts.most_upload
+                assert visit.key is not None, "no route of tools is open to anybody"
+                visit.most_body, visit.upload = self._parts.most_upload, self._parts.uploads.begin(visit.key.id)
         except ChangeoverError as error:
             visit.error = error
+            visit.keeps_body = False
         return visit
 
     def abandoned(self, visit: Visit) -> None:
         """Forget a request that never became whole."""
         visit.left = True
+        if visit.upload is not None:
+            visit.upload.end()
 
     async def answer(self, visit: Visit, body: bytes, reply: Reply) -> None:
         """Answer a request that is here whole; whatever happens, the reply is used or the caller is gone."""
@@ -116,7 +123,9 @@ class Door:
             elif route.page == "admin":
                 await self._steer(visit, route, body, reply)
             elif route.page == "tools":
-                await self._use_tools(visit, body, reply)
+                visit.body = body
+                del body
+                await self._use_tools(visit, reply)
             elif route.endpoint is None:
                 self._parts.pages.answer(route.page, visit.head, reply, visit.key, _id_header(visit))
             else:
@@ -127,6 +136,9 @@ class Door:
             self._parts.pages.refused(error)
             more = [(b"allow", ", ".join(error.allowed).encode())] if isinstance(error, WrongMethod) else []
             refuse(reply, error, visit.id, [*more, *_id_header(visit)])
+        finally:
+            if visit.upload is not None:
+                visit.upload.end()
 
     async def _steer(self, visit: Visit, route: Route, body: bytes, reply: Reply) -> None:
         """Answer one of the admin API."""
@@ -141,10 +153,10 @@ class Door:
             raise ChangeoverError(f"The gateway itself failed. Its log says why, under `{visit.id}`.") from exc
         send_json(reply, 200, said, _id_header(visit))
 
-    async def _use_tools(self, visit: Visit, body: bytes, reply: Reply) -> None:
+    async def _use_tools(self, visit: Visit, reply: Reply) -> None:
         """Answer one of the routes of tools and jobs. Whatever they ask of tasks comes through this door again."""
         try:
-            await self._parts.tools.answer(visit, body, reply)
+            await self._parts.tools.answer(visit, reply)
         except ChangeoverError:
             raise
         except asyncio.CancelledError:
@@ -274,8 +286,9 @@ class Door:
     async def _remember(self, fields: Mapping[str, Any]) -> None:
         """Read a variant that no route names from the store, once; in a thread, so that nobody else waits."""
         _, pinned = task_and_pin(fields)
-        if pinned is not None:
-            await asyncio.to_thread(self._parts.snapshots.remember, pinned)
+        snapshots = self._parts.snapshots
+        if pinned is not None and snapshots.remembered(pinned) is None:
+            await asyncio.to_thread(snapshots.remember, pinned)
 
     def _price(self, call: Call) -> tuple[float, float] | None:
         """The dearest of those who may answer, in millionths of a dollar a token: which is the price by the million."""

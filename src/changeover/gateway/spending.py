@@ -146,11 +146,6 @@ def forget_periods(connection: Connection, now: datetime) -> None:
         )
 
 
-def spent_of(connection: Connection, rows: Iterable[Row]) -> dict[Row, tuple[int, int]]:
-    """What was spent, and what is leased, of limits; rows that are not there are left out."""
-    return _read(connection, sorted(rows), lock=False)
-
-
 @dataclass(frozen=True)
 class _Found:
     live: Mapping[str, int]
@@ -186,22 +181,20 @@ def _ran_out(connection: Connection, now: datetime) -> dict[str, Row]:
 def _locked(connection: Connection, rows: Iterable[Row]) -> dict[Row, tuple[int, int]]:
     """The rows, made where they are missing and locked until the end of the transaction, always in the same order."""
     wanted = sorted(rows)
-    found = _read(connection, wanted, lock=True)
+    found = _read(connection, wanted)
     missing = [row for row in wanted if row not in found]
     if missing:
         _make(connection, missing)
-        found |= _read(connection, missing, lock=True)
+        found |= _read(connection, missing)
     return found
 
 
-def _read(connection: Connection, rows: Sequence[Row], *, lock: bool) -> dict[Row, tuple[int, int]]:
+def _read(connection: Connection, rows: Sequence[Row]) -> dict[Row, tuple[int, int]]:
     if not rows:
         return {}
-    query = select(spending).where(_PLACE.in_(rows))
-    if lock:
-        # PostgreSQL locks the rows; SQLite has no such words, and its one writer has begun already.
-        query = query.order_by(spending.c.holder, spending.c.unit, spending.c.per, spending.c.period).with_for_update()
-    found = connection.execute(query)
+    # PostgreSQL locks the rows; SQLite has no such words, and its one writer has begun already.
+    order = spending.c.holder, spending.c.unit, spending.c.per, spending.c.period
+    found = connection.execute(select(spending).where(_PLACE.in_(rows)).order_by(*order).with_for_update())
     return {Row(row.holder, row.unit, row.per, row.period): (row.spent, row.leased) for row in found}
 
 

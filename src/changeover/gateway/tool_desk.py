@@ -11,9 +11,10 @@ from changeover.gateway.visit import Visit
 class ToolDesk(Protocol):
     """Answers every route with the page `tools`."""
 
-    async def answer(self, visit: Visit, body: bytes, reply: Reply, /) -> None:
+    async def answer(self, visit: Visit, reply: Reply, /) -> None:
         """Answer one request of a caller who is known; its route and head say what is wanted.
 
+        Its body is taken from it as soon as it has been read, so that nobody holds it while a tool runs.
         Who leaves is cancelled. Once the reply has been used nothing is raised: a stream ends with an error of its own.
 
         Raises:

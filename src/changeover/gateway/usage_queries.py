@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -34,6 +34,10 @@ class UsageLine:
     """Of `requests`: they used tokens of a deployment without a price."""
 
 
+SUMMED = tuple(each.name for each in fields(UsageLine) if each.name != "of")
+"""Its numbers; the table has a column for each."""
+
+
 def usage_lines(
     connection: Connection, by: Sequence[Facet], since: datetime, until: datetime, *, internal: bool
 ) -> list[UsageLine]:
@@ -47,18 +51,7 @@ def usage_lines(
         internal: Shadow, judge and evaluation traffic, or else that of applications.
     """
     columns = [_column(facet).label(f"by_{place}") for place, facet in enumerate(by)]
-    sums = [
-        func.coalesce(func.sum(usage.c[name]), 0).label(name)
-        for name in (
-            "requests",
-            "failed",
-            "prompt_tokens",
-            "completion_tokens",
-            "estimated",
-            "cost_microusd",
-            "unpriced",
-        )
-    ]
+    sums = [func.coalesce(func.sum(usage.c[name]), 0).label(name) for name in SUMMED]
     query = (
         select(*columns, *sums)
         .select_from(usage.outerjoin(keys, keys.c.id == usage.c.key))
@@ -71,16 +64,7 @@ def usage_lines(
 
 def total_of(lines: Sequence[UsageLine]) -> UsageLine:
     """All lines together."""
-    return UsageLine(
-        of=(),
-        requests=sum(line.requests for line in lines),
-        failed=sum(line.failed for line in lines),
-        prompt_tokens=sum(line.prompt_tokens for line in lines),
-        completion_tokens=sum(line.completion_tokens for line in lines),
-        estimated=sum(line.estimated for line in lines),
-        cost_microusd=sum(line.cost_microusd for line in lines),
-        unpriced=sum(line.unpriced for line in lines),
-    )
+    return UsageLine(of=(), **{name: sum(getattr(line, name) for line in lines) for name in SUMMED})
 
 
 def _column(facet: Facet) -> ColumnElement[Any]:
@@ -94,8 +78,7 @@ def _column(facet: Facet) -> ColumnElement[Any]:
 
 def _line(row: Row[Any], facets: int) -> UsageLine:
     of, numbers = row[:facets], [int(number) for number in row[facets:]]
-    names = ("requests", "failed", "prompt_tokens", "completion_tokens", "estimated", "cost_microusd", "unpriced")
-    return UsageLine(of=tuple(map(_text, of)), **dict(zip(names, numbers, strict=True)))
+    return UsageLine(of=tuple(map(_text, of)), **dict(zip(SUMMED, numbers, strict=True)))
 
 
 def _text(value: object) -> str:

@@ -22,6 +22,7 @@ from changeover.gateway.record import Draft
 from changeover.gateway.relay import Delivery
 from changeover.gateway.resolve import Call
 from changeover.gateway.routes import Route
+from changeover.gateway.uploads import Upload
 from changeover.gateway.violations import NOT_IN_SHAPE
 from changeover.tasks.exchanges import Content, Exchange
 
@@ -43,6 +44,8 @@ class Visit(msgspec.Struct, eq=False):
     """The caller went away."""
     late: bool = False
     most_body: BodyLimit | None = None
+    upload: Upload | None = None
+    keeps_body: bool = True
     deadline: float = float("inf")
     """Monotonic, seconds."""
     call: Call | None = None

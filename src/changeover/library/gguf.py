@@ -109,12 +109,6 @@ class GgufHeader:
     """SHA-256 over every `tokenizer.chat_template*` value; None without one."""
 
     @property
-    def chat_template(self) -> str | None:
-        """The default template; None for a base model."""
-        value = self.metadata.get("tokenizer.chat_template")
-        return value if isinstance(value, str) and value else None
-
-    @property
     def context_length(self) -> int | None:
         """Tokens the model was trained for."""
         value = self.metadata.get(f"{self.architecture}.context_length")

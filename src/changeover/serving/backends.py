@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
-from pydantic import BaseModel
-
 from changeover import __version__
 from changeover.core.digest import sha256_file
 from changeover.core.errors import EngineError
@@ -61,11 +59,6 @@ class Elsewhere:
 class Backend(Protocol):
     """One kind of engine."""
 
-    @property
-    def options_model(self) -> type[BaseModel]:
-        """What a plan's options may be."""
-        ...
-
     def describe(self, plan: EnginePlan) -> EnginePart:
         """The engine's part of a bundle, without starting it. Reads files."""
         ...
@@ -77,8 +70,6 @@ class Backend(Protocol):
 
 class LocalBackend:
     """llama.cpp, embedded through xllamacpp, in a process of its own."""
-
-    options_model = LocalOptions
 
     def describe(self, plan: EnginePlan) -> EnginePart:
         path = plan.artifact
@@ -131,8 +122,6 @@ class LocalBackend:
 class EchoBackend:
     """The engine without a model that ships for tests and demos."""
 
-    options_model = EchoOptions
-
     def describe(self, plan: EnginePlan) -> EnginePart:
         options = plan.options_as(EchoOptions)
         return EnginePart(
@@ -157,8 +146,6 @@ class EchoBackend:
 
 class OpenAIBackend:
     """Any OpenAI-compatible server. What runs behind it cannot be known, so most of its part is None."""
-
-    options_model = OpenAIOptions
 
     def describe(self, plan: EnginePlan) -> EnginePart:
         options = plan.options_as(OpenAIOptions)

@@ -124,7 +124,7 @@ class Fleet:
             # Read anew: a card may have been written since this process began.
             catalogue = await in_thread(self._load_catalogue)
             plan = plan_from_row(row, catalogue, self._cache)
-            self._needs[row.name] = await asyncio.to_thread(needed_bytes, plan, row.memory_bytes)
+            self._needs[row.name] = await in_thread(partial(needed_bytes, plan, row.memory_bytes))
             if await self._must_wait(row.name):
                 return
             self._started.add(row.name)
@@ -132,7 +132,7 @@ class Fleet:
         except ChangeoverError as exc:
             # It cannot even be planned: say so in its row and leave the others alone.
             self._started.add(row.name)
-            await asyncio.to_thread(self._note_state, row.name, "failed", exc.message)
+            await in_thread(partial(self._note_state, row.name, "failed", exc.message))
 
     async def _must_wait(self, name: str) -> bool:
         """Whether an engine has to wait for the memory of one that is on its way out; its row says so then.
@@ -153,7 +153,7 @@ class Fleet:
         said = f"waits for the memory of {', '.join(sorted(self._stopping))}: {fit}"
         if self._waiting.get(name) != said:
             self._waiting[name] = said
-            await asyncio.to_thread(self._note_state, name, ASKED_AGAIN, said)
+            await in_thread(partial(self._note_state, name, ASKED_AGAIN, said))
         return True
 
     async def _stop(self, name: str) -> None:

@@ -6,7 +6,7 @@ The table by family is `profiles.toml`; backends put what is not plain into a bu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Literal, Protocol, cast
@@ -185,11 +185,6 @@ def family_profile(model: str, architecture: str | None = None) -> Mapping[str, 
         if architecture is not None and architecture in family.architectures:
             return family.profile
     return None
-
-
-def family_ids() -> Sequence[str]:
-    """The rows of the table, in their order."""
-    return [family.id for family in _table().families]
 
 
 def family_profiles() -> Mapping[str, Mapping[str, Any]]:

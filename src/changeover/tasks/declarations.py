@@ -286,22 +286,8 @@ class Task:
             raise ConfigError(f"Task `{name}` was applied by another version of changeover: no {exc}.") from exc
 
 
-class Tasks(dict[str, Task]):
-    """Declared tasks by name. Asking for one whose file is broken says what is wrong with it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.problems: dict[str, ConfigError] = {}
-        """By name of the file, without its ending; `""`: of the whole directory."""
-
-    def __missing__(self, name: str) -> Task:
-        problem = self.problems.get(name) or self.problems.get("")
-        raise KeyError(name) if problem is None else problem
-
-    def refuse(self, name: str, problem: ConfigError) -> None:
-        """Take out a task that cannot be used."""
-        self.pop(name, None)
-        self.problems[name] = problem
+class Tasks(toml.Declarations[Task]):
+    """Declared tasks by name, which is that of the file without its ending."""
 
 
 def load_all_tasks(directory: Path, tools: Path) -> Tasks:

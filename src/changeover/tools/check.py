@@ -10,6 +10,8 @@ from changeover.tasks.declarations import Task
 from changeover.tools.declarations import ASKING, CallStep, MapStep, ReduceStep, Tool
 
 TIERS = ("low", "medium", "high")
+RECORDS = ("off", "metadata", "redacted", "full")
+"""From the least that is kept to the most."""
 PLAIN = frozenset({"text"})
 """What a task without an input template is given."""
 
@@ -40,6 +42,12 @@ def _check_step(tool: Tool, step: CallStep | MapStep | ReduceStep, tasks: Mappin
         raise ConfigError(
             f"task `{name}` is of tier `{task.declared.tier}` and the tool of tier `{tool.declared.tier}`. "
             "Raise the task's: it is what is switched."
+        )
+    kept, may_be = task.declared.record, tool.declared.record
+    if RECORDS.index(kept) > RECORDS.index(may_be):
+        raise ConfigError(
+            f'task `{name}` has `record = "{kept}"`, which keeps more than the tool says: `record = "{may_be}"`. Lower the '
+            "task's, or raise the tool's: those who use it go by that."
         )
     if isinstance(step, CallStep) and step.messages is not None:
         return

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from changeover.core import toml
-from changeover.core.errors import ConfigError, UnknownToolError, nearest
+from changeover.core.errors import UnknownToolError, nearest
 from changeover.tasks.declarations import Record, Tier
 
 TOOL_FILE = "tool.toml"
@@ -179,7 +180,8 @@ class LookUpStep(_Step):
 class CiteStep(_Step):
     """Says for each sentence of a text, or member of a list, which passages bear it out: with page and score.
 
-    The model is not asked: it holds whichever answers.
+    The model is not asked: it holds whichever answers. A sentence with a figure or a name that its place has not is not
+    borne out; one that says *not* of what its place says, or the other way round, has a `problem`.
     """
 
     do: Literal["cite"]
@@ -208,7 +210,7 @@ class CheckDeclaration(toml.Declared):
         "function",
     ]
     """`schema`: it meets the JSON schema in `schema_file`; `figures`: every number of it stands in `source`, however it is
-    written (1,815 is 1815, and rounds to 1.8 thousand); `quotes`: every text of it stands word for word in `source`, white
+    written (1,815 is 1815, and rounds to 1.8 thousand; 3 is three); `quotes`: every text of it stands word for word in `source`, white
     space, quotes and hyphens aside; `one-of`: it is one of `source`; `language`: it is in the language of `source`, a
     text, or a code such as `'ja'`; `sql`: it runs on an empty SQLite database made by the statements in `source`, and only
     reads; `python`: it is Python that compiles; `max-words`: each text of it has no more words than `most`; `not-empty`:
@@ -254,7 +256,12 @@ class RenderStep(_Step):
 
 
 class FunctionStep(_Step):
-    """Calls a Python function of the organisation's own, in a process of its own: JSON goes in, JSON comes out."""
+    """Calls a Python function of the organisation's own, in a process of its own: JSON goes in, JSON comes out.
+
+    A `ValueError` that it raises before a task was asked is about what the caller gave: the caller is told so (400).
+
+    It can read the tool's folder and the libraries of Python; the rest of the machine, and the network, are closed to it.
+    """
 
     do: Literal["function"]
     file: str
@@ -343,8 +350,8 @@ class ToolDeclaration(toml.Declared):
     tier: Tier = "low"
     """What is at stake. Its tasks state theirs themselves; none may be below this."""
     record: Record = "metadata"
-    """What is kept of a run of the tool, as a task's `record` says of exchanges. Inputs and results of a job are kept
-    until it is done, and its result for `jobs.keep_hours`."""
+    """The most that is kept of a run, in the words of a task's `record`: none of its tasks may keep more. Inputs of a job
+    are kept until it is done, and its result for `jobs.keep_hours`."""
     timeout_s: float = Field(default=600, gt=0, le=86_400)
     """For the whole run."""
     side_effects: Literal["none"] = "none"
@@ -384,11 +391,9 @@ class Tool:
     declared: ToolDeclaration
     digest: str
     """Of every file in the folder but datasets: what it does."""
-
-    @property
-    def own_tasks(self) -> tuple[str, ...]:
-        """Names of the tasks that its folder declares, without the tool's."""
-        return tuple(sorted(file.stem for file in (self.folder / "tasks").glob("*.toml")))
+    own_tasks: tuple[str, ...]
+    """Names of the tasks that its folder declares, without the tool's. As it was read: who may run a tool, and whom it asks,
+    hang on no folder that somebody removes."""
 
     def task_of(self, step: CallStep | MapStep | ReduceStep) -> str:
         """The whole name of the task that a step asks."""
@@ -398,28 +403,15 @@ class Tool:
         """The whole name of a task as the tool's steps name it."""
         return f"{self.name}.{task}" if task in self.own_tasks else task
 
-    @property
+    @cached_property
     def tasks(self) -> tuple[str, ...]:
         """Whole names of every task that it asks, in the order of its steps."""
         asked = (self.task_of(step) for step in self.declared.steps if isinstance(step, ASKING))
         return tuple(dict.fromkeys(asked))
 
 
-class Tools(dict[str, Tool]):
-    """Declared tools by name. Asking for one whose files are broken says what is wrong with it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.problems: dict[str, ConfigError] = {}
-
-    def __missing__(self, name: str) -> Tool:
-        problem = self.problems.get(name)
-        raise KeyError(name) if problem is None else problem
-
-    def refuse(self, name: str, problem: ConfigError) -> None:
-        """Take out a tool that cannot be used."""
-        self.pop(name, None)
-        self.problems[name] = problem
+class Tools(toml.Declarations[Tool]):
+    """Declared tools by name, which is that of the folder."""
 
 
 def find_tool(tools: Tools, name: str) -> Tool:

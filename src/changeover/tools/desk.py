@@ -81,7 +81,7 @@ class Desk:
         """End the processes that read documents, and the threads that compute."""
         await self._runs.close()
 
-    async def answer(self, visit: Visit, body: bytes, reply: Reply) -> None:
+    async def answer(self, visit: Visit, reply: Reply) -> None:
         """Answer one request. See `ToolDesk`."""
         route, key, headers = visit.route, visit.key, _id_header(visit)
         assert route is not None
@@ -96,7 +96,7 @@ class Desk:
             if method == "GET":
                 send_json(reply, 200, await self._said_of(tool, whole=True), headers)
             else:
-                await self._run(visit, key, tool, body, reply)
+                await self._run(visit, key, tool, reply)
         elif path == JOBS:
             listed = [shown(job) for job in await self.jobs.all_of(key)]
             send_json(reply, 200, {"object": "list", "data": listed}, headers)
@@ -129,10 +129,9 @@ class Desk:
             self._described[place] = said
         return said
 
-    async def _run(self, visit: Visit, key: Key, tool: Tool, body: bytes, reply: Reply) -> None:
+    async def _run(self, visit: Visit, key: Key, tool: Tool, reply: Reply) -> None:
         wanted = wanted_of(visit.head.query)
-        read = partial(_inputs, tool, visit.head.header(b"content-type") or b"", body)
-        given = await in_thread(read) if len(body) > LARGE_BODY_BYTES else read()
+        given = await self._inputs(visit, tool)
         if wanted == "job":
             job = await self.jobs.submit(tool, given, key)
             place = (b"location", f"{JOBS}/{job.id}".encode())
@@ -144,6 +143,13 @@ class Desk:
         else:
             run = asked(on_progress=_nobody_hears)
             send_json(reply, 200, result_of(run.id, await self._runs.run(run)), _id_header(visit))
+
+    async def _inputs(self, visit: Visit, tool: Tool) -> dict[str, Any]:
+        """The inputs in its body, which is let go: it would take as much again as its files for as long as they run."""
+        read = partial(_inputs, tool, visit.head.header(b"content-type") or b"", visit.body)
+        large = len(visit.body) > LARGE_BODY_BYTES
+        visit.body = b""
+        return await in_thread(read) if large else read()
 
     async def _stream(self, visit: Visit, asked: Callable[..., Asked], reply: Reply) -> None:
         """Run a tool, and tell how far it is. What is wrong before it has begun is an error like any other."""

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError, TemplateSyntaxError, Undefined, meta
 
 from changeover.core.errors import ConfigError, ContractError
+from changeover.evals.datasets.bounded import BoundedEnvironment, add_repeats, metered
 from changeover.evals.datasets.marked import without_control
-
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+from changeover.tools.plain import settled
 
 
 def _plain(value: Any) -> Any:
@@ -30,7 +29,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_ENVIRONMENT.filters["plain"] = _plain
+_ENVIRONMENT = BoundedEnvironment(plain=_plain)
 
 
 def names_in(expression: str) -> frozenset[str]:
@@ -50,15 +49,19 @@ def names_in(expression: str) -> frozenset[str]:
 
 
 def evaluate(expression: str, values: Mapping[str, Any]) -> Any:
-    """The value of an expression.
+    """The value of an expression; of what is made lazily, a list.
 
     Raises:
         ContractError: It cannot be computed of these values; says why.
     """
     try:
-        value = _compiled(expression)(dict(values))
-        if isinstance(value, Undefined):
-            value._fail_with_undefined_error()  # pyright: ignore[reportPrivateUsage]
+        with metered():
+            value: Any = _compiled(expression)(dict(values))
+            if isinstance(value, Undefined):
+                value._fail_with_undefined_error()  # pyright: ignore[reportPrivateUsage]
+            value = settled(value)
+            if not any(value is given for given in values.values()):
+                add_repeats(value)
     except Exception as exc:  # an expression may do whatever Python's operators do, and fail like them
         raise ContractError(f"`{expression}` cannot be computed: {' '.join(str(exc).split())}.") from exc
     return value
@@ -71,7 +74,8 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         ContractError: It cannot be filled in; says why.
     """
     try:
-        return _ENVIRONMENT.from_string(template).render(dict(values)).strip()
+        with metered():
+            return _ENVIRONMENT.from_string(template).render(dict(values)).strip()
     except Exception as exc:  # as above
         raise ContractError(f"The template cannot be filled in: {' '.join(str(exc).split())}.") from exc
 

@@ -1,27 +1,28 @@
 """The process that runs one Python function for `functions`, and nothing else.
 
-Started as `python -I -B function_worker.py PARENT_PID`. Standard input is one JSON object: the file, the function, its
-arguments and the bounds; standard output is one: `value`, or `error`. It imports the standard library only.
+Started as `python -I -B -m changeover.tools.function_worker PARENT_PID`, in a directory of its own. Standard input is one
+JSON object: the file, the function, its arguments, the folder that it may read and the bounds; standard output is one:
+`value`, or `error`. It imports the standard library and `confine` only.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import resource
 import runpy
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
-_ADDRESSES = 1 << 30
-"""Beyond memory: addresses that libraries reserve and never use."""
+from changeover.tools.confine import Policy, confine
+
+_ADDRESSES_BYTES = 1 << 30
+"""That libraries reserve and never use."""
 _MOST_FILE_BYTES = 256 << 20
-_MOST_OPEN_FILES = 64
+_MOST_DESCRIPTORS = 64
+_MAY = "a function reads its tool's folder, writes in the directory it starts in, and reaches nothing else"
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     except MemoryError:
         said = json.dumps({"error": "it took more memory than it may"})
     except BaseException as exc:  # the function may raise, and end, as it likes
-        said = json.dumps({"error": _explain(exc, request["file"])})
+        said = json.dumps({"error": _explain(exc, request["file"]), "refused": _refused(exc)})
     answers.write(said.encode("utf-8", "backslashreplace"))
     answers.close()
     sys.stderr.flush()
@@ -47,34 +48,35 @@ def _call(request: dict[str, Any]) -> Any:
     return function(*request["arguments"], **request["keywords"])
 
 
+def _refused(error: BaseException) -> str | None:
+    """What is wrong with a value, where the function says that it is the value that is wrong."""
+    return " ".join(str(error).split())[:400] or None if isinstance(error, ValueError) else None
+
+
 def _explain(error: BaseException, file: str) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     place = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}{place}"
+    why = f"; {_MAY}" if isinstance(error, PermissionError) else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}{place}{why}"
 
 
 def _lose_rights(parent: int, request: dict[str, Any]) -> None:
-    """Bounds of memory, time and files; no core files, no rights by set-user-id programs; killed with the parent."""
-    memory, seconds = int(request["memory_bytes"]), int(request["seconds"]) + 1
-    for kind, most in (
-        (resource.RLIMIT_DATA, memory),
-        (resource.RLIMIT_AS, memory + _ADDRESSES),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_FSIZE, _MOST_FILE_BYTES),
-        (resource.RLIMIT_NOFILE, _MOST_OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, most))
+    """Keep the bounds, the folder and its own directory; see `confine`. It is killed with the parent."""
+    policy = Policy(
+        own_directory=Path.cwd(),
+        readable=(Path(request["folder"]),),
+        memory_bytes=int(request["memory_bytes"]),
+        headroom_bytes=_ADDRESSES_BYTES,
+        file_bytes=_MOST_FILE_BYTES,
+        descriptors=_MOST_DESCRIPTORS,
+        processor_s=int(request["seconds"]) + 1,
+    )
     os.umask(0o077)
-    if sys.platform == "linux":
-        prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    confine(policy)
     signal.setitimer(signal.ITIMER_REAL, request["seconds"])  # its signal ends the process, whatever it does then
     if os.getppid() != parent:  # it died before we asked
         os._exit(0)
 
 
-main()
+if __name__ == "__main__":
+    main()

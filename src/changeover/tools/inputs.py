@@ -26,6 +26,7 @@ _EMPTY: Mapping[str, Any] = {"text": "", "list": [], "conversation": [], "docume
 """What an input is that was not given and has no default; of other types none."""
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MOST_NAME = 200
+_MOST_DIGITS = 40
 
 
 def read_inputs(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +41,9 @@ def read_inputs(tool: Tool, given: Mapping[str, Any]) -> dict[str, Any]:
     declared = tool.declared.inputs
     for name in given:
         if name not in declared:
-            raise RequestError(f"`{tool.name}` has no input `{str(name)[:_MOST_NAME]}`. {nearest(str(name), declared)}")
+            raise RequestError(
+                f"`{tool.name}` has no input `{str(name)[:_MOST_NAME]}`. {nearest(str(name)[:_MOST_NAME], declared)}"
+            )
     return {name: _read(name, declaration, given.get(name)) for name, declaration in declared.items()}
 
 
@@ -142,6 +145,7 @@ def _file(name: str, declared: InputDeclaration, value: Any) -> File:
 
 def _sent(name: str, value: Any) -> File | None:
     """A file as JSON has it; None: it is no file."""
+    value = _json(value)
     if not isinstance(value, dict):
         return None
     fields = cast("dict[str, Any]", value)
@@ -156,6 +160,7 @@ def _sent(name: str, value: Any) -> File | None:
 
 
 def _files(name: str, declared: InputDeclaration, value: Any) -> list[File]:
+    value = _json(value)
     values = cast("list[Any]", value) if isinstance(value, list) else [value]
     _check_number(name, declared, len(values), "files")
     return [_file(name, declared, each) for each in values]
@@ -227,9 +232,9 @@ def _choice(name: str, declared: InputDeclaration, value: Any) -> str:
 
 
 def _number(name: str, declared: InputDeclaration, value: Any) -> int | float:
-    if isinstance(value, str):
-        try:
-            value = float(value) if len(value) <= 40 else value
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS:
+        try:  # of many digits a float keeps the first ones only
+            value = int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
         except ValueError:
             _refuse(name, declared, value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
@@ -282,7 +287,7 @@ _MESSAGE_SCHEMA: Mapping[str, Any] = {
 
 
 def input_schema(tool: Tool) -> dict[str, Any]:
-    """JSON schema of the inputs. `x-input` of each says the declared type, for forms."""
+    """JSON schema of the inputs. `x-input` of each says the declared type, for clients."""
     declared = tool.declared.inputs
     return {
         "type": "object",

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -228,7 +228,7 @@ class Jobs:
         while not self._stopped and len(self._own) < most and self._runs.under_way < self._settings.at_once:
             if not (self.standing.waiting or self.standing.lapsed):
                 return
-            job = await in_thread(self._claim)
+            job = await in_thread(partial(self._claim, tuple(self._own)))
             if job is None:
                 return
             task = self._own[job.id] = asyncio.create_task(self._work(job))
@@ -241,10 +241,12 @@ class Jobs:
         if not task.cancelled() and task.exception() is not None:
             log.error("job %s: it was not brought to an end", id, exc_info=task.exception())
 
-    def _claim(self) -> Job | None:
+    def _claim(self, at_work: tuple[str, ...]) -> Job | None:
+        """Take one. After the store was gone for longer than a lease those that run here would be there to be taken, too."""
         now = self._clock.now()
         with self._store.write() as connection:
-            queries.fail_given_up(connection, now, MOST_ATTEMPTS, now + self._kept, _said(_given_up()))
+            given_up = _said(_given_up())
+            queries.fail_given_up(connection, now, MOST_ATTEMPTS, now + self._kept, given_up, at_work=at_work)
             return queries.claim(
                 connection,
                 self.owner,
@@ -252,6 +254,7 @@ class Jobs:
                 now + timedelta(seconds=LEASE_S),
                 list(self._tools()),
                 stale_before=now - STALE,
+                at_work=at_work,
             )
 
     def _sweep(self) -> None:
@@ -291,13 +294,14 @@ class Jobs:
             return {"state": "failed", "error": _said(_broke(job.id), job.id)}
 
     async def _run(self, job: Job, latest: _Latest) -> Outcome:
-        key = await self._keys.find(job.key)
+        key = await self._insisting(job.id, partial(self._keys.find, job.key))
         if key is None:
             raise AuthenticationError(
                 "The API key that sent this job was revoked, or has expired. Send it with another."
             )
         tool = find_usable(key, self._tools(), job.tool)
-        files, parts = await in_thread(partial(self._prepared, job, tool))
+        prepared = partial(in_thread, partial(self._prepared, job, tool))
+        files, parts = await self._insisting(job.id, prepared)
         asked = Asked(
             id=job.id,
             tool=tool,
@@ -344,17 +348,23 @@ class Jobs:
         return await in_thread(partial(self._read, partial(queries.is_owned, id=id, owner=self.owner)))
 
     async def _finish(self, id: str, end: Mapping[str, Any]) -> None:
-        """Write how a job ended; for as long as it takes, where the store is gone."""
-        while True:
+        """Write how a job ended."""
+
+        async def over() -> None:
             now = self._clock.now()
-            over = partial(queries.end_job, id=id, owner=self.owner, now=now, expires_at=now + self._kept, **end)
+            ended = partial(queries.end_job, id=id, owner=self.owner, now=now, expires_at=now + self._kept, **end)
+            await self.write(ended)
+
+        await self._insisting(id, over)
+
+    async def _insisting(self, id: str, work: Callable[[], Awaitable[Found]]) -> Found:
+        """Do what a job needs of the store; for as long as it takes, where that is gone: the job has not failed."""
+        while True:
             try:
-                await self.write(over)
+                return await work()
             except StoreError as exc:
-                log.warning("job %s: its end is not written yet: %s", id, exc)
-                await asyncio.sleep(RENEW_S)
-            else:
-                return
+                log.warning("job %s: waits for the store: %s", id, exc)
+            await asyncio.sleep(RENEW_S)
 
     @property
     def _kept(self) -> timedelta:

@@ -64,7 +64,8 @@ def load_tool(folder: Path) -> Tool:
         raise ConfigError(f"{folder}: a tool's name has lower-case letters, digits and `-`, at most 40.")
     declared = toml.load(ToolDeclaration, file)
     try:
-        tool = Tool(name=folder.name, folder=folder, declared=declared, digest=digest_of(folder))
+        own = tuple(sorted(task.stem for task in (folder / "tasks").glob("*.toml")))
+        tool = Tool(name=folder.name, folder=folder, declared=declared, digest=digest_of(folder), own_tasks=own)
     except OSError as exc:
         raise ConfigError(f"{folder}: a file in it cannot be read: {exc}.") from exc
     try:

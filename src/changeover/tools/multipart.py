@@ -50,7 +50,8 @@ class _Part:
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
-        self.pieces: list[bytes] = []
+        self.pieces: list[memoryview] = []
+        """Of the body itself: its files are put together from it and exist once."""
 
     def read(self) -> tuple[str, str | File]:
         """The field's name and what it holds: a file where it says the name of one.
@@ -97,7 +98,7 @@ class _Parts:
         self.all.append(_Part())
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        self.all[-1].pieces.append(data[start:end])
+        self.all[-1].pieces.append(memoryview(data)[start:end])
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]

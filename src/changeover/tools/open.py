@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,14 +15,22 @@ from changeover.gateway.keys import Keyring
 from changeover.store.engine import Store
 from changeover.tasks.declarations import Task
 from changeover.tools.access import Keys
+from changeover.tools.confine import left_open, offered
 from changeover.tools.declarations import Tools
 from changeover.tools.desk import Desk
 from changeover.tools.documents.processes import Readers
 from changeover.tools.jobs import Jobs
 from changeover.tools.runs import Runs, Told
 
+log = logging.getLogger(__name__)
+
 COMPUTING = 2
 """Threads in which tools search, cite and check: what they do holds the interpreter, and more would only hold up others."""
+
+_LEFT_OPEN = {
+    "files": "what the gateway's user can open (no Landlock)",
+    "calls": "the network and programs (no seccomp)",
+}
 
 
 def make_desk(
@@ -51,6 +60,8 @@ def make_desk(
         places: How many run at once.
         told: Counts runs.
     """
+    if left := left_open(offered()):
+        log.warning("tools: this kernel does not keep functions and readers of files from %s", " and ".join(left))
     keys = Keys(keyring, store, clock)
     reader = Readers(settings.readers, settings.reader_memory_mib)
     runs = Runs(

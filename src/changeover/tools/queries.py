@@ -166,6 +166,7 @@ def claim(
     tools: Collection[str],
     *,
     stale_before: datetime,
+    at_work: Collection[str] = (),
 ) -> Job | None:
     """Take the next job, in one statement; None where there is none.
 
@@ -178,6 +179,7 @@ def claim(
         lease_until: End of the new lease.
         tools: Tools that are known to whoever takes it.
         stale_before: A job from before this is taken whether its tool is known or not: nobody else knows it either.
+        at_work: Jobs that whoever takes one still works on, though their leases may be over.
     """
     held = (
         select(tool_jobs.c.key, func.count().label("held"))
@@ -190,7 +192,7 @@ def claim(
     following = (
         select(other.c.id)
         .outerjoin(held, held.c.key == other.c.key)
-        .where(free, or_(other.c.tool.in_(tools), other.c.created_at < stale_before))
+        .where(free, or_(other.c.tool.in_(tools), other.c.created_at < stale_before), other.c.id.not_in(at_work))
         .order_by(func.coalesce(held.c.held, 0), other.c.created_at, other.c.id)
         .limit(1)
         .scalar_subquery()
@@ -295,10 +297,16 @@ def release(connection: Connection, id: str, owner: str) -> None:
 
 
 def fail_given_up(
-    connection: Connection, now: datetime, most_attempts: int, expires_at: datetime, error: Mapping[str, Any]
+    connection: Connection,
+    now: datetime,
+    most_attempts: int,
+    expires_at: datetime,
+    error: Mapping[str, Any],
+    *,
+    at_work: Collection[str] = (),
 ) -> int:
-    """End jobs whose gateways ended every time; says how many."""
-    lapsed = and_(tool_jobs.c.state == "running", tool_jobs.c.lease_until < now)
+    """End jobs whose gateways ended every time, but not those that are worked on here; says how many."""
+    lapsed = and_(tool_jobs.c.state == "running", tool_jobs.c.lease_until < now, tool_jobs.c.id.not_in(at_work))
     return _fail(connection, and_(lapsed, tool_jobs.c.attempts >= most_attempts), now, expires_at, error)
 
 

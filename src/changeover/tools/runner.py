@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from changeover.core.errors import ContractError, UpstreamError
+from changeover.core.errors import ContractError, OverdueError
 from changeover.core.threads import in_thread
 from changeover.gateway.contract.structured import Expectation
 from changeover.tools.declarations import (
@@ -74,6 +74,7 @@ async def run_tool(
         RequestError: An input is missing, unknown, or not what is declared; names it, and the limit.
         DocumentError: A file cannot be read.
         ContractError: What came out breaks the tool's contract.
+        OverdueError: The tool's time is over.
         ChangeoverError: A task could not be asked, as the gateway reports it.
     """
     inputs = await in_thread(partial(read_inputs, tool, given), means.pool)
@@ -87,18 +88,19 @@ async def run_tool(
     )
     run.values["problems"] = run.problems
     seconds = tool.declared.timeout_s
+    deadline = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds):
+        async with deadline:
             await _read_tables(run)
             took = [each for step in enumerate(tool.declared.steps, start=1) if (each := await _step(run, *step))]
             return await _outcome(run, took)
     except TimeoutError as exc:
-        error = UpstreamError(
+        if not deadline.expired():
+            raise
+        raise OverdueError(
             f"`{tool.name}` did not end within its {seconds:g} s: it was at step {run.number} of "
             f"{len(tool.declared.steps)}. Give it less, or raise its `timeout_s`."
-        )
-        error.status = 504
-        raise error from exc
+        ) from exc
 
 
 def streamed(tool: Tool) -> str | None:

@@ -84,6 +84,8 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     """0 to 1: how far the passage bears it out."""
     supported: bool
+    problem: str = ""
+    """Why a person should look at the place although it is supported."""
 
 
 class StepTook(msgspec.Struct, frozen=True, kw_only=True):

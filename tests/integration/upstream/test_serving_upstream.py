@@ -100,7 +100,7 @@ async def test_a_host_that_does_not_exist_is_said_to_be_unknown(client: Client) 
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        ((), "sent nothing within 0.15 s"),
+        ((), "sent nothing within 0.5 s"),
         ((CHUNKED,), "began an answer and sent nothing of it in time"),
         ((CHUNKED + chunk(b"data: 1"),), "fell silent for 0.1 s within its answer"),
         ((OK + b"Content-Length: 9\r\n\r\n{",), "fell silent for 0.1 s within its answer"),
@@ -113,10 +113,10 @@ async def test_silence_is_a_failure_after_its_time(
     began = asyncio.get_running_loop().time()
 
     with pytest.raises(UpstreamError) as caught:
-        await ask(upstream, first_byte_s=0.15, stall_s=0.1)
+        await ask(upstream, first_byte_s=0.5, stall_s=0.1)
 
     assert says in caught.value.message
-    assert 0.09 <= asyncio.get_running_loop().time() - began < 1.0
+    assert 0.09 <= asyncio.get_running_loop().time() - began < 5
     async with asyncio.timeout(2):
         await server.closed.wait()
 

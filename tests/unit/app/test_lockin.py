@@ -9,7 +9,7 @@ from changeover.app.lockin.features import in_parameters, in_request, in_text, k
 from changeover.app.lockin.shares import Answering, shares
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.serving.profiles import Profile, family_ids, family_profiles
+from changeover.serving.profiles import Profile, family_profiles
 
 SHIPPED = Catalogue.load()
 SOURCE = {"facts": ["everything"], "at": "this test", "grade": "run", "checked": "2026-11-30"}
@@ -19,7 +19,7 @@ def test_every_feature_is_about_families_and_fields_that_there_are() -> None:
     defaults = msgspec.to_builtins(Profile())
     for feature in known_features():
         assert feature.texts or feature.parameters
-        assert set(feature.families) <= set(family_ids()), feature.name
+        assert set(feature.families) <= family_profiles().keys(), feature.name
         if feature.field is None and not feature.chat_formats:
             assert feature.source is not None, feature.name
         else:

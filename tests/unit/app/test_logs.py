@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
@@ -15,14 +14,7 @@ from changeover.core.ids import new_secret
 CANARY = "canary 9f2c/secret+value"
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """The root logger is pytest's again afterwards."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    logging.captureWarnings(False)
-    root.handlers[:], root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("own_logs")
 
 
 def set_up(form: str) -> io.StringIO:

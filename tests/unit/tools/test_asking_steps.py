@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.tools import Bench, Kept, Messages, Scripted, bench
 
-from changeover.core.errors import CapacityError, ContractError, PermissionError_, UpstreamError
+from changeover.core.errors import CapacityError, ContractError, OverdueError, PermissionError_, UpstreamError
 from changeover.tools.caller import Answered
 from changeover.tools.steps import asking
 from changeover.tools.steps.asking import answer_json
@@ -303,9 +303,7 @@ class Crowded(Scripted):
         try:
             await asyncio.sleep(0)
             if self.inside > 1:
-                late = UpstreamError("The model did not finish within the task's 120 s.")
-                late.status = 504
-                raise late
+                raise OverdueError("The model did not finish within the task's 120 s.")
             return await super().ask(task, messages, on_text=on_text)
         finally:
             self.inside -= 1

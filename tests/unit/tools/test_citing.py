@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeover.tools.steps.cite import MOST_QUOTE, citations
+from changeover.tools.steps.cite import DENIED, MOST_QUOTE, citations
 from changeover.tools.steps.split import parts_of
 from changeover.tools.values import Citation, Document, Page, Part
 
@@ -73,6 +73,32 @@ def test_a_claim_of_two_pages_has_two_passages() -> None:
     assert all(each.score < 0.9 for each in found)
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "The Harbour branch closed the quarter with 421 new accounts.",
+        "Waiting time fell to 57 minutes.",
+        "The Castle branch closed the quarter with 412 new accounts.",
+        "The cash machine was out of order for three days.",
+    ],
+)
+def test_a_sentence_with_another_figure_or_name_than_its_place_is_not_supported(claim: str) -> None:
+    assert not any(each.supported for each in citations(claim, REPORT, 0.35))
+
+
+def test_a_figure_of_something_else_is_no_second_passage() -> None:
+    found = citations("Waiting time fell to 1,815 minutes.", REPORT, 0.35)
+    assert [each.page for each in found] == [1]
+
+
+def test_a_sentence_that_denies_its_source_is_supported_and_says_that_there_is_a_problem() -> None:
+    [citation] = citations("From 1 November the branch never opens on Saturdays.", REPORT, 0.35)
+    assert citation.supported
+    assert citation.problem == DENIED
+    [citation] = citations("From 1 November the branch opens on Saturdays.", REPORT, 0.35)
+    assert citation.problem == ""
+
+
 def test_japanese_is_compared_by_pairs_of_characters() -> None:
     source = document("営業時間は午前九時から午後五時までです。", "返品は商品到着後8日以内に限ります。")
     [citation] = citations("返品できるのは商品到着から8日以内です。", source, 0.35)
@@ -115,6 +141,7 @@ def test_scores_are_shares_and_quotes_stand_in_the_source(pages: list[str], text
 def test_what_stands_word_for_word_is_borne_out_whole(text: str) -> None:
     for citation in citations(text, document(text), 0.99):
         assert citation.supported
+        assert not citation.problem
 
 
 def test_a_book_is_cited_within_a_moment() -> None:

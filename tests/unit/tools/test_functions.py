@@ -60,7 +60,7 @@ async def test_it_has_no_secret_of_ours(tmp_path: Path, monkeypatch: pytest.Monk
         ("def f(): return 'x' * (40 << 20)", r"returned more than 32 MiB"),
         ("def f(): return bytearray(3 << 30)", "failed: it took more memory than it may"),
         ("def f(): open('x', 'wb').write(bytes(300 << 20))", "gave no answer|failed: OSError"),
-        ("import socket\ndef f(): return [socket.socket() for _ in range(200)]", "failed: OSError"),
+        ("def f(): return [open(__file__) for _ in range(200)]", "failed: OSError: .*Too many open files"),
     ],
 )
 async def test_what_goes_wrong_is_said_in_a_sentence(tmp_path: Path, code: str, said: str) -> None:
@@ -82,17 +82,6 @@ async def test_what_takes_too_long_is_ended(tmp_path: Path, code: str) -> None:
     with pytest.raises(ContractError, match=r"took longer than 0\.5 s, and was ended"):
         await call(tmp_path, code, bounds=Bounds(seconds=0.5, memory_mib=256))
     assert time.monotonic() - begun < 60
-
-
-async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
-    code = (
-        "import subprocess\n"
-        "def f(): return subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid"
-    )
-    process = await call(tmp_path, code)
-    stat = Path(f"/proc/{process}/stat")
-    while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
-        pass  # it is killed; whoever adopted it takes it away
 
 
 async def test_a_step_calls_its_function_by_names(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.support.tools import Bench, bench
+from tests.support.tools import Bench, Kept, bench
 
 from changeover.library.search.bm25 import weight
 from changeover.library.search.spelling import words
@@ -63,6 +63,13 @@ async def test_a_second_look_up_neither_reads_nor_counts_again(rules: Bench) -> 
     assert not list(rules.cache.rglob("*.json"))
     assert (second.text, second.value, second.citations) == (first.text, first.value, first.citations)
     assert all(shelved.made.counted is before[name] for name, shelved in shelf.of(root).items())
+
+
+async def test_a_run_that_is_gone_on_with_has_the_passages_that_its_answers_are_about(rules: Bench) -> None:
+    rules.journal = Kept()
+    first = await rules.run(text="How long is a password?")
+    write(rules.tool.folder / "rules" / "passwords.txt", "Passwords have twenty characters.")
+    assert (await rules.run(text="How long is a password?")).value == first.value
 
 
 async def test_terms_are_read_once_too(tmp_path: Path) -> None:

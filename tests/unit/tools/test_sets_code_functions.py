@@ -40,16 +40,40 @@ def test_nothing():
     assert fee(0) == 0
 print(os.environ)
 ```"""
-    made = assemble(answer, "def fee(amount):\n    return amount", "bank.fees")
+    made = assemble(answer, ["fee"], "bank.fees")
     assert made["names"] == ["test_nothing"]
     tree = ast.parse(made["tests"])
     imports = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert imports == ["from bank.fees import fee"]
     assert "environ" not in made["tests"]
     raising = "def test_it():\n    with pytest.raises(ValueError):\n        fee(-1)"
-    assert assemble(raising, "def fee(a): ...", "m")["tests"].startswith("import pytest\n\nfrom m import fee\n")
-    with pytest.raises(ValueError, match="no name of a module"):
-        assemble(raising, "def fee(a): ...", "os; evil")
+    assert assemble(raising, ["fee"], "m")["tests"].startswith("import pytest\n\nfrom m import fee\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "module", "wrong"),
+    [
+        ("def fee(a): ...", "os; evil", "no name of a module"),
+        ("def fee(a) ...", "bank.fees", "the code is no Python: .*, line 1"),
+        ("RATE = 0.02", "bank.fees", "no function and no class"),
+    ],
+)
+def test_what_has_nothing_to_test_is_refused(code: str, module: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        function("unit-test-writer/tests.py", "look")(code, module)
+
+
+@pytest.mark.parametrize(
+    ("code", "wrong"),
+    [
+        ("RATE = 0.02", "the code holds no function"),
+        ("def fee(a) ...", "the code is no Python: .*, line 1"),
+        ("def fee(a): return a", "Put its body on a line of its own"),
+    ],
+)
+def test_what_no_docstring_can_be_put_into_is_refused(code: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        function("code-documentation/docstring.py", "look")(code)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +126,27 @@ def test_a_docstring_names_every_parameter_and_changes_nothing_of_the_code() -> 
     assert isinstance(before, ast.FunctionDef)
     before.body = before.body[1:]
     assert ast.dump(node) == ast.dump(before)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(a):\n    @wraps(a)\n    @once\n    def inner():\n        return a\n    return inner",
+        "def f(a):\n\tif a:\n\t\treturn a\n\treturn 1",
+        "class C:\n    pass\n\ndef f(a):\n    # first\n    return a",
+    ],
+)
+def test_a_docstring_stands_where_python_takes_it_for_one(code: str) -> None:
+    documented = function("code-documentation/docstring.py", "document")(MEANINGS, code)["code"]
+    [node] = [node for node in ast.parse(documented).body if isinstance(node, ast.FunctionDef)]
+    assert ast.get_docstring(node) is not None
+    [bare] = [each for each in ast.parse(code).body if isinstance(each, ast.FunctionDef)]
+    assert ast.dump(ast.Module(node.body[1:], [])) == ast.dump(ast.Module(bare.body, []))
+
+
+def test_a_function_whose_body_stands_behind_its_head_is_refused_and_not_broken() -> None:
+    with pytest.raises(ValueError, match="stands on one line"):
+        function("code-documentation/docstring.py", "document")(MEANINGS, "def f(\n    a,\n): return a")
 
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "[1]", '{"parameters": 3}', '{"parameters": ["a"]}'])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.tools import Bench, Reply, Scripted
 
-from changeover.core.errors import ContractError
+from changeover.core.errors import ContractError, RequestError
 from changeover.tools.load import load_tool
 from changeover.tools.values import File, Outcome
 
@@ -66,7 +66,8 @@ async def test_a_statement_that_writes_or_does_not_run_is_never_given_out(tmp_pa
     outcome, caller = await run("sql-writer", tmp_path, ["SELECT town FROM customers", "DELETE FROM orders", right])
     assert outcome.value["sql"] == right.rstrip(";")
     assert len(caller.asked) == 3
-    for wrong in ("DROP TABLE orders", "SELECT 1; DELETE FROM orders", RUBBISH):
+    beside = "~~~\nSELECT 1\n~~~\nand then ```sql\nWITH old AS (SELECT 1) DELETE FROM orders\n```"
+    for wrong in ("DROP TABLE orders", "SELECT 1; DELETE FROM orders", beside, RUBBISH):
         with pytest.raises(ContractError):
             await run("sql-writer", tmp_path, wrong)
 
@@ -141,3 +142,12 @@ async def test_the_answer_of_homework_stands_apart_and_wrong_sums_are_shown(tmp_
     assert len(caller.asked) == 2
     with pytest.raises(ContractError):
         await run("homework-explainer", tmp_path, RUBBISH)
+
+
+@pytest.mark.parametrize(("tool", "said"), [("unit-test-writer", "no class"), ("code-documentation", "no function")])
+async def test_code_that_holds_nothing_is_the_callers_fault_and_no_model_is_asked(
+    tmp_path: Path, tool: str, said: str
+) -> None:
+    bench = Bench(tool=load_tool(SHIPPED / tool), cache=tmp_path, caller=Scripted([]))
+    with pytest.raises(RequestError, match=f"What was given cannot be used: .* {said}"):
+        await bench.run(code="RATE = 0.02")

@@ -1,6 +1,8 @@
 """Folders of tools as they are read: what lies elsewhere, and what cannot be read."""
 
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,26 @@ def test_a_file_that_cannot_be_read_stops_no_other_tool(tmp_path: Path) -> None:
     tools = load_tools(tmp_path)
     assert list(tools) == ["good"]
     assert "a file in it cannot be read" in tools.problems["bad"].message
+
+
+def test_a_tool_asks_its_own_tasks_and_no_others_of_their_names_though_its_folder_is_gone(tmp_path: Path) -> None:
+    tool = write_tool(
+        tmp_path, TOML.replace('do = "split"', 'do = "call", task = "ask"').replace("source", "give.text")
+    )
+    copied = replace(tool, folder=tmp_path / "copy")
+    shutil.rmtree(tool.folder)
+    assert tool.tasks == copied.tasks == ("tool.ask",)
+
+
+@pytest.mark.parametrize(
+    ("says", "problem"),
+    [
+        ('record = "off"', r'`record = "metadata"`, which keeps more .* `record = "off"`'),
+        ('tier = "high"', "of tier `low`"),
+    ],
+)
+def test_a_tool_promises_no_more_than_its_tasks_hold(tmp_path: Path, says: str, problem: str) -> None:
+    asks = TOML.replace('do = "split", name = "parts", source', 'do = "call", name = "parts", task = "ask", give.text')
+    write_tool(tmp_path, asks)
+    with pytest.raises(ConfigError, match=problem):
+        write_tool(tmp_path, says + asks)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.tools import Bench, Kept, Scripted, TextReader, bench
 
-from changeover.core.errors import ConfigError, ContractError, RequestError, UpstreamError
+from changeover.core.errors import ConfigError, ContractError, OverdueError, RequestError
 from changeover.tools.caller import Answered
 from changeover.tools.inputs import output_schema, read_example
 from changeover.tools.load import load_tool
@@ -192,7 +192,7 @@ async def test_a_template_that_fails_names_itself(tmp_path: Path) -> None:
         "text.__class__",
         "''.__class__.__mro__",
         "text.format.__globals__",
-        "cycler.__init__.__globals__",
+        "namespace.__init__.__globals__",
         "problems.append(1)",
     ],
 )
@@ -272,9 +272,25 @@ class Silent:
 async def test_a_run_has_a_deadline(tmp_path: Path) -> None:
     tool = bench(tmp_path, CALL, more="timeout_s = 0.05")
     tool.caller = Silent()  # type: ignore[assignment]
-    with pytest.raises(UpstreamError, match=r"`tool` did not end within its 0\.05 s: it was at step 1 of 1") as late:
+    with pytest.raises(OverdueError, match=r"`tool` did not end within its 0\.05 s: it was at step 1 of 1") as late:
         await tool.run(text="x")
-    assert late.value.status == 504
+    assert (late.value.status, late.value.code) == (504, "model_failed")
+
+
+class TimedOut:
+    """Something below it ran into a limit of its own."""
+
+    async def ask(
+        self, task: str, messages: Sequence[Mapping[str, Any]], *, on_text: Callable[[str], None] | None = None
+    ) -> Answered:
+        raise TimeoutError("a disk that is far away")
+
+
+async def test_a_limit_of_something_else_is_not_said_to_be_the_runs_deadline(tmp_path: Path) -> None:
+    tool = bench(tmp_path, CALL)
+    tool.caller = TimedOut()  # type: ignore[assignment]
+    with pytest.raises(TimeoutError, match="a disk that is far away"):
+        await tool.run(text="x")
 
 
 async def test_problems_can_be_asked_for(tmp_path: Path) -> None:

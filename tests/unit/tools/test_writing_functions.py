@@ -7,6 +7,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -95,18 +96,79 @@ def test_a_glossary_is_its_first_two_columns() -> None:
     assert GLOSSARY.pairs(rows) == [{"source": "statement", "target": "Auszug"}]
 
 
+def kept(text: str, translation: str, *terms: dict[str, str]) -> Any:
+    return GLOSSARY.kept([{"text": text}], [translation], list(terms))
+
+
+STATEMENT = {"source": "statement", "target": "Kontoauszug"}
+FEE = {"source": "fee", "target": "Gebühr"}
+
+
 def test_terms_and_figures_that_a_translation_lost_are_named() -> None:
-    kept = GLOSSARY.kept(
-        "The statement of 1,250.50 comes at 3 pm on 15 May.",
-        "Der Kontoauszugs über 1.250,50 kommt um 15 Uhr.",
-        [{"source": "statement", "target": "Kontoauszug"}, {"source": "fee", "target": "Gebühr"}],
+    whole = kept(
+        "The statement of 1,250.50 comes at 3 pm.", "Der Kontoauszugs über 1.250,50 um 15 Uhr.", STATEMENT, FEE
     )
-    assert [term["used"] for term in kept["terms"]] == [True, False]
-    assert kept["missing_figures"] == []
-    assert GLOSSARY.complaint(kept) == "the translation lacks the term `Gebühr`"
-    lost = GLOSSARY.kept("It costs 40 crowns.", "Es kostet etwas.", [])
-    assert lost["missing_figures"] == ["40"]
-    assert GLOSSARY.complaint(GLOSSARY.kept("It rains.", "Es regnet.", [])) is None
+    assert [term["used"] for term in whole["terms"]] == [True, False]
+    assert whole["missing_figures"] == []
+    assert GLOSSARY.complaint(whole) == "the translation lacks the term `Gebühr`"
+    assert kept("It costs 40 crowns.", "Es kostet etwas.")["missing_figures"] == ["40"]
+    assert GLOSSARY.complaint(kept("It rains.", "Es regnet.")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "translation", "missing"),
+    [
+        ("3万円以上は770円です。", "From 30,000 yen on it is 770 yen.", []),
+        ("It has 1.2 million users.", "利用者は120万人です。", []),
+        ("Sie kostet 2,5 Millionen.", "It costs 2.5 million.", []),
+        ("It costs 3 thousand crowns.", "Es kostet 30 Kronen.", []),
+        ("Leave 5 millimetres.", "Lassen Sie 50 Millimeter.", ["5"]),
+        ("It costs 300 crowns.", "Es kostet 30 Kronen.", ["300"]),
+        ("Call between 3 pm and 5 pm.", "Rufen Sie zwischen 15 und 18 Uhr an.", ["5"]),
+        ("Cuesta 4 millones.", "It costs 5 million.", ["4 millones"]),
+    ],
+)
+def test_a_figure_is_known_in_the_form_of_another_language(text: str, translation: str, missing: list[str]) -> None:
+    assert kept(text, translation)["missing_figures"] == missing
+
+
+def test_a_figure_of_one_part_is_lost_though_another_part_has_it() -> None:
+    parts = [{"text": "The fee is 40 crowns."}, {"text": "It was 40 crowns, too."}, {"text": "It rains."}]
+    drafts = ["Die Gebühr ist hoch.", "Es waren auch 40 Kronen.", "Es regnet."]
+    assert GLOSSARY.kept(parts, drafts, [FEE])["missing_figures"] == ["40"]
+    assert GLOSSARY.lacking(parts, drafts, [FEE]) == [{"index": 0, "text": "The fee is 40 crowns.", "lost": ["40"]}]
+
+
+def test_a_term_is_asked_for_only_where_it_stands_and_the_whole_translation_lacks_it() -> None:
+    parts = [{"text": "The statement comes."}, {"text": "The fee is low."}]
+    lost = GLOSSARY.lacking(parts, ["Der Auszug kommt.", "Die Gebühr ist niedrig."], [STATEMENT, FEE])
+    assert [(each["index"], each["lost"]) for each in lost] == [(0, ["statement = Kontoauszug"])]
+    assert GLOSSARY.lacking(parts, ["Der Kontoauszug kommt.", "Die Gebühr ist klein."], [STATEMENT, FEE]) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        ("Der Auszug kostet eine Gebühr.", "it lacks as much"),
+        ("Kontoauszug 40", "only what was asked for"),
+        ("The statement (Kontoauszug) costs a fee of 40 crowns a year.", "the text given back"),
+        ("", "nothing"),
+    ],
+)
+def test_a_second_translation_that_is_no_better_is_not_taken(second: str, why: str) -> None:
+    text, first = "The statement costs a fee of 40 crowns a year.", "Der Auszug kostet im Jahr eine Gebühr."
+    lacking = GLOSSARY.lacking([{"text": text}], [first], [STATEMENT, FEE])
+    assert GLOSSARY.better([first], lacking, [second], [STATEMENT, FEE]) == [first], why
+
+
+def test_a_second_translation_that_lacks_less_takes_the_place_of_its_part() -> None:
+    parts = [{"text": "It rains."}, {"text": "手数料は４０円です。明細書は毎月届きます。"}]
+    terms = [{"source": "明細書", "target": "statement"}, {"source": "手数料", "target": "fee"}]
+    drafts = ["Es regnet.", "There is a charge. The paper comes every month."]
+    lacking = GLOSSARY.lacking(parts, drafts, terms)
+    assert lacking[0]["lost"] == ["明細書 = statement", "手数料 = fee", "40"]
+    second = "The fee is 40 yen. The paper comes every month."
+    assert GLOSSARY.better(drafts, lacking, [second], terms) == ["Es regnet.", second]
 
 
 def test_readability_counts_words_of_sentences_in_any_script() -> None:

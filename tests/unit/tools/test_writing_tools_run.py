@@ -124,6 +124,59 @@ async def test_a_translation_says_which_terms_it_has(run: Run) -> None:
     assert any("Kundenbetreuer" in problem for problem in outcome.problems)
 
 
+LOST = "A first translation lacked these."
+DRAFT = "Der Kontoauszug kommt bis zum 15. Mai. Der Dauerauftrag bleibt gleich; Ihre Beraterin ist Frau Okafor."
+
+
+async def test_a_translation_that_lost_something_is_asked_for_once_more_and_the_better_one_is_given(run: Run) -> None:
+    second = "Der Kontoauszug kommt bis zum 15. Mai. Der Dauerauftrag über 120 Kronen bleibt gleich; Frau Okafor betreut Sie."
+    caller = Scripted(lambda asked: second if LOST in asked else DRAFT)
+    outcome = await run("translation", caller)
+    assert [LOST in asked for asked in caller.asked] == [False, True]
+    assert "- account manager = Kundenbetreuer\n- 120\n" in caller.asked[1]
+    assert outcome.text == outcome.value["translation"] == second
+    assert outcome.value["missing_figures"] == []
+    [problem] = outcome.problems
+    assert "Kundenbetreuer" in problem
+    assert "120" not in problem
+
+
+async def test_a_second_translation_that_is_worse_is_not_given(run: Run) -> None:
+    caller = Scripted(lambda asked: "Der Auszug kommt am 16. Mai. Der Auftrag bleibt." if LOST in asked else DRAFT)
+    outcome = await run("translation", caller)
+    assert len(caller.asked) == 2
+    assert outcome.text == DRAFT
+    assert outcome.value["missing_figures"] == ["120"]
+    assert "the figure 120" in outcome.problems[0]
+
+
+async def test_only_the_part_that_lost_something_is_translated_again(run: Run) -> None:
+    long = "It rains on the harbour and nobody minds. " * 28
+    drafts = {"It rains": "Es regnet am Hafen. " * 27, "9 crowns": "Die Lastschrift kostet wenig."}
+
+    def translate(asked: str) -> str:
+        if LOST in asked:
+            return "Die Lastschrift kostet 9 Kronen."
+        return next(draft for start, draft in drafts.items() if start in asked)
+
+    caller = Scripted(translate)
+    text = f"{long}\n\nThe direct debit costs 9 crowns."
+    outcome = await run("translation", caller, text=text)
+    assert len(caller.asked) == 3
+    assert long[:20] not in caller.asked[-1]
+    assert outcome.text.startswith("Es regnet")
+    assert outcome.text.endswith("\n\nDie Lastschrift kostet 9 Kronen.")
+    assert outcome.problems == []
+    assert [(step.name, step.calls) for step in outcome.steps if step.do == "map"] == [("drafts", 2), ("again", 1)]
+
+
+async def test_a_translation_that_lost_nothing_is_not_asked_for_again(run: Run) -> None:
+    caller = Scripted("Der Zug kommt um 8 Uhr.")
+    outcome = await run("translation", caller, glossary=None, text="The train comes at 8.")
+    assert len(caller.asked) == 1
+    assert not {"again", "better"} & {step.name for step in outcome.steps}
+
+
 async def test_a_translation_needs_no_glossary(run: Run) -> None:
     outcome = await run("translation", Scripted("Der Zug kommt um 8 Uhr."), glossary=None, text="The train comes at 8.")
     assert outcome.value["terms"] == []
@@ -146,6 +199,15 @@ async def test_an_answer_from_policies_has_its_source(run: Run) -> None:
     assert outcome.value["sources"][0]["document"] == "gifts.md"
     assert "77" not in outcome.text
     assert '<data name="gifts.md">' in caller.asked[0]
+
+
+async def test_an_answer_that_denies_its_source_is_said_among_the_problems(run: Run) -> None:
+    outcome = await run(
+        "policy-answers", Scripted("A gift worth more than 50 crowns is not declined or handed to the Compliance desk.")
+    )
+    [citation, *_] = outcome.citations
+    assert citation.problem
+    assert any("its source" in problem and "not declined" in problem for problem in outcome.problems)
 
 
 @pytest.mark.parametrize("answer", ["The policies do not answer this.", "Penguins swim underwater elegantly."])

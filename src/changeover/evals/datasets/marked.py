@@ -13,7 +13,8 @@ _CONTROL = re.compile(
     r"|<(?=\|(?:channel|tool_call|turn|think)\b)|<(?=(?:channel|tool_call|turn)\|>)"  # Gemma 4
     r"|<(?=/?(?:start_of_turn|end_of_turn|bos|eos|s|sop|eop|unk|pad|think|tool_call|tool_response|minimax:tool_call)>)"
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|gMASK)\])"  # Mistral, GLM
-    r"|<(?=<SYS>>)|<(?=</SYS>>)",
+    r"|<(?=<SYS>>)|<(?=</SYS>>)"
+    r"|\](?=~!?b[\[\]])|\[(?=e~\[)",  # MiniMax
     re.IGNORECASE,
 )
 _MARKS = re.compile(r"<(?=/?data\b)", re.IGNORECASE)

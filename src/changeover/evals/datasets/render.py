@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError, meta
 
 from changeover.core.errors import DatasetError, nearest
+from changeover.evals.datasets.bounded import BoundedEnvironment, metered
 from changeover.evals.datasets.marked import as_data, without_control
 
 _MISSING = re.compile(r"'([^']+)' is undefined")
@@ -29,8 +29,7 @@ class InputTemplate:
     """
 
     def __init__(self, text: str) -> None:
-        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        environment.filters |= {"data": as_data, "plain": lambda text: without_control(str(text))}
+        environment = BoundedEnvironment(data=as_data, plain=_plain)
         try:
             self.names = frozenset(meta.find_undeclared_variables(environment.parse(text)))
             self._template = environment.from_string(text)
@@ -52,7 +51,8 @@ class InputTemplate:
                 f"the input template does not use the variable `{unused[0]}`. {nearest(unused[0], self._known)}"
             )
         try:
-            text = self._template.render(dict(variables))
+            with metered():
+                text = self._template.render(dict(variables))
         except UndefinedError as exc:
             missing = _MISSING.fullmatch(str(exc))
             if missing is not None:
@@ -63,6 +63,10 @@ class InputTemplate:
         if not text.strip():
             raise ValueError("the input template makes an empty message of these variables")
         return text
+
+
+def _plain(text: object) -> str:
+    return without_control(str(text))
 
 
 def _line(error: Exception) -> str:

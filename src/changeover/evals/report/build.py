@@ -34,6 +34,7 @@ from changeover.evals.repeats import noise_floor
 from changeover.evals.report.reason import reason_of
 from changeover.evals.report.record import (
     ComparisonReport,
+    Familiar,
     Judging,
     Measured,
     NoiseFloor,
@@ -95,15 +96,7 @@ def build_report(connection: Connection, id: str, *, project: str, labels: Seque
     comparison, summary = kept.comparison, kept.comparison.summary
     if summary is None:
         raise GateError(f"Comparison {id} was interrupted and has no end. Run it again; its answers are kept.")
-    plan, usable = comparison.plan, kept.usable
-    # Comparisons of the first schema kept the scorer's digest alone.
-    scorer: dict[str, Any] = {"digest": plan["scorer"]} if isinstance(plan["scorer"], str) else plan["scorer"]
-    incumbent, candidate = (
-        _side(kept, comparison.incumbent, "incumbent"),
-        _side(kept, comparison.candidate, "candidate"),
-    )
-    values = [row.candidate_score - row.incumbent_score for row in usable]
-    clusters = [row.cluster for row in usable]
+    plan, scorer = comparison.plan, _scorer(comparison)
     return ComparisonReport(
         project=project,
         comparison=id,
@@ -111,8 +104,8 @@ def build_report(connection: Connection, id: str, *, project: str, labels: Seque
         started_at=comparison.started_at,
         ended_at=comparison.ended_at,
         actor=comparison.actor,
-        incumbent=incumbent,
-        candidate=candidate,
+        incumbent=_side(kept, comparison.incumbent, "incumbent"),
+        candidate=_side(kept, comparison.candidate, "candidate"),
         margin=plan["margin"],
         alpha=plan["alpha"],
         beta=plan["beta"],
@@ -121,7 +114,7 @@ def build_report(connection: Connection, id: str, *, project: str, labels: Seque
         seed=plan["seed"],
         measured_by=plan.get("changeover", "before 0.2"),
         reason=reason_of(summary, plan),
-        usable=len(usable),
+        usable=len(kept.usable),
         cost_usd=summary.get("cost_usd"),
         dataset=plan.get("dataset", ""),
         dataset_digest=comparison.dataset,
@@ -131,7 +124,7 @@ def build_report(connection: Connection, id: str, *, project: str, labels: Seque
         scorer_digest=scorer["digest"],
         covariates=tuple(summary.get("covariates") or ()),
         differs=tuple(differences(*(kept.variants[id].bundle for id in (comparison.incumbent, comparison.candidate)))),
-        familiar=familiar(values, clusters),
+        familiar=_familiar(kept.usable),
         noise_floor=_noise(connection, kept, scorer["digest"]),
         slices=_slices(kept),
         ratios=_ratios(kept),
@@ -153,6 +146,17 @@ def _read(connection: Connection, id: str) -> _Kept:
         answers=answers_by_id(connection, ids),
         variants=load_variants(connection, [comparison.incumbent, comparison.candidate]),
     )
+
+
+def _scorer(comparison: Comparison) -> Mapping[str, Any]:
+    """What scored it. Comparisons of the first schema kept its digest alone."""
+    scorer = comparison.plan["scorer"]
+    return {"digest": scorer} if isinstance(scorer, str) else scorer
+
+
+def _familiar(rows: Sequence[ComparedSample]) -> Familiar | None:
+    """The same comparison in the terms of a test that everybody knows."""
+    return familiar([row.candidate_score - row.incumbent_score for row in rows], [row.cluster for row in rows])
 
 
 def _side(kept: _Kept, variant: str, side: str) -> Side:

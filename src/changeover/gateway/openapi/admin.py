@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from changeover.gateway.admin import LONGEST_NAME, LONGEST_REASON
 from changeover.gateway.openapi.described import Described
+from changeover.gateway.openapi.shapes import TEXT, WHEN, Json, given, list_of, or_null, ref, told
 from changeover.gateway.routes import ADMIN_TASKS
-
-Json = dict[str, Any]
 
 LOOKED = (404, 429, 503)
 STEERED = (404, 409, 413, 429, 503)
@@ -94,71 +92,61 @@ _REASON: Json = {
     "examples": ["agreed in the change board"],
 }
 _NAME: Json = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": "\\S"}
-_WHEN: Json = {"type": "string", "format": "date-time"}
 
 
-def _told(**properties: Json) -> Json:
+def _steered(**properties: Json) -> Json:
     named = {"reason": _REASON, **properties}
-    return {"type": "object", "required": list(named), "properties": named, "additionalProperties": False}
+    return told(list(named), named)
 
 
-def _given(required: list[str], properties: Json) -> Json:
-    return {"type": "object", "required": required, "properties": properties, "additionalProperties": True}
-
-
-def _or_null(schema: Json) -> Json:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-_TEXT: Json = {"type": "string"}
 SCHEMAS: Json = {
-    "SteerRequest": _told(),
-    "SwitchRequest": _told(to={**_NAME, "description": "A deployment.", "examples": ["qwen2.5-coder-0.5b"]}),
-    "OverrideRequest": _told(
+    "SteerRequest": _steered(),
+    "SwitchRequest": _steered(to={**_NAME, "description": "A deployment.", "examples": ["qwen2.5-coder-0.5b"]}),
+    "OverrideRequest": _steered(
         gate={"enum": ["evaluation", "approval"], "description": "What it passes without."},
         approver={**_NAME, "description": "Who approves of that.", "examples": ["ana"]},
-        expires_at={**_WHEN, "description": "When it ends; with its time zone.", "examples": ["2030-01-01T12:00:00Z"]},
+        expires_at={**WHEN, "description": "When it ends; with its time zone.", "examples": ["2030-01-01T12:00:00Z"]},
     ),
-    "TaskRoute": _given(
+    "TaskRoute": given(
         ["revision", "incumbent", "candidate", "former", "action", "actor", "reason", "at"],
         {
             "revision": {"type": "integer", "minimum": 0},
-            "incumbent": {**_TEXT, "description": "Deployment that answers."},
-            "candidate": _or_null(_TEXT),
+            "incumbent": {**TEXT, "description": "Deployment that answers."},
+            "candidate": or_null(TEXT),
             "candidate_weight": {"type": "number"},
             "shadow_share": {"type": "number"},
-            "former": _or_null(_TEXT),
-            "action": _TEXT,
-            "actor": _TEXT,
-            "reason": _TEXT,
-            "rollout": _or_null({"type": "integer"}),
-            "comparison": _or_null(_TEXT),
-            "at": _WHEN,
+            "former": or_null(TEXT),
+            "action": TEXT,
+            "actor": TEXT,
+            "reason": TEXT,
+            "rollout": or_null({"type": "integer"}),
+            "comparison": or_null(TEXT),
+            "at": WHEN,
         },
     ),
-    "TaskRollout": _given(
+    "TaskRollout": given(
         ["id", "state", "step", "incumbent", "candidate", "hold", "last_event"],
         {
             "id": {"type": "integer"},
-            "state": {**_TEXT, "examples": ["evaluation", "shadow", "canary", "baking", "done"]},
+            "state": {**TEXT, "examples": ["evaluation", "shadow", "canary", "baking", "done"]},
             "step": {"type": "integer", "description": "Of the plan's steps, from 0."},
-            "incumbent": {**_TEXT, "description": "Deployment."},
-            "candidate": {**_TEXT, "description": "Deployment."},
-            "hold": _or_null({"type": "object", "description": "Who has it wait, why and since when."}),
-            "last_event": _or_null({"type": "object", "description": "With what it was decided from: the guards."}),
+            "incumbent": {**TEXT, "description": "Deployment."},
+            "candidate": {**TEXT, "description": "Deployment."},
+            "hold": or_null({"type": "object", "description": "Who has it wait, why and since when."}),
+            "last_event": or_null({"type": "object", "description": "With what it was decided from: the guards."}),
         },
     ),
-    "TaskState": _given(
+    "TaskState": given(
         ["task", "route", "rollout"],
         {
-            "task": _TEXT,
-            "route": {"$ref": "#/components/schemas/TaskRoute"},
-            "rollout": _or_null({"$ref": "#/components/schemas/TaskRollout"}),
+            "task": TEXT,
+            "route": ref("TaskRoute"),
+            "rollout": or_null(ref("TaskRollout")),
         },
     ),
-    "TaskStates": _given(["tasks"], {"tasks": {"type": "array", "items": {"$ref": "#/components/schemas/TaskState"}}}),
-    "TaskHistory": _given(
+    "TaskStates": given(["tasks"], {"tasks": list_of(ref("TaskState"))}),
+    "TaskHistory": given(
         ["task", "revisions"],
-        {"task": _TEXT, "revisions": {"type": "array", "items": {"$ref": "#/components/schemas/TaskRoute"}}},
+        {"task": TEXT, "revisions": list_of(ref("TaskRoute"))},
     ),
 }

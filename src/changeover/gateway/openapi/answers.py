@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-Json = dict[str, Any]
+from changeover.gateway.openapi.shapes import COUNT, TEXT, Json, given, list_of, or_null, ref
 
 TASK: Json = {"type": "string", "description": "The task, as it was named in the request.", "examples": ["summarise"]}
-COUNT: Json = {"type": "integer", "minimum": 0}
 TEXT_OR_NULL: Json = {"type": ["string", "null"]}
 
 HEADERS: Json = {
@@ -31,7 +28,7 @@ HEADERS: Json = {
         "required": True,
         "schema": {"type": "string", "pattern": "^[0-9a-f]{12}$"},
     },
-    "location": {"description": "Where the job is.", "required": True, "schema": {"type": "string"}},
+    "location": {"description": "Where the job is.", "required": True, "schema": TEXT},
     "retry-after": {
         "description": "Seconds after which it is worth trying again.",
         "required": True,
@@ -61,29 +58,17 @@ REFUSALS: dict[int, str] = {
 """By status, with the codes that come with it."""
 
 
-def _object(required: list[str], properties: Json) -> Json:
-    return {"type": "object", "required": required, "properties": properties, "additionalProperties": True}
-
-
-def _list(items: Json, **more: Any) -> Json:
-    return {"type": "array", "items": items, **more}
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 def event(about: str, *held: str, end: str | None = None) -> Json:
     """One server-sent event, whose data is the JSON of one of some schemas, or the word that ends the stream."""
-    inside = {"contentMediaType": "application/json", "contentSchema": {"anyOf": [_ref(name) for name in held]}}
+    inside = {"contentMediaType": "application/json", "contentSchema": {"anyOf": [ref(name) for name in held]}}
     data: Json = {"type": "string", **inside}
     if end is not None:
         data = {"anyOf": [{"const": end}, data]}
-    return {**_object(["data"], {"data": data, "event": {"type": "string"}}), "description": about}
+    return {**given(["data"], {"data": data, "event": TEXT}), "description": about}
 
 
 _DELTA: Json = {
-    "role": {"type": "string"},
+    "role": TEXT,
     "content": TEXT_OR_NULL,
     "reasoning_content": {
         **TEXT_OR_NULL,
@@ -92,11 +77,11 @@ _DELTA: Json = {
 }
 
 SCHEMAS: Json = {
-    "Refusal": _object(
+    "Refusal": given(
         ["error"],
         {
             "type": {"const": "error", "description": "For Anthropic's clients; not in a stream of OpenAI's."},
-            "error": _object(
+            "error": given(
                 ["message", "type", "code", "param", "source", "request_id"],
                 {
                     "message": {"type": "string", "minLength": 1, "description": "What was wrong, and what to do."},
@@ -104,79 +89,79 @@ SCHEMAS: Json = {
                     "code": {"type": "string", "description": "Stable.", "examples": ["unknown_task"]},
                     "param": TEXT_OR_NULL,
                     "source": {"enum": ["gateway", "model"], "description": "Who failed."},
-                    "request_id": {"type": "string"},
+                    "request_id": TEXT,
                 },
             ),
         },
     ),
-    "Usage": _object(
+    "Usage": given(
         ["prompt_tokens", "total_tokens"],
         {"prompt_tokens": COUNT, "completion_tokens": COUNT, "total_tokens": COUNT},
     ),
-    "ToolCall": _object(
+    "ToolCall": given(
         ["id", "type", "function"],
         {
             "id": {"type": "string", "minLength": 1},
             "type": {"type": "string", "examples": ["function"]},
-            "function": _object(
+            "function": given(
                 ["name", "arguments"],
                 {
-                    "name": {"type": "string"},
+                    "name": TEXT,
                     "arguments": {"type": "string", "description": "JSON.", "examples": ['{"city": "Bergen"}']},
                 },
             ),
         },
     ),
-    "ChatAnswer": _object(
+    "ChatAnswer": given(
         ["object", "model", "choices", "usage"],
         {
             "object": {"const": "chat.completion"},
             "model": TASK,
-            "choices": _list(
-                _object(
+            "choices": list_of(
+                given(
                     ["index", "message", "finish_reason"],
                     {
                         "index": COUNT,
                         "finish_reason": {"type": "string", "examples": ["stop", "length", "tool_calls"]},
-                        "message": _object(
+                        "message": given(
                             ["role"],
-                            {**_DELTA, "tool_calls": {"type": ["array", "null"], "items": _ref("ToolCall")}},
+                            {**_DELTA, "tool_calls": {"type": ["array", "null"], "items": ref("ToolCall")}},
                         ),
                     },
                 ),
                 minItems=1,
             ),
-            "usage": _ref("Usage"),
+            "usage": ref("Usage"),
         },
     ),
-    "ChatChunk": _object(
+    "ChatChunk": given(
         ["object", "model", "choices"],
         {
             "object": {"const": "chat.completion.chunk"},
             "model": TASK,
-            "choices": _list(
-                _object(
+            "choices": list_of(
+                given(
                     ["index", "delta"],
                     {
                         "index": COUNT,
                         "finish_reason": TEXT_OR_NULL,
-                        "delta": _object([], {**_DELTA, "tool_calls": {"type": ["array", "null"]}}),
+                        "delta": given([], {**_DELTA, "tool_calls": {"type": ["array", "null"]}}),
                     },
                 )
             ),
-            "usage": {"anyOf": [_ref("Usage"), {"type": "null"}]},
+            "usage": or_null(ref("Usage")),
         },
     ),
-    "CompletionAnswer": _object(
+    "CompletionAnswer": given(
         ["object", "model", "choices"],
         {
             "object": {"const": "text_completion"},
             "model": TASK,
-            "choices": _list(
-                _object(["index", "text"], {"index": COUNT, "text": {"type": "string"}, "finish_reason": TEXT_OR_NULL}),
+            "choices": list_of(
+                given(["index", "text"], {"index": COUNT, "text": TEXT, "finish_reason": TEXT_OR_NULL}),
                 minItems=1,
             ),
-            "usage": _ref("Usage"),
+            "usage": ref("Usage"),
         },
     ),
     "ChatEvent": event(
@@ -191,72 +176,72 @@ SCHEMAS: Json = {
         "Refusal",
         end="[DONE]",
     ),
-    "CompletionChunk": _object(
+    "CompletionChunk": given(
         ["object", "model", "choices"],
         {
             "object": {"const": "text_completion"},
             "model": TASK,
-            "choices": _list(_object(["text"], {"index": COUNT, "text": {"type": "string"}})),
+            "choices": list_of(given(["text"], {"index": COUNT, "text": TEXT})),
         },
     ),
-    "EmbeddingAnswer": _object(
+    "EmbeddingAnswer": given(
         ["object", "model", "data"],
         {
             "object": {"const": "list"},
             "model": TASK,
-            "data": _list(
-                _object(
+            "data": list_of(
+                given(
                     ["index", "embedding"],
                     {
                         "index": COUNT,
                         "embedding": {
-                            "anyOf": [_list({"type": "number"}), {"type": "string", "contentEncoding": "base64"}]
+                            "anyOf": [list_of({"type": "number"}), {"type": "string", "contentEncoding": "base64"}]
                         },
                     },
                 ),
                 minItems=1,
             ),
-            "usage": _ref("Usage"),
+            "usage": ref("Usage"),
         },
     ),
-    "ResponseAnswer": _object(
+    "ResponseAnswer": given(
         ["object", "model", "output"],
         {
             "object": {"const": "response"},
             "model": TASK,
             "status": {"type": "string", "examples": ["completed", "incomplete"]},
-            "output": _list(_object(["type"], {"type": {"type": "string", "examples": ["message", "function_call"]}})),
+            "output": list_of(given(["type"], {"type": {"type": "string", "examples": ["message", "function_call"]}})),
         },
     ),
     "ResponseEvent": event(
         "From `response.created` to `response.completed`; one that breaks off ends with `error`.", "Typed"
     ),
     "MessageEvent": event("From `message_start` to `message_stop`; one that breaks off ends with `error`.", "Typed"),
-    "Typed": _object(["type"], {"type": {"type": "string"}}),
-    "MessageAnswer": _object(
+    "Typed": given(["type"], {"type": TEXT}),
+    "MessageAnswer": given(
         ["type", "model", "content"],
         {
             "type": {"const": "message"},
             "model": TASK,
-            "content": _list(_object(["type"], {"type": {"type": "string", "examples": ["text", "tool_use"]}})),
+            "content": list_of(given(["type"], {"type": {"type": "string", "examples": ["text", "tool_use"]}})),
             "stop_reason": TEXT_OR_NULL,
         },
     ),
-    "Feedback": _object(
+    "Feedback": given(
         ["object", "request_id", "good", "comment"],
         {
             "object": {"const": "feedback"},
-            "request_id": {"type": "string"},
+            "request_id": TEXT,
             "good": {"type": "boolean"},
             "comment": {**TEXT_OR_NULL, "description": "What is kept of it."},
         },
     ),
-    "Model": _object(
+    "Model": given(
         ["id", "object", "created", "owned_by"],
-        {"id": {"type": "string"}, "object": {"const": "model"}, "created": COUNT, "owned_by": {"const": "changeover"}},
+        {"id": TEXT, "object": {"const": "model"}, "created": COUNT, "owned_by": {"const": "changeover"}},
     ),
-    "ModelList": _object(["object", "data"], {"object": {"const": "list"}, "data": _list(_ref("Model"))}),
-    "Health": _object(
+    "ModelList": given(["object", "data"], {"object": {"const": "list"}, "data": list_of(ref("Model"))}),
+    "Health": given(
         ["status"],
         {
             "status": {"const": "ok"},
@@ -265,5 +250,5 @@ SCHEMAS: Json = {
             "records_waiting": {**COUNT, "description": "Not yet in the store. For operators and monitors."},
         },
     ),
-    "OpenApi": _object(["openapi", "info", "paths"], {"openapi": {"const": "3.1.0"}}),
+    "OpenApi": given(["openapi", "info", "paths"], {"openapi": {"const": "3.1.0"}}),
 }

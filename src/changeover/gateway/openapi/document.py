@@ -10,9 +10,8 @@ from changeover import __version__
 from changeover.gateway.openapi import admin, answers, requests, tools
 from changeover.gateway.openapi.described import Described
 from changeover.gateway.openapi.operations import HEALTH_OF_LOOKERS, described
+from changeover.gateway.openapi.shapes import Json, in_path, ref
 from changeover.gateway.routes import MODEL_PREFIX, ROUTES, Route
-
-Json = dict[str, Any]
 
 ABOUT = (
     "Applications name a task in `model`; which model answers is decided here. Fields that are not described are passed "
@@ -28,20 +27,8 @@ SECURITY: Json = {
     },
 }
 WITH_KEY: list[Json] = [{"bearer": []}, {"api_key": []}]
-TASK_IN_PATH: Json = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "description": "Name of a task, or of a deployment that the key was granted.",
-    "schema": {"type": "string", "minLength": 1},
-}
-STEERED_TASK: Json = {
-    "name": "task",
-    "in": "path",
-    "required": True,
-    "description": "Name of a task.",
-    "schema": {"type": "string", "minLength": 1},
-}
+TASK_IN_PATH = in_path("id", "Name of a task, or of a deployment that the key was granted.")
+STEERED_TASK = in_path("task", "Name of a task.")
 REFUSED_TO_ALL = (400, 408, 500)
 """Whatever is asked: what is no HTTP, what does not arrive, and a fault of ours."""
 REFUSED_WITH_KEY = (401, 403)
@@ -79,7 +66,7 @@ def _operation(route: Route, method: str) -> Json:
     words = described(route, method)
     responses: Json = {"200": _answered(route, words, method)}
     if words.accepted is not None:
-        content = {"application/json": {"schema": _schema(words.accepted)}}
+        content = {"application/json": {"schema": ref(words.accepted)}}
         responses["202"] = {
             "description": "It was taken in as a job.",
             "headers": _headers(["x-changeover-request-id", "location"]),
@@ -94,9 +81,9 @@ def _operation(route: Route, method: str) -> Json:
         "x-roles": sorted(route.roles),
     }
     if words.body is not None:
-        content = {"application/json": {"schema": _schema(words.body)}}
+        content = {"application/json": {"schema": ref(words.body)}}
         if words.form is not None:
-            content["multipart/form-data"] = {"schema": _schema(words.form)}
+            content["multipart/form-data"] = {"schema": ref(words.form)}
         operation["requestBody"] = {"required": True, "content": content}
     if route.path == MODEL_PREFIX:
         operation["parameters"] = [TASK_IN_PATH]
@@ -120,10 +107,10 @@ def _answered(route: Route, words: Described, method: str) -> Json:
     answered: Json = {"description": words.answers, "headers": _headers(names)}
     if method == "HEAD":
         return answered
-    schema = _schema(words.answer) if words.answer else {"type": "string"}
+    schema = ref(words.answer) if words.answer else {"type": "string"}
     content: Json = {words.media: {"schema": schema}}
     if words.event is not None:  # in OpenAPI 3.1 the schema of this type is each event's
-        content["text/event-stream"] = {"schema": _schema(words.event)}
+        content["text/event-stream"] = {"schema": ref(words.event)}
     return {**answered, "content": content}
 
 
@@ -140,12 +127,8 @@ def _refused(status: int, words: str) -> Json:
             **_headers(["x-changeover-request-id"], required=status not in (400, 408)),
             **_headers(more, False),
         },
-        "content": {"application/json": {"schema": _schema("Refusal")}},
+        "content": {"application/json": {"schema": ref("Refusal")}},
     }
-
-
-def _schema(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _headers(names: Iterable[str], required: bool = True) -> Mapping[str, Any]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from changeover.gateway.feedback import LONGEST_COMMENT
-
-Json = dict[str, Any]
+from changeover.gateway.openapi.shapes import Json, given, list_of, ref, told
 
 MODEL: Json = {
     "type": "string",
@@ -58,23 +55,17 @@ TOOLS: Json = {
 
 def _body(required: list[str], properties: Json) -> Json:
     named: Json = {"model": MODEL, **properties}
-    return {"type": "object", "required": ["model", *required], "properties": named, "additionalProperties": True}
+    return given(["model", *required], named)
 
 
 def _messages(about: str) -> Json:
-    return {
-        "type": "array",
-        "minItems": 1,
-        "description": about,
-        "items": {"$ref": "#/components/schemas/Message"},
-    }
+    return list_of(ref("Message"), minItems=1, description=about)
 
 
 SCHEMAS: Json = {
-    "Message": {
-        "type": "object",
-        "required": ["role"],
-        "properties": {
+    "Message": given(
+        ["role"],
+        {
             "role": {"type": "string", "examples": ["user"]},
             "content": {
                 "description": (
@@ -83,8 +74,7 @@ SCHEMAS: Json = {
                 "examples": ["The ferry of 7:40 was cancelled."],
             },
         },
-        "additionalProperties": True,
-    },
+    ),
     "ChatRequest": _body(
         ["messages"],
         {
@@ -170,10 +160,9 @@ SCHEMAS: Json = {
             },
         },
     ),
-    "FeedbackRequest": {
-        "type": "object",
-        "required": ["request_id", "good"],
-        "properties": {
+    "FeedbackRequest": told(
+        ["request_id", "good"],
+        {
             "request_id": {
                 "type": "string",
                 "minLength": 1,
@@ -188,6 +177,5 @@ SCHEMAS: Json = {
                 "examples": ["It left out the date."],
             },
         },
-        "additionalProperties": False,
-    },
+    ),
 }

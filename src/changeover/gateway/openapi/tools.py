@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from changeover.gateway.openapi.answers import event
 from changeover.gateway.openapi.described import Described
+from changeover.gateway.openapi.shapes import COUNT, TEXT, WHEN, Json, in_path, list_of, or_null, ref, told, whole
 from changeover.gateway.routes import JOBS, TOOLS
-
-Json = dict[str, Any]
 
 RUN_REFUSED = (404, 413, 422, 429, 502, 503, 504)
 JOB_REFUSED = (404, 503)
 
 PARAMETERS: Mapping[str, Json] = {
-    "{name}": {
-        "name": "name",
-        "in": "path",
-        "required": True,
-        "description": "Name of a tool that the key may use.",
-        "schema": {"type": "string", "minLength": 1},
-    },
-    "{job}": {
-        "name": "job",
-        "in": "path",
-        "required": True,
-        "description": "Id of a job of the key; an operator's key sees everybody's.",
-        "schema": {"type": "string", "minLength": 1},
-    },
+    "{name}": in_path("name", "Name of a tool that the key may use."),
+    "{job}": in_path("job", "Id of a job of the key; an operator's key sees everybody's."),
 }
 """By what stands for them in a path."""
 AS: Json = {
@@ -109,104 +95,88 @@ DESCRIBED: Mapping[str, Described] = {
 }
 """By path; where its methods do different things, by method and path."""
 
-_TEXT: Json = {"type": "string"}
-_COUNT: Json = {"type": "integer", "minimum": 0}
-_WHEN: Json = {"type": "string", "format": "date-time"}
 _OBJECT: Json = {"type": "object"}
 
 
-def _or_null(schema: Json) -> Json:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _given(properties: Json, *, beside: Json | None = None) -> Json:
-    """An object that always has some fields, and may have others."""
-    every = {**properties, **(beside or {})}
-    return {"type": "object", "required": list(properties), "properties": every, "additionalProperties": True}
-
-
 def _list_of(name: str) -> Json:
-    data = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
-    return _given({"object": {"const": "list"}, "data": data})
+    return whole({"object": {"const": "list"}, "data": list_of(ref(name))})
 
 
-_PROGRESS = _given(
-    {"step": _TEXT, "number": {**_COUNT, "description": "Of the step, from 1."}, "steps": _COUNT, "done": _COUNT},
-    beside={"of": _or_null(_COUNT)},
+_PROGRESS = whole(
+    {"step": TEXT, "number": {**COUNT, "description": "Of the step, from 1."}, "steps": COUNT, "done": COUNT},
+    beside={"of": or_null(COUNT)},
 )
 SCHEMAS: Json = {
-    "ToolRequest": {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
+    "ToolRequest": told(
+        ["inputs"],
+        {
             "inputs": {
                 **_OBJECT,
                 "description": 'By name, as the tool\'s schema says. A file is `{"name": …, "content_base64": …}`.',
                 "examples": [{"text": "The ferry of 7:40 was cancelled."}],
             }
         },
-        "additionalProperties": False,
-    },
+    ),
     "ToolForm": {
         **_OBJECT,
         "description": "A field or a file for each input; a list, a conversation, a number or a flag as JSON.",
         "additionalProperties": {"type": "string"},
     },
-    "Tool": _given(
+    "Tool": whole(
         {
             "object": {"const": "tool"},
-            "name": _TEXT,
-            "title": _TEXT,
-            "description": _TEXT,
-            "group": _TEXT,
+            "name": TEXT,
+            "title": TEXT,
+            "description": TEXT,
+            "group": TEXT,
             "tier": {"enum": ["low", "medium", "high"]},
-            "digest": {**_TEXT, "description": "Of all that decides what it does."},
+            "digest": {**TEXT, "description": "Of all that decides what it does."},
             "inputs": {**_OBJECT, "description": "JSON schema of what it takes."},
             "output": {**_OBJECT, "description": "JSON schema of `value` in its results: the contract."},
-            "media_type": {**_TEXT, "description": "Of `text` in its results."},
-            "extension": _TEXT,
-            "chat": _or_null(_OBJECT),
-            "tasks": {"type": "array", "items": _TEXT, "description": "That it asks."},
+            "media_type": {**TEXT, "description": "Of `text` in its results."},
+            "extension": TEXT,
+            "chat": or_null(_OBJECT),
+            "tasks": list_of(TEXT, description="That it asks."),
         },
         beside={"example": _OBJECT},
     ),
     "ToolList": _list_of("Tool"),
-    "ToolResult": _given(
+    "ToolResult": whole(
         {
             "object": {"const": "tool.result"},
-            "id": _TEXT,
-            "tool": _TEXT,
-            "digest": _TEXT,
+            "id": TEXT,
+            "tool": TEXT,
+            "digest": TEXT,
             "value": {**_OBJECT, "description": "Meets the tool's contract, whichever model answered."},
-            "text": {**_TEXT, "description": "For people."},
-            "citations": {"type": "array", "items": _OBJECT},
-            "problems": {"type": "array", "items": _TEXT, "description": "What is not as it should be, in words."},
-            "steps": {"type": "array", "items": _OBJECT},
-            "answered_by": {"type": "array", "items": _OBJECT, "description": "Deployments and route revisions."},
+            "text": {**TEXT, "description": "For people."},
+            "citations": list_of(_OBJECT),
+            "problems": list_of(TEXT, description="What is not as it should be, in words."),
+            "steps": list_of(_OBJECT),
+            "answered_by": list_of(_OBJECT, description="Deployments and route revisions."),
         }
     ),
     "ToolProgress": _PROGRESS,
-    "ToolPiece": _given({"piece": _TEXT}),
-    "ToolJob": _given(
+    "ToolPiece": whole({"piece": TEXT}),
+    "ToolJob": whole(
         {
             "object": {"const": "tool.job"},
             "id": {"type": "string", "pattern": "^job_"},
-            "tool": _TEXT,
+            "tool": TEXT,
             "state": {"enum": ["waiting", "running", "done", "failed", "cancelled"]},
-            "progress": _or_null({"$ref": "#/components/schemas/ToolProgress"}),
-            "created_at": _WHEN,
-            "started_at": _or_null(_WHEN),
-            "ended_at": _or_null(_WHEN),
-            "expires_at": {**_WHEN, "description": "When it is deleted, once it has ended."},
+            "progress": or_null(ref("ToolProgress")),
+            "created_at": WHEN,
+            "started_at": or_null(WHEN),
+            "ended_at": or_null(WHEN),
+            "expires_at": {**WHEN, "description": "When it is deleted, once it has ended."},
         },
         beside={
-            "result": {"$ref": "#/components/schemas/ToolResult"},
+            "result": ref("ToolResult"),
             "error": {**_OBJECT, "description": "As in a refusal."},
         },
     ),
     "JobList": _list_of("ToolJob"),
-    "JobDeleted": _given({"object": {"const": "tool.job.deleted"}, "id": _TEXT, "deleted": {"const": True}}),
-    "JobOver": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("ToolJob", "JobDeleted")]},
+    "JobDeleted": whole({"object": {"const": "tool.job.deleted"}, "id": TEXT, "deleted": {"const": True}}),
+    "JobOver": {"anyOf": [ref("ToolJob"), ref("JobDeleted")]},
     "ToolEvent": event(
         "`event` is `progress`, `text` (a piece of what is being written), `result` or `error`, which are the last.",
         *("ToolProgress", "ToolPiece", "ToolResult", "Refusal"),

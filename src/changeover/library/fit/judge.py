@@ -8,7 +8,7 @@ from typing import Final
 
 from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
-from changeover.library.fit.answer import Fit, Verdict
+from changeover.library.fit.answer import Fit, Remedy, Verdict
 from changeover.library.fit.commands import command_for, flags_for
 from changeover.library.fit.outright import closed
 from changeover.library.fit.plan import RULE, Demand, Placed, place
@@ -58,9 +58,7 @@ def fit(
     )
     placed, support = place(demand, count), engine_on(card, accelerator, demand.quantisation)
     missing = _missing(demand, placed, support)
-    verdict: Verdict = "unknown" if placed is None else placed.verdict
-    if verdict in ("fits", "tight") and _undecided(demand, support):
-        verdict = "unknown"
+    verdict = _verdict(demand, placed, support)
     engine = None if support is None else support.engine
     flags = _flags(demand, placed, engine, concurrency)
     command = None
@@ -83,14 +81,24 @@ def fit(
         flags=flags,
         command=command,
         published=None if placed is None else placed.published,
-        remedies=(
-            remedies_for(demand, count, placed.verdict, siblings)
-            if placed is not None and placed.verdict in BETTER
-            else ()
-        ),
+        remedies=_remedies(demand, count, placed, siblings),
         missing=missing,
         notes=tuple(_notes(demand, placed, support)),
     )
+
+
+def _verdict(demand: Demand, placed: Placed | None, support: EngineSupport | None) -> Verdict:
+    """What the placing says, unless it rests on an engine or a number format that nobody verified."""
+    if placed is None:
+        return "unknown"
+    return "unknown" if placed.verdict in ("fits", "tight") and _undecided(demand, support) else placed.verdict
+
+
+def _remedies(demand: Demand, count: int, placed: Placed | None, siblings: Sequence[Card]) -> tuple[Remedy, ...]:
+    """What would make it fit better; nothing where it fits, or nobody knows."""
+    if placed is None or placed.verdict not in BETTER:
+        return ()
+    return remedies_for(demand, count, placed.verdict, siblings)
 
 
 def _flags(demand: Demand, placed: Placed | None, engine: str | None, concurrency: int | None) -> tuple[str, ...]:

@@ -10,8 +10,7 @@ import aiohttp
 
 from changeover.core.errors import UpstreamError
 from changeover.serving.upstream import words
-from changeover.serving.upstream.base import Address
-from changeover.serving.upstream.interface import MAX_ANSWER_BYTES
+from changeover.serving.upstream.base import Address, whole
 
 LOOK_S: Final = 1.0
 """Between looks at a silent connection."""
@@ -48,14 +47,7 @@ class AioAnswer:
 
     async def read(self) -> bytes:
         """The whole body. See `Answer.read`."""
-        parts: list[bytes] = []
-        size = 0
-        while part := await self.piece():
-            parts.append(part)
-            size += len(part)
-            if size > MAX_ANSWER_BYTES:
-                raise UpstreamError(words.too_long(self._origin.name, MAX_ANSWER_BYTES))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return await whole(self, self._origin.name)
 
     async def pour(self, into: Callable[[bytes], bool]) -> bool:
         """Hand on the body as it arrives. See `Answer.pour`."""

@@ -13,8 +13,9 @@ from typing import Final, final
 import msgspec
 from yarl import URL
 
-from changeover.core.errors import ConfigError, RequestError
-from changeover.serving.upstream.interface import PROBE_S, Answer, Headers
+from changeover.core.errors import ConfigError, RequestError, UpstreamError
+from changeover.serving.upstream import words
+from changeover.serving.upstream.interface import MAX_ANSWER_BYTES, PROBE_S, Answer, Headers
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -134,6 +135,18 @@ class Address(ABC):
     def url(self, path: str) -> URL:
         """The whole address of a path as engines know it."""
         return URL(self.base_url + (path if self._rooted else path.removeprefix("/v1")))
+
+
+async def whole(answer: Answer, name: str) -> bytes:
+    """What is left of an answer's body. See `Answer.read`."""
+    parts: list[bytes] = []
+    size = 0
+    while part := await answer.piece():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise UpstreamError(words.too_long(name, MAX_ANSWER_BYTES))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def with_model(body: bytes, model: str) -> bytes:

@@ -12,7 +12,7 @@ from yarl import URL
 from changeover.core.errors import ChangeoverError, ConfigError, UpstreamError
 from changeover.serving.refusals import MAX_REFUSAL_BYTES, classify, retry_after
 from changeover.serving.upstream import words
-from changeover.serving.upstream.base import Address, checked, with_model
+from changeover.serving.upstream.base import Address, checked, whole, with_model
 from changeover.serving.upstream.interface import CONNECT_S, KEEPALIVE_S, MAX_ANSWER_BYTES, PROBE_S, REFUSAL_S, Headers
 from changeover.serving.upstream.wire_connection import SILENT, Connection, Watch
 from changeover.serving.upstream.wire_dial import Dialler
@@ -260,14 +260,7 @@ class WireAnswer:
 
     async def read(self) -> bytes:
         """The whole body. See `Answer.read`."""
-        parts: list[bytes] = []
-        size = 0
-        while part := await self.piece():
-            parts.append(part)
-            size += len(part)
-            if size > MAX_ANSWER_BYTES:
-                raise UpstreamError(words.too_long(self._origin.name, MAX_ANSWER_BYTES))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return await whole(self, self._origin.name)
 
     async def pour(self, into: Callable[[bytes], bool]) -> bool:
         """Hand on the body as it arrives. See `Answer.pour`."""

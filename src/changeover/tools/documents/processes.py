@@ -18,6 +18,7 @@ import msgspec
 import psutil
 
 from changeover.core.errors import DocumentError
+from changeover.tools.confine import environment
 from changeover.tools.documents.reader import Limits
 from changeover.tools.documents.reading import MOST_NOTES, out_of_memory
 from changeover.tools.documents.wire import (
@@ -45,8 +46,6 @@ MOST_NOTE_CHARS = 600
 """Of a note, a title or a refusal, whatever a process says."""
 IDLE_S = 120.0
 """After which a process that waits is ended: one that read pictures keeps half a gigabyte."""
-_PASSED_ON = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH")
-"""What a reader gets of the environment: no secret is among it."""
 
 _NEEDED = ("bs4", "charset_normalizer", "defusedxml", "docx", "openpyxl", "PIL", "pptx", "pypdfium2")
 
@@ -115,12 +114,20 @@ class Readers:
         """End every process; one that is reading ends when it is done."""
         self._closed = True
         while self._idle:
-            await (await self._next()).end()
+            await self._taken().end()
         await asyncio.gather(*self._leaving)
 
     async def _next(self) -> _Child:
-        if not self._idle:
-            return await _Child.started(self._memory_mib)
+        while self._idle:
+            child = self._taken()
+            if child.process.returncode is None:
+                return child
+            await (
+                child.end()
+            )  # it was ended while it waited, as when the machine's memory is short: no file is to blame
+        return await _Child.started(self._memory_mib)
+
+    def _taken(self) -> _Child:
         child = self._idle.pop()
         if child.leaves is not None:
             child.leaves.cancel()
@@ -165,14 +172,13 @@ class _Child:
                 "Reading files needs the extra `documents` on this server: pip install 'changeover[documents]'"
             )
         directory = Path(tempfile.mkdtemp(prefix="changeover-reader-"))
-        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         process = await asyncio.create_subprocess_exec(
             # -I: neither the environment nor the current directory says which code runs.
             *(sys.executable, "-I", "-m", "changeover.tools.documents.worker", str(memory_mib), str(directory)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={**passed, "HOME": str(directory), "TMPDIR": str(directory)},
+            env=environment(directory),
             cwd=directory,
             start_new_session=True,
         )

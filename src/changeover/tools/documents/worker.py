@@ -15,7 +15,7 @@ from typing import IO
 import msgspec
 
 from changeover.core.errors import DocumentError
-from changeover.tools.documents.confine import allow_seconds, confine
+from changeover.tools.confine import Policy, allow_seconds, confine
 from changeover.tools.documents.formats import read_any
 from changeover.tools.documents.reading import Reading, out_of_memory
 from changeover.tools.documents.wire import LENGTH_BYTES, Ask, FileRead, FileRefused, Started, Words, packed
@@ -26,11 +26,21 @@ LARGE_BYTES = 1 << 20
 """A file after which memory is looked through for what nobody needs."""
 DEEPEST = 3_000
 """Calls within calls: what is nested deeper is refused."""
+ADDRESSES_BYTES = 2 << 30
+"""That OCR reserves and never uses."""
+MOST_FILE_BYTES = 64 << 20
+MOST_DESCRIPTORS = 128
 
 
 def main() -> None:
     """Read files until the standard input ends."""
-    memory_bytes, directory = int(sys.argv[1]) << 20, Path(sys.argv[2])
+    policy = Policy(
+        own_directory=Path(sys.argv[2]),
+        memory_bytes=int(sys.argv[1]) << 20,
+        headroom_bytes=ADDRESSES_BYTES,
+        file_bytes=MOST_FILE_BYTES,
+        descriptors=MOST_DESCRIPTORS,
+    )
     files, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):  # what a library prints must not pass for an answer
@@ -42,7 +52,7 @@ def main() -> None:
         answers.write(packed(words))
         answers.flush()
 
-    say(Started(confined=confine(memory_bytes, directory)))
+    say(Started(confined=confine(policy)))
     while (ask := _next(files)) is not None:
         limits = ask.limits
         allow_seconds(limits.seconds + limits.picture_seconds * limits.most_pages, THREADS)

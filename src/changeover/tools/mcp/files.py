@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from changeover.client import File
+from changeover.client.values import type_of
 from changeover.core.errors import DocumentError
 
 MOST_BYTES = 512 << 20
@@ -37,18 +38,22 @@ class Files:
         return {name: self._read(value) for name, value in given.items()}
 
     def _also_by_path(self, schema: dict[str, Any]) -> dict[str, Any]:
-        if schema.get("type") == "array" and "content_base64" in schema.get("items", {}).get("properties", {}):
-            return {**schema, "items": self._also_by_path(schema["items"])}
-        if "content_base64" not in schema.get("properties", {}):
-            return schema
         by_path = {
             "type": "object",
             "required": ["path"],
             "properties": {"path": {"type": "string", "description": f"A file in `{self.folder}`, from there."}},
             "additionalProperties": False,
         }
-        said = {key: schema[key] for key in ("description",) if key in schema}
-        return {**said, "anyOf": [{key: value for key, value in schema.items() if key not in said}, by_path]}
+        match type_of(schema):
+            case "document" | "image":
+                said = {key: schema[key] for key in ("description", "x-input") if key in schema}
+                return {**said, "anyOf": [{key: value for key, value in schema.items() if key not in said}, by_path]}
+            case "documents":
+                return {**schema, "items": {"anyOf": [schema["items"], by_path]}}
+            case "table":
+                return {**schema, "anyOf": [*schema["anyOf"], by_path]}
+            case _:
+                return schema
 
     def _read(self, value: Any) -> Any:
         if isinstance(value, list):

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from changeover.client import AsyncClient, ToolFailed
-from changeover.core.errors import AuthenticationError, ChangeoverError, PermissionError_, RequestError
+from changeover.core.errors import AuthenticationError, ChangeoverError, ConfigError, PermissionError_, RequestError
 from changeover.core.hosts import LOOPBACK
 from changeover.tools.mcp.files import Files
 from changeover.tools.mcp.server import Context, Offer
@@ -70,6 +70,8 @@ class Doorkeeper:
     async def _ask(self, key: str) -> None:
         try:
             await self.client.with_key(key).tools()
+        except ConfigError as exc:
+            raise AuthenticationError(exc.message) from exc
         except ToolFailed as exc:
             if exc.status == AuthenticationError.status:
                 raise AuthenticationError(exc.message) from exc

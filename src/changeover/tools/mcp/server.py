@@ -96,7 +96,8 @@ class Offer:
             job, ending = left
             ending.cancel()
             return job
-        return (await client.submit(name, **inputs)).id
+        with anyio.fail_after(None, shield=True):  # a job that began is known, and can be cancelled
+            return (await client.submit(name, **inputs)).id
 
     async def _followed(self, context: Context, client: AsyncClient, job: str, call: str) -> Result:
         reported = -1.0
@@ -122,7 +123,8 @@ class Offer:
     async def _leave(self, call: str, client: AsyncClient, job: str) -> None:
         """Cancel a run that nobody asks for again."""
         await asyncio.sleep(self.linger_s)
-        del self._left[call]
+        if self._left.get(call, ("",))[0] == job:  # else another that asked for the same has left since
+            del self._left[call]
         await _quietly(client.cancel(job))
 
 

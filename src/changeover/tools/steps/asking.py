@@ -8,13 +8,12 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import lru_cache
-from http import HTTPStatus
 from itertools import islice
 from typing import Any, TypeVar, cast
 
 import msgspec
 
-from changeover.core.errors import CapacityError, ChangeoverError, ContractError, DatasetError
+from changeover.core.errors import CapacityError, ChangeoverError, ContractError, DatasetError, OverdueError
 from changeover.evals.datasets.marked import without_control
 from changeover.evals.datasets.render import InputTemplate
 from changeover.evals.scorers.json_text import read_json
@@ -130,7 +129,7 @@ async def _patiently(run: Run, task: str, messages: Sequence[Mapping[str, Any]],
             async with beside:
                 return await run.means.caller.ask(task, messages, on_text=on_text if streams else None)
         except ChangeoverError as exc:
-            if exc.status == HTTPStatus.GATEWAY_TIMEOUT:
+            if isinstance(exc, OverdueError):
                 beside = run.alone
             if not exc.retryable or said or tries == len(WAITS_S):
                 raise

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib import resources
 from pathlib import Path as FilePath
 from typing import Any, cast
 
 from changeover.core.errors import ContractError, RequestError
-from changeover.evals.scorers.figures import Figure, figures
+from changeover.evals.scorers.figures import figures
 from changeover.evals.scorers.language import detect, foreign
 from changeover.evals.scorers.prose import LIST_MARK, count_words, sentences
 from changeover.gateway.contract.structured import faults as schema_faults
@@ -22,6 +20,7 @@ from changeover.tools.declarations import CheckDeclaration
 from changeover.tools.functions import Bounds, call_function
 from changeover.tools.load import beside, read_schema
 from changeover.tools.plain import as_json, listed, text_of
+from changeover.tools.steps.agreement import Figures
 from changeover.tools.steps.places import MISSING, Path, at_field, scalars, shown
 from changeover.tools.steps.run import Run
 from changeover.tools.unfenced import unfenced
@@ -109,7 +108,7 @@ async def prepare(check: CheckDeclaration, run: Run) -> Check:
             return Check(declared=check, whole=_not_empty)
         case "function":
             file = beside(run.tool, cast("str", check.file))
-            return Check(declared=check, away=_function(file, cast("str", check.call), check, source))
+            return Check(declared=check, away=_function(run.tool.folder, file, check, source))
         case "sql":
             return Check(declared=check, away=_sql(text_of(source)))
         case "python":
@@ -152,14 +151,13 @@ def _max_words(most: int) -> Callable[[Any], str | None]:
 
 
 def _figures(source: str) -> Callable[[Any], str | None]:
-    known = frozenset[Decimal]().union(*(figure.parts for figure in figures(source)))
-    in_order = sorted(known)
+    known = Figures(source)
 
     def look(value: Any) -> str | None:
         if value is None or isinstance(value, bool):
             return None
         text = LIST_MARK.sub("", value if isinstance(value, str) else f"{value}")
-        wrong = dict.fromkeys(figure.shown for figure in figures(text) if not _stands(figure, known, in_order))
+        wrong = dict.fromkeys(figure.shown for figure in figures(text) if not known.has(figure))
         if not wrong:
             return None
         several = (
@@ -170,25 +168,6 @@ def _figures(source: str) -> Callable[[Any], str | None]:
         return f"{several} not stand in the source"
 
     return look
-
-
-_ROUNDED = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*\D+")
-
-
-def _stands(figure: Figure, known: frozenset[Decimal], in_order: Sequence[Decimal]) -> bool:
-    """Whether a figure is one of the known, or with its scale word the rounding of one: 1.8 million of 1,815,000."""
-    if any(known.issuperset(reading) for reading in figure.readings):
-        return True
-    rounded = _ROUNDED.fullmatch(figure.shown)
-    if rounded is None or len(figure.readings[0]) != 1:
-        return False
-    try:
-        unit = figure.readings[0][0] / Decimal(rounded[1])
-    except (InvalidOperation, ZeroDivisionError):
-        return False
-    half = unit.scaleb(-len(rounded[1].partition(".")[2])) / 2
-    place = bisect_left(in_order, figure.readings[0][0] - half)
-    return place < len(in_order) and in_order[place] <= figure.readings[0][0] + half
 
 
 _NO_LETTER = re.compile(r"[\s\u00ad\u2010-\u2015\-'\"`\u2018-\u201f\u00ab\u00bb\u300c-\u300f]+")
@@ -263,12 +242,13 @@ def _pages(source: Any) -> Callable[[Any], str | None]:
 
 
 def _function(
-    file: FilePath, name: str, check: CheckDeclaration, source: Any
+    folder: FilePath, file: FilePath, check: CheckDeclaration, source: Any
 ) -> Callable[[Any], Awaitable[str | None]]:
+    name = cast("str", check.call)
     more = [] if check.source is None else [as_json(source)]
 
     async def look(value: Any) -> str | None:
-        said = await call_function(file, name, CHILD, arguments=[value, *more])
+        said = await call_function(file, name, CHILD, folder=folder, arguments=[value, *more])
         if said is None:
             return None
         if not isinstance(said, str):

@@ -12,6 +12,7 @@ from typing import Any
 from changeover.evals.scorers.figures import figures
 from changeover.evals.scorers.prose import LIST_MARK, sentences
 from changeover.tools.declarations import CiteStep
+from changeover.tools.steps.agreement import Place, denies, other_figures, other_names
 from changeover.tools.steps.passages import claims_of, content_words, pages_in
 from changeover.tools.steps.run import Run
 from changeover.tools.values import Citation
@@ -26,6 +27,7 @@ MOST_QUOTE = 300
 MOST_CLAIMS = 1_000
 MORE = 0.25
 """Share of a claim that a second passage must add."""
+DENIED = "one says a “not” of what the other says"
 
 Sign = str | Decimal
 """A word in the form that is compared, or a figure."""
@@ -34,14 +36,19 @@ Sign = str | Decimal
 async def cite(step: CiteStep, run: Run) -> list[Citation]:
     """Say which passages bear out each sentence of a text, or member of a list."""
     text, source = run.value(step.text), run.value(step.source)
-    return await run.compute(lambda: citations(text, source, step.least))
+    found = await run.compute(lambda: citations(text, source, step.least))
+    for each in found:
+        if each.problem:
+            where = f" ({each.label})" if each.label else ""
+            run.problem(f"`{step.name}`: “{each.claim[:MOST_QUOTE]}” and its source{where}: {each.problem}.")
+    return found
 
 
 def citations(text: Any, source: Any, least: float) -> list[Citation]:
     """The best passage for each claim, and a second one where that adds much.
 
     A claim without words and figures of its own, such as a heading, has none. One that stands nowhere has a citation
-    without a page, of score 0.
+    without a page, of score 0. One with a figure or a name that its place has not is not borne out, whatever else it has.
 
     Args:
         text: A text, whose sentences are the claims; or a list of claims.
@@ -61,6 +68,8 @@ class _Sentence:
     signs: frozenset[Sign]
     after: int
     """How many sentences stand before it on its page."""
+    around: Place
+    """The whole page."""
 
 
 class _Index:
@@ -68,8 +77,9 @@ class _Index:
 
     def __init__(self, source: Any) -> None:
         self._said = [
-            _Sentence(document, page, label, sentence, frozenset(_signs(sentence)), after)
+            _Sentence(document, page, label, sentence, frozenset(_signs(sentence)), after, around)
             for document, page, label, text in pages_in(source)
+            for around in (Place(text),)
             for after, sentence in enumerate(sentences(text))
         ]
         self._with: defaultdict[Sign, list[int]] = defaultdict(list)
@@ -88,12 +98,23 @@ class _Index:
             return [Citation(claim=claim, document="", page=None, label="", quote="", score=0.0, supported=False)]
         missing = {sign: weight for sign, weight in wanted.items() if sign not in self._signs_of(best)}
         second = self._best(missing) if missing else None
-        if second is not None and self._share(second, missing) < MORE * total:
+        if second is not None and not self._adds(second, missing, wanted):
             second = None
         passages = [best] if second is None else [best, second]
         held = sum(weight for sign, weight in wanted.items() if any(sign in self._signs_of(each) for each in passages))
-        supported = held / total >= least
-        return [self._citation(claim, each, self._share(each, wanted) / total, supported) for each in passages]
+        # What shares no word with a claim says nothing of it, though the figure of the claim may stand in it.
+        about = [each for passage in passages for each in self._said[slice(*passage)] if _shares_word(each, wanted)]
+        place = Place("\n".join(each.text for each in about or self._said[slice(*best)]))
+        around = [self._said[first].around for first, _ in passages]
+        other = other_figures(claim, place, around) or other_names(claim, around)
+        supported = held / total >= least and not other
+        problem = DENIED if supported and denies(claim, [each.text for each in about]) else ""
+        return [self._citation(claim, each, self._share(each, wanted) / total, supported, problem) for each in passages]
+
+    def _adds(self, second: tuple[int, int], missing: dict[Sign, float], wanted: dict[Sign, float]) -> bool:
+        """Whether a second passage is about the claim, and adds enough to it."""
+        about = any(_shares_word(each, wanted) for each in self._said[slice(*second)])
+        return about and self._share(second, missing) >= MORE * sum(wanted.values())
 
     def _best(self, wanted: dict[Sign, float]) -> tuple[int, int] | None:
         """The shortest of the passages that hold most: its first sentence, and the one past its last."""
@@ -128,7 +149,7 @@ class _Index:
         signs = self._signs_of(passage)
         return sum(weight for sign, weight in wanted.items() if sign in signs)
 
-    def _citation(self, claim: str, passage: tuple[int, int], score: float, supported: bool) -> Citation:
+    def _citation(self, claim: str, passage: tuple[int, int], score: float, supported: bool, problem: str) -> Citation:
         beside: Sequence[_Sentence] = self._said[slice(*passage)]
         quote = " ".join(" ".join(each.text.split()) for each in beside)
         return Citation(
@@ -139,7 +160,12 @@ class _Index:
             quote=quote if len(quote) <= MOST_QUOTE else quote[: MOST_QUOTE - 1] + "…",
             score=round(score, 4),
             supported=supported,
+            problem=problem,
         )
+
+
+def _shares_word(sentence: _Sentence, wanted: dict[Sign, float]) -> bool:
+    return any(isinstance(sign, str) and sign in sentence.signs for sign in wanted)
 
 
 def _signs(text: str) -> set[Sign]:

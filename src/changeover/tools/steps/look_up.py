@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 from changeover.core.errors import ContractError
 from changeover.evals.scorers.prose import CJK
 from changeover.evals.scorers.similarity import embedder
@@ -45,11 +47,21 @@ async def look_up(step: LookUpStep, run: Run) -> list[Found] | list[dict[str, An
             source = await documents_in(source, run)
         return await run.compute(lambda: terms_in(question, _rows(step, source), step.most))
     if isinstance(source, Folder):
-        learnt = await passages_in(source, run)
-        kept = {run.means.cache / "knowledge" / f"{each.digest}.npz": each.counted.passages for each in learnt}
-        counted = [each.counted for each in learnt]
-        return await run.compute(lambda: best_passages(question, counted, step.most, kept))
+        folder = source
+
+        async def make() -> Any:
+            return msgspec.to_builtins(await _known(question, folder, step.most, run))
+
+        # How far a folder is embedded changes from one look to the next: who goes on with a run goes on with these.
+        return msgspec.convert(await run.once(f"{step.name}/0", make), list[Found])
     return await run.compute(lambda: best_passages(question, [count(passages_of(source))], step.most))
+
+
+async def _known(question: str, folder: Folder, most: int, run: Run) -> list[Found]:
+    learnt = await passages_in(folder, run)
+    kept = {run.means.cache / "knowledge" / f"{each.digest}.npz": each.counted.passages for each in learnt}
+    counted = [each.counted for each in learnt]
+    return await run.compute(lambda: best_passages(question, counted, most, kept))
 
 
 def best_passages(

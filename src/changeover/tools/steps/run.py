@@ -14,7 +14,6 @@ from changeover.tools.caller import Answered
 from changeover.tools.declarations import StepDeclaration, Tool
 from changeover.tools.expressions import evaluate
 from changeover.tools.means import Means
-from changeover.tools.plain import settled
 from changeover.tools.tables import as_csv
 from changeover.tools.values import AnsweredBy, Document, File, Progress
 
@@ -91,7 +90,7 @@ class Run:
             ContractError: It cannot be computed; names the step.
         """
         try:
-            return settled(evaluate(expression, {**self.values, **more}))
+            return evaluate(expression, {**self.values, **more})
         except ContractError as exc:
             name = "" if self.step is None else f"The step `{self.step.name}`: "
             raise ContractError(f"{name}{exc.message}") from exc

@@ -13,13 +13,15 @@ import pytest
 from tests.support import documents as made
 
 from changeover.core.errors import DocumentError
+from changeover.tools.confine import offered
 from changeover.tools.documents.processes import Readers
 
 TRIED = """
 import os, socket, subprocess, sys
 from pathlib import Path
-from changeover.tools.documents.confine import confine
-held = confine(256 << 20, Path(sys.argv[1]))
+from changeover.tools.confine import Policy, confine
+bounds = {"memory_bytes": 256 << 20, "headroom_bytes": 2 << 30, "file_bytes": 1 << 20, "descriptors": 32}
+held = confine(Policy(own_directory=Path(sys.argv[1]), **bounds))
 print(",".join(held))
 def tried(what):
     try:
@@ -32,13 +34,21 @@ def tried(what):
         print("done")
 tried(lambda: socket.socket())
 tried(lambda: subprocess.run(["/bin/true"]))
+tried(lambda: os.fork() or os._exit(0))
 tried(lambda: os.kill(os.getppid(), 0))
+tried(lambda: os.chmod(sys.argv[2], 0o666))
 tried(lambda: open(sys.argv[2]).read())
 tried(lambda: open(sys.argv[2], "w"))
 tried(lambda: Path(sys.argv[1], "own.txt").write_text("mine"))
 tried(lambda: bytearray(1 << 30))
 tried(lambda: __import__("json"))
 """
+
+
+@pytest.fixture(scope="module")
+def long() -> made.File:
+    """More text than a pipe holds: nobody reads it to its end before its first page was heard of."""
+    return made.File(name="long.pdf", data=made.pdf(["\n".join([15 * "words "] * 20)] * 300))
 
 
 def test_a_reader_cannot_reach_the_network_programs_other_processes_or_files(tmp_path: Path) -> None:
@@ -54,9 +64,10 @@ def test_a_reader_cannot_reach_the_network_programs_other_processes_or_files(tmp
         timeout=60,
     ).stdout.split()
 
+    assert told[0].split(",") == offered()
     if told[0] != "limits,files,calls":
         pytest.skip(f"this kernel offers less: {told[0]}")
-    assert told[1:] == [*["PermissionError"] * 5, "done", "no", "memory", "done"]
+    assert told[1:] == [*["PermissionError"] * 7, "done", "no", "memory", "done"]
     assert secret.read_text() == "key"
 
 
@@ -83,8 +94,7 @@ def the_reader() -> psutil.Process:
     raise LookupError
 
 
-async def test_a_process_that_is_killed_costs_one_file_and_no_more() -> None:
-    long = made.File(name="long.pdf", data=made.pdf(["page"] * 300))
+async def test_a_process_that_is_killed_costs_one_file_and_no_more(long: made.File) -> None:
     async with made.opened() as readers:
         with pytest.raises(DocumentError, match=r"Reading `long\.pdf` ended the process that reads"):
             await readers.read(long, made.LIMITS, on_page=lambda done, of: the_reader().kill() if done == 1 else None)
@@ -92,12 +102,12 @@ async def test_a_process_that_is_killed_costs_one_file_and_no_more() -> None:
         assert (await made.read(readers, "next.txt", b"next")).text == "next"
 
 
-async def test_a_file_that_takes_too_long_is_stopped() -> None:
+async def test_a_file_that_takes_too_long_is_stopped(long: made.File) -> None:
     async with made.opened() as readers:
         await made.read(readers, "first.txt", b"first")
         stopped = readers.processes[0]
         with pytest.raises(DocumentError, match=r"`long\.pdf` took longer than 0 s and was stopped"):
-            await made.read(readers, "long.pdf", made.pdf(["page"] * 300), seconds=0.01)
+            await made.read(readers, "long.pdf", long.data, seconds=0.01)
 
         assert not psutil.pid_exists(stopped)
         assert (await made.read(readers, "next.txt", b"next")).text == "next"
@@ -112,8 +122,7 @@ async def test_a_file_that_needs_too_much_memory_is_refused_and_the_next_is_read
         assert (await made.read(readers, "next.txt", b"next")).text == "next"
 
 
-async def test_a_caller_who_goes_away_leaves_no_process_behind_that_reads_on() -> None:
-    long = made.File(name="long.pdf", data=made.pdf(["page"] * 300))
+async def test_a_caller_who_goes_away_leaves_no_process_behind_that_reads_on(long: made.File) -> None:
     begun = asyncio.Event()
     async with made.opened() as readers:
         reading = asyncio.create_task(readers.read(long, made.LIMITS, on_page=lambda done, of: begun.set()))
@@ -137,6 +146,16 @@ async def test_a_process_with_nothing_to_read_is_ended() -> None:
     await readers.close()
 
     assert not process.is_running()
+
+
+async def test_a_process_that_was_ended_while_it_waited_is_no_fault_of_the_next_file() -> None:
+    async with made.opened() as readers:
+        await made.read(readers, "a.txt", b"words")
+        waiting = readers._idle[0].process
+        waiting.kill()
+        await waiting.wait()
+
+        assert (await made.read(readers, "b.txt", b"others")).text == "others"
 
 
 async def test_files_wait_for_their_turn() -> None:

@@ -231,6 +231,18 @@ def prices(workbook: Any) -> None:
     other.sheet_state = "hidden"
 
 
+async def test_a_percent_sign_that_is_drawn_as_it_stands_makes_no_number_a_hundred_times_larger(
+    readers: Readers,
+) -> None:
+    def shares(workbook: Any) -> None:
+        for place, form in (("A1", '0.0"%"'), ("B1", r"0\%"), ("C1", "0%;[Red]-0%"), ("D1", '0 "of 100"')):
+            workbook.active[place] = 5
+            workbook.active[place].number_format = form
+
+    document = await made.read(readers, "shares.xlsx", made.xlsx(shares))
+    assert document.text == "5%\t5%\t500%\t5"
+
+
 async def test_a_workbook_has_a_page_for_each_sheet(readers: Readers) -> None:
     document = await made.read(readers, "prices.xlsx", made.xlsx(prices))
 

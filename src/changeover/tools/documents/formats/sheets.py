@@ -22,6 +22,8 @@ MOST_CELLS = 2_000_000
 """Of all sheets."""
 _CHUNK = 1 << 20
 _WITHOUT_VALUE = re.compile(rb"</f>\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>|<f[^<>]*/>\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>")
+_AS_TEXT = re.compile(r'"[^"]*"|\\.')
+"""What of a number's format is drawn as it stands: a percent sign that is, multiplies nothing by 100."""
 _MIDNIGHT = datetime.time()
 
 
@@ -94,7 +96,9 @@ def _shown(cell: Any) -> str:
         return str(value.date()) if value.time() == _MIDNIGHT else value.isoformat(" ", "minutes")
     if isinstance(value, (int, float)):
         form = str(cell.number_format or "")
-        return f"{value * 100:.10g}%" if "%" in form else f"{value:.15g}"
+        if "%" in _AS_TEXT.sub("", form):
+            return f"{value * 100:.10g}%"
+        return f"{value:.15g}{'%' if '%' in form else ''}"
     return str(value)
 
 

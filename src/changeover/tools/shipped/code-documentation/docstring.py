@@ -13,6 +13,20 @@ _WIDTH = 96
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+def look(code: str) -> list[str]:
+    """The parameters that are to be described.
+
+    Raises:
+        ValueError: A docstring cannot be put there; says why.
+    """
+    try:
+        node = _function(code)
+    except SyntaxError as exc:
+        raise ValueError(f"the code is no Python: {exc.msg}, line {exc.lineno}") from exc
+    _put_in(code, node, "")
+    return parameters(node)
+
+
 def problem(value: str, source: str) -> str | None:
     """What is missing in an answer, or made up by it; None if nothing is.
 
@@ -89,7 +103,7 @@ def _described(answer: str) -> dict[str, str]:
 
 
 def _sentence(said: object) -> str:
-    """One line with a point at its end, that cannot end the docstring itself."""
+    """One line with a full stop at its end, that cannot end the docstring itself."""
     text = " ".join(str(said or "").split()).replace('"""', "'''").replace("\\", "\\\\").rstrip('"')
     if not text:
         return NOT_DESCRIBED
@@ -128,13 +142,15 @@ def _put_in(code: str, node: _Function, docstring: str) -> str:
     """The code with the docstring as the first line of the function's body, in place of one that it had."""
     lines = textwrap.dedent(code).split("\n")
     first = node.body[0]
-    if first.lineno == node.lineno:
+    decorated = [each.lineno for each in getattr(first, "decorator_list", [])]
+    begins = min([first.lineno, *decorated])
+    indent = lines[first.lineno - 1][: first.col_offset]
+    if indent.strip():
         raise ValueError("the function stands on one line. Put its body on a line of its own")
-    indent = " " * first.col_offset
     whole = f'"""{docstring}"""' if "\n" not in docstring else f'"""{docstring}\n"""'
     written = [f"{indent}{line}" if line else "" for line in whole.split("\n")]
     if ast.get_docstring(node) is not None:
         lines[first.lineno - 1 : first.end_lineno] = written
     else:
-        lines[node.body[0].lineno - 1 : node.body[0].lineno - 1] = written
+        lines[begins - 1 : begins - 1] = written
     return "\n".join(lines).strip("\n")

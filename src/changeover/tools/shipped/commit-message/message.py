@@ -63,7 +63,7 @@ def tidy(answer: str) -> dict[str, str]:
 
 
 def _subject(line: str) -> tuple[str, str]:
-    """The subject in a first line, imperative and without a point, and what of a long line belongs into the body."""
+    """The subject in a first line, imperative and without a full stop, and what of a long line belongs into the body."""
     subject, _, more = line.partition(". ") if len(line) > MOST else (line, "", "")
     subject = subject.rstrip(". ") or line
     first, space, rest = subject.partition(" ")

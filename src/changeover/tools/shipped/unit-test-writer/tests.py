@@ -19,21 +19,35 @@ def problem(value: str) -> str | None:
     return None if any(map(_is_test, body)) else "it defines no function whose name begins with `test_`"
 
 
-def assemble(answer: str, code: str, module: str) -> dict[str, Any]:
+def look(code: str, module: str) -> list[str]:
+    """What the code defines, which is what is tested.
+
+    Raises:
+        ValueError: The module's name is none, or the code is no Python, or there is nothing in it to test.
+    """
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"`{module}` is no name of a module")
+    try:
+        body = ast.parse(code).body
+    except SyntaxError as exc:
+        raise ValueError(f"the code is no Python: {exc.msg}, line {exc.lineno}") from exc
+    names = [node.name for node in body if isinstance(node, (*_FUNCTION, ast.ClassDef))]
+    if not names:
+        raise ValueError("the code defines no function and no class")
+    return names
+
+
+def assemble(answer: str, tested: list[str], module: str) -> dict[str, Any]:
     """The test file, and the names of its tests. Of the answer it keeps functions and constants, and no import.
 
     Args:
         answer: What the model wrote.
-        code: What is tested; what it defines is imported.
+        tested: What is imported.
         module: Where from.
 
     Raises:
-        ValueError: The module's name is none.
-        SyntaxError: The answer, or the code, is no Python.
+        SyntaxError: The answer is no Python.
     """
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(f"`{module}` is no name of a module")
-    tested = [node.name for node in ast.parse(code).body if isinstance(node, (*_FUNCTION, ast.ClassDef))]
     kept: list[ast.stmt] = []
     for node in ast.parse(_code(answer)).body:
         if isinstance(node, _FUNCTION) and node.name not in tested:
@@ -44,7 +58,7 @@ def assemble(answer: str, code: str, module: str) -> dict[str, Any]:
         elif isinstance(node, ast.Assign):
             kept.append(node)
     head = ["import pytest", ""] if "pytest" in {name for node in kept for name in _names(node)} else []
-    head += [f"from {module} import {', '.join(sorted(tested))}"] if tested else []
+    head.append(f"from {module} import {', '.join(sorted(tested))}")
     parts = ["\n".join(head), *(ast.unparse(node) for node in kept)]
     return {
         "tests": "\n\n\n".join(part for part in parts if part) + "\n",

@@ -11,7 +11,7 @@ MOST = 72
 
 
 def form(answer: Answer, sample: Sample) -> float:
-    """1 without a fault, a quarter less for each: a long subject, no imperative, a point at its end, no empty line."""
+    """1 without a fault, a quarter less for each: a long subject, no imperative, a full stop at its end, no empty line."""
     del sample
     lines = answer.text.strip().split("\n")
     subject = lines[0]
