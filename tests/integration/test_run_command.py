@@ -10,37 +10,28 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.support import commands
 from tests.support.processes import Up, begin, end_of, until
-
-from changeover.cli.main import run_command
 
 MEMO = "The lift in house B is out of service from 11 to 14 March. Ask Ms Ferro for the freight lift."
 
 
-@dataclass
-class User:
-    """Somebody in a project's directory, with a folder of their own."""
+@dataclass(kw_only=True)
+class User(commands.User):
+    """Somebody who runs tools in a project's directory, with a folder of their own."""
 
     up: Up
     folder: Path
-    said: pytest.CaptureFixture[str]
     patch: pytest.MonkeyPatch
+    before: tuple[str, ...] = ("run",)
 
     def call(self, *arguments: str, text: str | None = None) -> tuple[int, str, str]:
-        """Exit status, standard output, standard error."""
+        """As `commands.User`, with a text on standard input."""
         if text is not None:
             self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        status = run_command(["run", *arguments])
-        captured = self.said.readouterr()
-        return status, captured.out, captured.err
-
-    def json(self, *arguments: str, status: int = 0) -> Any:
-        found, out, err = self.call(*arguments, "--json")
-        assert found == status, err
-        return json.loads(out)
+        return super().call(*arguments)
 
     def file(self, name: str, text: str = MEMO) -> str:
         (self.folder / name).write_text(text)
@@ -50,7 +41,7 @@ class User:
 @pytest.fixture
 def user(tools_up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
     monkeypatch.chdir(tools_up.project)
-    return User(tools_up, tmp_path, capsys, monkeypatch)
+    return User(project=tools_up.project, said=capsys, up=tools_up, folder=tmp_path, patch=monkeypatch)
 
 
 def test_a_file_is_run_and_its_text_stands_alone_on_standard_output_with_its_sources(user: User) -> None:

@@ -27,11 +27,6 @@ log = logging.getLogger(__name__)
 COMPUTING = 2
 """Threads in which tools search, cite and check: what they do holds the interpreter, and more would only hold up others."""
 
-_LEFT_OPEN = {
-    "files": "what the gateway's user can open (no Landlock)",
-    "calls": "the network and programs (no seccomp)",
-}
-
 
 def make_desk(
     *,

@@ -126,9 +126,8 @@ class _Sizes:
         own, others = _own(value), 0
         for member in _members(value):
             kind = cast("type[Any]", type(member))
-            if (
-                kind is str and len(member) <= SHORT
-            ):  # as most cells of a table are; looked at here, a million take no time
+            # As most cells of a table are: looked at here, a million take no time.
+            if kind is str and len(member) <= SHORT:
                 own += len(member)
             elif kind in _PLAIN or (kind is int and member.bit_length() <= SHORT):
                 own += NUMBER

@@ -122,9 +122,8 @@ class Readers:
             child = self._taken()
             if child.process.returncode is None:
                 return child
-            await (
-                child.end()
-            )  # it was ended while it waited, as when the machine's memory is short: no file is to blame
+            # It was ended while it waited, as when the machine's memory is short: no file is to blame.
+            await child.end()
         return await _Child.started(self._memory_mib)
 
     def _taken(self) -> _Child:

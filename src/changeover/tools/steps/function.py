@@ -29,6 +29,6 @@ async def function(step: FunctionStep, run: Run) -> Any:
     try:
         return (await run.once(f"{step.name}/0", make))["value"]
     except RefusedValueError as refused:
-        if run.asked or run.answered:
+        if run.answered:
             raise
         raise RequestError(f"What was given cannot be used: {refused.reason.rstrip('.')}.") from refused
