@@ -30,7 +30,7 @@ from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
 from changeover.evals.scorers import SCORERS
 from changeover.library.licences.policy import Policy
-from changeover.serving.plan import EchoOptions, LocalOptions, OpenAIOptions
+from changeover.serving.options import EchoOptions, LocalOptions, OpenAIOptions
 from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
 from changeover.tools.load import NEEDS

@@ -20,7 +20,7 @@ import pytest_asyncio
 from tests.support.faults import Engine, calm, canary, engine, fault_task, recorded, tasks_running
 from tests.support.projects import Running, open_written, running, write_project
 
-from changeover.serving.plan import Fault
+from changeover.serving.options import Fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -19,7 +19,8 @@ import pytest
 
 from changeover.core.errors import CapacityError, ChangeoverError, NotReadyError, UpstreamError
 from changeover.serving.backends import EchoBackend
-from changeover.serving.plan import EnginePlan, Json
+from changeover.serving.options import Json
+from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog, Ready
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 

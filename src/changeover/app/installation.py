@@ -16,7 +16,7 @@ from changeover.evals.live import check_live
 from changeover.evals.scorers import ScorerSpec
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy, load_policy
-from changeover.serving.plan import EchoOptions
+from changeover.serving.options import EchoOptions
 from changeover.store.engine import Store
 from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_all_tasks
 from changeover.tools.declarations import Tools

@@ -10,8 +10,8 @@ from typing import Any
 
 from changeover.core.digest import canonical_json, sha256_value
 from changeover.serving.backends import describe
+from changeover.serving.options import Json
 from changeover.serving.parts import EnginePart, expect_keys, normal
-from changeover.serving.plan import Json
 
 __all__ = ["Bundle", "Difference", "EnginePart", "changes", "describe", "differences"]
 

@@ -14,7 +14,8 @@ from changeover.core.sizes import GIB, MIB, in_gib
 from changeover.library.fit.context import context_bytes, shape_of
 from changeover.library.fit.embedded import estimate
 from changeover.library.gguf import GgufHeader, read_header
-from changeover.serving.plan import EchoOptions, EnginePlan, LocalOptions
+from changeover.serving.options import EchoOptions, LocalOptions
+from changeover.serving.plan import EnginePlan
 
 SHARE: Final = 0.8
 """Of the machine's memory, where nobody declared a budget: the rest is the system's, the gateway's and the store's."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from changeover.core.errors import ConfigError
-from changeover.serving.plan import Json
+from changeover.serving.options import Json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ import msgspec
 from changeover.core import toml
 from changeover.core.errors import ConfigError, nearest
 from changeover.library.lineage import plain_name
+from changeover.serving.options import BackendName, Json
 from changeover.serving.parts import EnginePart
-from changeover.serving.plan import BackendName, Json
 
 Endpoint = Literal["chat", "completions", "embeddings", "responses", "messages"]
 Reasoning = Literal["none", "field", "think", "think_open", "harmony", "gemma4"]

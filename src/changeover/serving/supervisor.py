@@ -12,7 +12,8 @@ from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, EngineError, nearest
 from changeover.serving.backends import BACKENDS, Backend
 from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings, Timing
-from changeover.serving.plan import BackendName, EnginePlan
+from changeover.serving.options import BackendName
+from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
 __all__ = ["DeploymentStatus", "Supervisor", "Timing"]

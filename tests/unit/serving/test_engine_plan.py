@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from changeover.core.errors import ConfigError
-from changeover.serving.plan import BackendName, EchoOptions, EnginePlan, Json, LocalOptions
+from changeover.serving.options import BackendName, EchoOptions, Json, LocalOptions
+from changeover.serving.plan import EnginePlan
 
 WEIGHTS = Path("model.gguf")
 

@@ -10,7 +10,8 @@ from tests.unit.library.gguf_builder import METADATA, STRING, build
 from changeover.core.errors import ConfigError
 from changeover.serving.backends import describe
 from changeover.serving.bundles import Bundle, EnginePart
-from changeover.serving.plan import BackendName, EnginePlan, Json
+from changeover.serving.options import BackendName, Json
+from changeover.serving.plan import EnginePlan
 from changeover.serving.profiles import PLAIN, Profile, family_profile, family_profiles, profile_of, profile_of_bundle
 
 MODELS = {

@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -23,19 +24,25 @@ _NOBODY = 65534
 class Child:
     """This process, as its parent sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_end: Callable[[], object] | None = None, *, dies_by: signal.Signals = signal.SIGKILL) -> None:
         """Read the configuration, and end with the parent from now on.
 
         Whatever is printed from here on, by native code too, goes to standard error: the parent expects one line.
+
+        Args:
+            at_end: Called, in a thread of its own, when the parent wants the end or is gone; None: this process ends.
+            dies_by: The signal that the kernel sends when the parent dies. One that can be caught lets a process end what
+                it has started itself.
         """
+        self._dies_by = dies_by
         self._answers = os.dup(1)
         os.dup2(2, 1)
         _forbid_more_rights()
         self.config: dict[str, Any] = json.loads(_first_line())
         self._parent: int = self.config.pop("parent")
         self.secret: str = self.config.pop("secret")
-        _end_with(self._parent)
-        threading.Thread(target=_end_at_eof, name="life line", daemon=True).start()
+        _end_with(self._parent, dies_by)
+        threading.Thread(target=_at_eof, args=(at_end or _end_now,), name="life line", daemon=True).start()
 
     def drop_rights(self) -> str | None:
         """Become nobody if this is root; a note for people if that is not possible here."""
@@ -47,7 +54,7 @@ class Child:
             os.setuid(_NOBODY)
         except OSError as exc:
             return f"runs as root: this machine does not let it become another user ({exc.strerror})"
-        _end_with(self._parent)  # the kernel forgets it when the user changes
+        _end_with(self._parent, self._dies_by)  # the kernel forgets it when the user changes
         return None
 
     def ready(self, port: int, note: str | None) -> None:
@@ -73,9 +80,9 @@ def _forbid_more_rights() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _end_with(parent: int) -> None:
-    """Be killed when the parent dies, however it dies. Works while native code holds the interpreter, too."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _end_with(parent: int, by: signal.Signals) -> None:
+    """Get a signal when the parent dies, however it dies. SIGKILL works while native code holds the interpreter, too."""
+    _prctl(_PR_SET_PDEATHSIG, by)
     if os.getppid() != parent:  # it died before we asked
         _end_now()
 
@@ -93,11 +100,11 @@ def _first_line() -> bytes:
     return line
 
 
-def _end_at_eof() -> None:
+def _at_eof(then: Callable[[], object]) -> None:
     """The parent holds the other end of standard input and never writes again: its end means ours."""
     while os.read(0, 4096):
         pass
-    _end_now()
+    then()
 
 
 def _end_now() -> NoReturn:

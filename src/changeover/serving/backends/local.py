@@ -1,0 +1,121 @@
+"""llama.cpp, embedded through xllamacpp, in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from changeover.core.digest import sha256_file
+from changeover.core.errors import EngineError
+from changeover.library.gguf import GgufHeader, read_header
+from changeover.serving.backends.common import module, stored_profile, usable_cores
+from changeover.serving.backends.protocol import Capabilities, Launch, Missing
+from changeover.serving.options import Json, LocalOptions
+from changeover.serving.parts import EnginePart
+from changeover.serving.plan import EnginePlan
+
+LOCAL_SETTINGS: Mapping[str, Json] = {
+    "cache_ram_mib": 256,  # prompts kept beside the slots; the engine's own default may grow to 8 GiB
+    "ctx_shift": False,  # an over-long prompt is an error and never loses its beginning silently
+    "n_batch": 512,  # a prefill is only interrupted between batches, so a caller who left frees the slot sooner
+}
+"""Settings of the embedded engine that are ours and not the operator's; they are flags of its bundle too."""
+NOT_INSTALLED = Missing(what="the package `xllamacpp`", remedy="Install it with `pip install xllamacpp`.")
+
+
+class LocalBackend:
+    """llama.cpp, embedded through xllamacpp, in a process of its own."""
+
+    capabilities = Capabilities(
+        chat=True,
+        completions=True,
+        stop_reasons=True,
+        stop_sequences=True,
+        usage=True,
+        reasoning=True,
+        tools=True,
+        tools_streamed=True,
+        tools_parallel=True,
+        json_schema=True,
+        grammar=True,
+        logprobs=True,
+        embeddings=True,
+        context_refused=True,
+        cancels=True,
+        batches=True,
+        seeds=True,
+        key=True,
+    )
+
+    def missing(self, plan: EnginePlan | None) -> Sequence[Missing]:
+        return () if find_spec("xllamacpp") else (NOT_INSTALLED,)
+
+    def describe(self, plan: EnginePlan) -> EnginePart:
+        path = plan.artifact
+        assert path is not None, "a plan for this backend is refused without a file"
+        header = read_header(path)
+        options = plan.options_as(LocalOptions)
+        return EnginePart(
+            backend=plan.backend,
+            engine="llama.cpp (xllamacpp)",
+            engine_version=_version(),
+            model=plan.model,
+            weights_digest=plan.weights_digest or sha256_file(path),
+            quantisation=plan.quantisation,
+            tokenizer_digest=header.tokenizer_digest,
+            chat_template_digest=header.chat_template_digest,
+            # The number of threads is no flag: SmolLM2 gives the same log-probabilities to the last bit with 1 and 2.
+            flags={
+                "context_tokens": _context_tokens(options, header),
+                "slots": options.slots,
+                **LOCAL_SETTINGS,
+                **_embeddings(options, header),
+            },
+            profile=stored_profile(
+                plan, options.profile, architecture=header.architecture, embeddings=options.embeddings
+            ),
+        )
+
+    def launch(self, plan: EnginePlan) -> Launch:
+        path = plan.artifact
+        assert path is not None, "a plan for this backend is refused without a file"
+        options = plan.options_as(LocalOptions)
+        header = read_header(path)
+        return Launch(
+            argv=module("changeover.serving.engines.local"),
+            config={
+                "deployment": plan.deployment,
+                "artifact": str(path.absolute()),
+                "context_tokens": _context_tokens(options, header),
+                "slots": options.slots,
+                "threads": options.threads or usable_cores(),
+                "settings": LOCAL_SETTINGS,
+                **_embeddings(options, header),
+            },
+            environment={
+                "GGML_NO_BACKTRACE": "1",  # a failed assertion would start a debugger
+                "GOMP_SPINCOUNT": "1000",  # beside busy cores the default spin costs fifty times the speed
+            },
+            first_answer=not options.embeddings,  # a model that makes vectors may have no words
+        )
+
+
+def _embeddings(options: LocalOptions, header: GgufHeader) -> Mapping[str, Json]:
+    """How the vectors of tokens become one, where embeddings are served. Only said there: older bundles stay the same."""
+    if not options.embeddings:
+        return {}
+    own = f"{header.architecture}.pooling_type" in header.metadata
+    return {"embeddings": "as the model says" if own else "mean"}
+
+
+def _context_tokens(options: LocalOptions, header: GgufHeader) -> int:
+    """The engine would cap it too, but only after setting memory aside for all that was asked."""
+    return min(options.context_tokens, header.context_length or options.context_tokens)
+
+
+def _version() -> str:
+    try:
+        return version("xllamacpp")
+    except PackageNotFoundError:
+        raise EngineError(f"The embedded engine needs {NOT_INSTALLED.what}. {NOT_INSTALLED.remedy}") from None

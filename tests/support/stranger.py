@@ -1,0 +1,37 @@
+"""A server that knows nothing of us: what a warden has to start, wait for, and clear away.
+
+Usage: python -m tests.support.stranger PORT [how…], where `how` is any of `slow` (a second until it can answer), `deaf`
+(ignores SIGTERM), `parent` (has started a process in a session of its own), `dies` (at once, with a word on why).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Stranger(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        right = self.headers.get("authorization") == f"Bearer {os.environ['STRANGER_KEY']}"
+        self.send_response(200 if right and time.monotonic() > ready_at else 503)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    port, how = int(sys.argv[1]), sys.argv[2:]
+    if "dies" in how:
+        sys.exit("no accelerator was found")
+    if "deaf" in how:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "parent" in how:
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+    ready_at = time.monotonic() + (1 if "slow" in how else 0)
+    ThreadingHTTPServer(("127.0.0.1", port), Stranger).serve_forever()
