@@ -38,7 +38,7 @@ def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_
         LicenceError: The policy or its licence does not allow it here; names the clause.
         UnknownModelError: There is no deployment that it could take the place of.
     """
-    engine = describe(plan)
+    engine = describe(plan, installation.backends)
     check(judge_somewhere(licensing_of(installation), engine))
     now = installation.clock.now()
     with installation.store.write() as connection:

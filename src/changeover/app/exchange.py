@@ -70,7 +70,7 @@ def candidate_plan(installation: Installation, candidate: str) -> EnginePlan:
 def keep_candidate(installation: Installation, candidate: str, actor: str) -> None:
     """Know a candidate as a deployment that shall not run yet, unless it is known: its variant can be written then."""
     plan = candidate_plan(installation, candidate)
-    engine = describe(plan)
+    engine = describe(plan, installation.backends)
     with installation.store.write() as connection:
         if not has_deployment(connection, plan.deployment):
             ask_for(connection, plan, engine, actor, installation.clock.now(), desired="stopped")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from typing import cast
 
@@ -16,7 +17,9 @@ from changeover.evals.live import check_live
 from changeover.evals.scorers import ScorerSpec
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy, load_policy
-from changeover.serving.options import EchoOptions
+from changeover.serving.backends import Backend, backends_in
+from changeover.serving.homes import Homes
+from changeover.serving.options import BackendName, EchoOptions
 from changeover.store.engine import Store
 from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_all_tasks
 from changeover.tools.declarations import Tools
@@ -41,6 +44,12 @@ class Installation:
     problems: tuple[ConfigError, ...] = ()
     """What is wrong with declarations. The tasks they are about are not among `tasks`, or are as they were applied."""
     tools: Tools = field(default_factory=Tools)
+
+    @cached_property
+    def backends(self) -> Mapping[BackendName, Backend]:
+        """Every kind of engine, whose software is where the project says."""
+        project = self.project
+        return backends_in(Homes(declared=project.settings.engines.homes, managed=project.engines))
 
 
 def open_installation(project: Project) -> Installation:

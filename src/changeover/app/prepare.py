@@ -107,7 +107,9 @@ def _follow_engines(installation: Installation) -> None:
     for row in rows:
         before = EnginePart.from_document(row.engine)
         try:
-            now = describe(plan_from_row(row, installation.catalogue, installation.project.cache))
+            now = describe(
+                plan_from_row(row, installation.catalogue, installation.project.cache), installation.backends
+            )
         except ChangeoverError:
             continue  # It will not start either, and the fleet says why in its row; the others must.
         if now == replace(before, observed=None):

@@ -58,6 +58,7 @@ class System:
             clock=clock,
             log_dir=project.state / "logs",
             on_change=self._tell,
+            backends=installation.backends,
             timing=Timing(ready_base_s=project.settings.engines.ready_s),
             client=addresses or kind,
         )

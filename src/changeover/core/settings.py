@@ -219,6 +219,11 @@ class Project:
         return self.root / self.settings.policy
 
     @property
+    def engines(self) -> Path:
+        """Environments of engines that were installed, one for each: shared by all projects of a user, as weights are."""
+        return self.cache / "engines"
+
+    @property
     def store_url(self) -> str:
         return self.settings.store.url or f"sqlite:///{self.state / 'changeover.db'}"
 

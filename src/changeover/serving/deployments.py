@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from changeover.core.errors import EngineError
 from changeover.core.settings import EngineSettings
-from changeover.library.artifacts import Artifact, embeddable
+from changeover.library.artifacts import Artifact
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.pull import artifact_path
+from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import Deployment
+from changeover.serving.weights import LOADS, artifact_for
 
 
 def plan_for_card(
@@ -21,21 +23,22 @@ def plan_for_card(
     cache: Path,
     defaults: EngineSettings,
     *,
+    backend: BackendName = "local",
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> EnginePlan:
-    """Plan the embedded engine for a card, with the project's defaults under the given options.
+    """Plan an engine for a card, with the project's defaults under the given options.
 
     Raises:
-        EngineError: The card has no artifact that the embedded engine can load.
+        EngineError: The card has no artifact that this kind of engine can load.
     """
-    artifact = _embedded(card)
-    filled: dict[str, Any] = {"context_tokens": defaults.context_tokens, "slots": defaults.slots}
-    if defaults.threads is not None:
-        filled["threads"] = defaults.threads
+    artifact = _loaded(card, backend)
+    known = OPTIONS[backend].model_fields
+    said = {"context_tokens": defaults.context_tokens, "slots": defaults.slots, "threads": defaults.threads}
+    filled = {key: value for key, value in said.items() if key in known and value is not None}
     return EnginePlan(
         deployment=name or card.id,
-        backend="local",
+        backend=backend,
         model=card.id,
         artifact=artifact_path(artifact, cache),
         weights_digest=artifact.sha256,
@@ -46,14 +49,15 @@ def plan_for_card(
 
 def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EnginePlan:
     """The plan of a deployment that was asked for earlier."""
-    if row.backend == "local":
-        artifact = _embedded(catalogue.card(row.model))
+    backend = cast("BackendName", row.backend)  # a row holds what a plan held
+    if backend in LOADS:
+        artifact = _loaded(catalogue.card(row.model), backend)
         path, digest, quantisation = artifact_path(artifact, cache), artifact.sha256, artifact.quantisation
     else:
         path, digest, quantisation = None, None, None
     return EnginePlan(
         deployment=row.name,
-        backend=row.backend,  # pyright: ignore[reportArgumentType] - a row holds what a plan held
+        backend=backend,
         model=row.model,
         artifact=path,
         weights_digest=digest,
@@ -62,10 +66,9 @@ def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EngineP
     )
 
 
-def _embedded(card: Card) -> Artifact:
-    artifact = embeddable(card.artifacts)
+def _loaded(card: Card, backend: BackendName) -> Artifact:
+    artifact = artifact_for(card, backend)
     if artifact is None:
-        raise EngineError(
-            f"`{card.id}` has no artifact for the embedded engine. `changeover models {card.id}` shows why."
-        )
+        what = "the embedded engine" if backend == "local" else f"`{backend}`"
+        raise EngineError(f"`{card.id}` has no artifact for {what}. `changeover models {card.id}` shows why.")
     return artifact

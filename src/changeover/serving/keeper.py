@@ -227,11 +227,17 @@ class Keeper:
         ready_at: float | None = None
         engine = self._engine = ChildEngine(launch, self._log, around.environment)
         try:
-            deadline_s = ready_deadline_s(self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s)
+            deadline_s = launch.start_s + ready_deadline_s(
+                self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s
+            )
             started_at = around.clock.monotonic()
             ready = await engine.start(deadline_s)
             upstream = around.client.upstream(
-                self.plan.deployment, f"http://127.0.0.1:{ready.port}", ready.secret, None, probe_path="/health"
+                self.plan.deployment,
+                f"http://127.0.0.1:{ready.port}{launch.prefix}",
+                ready.secret,
+                launch.model,
+                probe_path=launch.probe_path,
             )
             notes = [ready.note] if ready.note else []
             if launch.first_answer and not self._checked:

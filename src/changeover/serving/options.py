@@ -20,6 +20,7 @@ BackendName = Literal[
     "ollama",
     "ray",
     "kunlun",
+    "adapter",
     "openai",
     "echo",
 ]
@@ -221,6 +222,16 @@ class RayOptions(Declared):
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
 
 
+class AdapterOptions(Declared):
+    """A LoRA adapter on a deployment that runs: no second copy of the weights."""
+
+    base: str = Field(min_length=1)
+    """The deployment whose weights it changes."""
+    scale: float = Field(default=1.0, ge=-16, le=16)
+    """How much of it counts."""
+    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+
+
 Options: TypeAlias = (
     LocalOptions
     | EchoOptions
@@ -233,6 +244,7 @@ Options: TypeAlias = (
     | OllamaOptions
     | KunlunOptions
     | RayOptions
+    | AdapterOptions
 )
 OPTIONS: Mapping[BackendName, type[Options]] = {
     "local": LocalOptions,
@@ -244,6 +256,7 @@ OPTIONS: Mapping[BackendName, type[Options]] = {
     "ollama": OllamaOptions,
     "ray": RayOptions,
     "kunlun": KunlunOptions,
+    "adapter": AdapterOptions,
     "openai": OpenAIOptions,
     "echo": EchoOptions,
 }

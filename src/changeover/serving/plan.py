@@ -14,6 +14,10 @@ from changeover.serving.options import OPTIONS, BackendName, Chosen, Json, OpenA
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,118}")
 """A deployment's name is also a file name (its log), so nothing in it may lead elsewhere."""
+NEED_WEIGHTS: frozenset[BackendName] = frozenset(
+    {"local", "openvino", "vllm", "sglang", "transformers", "llama-server", "kunlun", "adapter"}
+)
+"""Kinds of engines that load a file or a directory of ours."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
@@ -42,8 +46,8 @@ class EnginePlan:
             )
         if self.backend not in OPTIONS:
             raise ConfigError(f"No backend named `{self.backend}`. {nearest(self.backend, OPTIONS)}")
-        if self.backend == "local" and self.artifact is None:
-            raise ConfigError(f"deployment `{self.deployment}`: a local engine needs a file of weights.")
+        if self.backend in NEED_WEIGHTS and self.artifact is None:
+            raise ConfigError(f"deployment `{self.deployment}`: a {self.backend} engine needs weights.")
         self.parsed()
 
     def parsed(self) -> Options:

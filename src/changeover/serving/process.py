@@ -18,6 +18,7 @@ from changeover.core.errors import EngineError
 from changeover.core.ids import new_secret
 from changeover.core.sizes import GIB
 from changeover.serving.backends import Launch
+from changeover.serving.weights import size_of
 
 MAX_LOG_BYTES: Final = 8 << 20
 """A log beyond this is put aside as `.1` when its engine is started the next time."""
@@ -81,7 +82,7 @@ class EngineLog:
 def ready_deadline_s(artifact: Path | None, base_s: float = 30.0, per_gib_s: float = 20.0) -> float:
     """How long an engine may take to become ready: in proportion to what it has to read."""
     try:
-        size = artifact.stat().st_size if artifact is not None else 0
+        size = size_of(artifact) if artifact is not None else 0
     except OSError:
         size = 0
     return base_s + per_gib_s * size / GIB

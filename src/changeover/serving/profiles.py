@@ -95,6 +95,17 @@ PLAIN: Mapping[BackendName, Profile] = {
     # Asked of the server of xllamacpp 2026.10.11549: 200 for these four; embeddings are a 501 unless it was started for
     # them, which the deployment's profile then says.
     "local": Profile(endpoints=("chat", "completions", "responses", "messages")),
+    # vLLM 0.32 and SGLang: the server answers these, and embeddings only where it was started for nothing else.
+    "vllm": Profile(endpoints=("chat", "completions", "responses", "messages")),
+    "kunlun": Profile(endpoints=("chat", "completions")),
+    "sglang": Profile(endpoints=("chat", "completions")),
+    "openvino": Profile(endpoints=("chat", "completions")),
+    # transformers 5.23 answers 422 to fields that it does not know, and reads no schema.
+    "transformers": Profile(endpoints=("chat",), structured="none"),
+    "llama-server": Profile(endpoints=("chat", "completions", "responses", "messages")),
+    "ollama": Profile(endpoints=("chat", "completions", "embeddings")),
+    "ray": Profile(endpoints=("chat", "completions")),
+    "adapter": Profile(endpoints=("chat", "completions")),
     "echo": Profile(),
     "openai": Profile(),
 }
@@ -104,6 +115,15 @@ _DOES_ITSELF: Mapping[BackendName, Mapping[str, Json]] = {
     # llama.cpp's server takes reasoning and tool calls out of the text, for every chat template it knows, describes tools
     # to models without a format of their own, and holds answers to a schema.
     "local": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
+    "llama-server": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
+    "vllm": {},
+    "kunlun": {},
+    "sglang": {},
+    "openvino": {},
+    "transformers": {"structured": "none"},
+    "ollama": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
+    "ray": {},
+    "adapter": {},
     # The echo engine speaks as its options say, whatever its model is called.
     "echo": msgspec.to_builtins(Profile()),
     # What runs behind the address is not known: the family's own format is expected, and fields are taken as they come.

@@ -76,7 +76,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
 
 
 def test_a_local_engine_needs_weights() -> None:
-    with pytest.raises(ConfigError, match="needs a file of weights"):
+    with pytest.raises(ConfigError, match="needs weights"):
         EnginePlan(deployment="d", backend="local", model="m")
 
 

@@ -9,6 +9,7 @@ from changeover.serving.backends.echo import EchoBackend
 from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.openai import OpenAIBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
@@ -23,22 +24,30 @@ __all__ = [
     "LocalBackend",
     "Missing",
     "OpenAIBackend",
+    "backends_in",
     "describe",
     "usable_cores",
 ]
 
-BACKENDS: Mapping[BackendName, Backend] = {
-    "local": LocalBackend(),
-    "echo": EchoBackend(),
-    "openai": OpenAIBackend(),
-}
+
+def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
+    """Every kind of engine, whose software is where `homes` says."""
+    return {
+        "local": LocalBackend(),
+        "echo": EchoBackend(),
+        "openai": OpenAIBackend(),
+    }
 
 
-def describe(plan: EnginePlan) -> EnginePart:
+BACKENDS = backends_in(Homes())
+"""With all software beside our own."""
+
+
+def describe(plan: EnginePlan, backends: Mapping[BackendName, Backend] = BACKENDS) -> EnginePart:
     """The engine's part of a bundle, without starting it. Reads the weights' header, and all of them if undigested.
 
     Raises:
         ArtifactError: The weights are missing or damaged.
         EngineError: The engine's package is not installed.
     """
-    return BACKENDS[plan.backend].describe(plan)
+    return backends[plan.backend].describe(plan)

@@ -86,6 +86,14 @@ class Launch:
     """On top of what every child gets."""
     first_answer: bool = False
     """It is asked something, and has to answer, before it counts as ready for the first time."""
+    probe_path: str = "/health"
+    """Answers 200 to a GET while the engine is well."""
+    prefix: str = ""
+    """Of the paths of its API, before `/v1`."""
+    model: str | None = None
+    """What goes into the `model` field there; None: what the caller wrote, since the engine does not read it."""
+    start_s: float = 0.0
+    """What it may take before it reads weights, on top of what any engine may."""
 
 
 @dataclass(frozen=True, kw_only=True)
