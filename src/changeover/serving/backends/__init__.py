@@ -9,6 +9,7 @@ from changeover.serving.backends.echo import EchoBackend
 from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.openai import OpenAIBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.vllm import VllmBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
@@ -24,6 +25,7 @@ __all__ = [
     "LocalBackend",
     "Missing",
     "OpenAIBackend",
+    "VllmBackend",
     "backends_in",
     "describe",
     "usable_cores",
@@ -36,6 +38,7 @@ def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
         "local": LocalBackend(),
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
+        "vllm": VllmBackend(homes),
     }
 
 
