@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
+from changeover.serving.backends.kunlun import KunlunBackend
 from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.openai import OpenAIBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.sglang import SglangBackend
 from changeover.serving.backends.vllm import VllmBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
@@ -21,10 +23,12 @@ __all__ = [
     "Capabilities",
     "EchoBackend",
     "Elsewhere",
+    "KunlunBackend",
     "Launch",
     "LocalBackend",
     "Missing",
     "OpenAIBackend",
+    "SglangBackend",
     "VllmBackend",
     "backends_in",
     "describe",
@@ -39,6 +43,8 @@ def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
         "vllm": VllmBackend(homes),
+        "sglang": SglangBackend(homes),
+        "kunlun": KunlunBackend(homes),
     }
 
 

@@ -36,12 +36,25 @@ class Checkpoint:
     """Of the text or texts themselves, in whichever file they stand."""
 
 
+NOT_HERE: Final = Checkpoint(
+    architectures=(),
+    model_type=None,
+    context_length=None,
+    sees=False,
+    tokenizer_digest=None,
+    chat_template_digest=None,
+)
+"""Nothing is known of weights that were not fetched yet."""
+
+
 def read_checkpoint(directory: Path) -> Checkpoint:
-    """Read the configuration, the tokenizer and the template of a model.
+    """Read the configuration, the tokenizer and the template of a model; `NOT_HERE` where there is no such directory.
 
     Raises:
-        ArtifactError: There is no configuration, or a file cannot be read.
+        ArtifactError: There is no configuration in it, or a file cannot be read.
     """
+    if not directory.exists():
+        return NOT_HERE
     config = _json(directory / "config.json")
     if config is None:
         raise ArtifactError(f"`{directory}` has no config.json, so it is no directory that engines load.")
@@ -59,7 +72,13 @@ def read_checkpoint(directory: Path) -> Checkpoint:
 
 
 def weights_digest(directory: Path) -> str:
-    """The digest of all files of a directory, as an artifact's: a checkpoint that no card knows is read whole."""
+    """The digest of all files of a directory, as an artifact's: a checkpoint that no card knows is read whole.
+
+    Raises:
+        ArtifactError: It is not there.
+    """
+    if not directory.is_dir():
+        raise ArtifactError(f"`{directory}` is not there.")
     files = [path for path in sorted(directory.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     return digest_of_files(
         ArtifactFile(path=str(path.relative_to(directory)), size_bytes=path.stat().st_size, sha256=sha256_file(path))

