@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
+from changeover.serving.backends.kunlun import KunlunBackend
 from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.openai import OpenAIBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.sglang import SglangBackend
+from changeover.serving.backends.vllm import VllmBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
@@ -20,10 +23,13 @@ __all__ = [
     "Capabilities",
     "EchoBackend",
     "Elsewhere",
+    "KunlunBackend",
     "Launch",
     "LocalBackend",
     "Missing",
     "OpenAIBackend",
+    "SglangBackend",
+    "VllmBackend",
     "backends_in",
     "describe",
     "usable_cores",
@@ -36,6 +42,9 @@ def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
         "local": LocalBackend(),
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
+        "vllm": VllmBackend(homes),
+        "sglang": SglangBackend(homes),
+        "kunlun": KunlunBackend(homes),
     }
 
 

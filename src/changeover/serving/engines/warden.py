@@ -42,7 +42,7 @@ def main() -> None:
     child = Child(at_end=end.set, dies_by=signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda signum, frame: end.set())
     _call_prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    note = child.drop_rights() if child.config.get("drop_rights", True) else None
+    note = child.drop_rights() if child.config.get("drop_rights", True) else child.config.get("note")
     try:
         port = _free_port()
         server = _start(child.config, port, child.secret)
