@@ -103,7 +103,12 @@ PLAIN: Mapping[BackendName, Profile] = {
     # transformers 5.23 answers 422 to fields that it does not know, and reads no schema.
     "transformers": Profile(endpoints=("chat",), structured="none"),
     "llama-server": Profile(endpoints=("chat", "completions", "responses", "messages")),
-    "ollama": Profile(endpoints=("chat", "completions", "embeddings")),
+    # Ollama's documentation of its compatible API, and openai/openai.go: `reasoning`, and four values of the effort.
+    "ollama": Profile(
+        endpoints=("chat", "completions", "embeddings", "responses"),
+        reasoning_field="reasoning",
+        effort_values=("none", "low", "medium", "high"),
+    ),
     "ray": Profile(endpoints=("chat", "completions")),
     "adapter": Profile(endpoints=("chat", "completions")),
     "echo": Profile(),
@@ -121,7 +126,12 @@ _DOES_ITSELF: Mapping[BackendName, Mapping[str, Json]] = {
     "sglang": {},
     "openvino": {},
     "transformers": {"structured": "none"},
-    "ollama": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
+    "ollama": {
+        "reasoning": "field",
+        "reasoning_field": "reasoning",
+        "tool_calls": "native",
+        "structured": "response_format",
+    },
     "ray": {},
     "adapter": {},
     # The echo engine speaks as its options say, whatever its model is called.

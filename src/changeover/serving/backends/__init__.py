@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
+from changeover.serving.backends.llama_server import LlamaServerBackend
 from changeover.serving.backends.local import LocalBackend
+from changeover.serving.backends.ollama import OllamaBackend
 from changeover.serving.backends.openai import OpenAIBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.ray import RayBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
@@ -32,11 +35,14 @@ __all__ = [
 
 def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
     """Every kind of engine, whose software is where `homes` says."""
-    return {
+    engines: dict[BackendName, Backend] = {
         "local": LocalBackend(),
+        "llama-server": LlamaServerBackend(homes),
+        "ollama": OllamaBackend(homes),
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
     }
+    return {**engines, "ray": RayBackend(homes, engines)}
 
 
 BACKENDS = backends_in(Homes())
