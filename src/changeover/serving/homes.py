@@ -70,6 +70,10 @@ class Homes:
             return shutil.which(declared.command)
         return shutil.which(name)
 
+    def keeps(self, engine: str) -> Path | None:
+        """The folder for what an engine keeps between its lives; None where we keep nothing."""
+        return None if self.managed is None else self.managed.with_name("engine-data") / engine
+
 
 def _plain(package: str) -> str:
     return _PLAIN.sub("-", package).lower()
