@@ -13,7 +13,7 @@ from changeover.app.licence_checks import check_fetch, licensing_of
 from changeover.app.local import running_address
 from changeover.cli.frame import Json, actor, note, out, print_json
 from changeover.cli.running import opened, wait_ready
-from changeover.cli.weights import Terms, fetch
+from changeover.cli.weights import Terms, fetch_for
 from changeover.core.errors import ConfigError
 from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
@@ -88,7 +88,8 @@ def _local(installation: Installation, model: str, name: str | None, options: di
     project = installation.project
     plan = plan_for_card(card, project.cache, project.settings.engines, name=name, options=options)
     check_fetch(licensing_of(installation), [card])
-    fetch([card], project.cache, Terms.of(project))  # after the plan was checked: weights are large
+    # After the plan was checked: weights are large.
+    fetch_for(plan, card, project.cache, Terms.of(project), installation.homes)
     return plan
 
 
