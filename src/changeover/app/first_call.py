@@ -113,7 +113,7 @@ def _deploying(card: Card, use: Presence) -> Iterator[str]:
             yield f"changeover pull {card.id}"
         yield f"changeover deploy {card.id}"
         return
-    hosted = next((each for each in card.hosted if each.id and each.base_url), None)
+    hosted = next((each for each in card.hosted if each.id and each.base_url and each.api != "other"), None)
     recipe = next(iter(card.recipes), None)
     if card.weights != "closed" and recipe is not None:
         yield f"{recipe.command}  {SERVER}"

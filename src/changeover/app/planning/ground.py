@@ -68,7 +68,11 @@ def ground_at(directory: Path) -> Ground:
     """
     files = LibraryFiles.at(directory)
     if files.project is not None and was_started(files.project):
-        return ground_of(open_installation(files.project))
+        installation = open_installation(files.project)
+        try:
+            return ground_of(installation)
+        finally:
+            installation.store.close()
     catalogue = files.catalogue()
     settings = EngineSettings() if files.project is None else files.project.settings.engines
     return Ground(

@@ -87,8 +87,7 @@ def suggested(card: Card, catalogue: Catalogue) -> str | None:
     """Hardware that a model fits and has a command for, with as few cards as will do; None where none is known."""
     known = {each.id for each in catalogue.accelerators()}
     ran_on = (name for recipe in card.recipes for name in recipe.verified_hardware)
-    names = [catalogue.accelerator(name).id for name in ran_on if name in known]
-    for name in dict.fromkeys([*names, *USUAL]):
+    for name in dict.fromkeys(each for each in (*ran_on, *USUAL) if each in known):
         for count in COUNTS:
             judged = fit(card, parse_hardware(name, catalogue).accelerator, count)
             if judged.ok and judged.command is not None:
