@@ -18,12 +18,13 @@ from changeover.app.local import running_address
 from changeover.app.planning import DeployPlan, Lack, Wish, engine_named, ground_at, ground_of, plan_deployment
 from changeover.app.planning.again import card_of_plan, deployed, plan_again
 from changeover.app.planning.answer import HERE
+from changeover.cli.engine_words import engine_of
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import actor, err, note, out, plain, print_json
 from changeover.cli.plan_view import in_short, plan_lines
 from changeover.cli.running import READY_WAIT_S, opened, states
 from changeover.cli.weights import Terms, bars, fetch_one
-from changeover.core.errors import ConfigError, EngineError, LicenceError
+from changeover.core.errors import ChangeoverError, ConfigError, EngineError, LicenceError
 from changeover.core.sizes import in_mib
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import Deployment, find_deployment
@@ -83,7 +84,7 @@ def deploy(ask: Ask) -> int:
     engine_plan = _checked(plan, instead_of=ask.instead_of)
     note(in_short(plan))
     _fetch(installation, engine_plan)
-    fresh = ask_for(installation, engine_plan, actor(), instead_of=ask.instead_of)
+    fresh = _asked_for(installation, plan, engine_plan, instead_of=ask.instead_of)
     if not fresh:
         note(f"{plan.deployment} is there already; it keeps the options it has")
     if running_address(installation.project.state) is not None:
@@ -172,6 +173,18 @@ def _fetch(installation: Installation, plan: EnginePlan) -> None:
         raise
 
 
+def _asked_for(
+    installation: Installation, plan: DeployPlan, engine_plan: EnginePlan, *, instead_of: str | None
+) -> bool:
+    """Have it run from now on; False if it was there already."""
+    try:
+        return ask_for(installation, engine_plan, actor(), instead_of=instead_of)
+    except ChangeoverError:
+        if plan.weights is not None and not plan.weights.here:
+            note(f"the weights of {plan.model} were fetched and stay here")
+        raise
+
+
 def _wait(installation: Installation, plan: DeployPlan) -> None:
     """Wait until it can answer, against the time that it may take.
 
@@ -181,13 +194,14 @@ def _wait(installation: Installation, plan: DeployPlan) -> None:
     deadline_s = plan.ready_s or READY_WAIT_S
     timeout_s = max(READY_WAIT_S, LIVES * deadline_s)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[said]}"))
+    size = "" if plan.weights is None or plan.weights.bytes is None else f" for {in_mib(plan.weights.bytes)}"
     began, said = time.monotonic(), ""
     with Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task(f"{plan.deployment}  starting", total=deadline_s, said="")
         try:
             for row in states(installation, plan.deployment, timeout_s):
                 past = time.monotonic() - began
-                words = f"{past:.0f} s of at most {deadline_s:.0f} s  {plain(row.detail)}"
+                words = f"{past:.0f} s of at most {deadline_s:.0f} s{size}  {plain(row.detail)}"
                 progress.update(bar, description=f"{row.name}  {row.state}", completed=past, said=words)
                 if row.detail not in ("", said) and row.state != "ready" and not err.is_terminal:
                     note(f"{row.name}: {row.state}  {row.detail}")
@@ -223,4 +237,4 @@ def _list(installation: Installation, plan: DeployPlan, state: str, *, as_json: 
 def _described(row: Deployment, plan: DeployPlan, state: str) -> str:
     memory = None if row.memory_bytes is None else in_mib(row.memory_bytes)
     now = (memory, row.address, row.detail) if state == "ready" else ()
-    return " · ".join(part for part in (row.backend, plan.quantisation, *now) if part)
+    return " · ".join(part for part in (engine_of(row), plan.quantisation, *now) if part)

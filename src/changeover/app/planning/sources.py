@@ -41,9 +41,10 @@ def _pinning(card: Card, form: str) -> str:
     if not where:
         return f"Nobody named a repository of it: `changeover models {card.id}` shows what is known."
     unsure = ", which may hold other forms only" if form == "gguf" else ""
+    agree = " Its hub gives them to who has agreed to its terms there." if card.gated else ""
     return (
         f"Its repository is `{where[0]}`{unsure}: `changeover pull {card.id} --online --revision main` says at which commit "
-        "it can be pinned."
+        f"it can be pinned.{agree}"
     )
 
 
