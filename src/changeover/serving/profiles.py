@@ -123,7 +123,12 @@ PLAIN: Mapping[BackendName, Profile] = {
     "llama-server": Profile(
         endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
     ),
-    "ollama": Profile(endpoints=("chat", "completions", "embeddings")),
+    # Ollama's documentation of its compatible API, and openai/openai.go: `reasoning`, and four values of the effort.
+    "ollama": Profile(
+        endpoints=("chat", "completions", "embeddings", "responses"),
+        reasoning_field="reasoning",
+        effort_values=("none", "low", "medium", "high"),
+    ),
     "ray": Profile(endpoints=("chat", "completions")),
     "adapter": Profile(endpoints=("chat", "completions")),
     "echo": Profile(),
@@ -141,7 +146,12 @@ _DOES_ITSELF: Mapping[BackendName, Mapping[str, Json]] = {
     "sglang": {},
     "openvino": {},
     "transformers": {"structured": "none"},
-    "ollama": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
+    "ollama": {
+        "reasoning": "field",
+        "reasoning_field": "reasoning",
+        "tool_calls": "native",
+        "structured": "response_format",
+    },
     "ray": {},
     "adapter": {},
     # The echo engine speaks as its options say, whatever its model is called.
