@@ -24,6 +24,8 @@ def plan_lines(plan: DeployPlan, width: int) -> list[Text]:
     for name, command in (("process", plan.process), ("command", plan.command), ("attach", plan.attach)):
         if command is not None:
             lines.append(Text(f"  {name:<{INDENT}}{command}"))
+        if name == "process" and plan.environment:
+            lines += hanging(f"  {'with':<{INDENT}}", Text(" ".join(plan.environment)), width)
     for lack in plan.missing:
         lines += hanging(f"  {'missing':<{INDENT}}", Text(lack.what, "yellow"), width)
         lines += hanging(f"  {'':<{INDENT}}", Text(lack.remedy), width)

@@ -74,7 +74,9 @@ class DeployPlan:
     """What to type: ours for this machine, a documented one for any other. None: something is missing, or nobody wrote
     one down."""
     process: str | None = None
-    """The command line of the engine's process here, where the weights are here to make it from."""
+    """The command line of the engine's process here; None where its weights or its software must be here to say it."""
+    environment: tuple[str, ...] = ()
+    """Variables of that process, each `NAME=value`. `{port}` and `{secret}` are chosen at the start."""
     attach: str | None = None
     """How a server on other hardware becomes a deployment once it runs."""
     ready_s: float | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from changeover.app.installation import Installation, open_installation, was_started
+from changeover.app.installation import Installation, homes_of, open_installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.app.room import running
 from changeover.core.clock import SystemClock
@@ -15,7 +15,8 @@ from changeover.core.settings import EngineSettings
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected, detect
 from changeover.library.licences.licensing import Licensing
-from changeover.serving.backends import BACKENDS, Backend
+from changeover.serving.backends import BACKENDS, Backend, backends_in
+from changeover.serving.homes import Homes
 from changeover.serving.memory import budget_bytes
 from changeover.serving.options import BackendName
 from changeover.serving.queries import all_deployments
@@ -75,12 +76,14 @@ def ground_at(directory: Path) -> Ground:
             installation.store.close()
     catalogue = files.catalogue()
     settings = EngineSettings() if files.project is None else files.project.settings.engines
+    homes = Homes(managed=files.cache / "engines") if files.project is None else homes_of(files.project)
     return Ground(
         catalogue=catalogue,
         licensing=Licensing(catalogue, files.policy(), SystemClock().now().date()),
         cache=files.cache,
         budget=budget_bytes(settings.memory_gib),
         engines=settings,
+        backends=backends_in(homes),
         detected=detect(catalogue.accelerators()),
         variables=frozenset(os.environ),
     )

@@ -96,6 +96,7 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
             why="No engine of ours runs it.",
             missing=(*licence_of(card, ground), *never),
         )
+    launch = _launch(way, ground)
     return DeployPlan(
         deployment=wish.name or card.id,
         model=card.id,
@@ -112,8 +113,9 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
         needs_bytes=way.needs.bytes,
         has_bytes=way.needs.has_bytes,
         command=None if way.missing else command_of(wish, way.engine),
-        process=_process(way, ground),
-        ready_s=_ready_s(way, ground),
+        process=_process(launch),
+        environment=_environment(launch),
+        ready_s=_ready_s(way, ground, launch),
         missing=way.missing,
         notes=way.needs.notes,
         engine_plan=way.plan,
@@ -144,7 +146,8 @@ def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
     needs = needs_of(card, ground, engine, artifact, options)
     plan = None
     if artifact is not None:
-        plan = plan_for_card(card, ground.cache, ground.engines, backend=engine, name=wish.name, options=options)
+        laid = {**_layout_options(needs, engine), **options}
+        plan = plan_for_card(card, ground.cache, ground.engines, backend=engine, name=wish.name, options=laid)
     lacks = [
         *licence_of(card, ground),
         *_unverified(card, engine, artifact),
@@ -153,6 +156,15 @@ def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
         *memory_lacks(card, needs, ground, name),
     ]
     return Way(engine=engine, artifact=artifact, needs=needs, plan=plan, missing=tuple(lacks), error=error)
+
+
+def _layout_options(needs: Needs, engine: BackendName) -> Mapping[str, Any]:
+    """The layout on accelerators as options of an engine that has such; what an operator wrote stands above it."""
+    if needs.layout is None or needs.on_accelerator is None:
+        return {}
+    said = {"tensor_parallel": needs.layout.tensor_parallel, "pipeline_parallel": needs.layout.pipeline_parallel}
+    known = OPTIONS[engine].model_fields
+    return {name: count for name, count in said.items() if count > 1 and name in known}
 
 
 def _preferred(ground: Ground) -> tuple[BackendName, ...]:
@@ -234,29 +246,33 @@ def _weights(way: Way, card: Card, ground: Ground) -> Weights | None:
     return Weights(format=form, bytes=way.needs.weights_bytes if size is None else size, source=source, here=here)
 
 
-def _process(way: Way, ground: Ground) -> str | None:
+def _process(launch: Launch | None) -> str | None:
     """The command line of its process; a server that is not ours is said without the warden that keeps it."""
-    launch = _launch(way, ground)
     if launch is None:
         return None
     argv = launch.config.get("argv", launch.argv)
     return shlex.join(str(part) for part in argv) if isinstance(argv, list | tuple) else None
 
 
-def _ready_s(way: Way, ground: Ground) -> float:
+def _environment(launch: Launch | None) -> tuple[str, ...]:
+    """The variables that its process gets beside those that all have."""
+    if launch is None:
+        return ()
+    told = cast("Mapping[str, str]", launch.config.get("environment") or launch.environment)
+    return tuple(f"{name}={shlex.quote(value)}" for name, value in told.items())
+
+
+def _ready_s(way: Way, ground: Ground, launch: Launch | None) -> float:
     """As the supervisor counts it: in proportion to what is read."""
-    launch = _launch(way, ground)
     size = way.needs.weights_bytes or 0
     base = ground.engines.ready_s + Timing().ready_per_gib_s * size / GIB
     return round(base + (0.0 if launch is None else launch.start_s), 1)
 
 
 def _launch(way: Way, ground: Ground) -> Launch | None:
-    """How it would be started; None where that cannot be said before its weights and its software are here."""
+    """How it would be started; None where that cannot be said before its weights or its software are here."""
     backend = ground.backends.get(way.engine)
-    if backend is None or way.plan is None or way.artifact is None or not present(way.artifact, ground.cache):
-        return None
-    if any(each.kind == "engine" for each in way.missing):
+    if backend is None or way.plan is None:
         return None
     try:
         launch = backend.launch(way.plan)
