@@ -99,9 +99,10 @@ PLAIN: Mapping[BackendName, Profile] = {
     "vllm": Profile(endpoints=("chat", "completions", "responses", "messages")),
     "kunlun": Profile(endpoints=("chat", "completions")),
     "sglang": Profile(endpoints=("chat", "completions")),
-    "openvino": Profile(endpoints=("chat", "completions")),
-    # transformers 5.23 answers 422 to fields that it does not know, and reads no schema.
-    "transformers": Profile(endpoints=("chat",), structured="none"),
+    # Behind fronts of ours, which take nothing out of the text: of a family whose format is not known, calls come by the
+    # prompt. Transformers holds answers to no schema.
+    "openvino": Profile(endpoints=("chat", "completions"), tool_calls="none"),
+    "transformers": Profile(endpoints=("chat", "completions"), tool_calls="none", structured="none"),
     "llama-server": Profile(endpoints=("chat", "completions", "responses", "messages")),
     "ollama": Profile(endpoints=("chat", "completions", "embeddings")),
     "ray": Profile(endpoints=("chat", "completions")),

@@ -8,7 +8,9 @@ from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
 from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.openai import OpenAIBackend
+from changeover.serving.backends.openvino import OpenVINOBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.transformers import TransformersBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
@@ -24,6 +26,8 @@ __all__ = [
     "LocalBackend",
     "Missing",
     "OpenAIBackend",
+    "OpenVINOBackend",
+    "TransformersBackend",
     "backends_in",
     "describe",
     "usable_cores",
@@ -36,6 +40,8 @@ def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
         "local": LocalBackend(),
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
+        "openvino": OpenVINOBackend(homes),
+        "transformers": TransformersBackend(homes),
     }
 
 
