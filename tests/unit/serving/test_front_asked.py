@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from changeover.serving.engines import front_asked
-from changeover.serving.engines.front_asked import Skills, Wrong
+from changeover.serving.engines.front_asked import Skills
+from changeover.serving.engines.front_fields import Wrong
 
 ALL = Skills(grammar=True, top_logprobs=True)
 NONE = Skills(grammar=False, top_logprobs=False)

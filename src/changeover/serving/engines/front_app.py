@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 
 from changeover.serving.engines import front_asked
-from changeover.serving.engines.front_asked import Asked, Fields, Skills, Wrong
+from changeover.serving.engines.front_asked import Asked, Skills
+from changeover.serving.engines.front_fields import Fields, Wrong
 from changeover.serving.engines.front_shapes import ChatShape, Choice, CompletionsShape, Shape
 from changeover.serving.engines.front_worker import Answer, LostError, Said, Worker
 
@@ -190,8 +191,9 @@ class _Gathered:
             mine = self.choices[at * self._asked.choices : (at + 1) * self._asked.choices]
             while not all(choice.finish for choice in mine):
                 said = await _said(answer)
-                mine[said["choice"]].add(said)
-                yield at * self._asked.choices + said["choice"], said
+                index: int = said["choice"]
+                mine[index].add(said)
+                yield at * self._asked.choices + index, said
             answer.whole = True
 
 

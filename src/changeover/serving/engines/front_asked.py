@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
+from changeover.serving.engines.front_fields import Fields, Wrong, typed
+from changeover.serving.engines.front_grammar import wanted_grammar
 
-Fields = Mapping[str, Any]
 MOST_CHOICES: Final = 16
 MOST_STOPS: Final = 16
 MOST_TOP: Final = 20
@@ -52,14 +50,6 @@ _NUMBERS: Final[Mapping[str, tuple[float, float]]] = {
 """Fields that are numbers, with the least and the most that they may be."""
 
 
-class Wrong(Exception):
-    """The request cannot be answered as it stands."""
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.param = param
-
-
 @dataclass(frozen=True, kw_only=True)
 class Skills:
     """What the engine behind a front can do, as its worker's backend says."""
@@ -89,7 +79,7 @@ def chat(fields: Fields, skills: Skills) -> Asked:
     Raises:
         Wrong: A field cannot be used.
     """
-    logprobs = _typed(fields, "logprobs", bool, False)
+    logprobs = typed(fields, "logprobs", bool, False)
     top = _whole_number(fields, "top_logprobs", 0, MOST_TOP)
     if top and not logprobs:
         raise Wrong("`top_logprobs` needs `logprobs` to be true.", "top_logprobs")
@@ -114,7 +104,7 @@ def completions(fields: Fields, skills: Skills) -> Asked:
     common = _common(fields, skills, _whole_number(fields, "logprobs", 0, MOST_TOP))
     prompts = _prompts(fields.get("prompt"))
     echo = [""] * len(prompts)
-    if _typed(fields, "echo", bool, False):
+    if typed(fields, "echo", bool, False):
         if common["logprobs"] is not None or any("text" not in prompt for prompt in prompts):
             raise Wrong("`echo` repeats text alone: without `logprobs`, and of prompts that are text.", "echo")
         echo = [str(prompt["text"]) for prompt in prompts]
@@ -150,10 +140,10 @@ def _common(fields: Fields, skills: Skills, logprobs: int | None) -> dict[str, A
 
 
 def _streaming(fields: Fields) -> dict[str, bool]:
-    options: Fields = _typed(fields, "stream_options", dict, {})
+    options: Fields = typed(fields, "stream_options", dict, {})
     return {
-        "stream": _typed(fields, "stream", bool, False),
-        "wants_usage": _typed(options, "include_usage", bool, False),
+        "stream": typed(fields, "stream", bool, False),
+        "wants_usage": typed(options, "include_usage", bool, False),
     }
 
 
@@ -212,7 +202,7 @@ def _arguments(given: Any) -> Any:
 
 
 def _tools(fields: Fields) -> Sequence[Any]:
-    tools: list[Any] = _typed(fields, "tools", list, [])
+    tools: list[Any] = typed(fields, "tools", list, [])
     for at, tool in enumerate(tools):
         function = cast("Fields", tool).get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(cast("Fields", function).get("name"), str):
@@ -222,7 +212,7 @@ def _tools(fields: Fields) -> Sequence[Any]:
 
 def _template(fields: Fields) -> Mapping[str, Any]:
     """Variables of the chat template; not arguments of the function that fills it in."""
-    given: Fields = _typed(fields, "chat_template_kwargs", dict, {})
+    given: Fields = typed(fields, "chat_template_kwargs", dict, {})
     wrong = _OWN_ARGUMENTS & given.keys()
     if wrong:
         raise Wrong(f"`chat_template_kwargs` cannot hold `{min(wrong)}`.", "chat_template_kwargs")
@@ -249,81 +239,10 @@ def _one_prompt(given: Any) -> list[dict[str, Any]]:
 
 
 def _grammar(fields: Fields, skills: Skills) -> Mapping[str, Any] | None:
-    """What the answer is held to: OpenAI's `response_format`, llama.cpp's `grammar`, vLLM's `structured_outputs`."""
-    found: dict[str, Any] = {}
-    form: Fields = _typed(fields, "response_format", dict, {"type": "text"})
-    if form.get("type") == "json_object":
-        found["json_schema"] = {"type": "object"}
-    elif form.get("type") == "json_schema":
-        found["json_schema"] = _typed(form, "json_schema", dict, {}).get("schema")
-    elif form.get("type") != "text":
-        raise Wrong("`response_format.type` must be `text`, `json_object` or `json_schema`.", "response_format")
-    if fields.get("grammar"):
-        found["ebnf"] = fields["grammar"]
-    for kind, value in _typed(fields, "structured_outputs", dict, {}).items():
-        if kind == "choice" and isinstance(value, list):
-            found["regex"] = "|".join(re.escape(str(each)) for each in cast("list[Any]", value))
-        else:
-            found[{"json": "json_schema", "grammar": "ebnf"}.get(kind, kind)] = value
-    if not found:
-        return None
-    if not skills.grammar:
+    found = wanted_grammar(fields)
+    if found is not None and not skills.grammar:
         raise Wrong("This engine holds its answers to no schema and no grammar.", "response_format")
-    if len(found) > 1:
-        raise Wrong("An answer can be held to one schema or grammar only.", "response_format")
-    ((kind, value),) = found.items()
-    _check_grammar(kind, value)
     return found
-
-
-def _check_grammar(kind: str, value: Any) -> None:
-    """One that cannot be compiled is an error of the engine's, and not of the request's, so it is found here."""
-    if kind == "json_schema":
-        if not isinstance(value, dict):
-            raise Wrong("`response_format`: a `json_schema` must hold its `schema`, an object.", "response_format")
-        try:
-            Draft202012Validator.check_schema(cast("dict[str, Any]", value))
-            _check_parts(cast("dict[str, Any]", value), cast("dict[str, Any]", value))
-        except (SchemaError, RecursionError) as exc:
-            raise Wrong(
-                f"`response_format`: the schema is no JSON schema: {str(exc).splitlines()[0]}", "response_format"
-            ) from exc
-    elif kind == "regex":
-        _check_pattern(value)
-    elif kind != "ebnf" or not isinstance(value, str):
-        raise Wrong(f"`structured_outputs.{kind}` is not supported.", "structured_outputs")
-
-
-def _check_parts(schema: Any, whole: Mapping[str, Any]) -> None:
-    """Patterns that are none, and references that lead nowhere: a schema may have them and be valid."""
-    if isinstance(schema, list):
-        for each in cast("list[Any]", schema):
-            _check_parts(each, whole)
-    elif isinstance(schema, dict):
-        for key, value in cast("dict[str, Any]", schema).items():
-            if key == "pattern" and isinstance(value, str):
-                _check_pattern(value)
-            elif key == "$ref" and isinstance(value, str):
-                _check_reference(value, whole)
-            _check_parts(value, whole)
-
-
-def _check_pattern(pattern: Any) -> None:
-    try:
-        re.compile(pattern)
-    except (re.error, TypeError, RecursionError, OverflowError) as exc:
-        raise Wrong(f"`response_format`: {str(pattern)[:80]!r} is no pattern: {exc}", "response_format") from exc
-
-
-def _check_reference(reference: str, whole: Mapping[str, Any]) -> None:
-    place: Any = whole
-    for part in reference.removeprefix("#").split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(place, dict) or name not in place:
-            raise Wrong(f"`response_format`: `{reference[:80]}` leads nowhere.", "response_format")
-        place = cast("dict[str, Any]", place)[name]
-    if not reference.startswith("#"):
-        raise Wrong(f"`response_format`: `{reference[:80]}` leads outside the schema.", "response_format")
 
 
 def _stops(given: Any) -> Sequence[str]:
@@ -333,16 +252,6 @@ def _stops(given: Any) -> Sequence[str]:
     if len(cast("list[Any]", many)) > MOST_STOPS:
         raise Wrong(f"`stop` has more than {MOST_STOPS} strings.", "stop")
     return cast("list[str]", many)
-
-
-def _typed(fields: Fields, name: str, kind: type, default: Any) -> Any:
-    value = fields.get(name)
-    if value is None:
-        return default
-    if type(value) is not kind:
-        words = {bool: "true or false", dict: "an object", list: "a list"}[kind]
-        raise Wrong(f"`{name}` must be {words}.", name)
-    return value
 
 
 def _number(fields: Fields, name: str, least: float, most: float) -> float | None:
