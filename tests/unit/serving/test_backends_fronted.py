@@ -125,22 +125,23 @@ def test_transformers_has_one_thread_unless_it_is_given_more(tmp_path: Path) -> 
     path = checkpoint(tmp_path)
     launch = backend.launch(plan("transformers", path))
     assert (launch.environment["OMP_NUM_THREADS"], worker(launch)["threads"]) == ("1", 1)
-    assert worker(launch)["ends"] == (7,)
     assert backend.launch(plan("transformers", path, threads=2)).environment["OMP_NUM_THREADS"] == "2"
 
 
 def test_what_is_not_installed_is_missing_and_named(tmp_path: Path) -> None:
     nothing = homes(tmp_path, torch="2.13.0")
-    assert [each.what for each in OpenVINOBackend(nothing).missing(None)] == ["the package `openvino-genai`"]
-    assert [each.what for each in TransformersBackend(nothing).missing(None)] == ["the package `transformers`"]
+    assert [each.what.split("`")[1] for each in OpenVINOBackend(nothing).missing(None)] == ["openvino-genai"]
+    assert [each.what.split("`")[1] for each in TransformersBackend(nothing).missing(None)] == ["transformers"]
     with pytest.raises(EngineError, match="changeover engines install openvino"):
         OpenVINOBackend(nothing).describe(plan("openvino", gguf(tmp_path)))
 
 
 def test_a_directory_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     backend = TransformersBackend(homes(tmp_path, transformers="5.23.0", torch="2.13.0"))
-    with pytest.raises(ArtifactError, match=r"no `config\.json`"):
+    with pytest.raises(ArtifactError, match=r"no config\.json"):
         backend.launch(plan("transformers", tmp_path))
+    with pytest.raises(ArtifactError, match="is not there"):
+        backend.launch(plan("transformers", tmp_path / "nowhere"))
 
 
 def test_other_weights_are_another_digest(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from changeover.core.digest import sha256_file
-from changeover.core.errors import EngineError
+from changeover.core.errors import ArtifactError, EngineError
 from changeover.library.gguf import GgufHeader, read_header
+from changeover.serving.backends.checkpoint import NOT_HERE, read_checkpoint, weights_digest
 from changeover.serving.backends.common import module
+from changeover.serving.backends.foreign import lacking_package
 from changeover.serving.backends.protocol import Launch
-from changeover.serving.checkpoints import directory_digest, read_checkpoint
 from changeover.serving.engines import at_home
 from changeover.serving.homes import Python
 from changeover.serving.options import EngineOptions, Json
@@ -31,6 +32,7 @@ class Loaded:
     architecture: str | None
     context_length: int | None
     ends: tuple[int, ...]
+    """Tokens that end an answer; of a directory, its worker reads them."""
     tokenizer_digest: str | None
     chat_template_digest: str | None
 
@@ -38,7 +40,7 @@ class Loaded:
         """Of the weights; reads all of them where it is not known."""
         if plan.weights_digest is not None:
             return plan.weights_digest
-        return directory_digest(self.path) if self.path.is_dir() else sha256_file(self.path)
+        return weights_digest(self.path) if self.path.is_dir() else sha256_file(self.path)
 
     def context_tokens(self, options: EngineOptions) -> int:
         """Never more than the model was trained on."""
@@ -67,7 +69,7 @@ def weights_of(plan: EnginePlan) -> Loaded:
     """
     path = plan.artifact
     assert path is not None, "a plan for this backend is refused without weights"
-    if not path.is_dir():
+    if path.suffix == ".gguf" or path.is_file():
         header = read_header(path)
         return Loaded(
             path=path,
@@ -78,11 +80,13 @@ def weights_of(plan: EnginePlan) -> Loaded:
             chat_template_digest=header.chat_template_digest,
         )
     said = read_checkpoint(path)
+    if said is NOT_HERE:
+        raise ArtifactError(f"`{path}` is not there.")
     return Loaded(
         path=path,
         architecture=None,
         context_length=said.context_length,
-        ends=said.ends,
+        ends=(),
         tokenizer_digest=said.tokenizer_digest,
         chat_template_digest=said.chat_template_digest,
     )
@@ -120,15 +124,9 @@ def installed_version(home: Python, package: str, engine: str) -> str:
     """
     found = home.version(package)
     if found is None:
-        raise EngineError(f"The engine `{engine}` needs the package `{package}`. {install(engine)}")
+        (lacking,) = lacking_package(home, [package], engine)
+        raise EngineError(f"The engine `{engine}` needs {lacking.what}. {lacking.remedy}")
     return found
-
-
-def install(engine: str) -> str:
-    """What to do where an engine's packages are not there."""
-    return (
-        f"Install it with `changeover engines install {engine}`, or name its interpreter in `[engines.homes.{engine}]`."
-    )
 
 
 def _ends(header: GgufHeader) -> tuple[int, ...]:

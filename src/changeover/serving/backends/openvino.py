@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from changeover.serving.backends.common import stored_profile, usable_cores
-from changeover.serving.backends.fronted import Worker, install, installed_version, launch_worker, weights_of
+from changeover.serving.backends.foreign import lacking_package
+from changeover.serving.backends.fronted import Worker, installed_version, launch_worker, weights_of
 from changeover.serving.backends.protocol import Capabilities, Launch, Missing
 from changeover.serving.homes import Homes
 from changeover.serving.options import Json, OpenVINOOptions
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
-from changeover.serving.weights import size_of
+from changeover.serving.weights import READS, size_of
 
 PACKAGE: Final = "openvino-genai"
-READABLE: Final = frozenset({"F16", "Q8_0", "Q4_0", "Q4_1"})
-"""Quantisations that its reader of GGUF files takes. It fails on Q5_0 and on the mixes that end in `_K_M`."""
 _BATCHES: Final = ((1 << 30, 512), (4 << 30, 256))
 """Of weights of at most so many bytes, tokens of prompts that one step computes; it cannot be interrupted."""
 _SMALLEST_BATCH: Final = 128
@@ -49,14 +48,12 @@ class OpenVINOBackend:
         self._home = homes.python("openvino")
 
     def missing(self, plan: EnginePlan | None) -> Sequence[Missing]:
-        lacks: list[Missing] = []
-        if self._home.version(PACKAGE) is None:
-            lacks.append(Missing(what=f"the package `{PACKAGE}`", remedy=install("openvino")))
+        lacks = [*lacking_package(self._home, [PACKAGE], "openvino")]
         quantisation = plan.quantisation if plan is not None else None
         if plan is not None and quantisation is not None and not _readable(plan, quantisation):
             lacks.append(
                 Missing(
-                    what=f"weights as {', '.join(sorted(READABLE))}; OpenVINO does not read {quantisation}",
+                    what=f"weights as {', '.join(sorted(READS['openvino']))}; OpenVINO does not read {quantisation}",
                     remedy="Use another file of the model, or one that is converted to Q8_0.",
                 )
             )
@@ -104,7 +101,7 @@ class OpenVINOBackend:
 
 def _readable(plan: EnginePlan, quantisation: str) -> bool:
     """A directory holds what OpenVINO itself has made."""
-    return (plan.artifact is not None and plan.artifact.suffix != ".gguf") or quantisation.upper() in READABLE
+    return (plan.artifact is not None and plan.artifact.suffix != ".gguf") or quantisation.upper() in READS["openvino"]
 
 
 def _batched_tokens(plan: EnginePlan) -> int:

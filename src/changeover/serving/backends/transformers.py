@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from changeover.serving.backends.common import stored_profile
-from changeover.serving.backends.fronted import Worker, install, installed_version, launch_worker, weights_of
+from changeover.serving.backends.foreign import lacking_package
+from changeover.serving.backends.fronted import Worker, installed_version, launch_worker, weights_of
 from changeover.serving.backends.protocol import Capabilities, Launch, Missing
 from changeover.serving.homes import Homes
 from changeover.serving.options import Json, TransformersOptions
@@ -40,11 +41,7 @@ class TransformersBackend:
         self._home = homes.python("transformers")
 
     def missing(self, plan: EnginePlan | None) -> Sequence[Missing]:
-        return [
-            Missing(what=f"the package `{package}`", remedy=install("transformers"))
-            for package in PACKAGES
-            if self._home.version(package) is None
-        ]
+        return lacking_package(self._home, PACKAGES, "transformers")
 
     def describe(self, plan: EnginePlan) -> EnginePart:
         options = plan.options_as(TransformersOptions)

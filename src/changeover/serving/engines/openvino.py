@@ -7,7 +7,8 @@ import itertools
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 import numpy
 import openvino  # pyright: ignore[reportMissingImports] - as the next
@@ -45,7 +46,7 @@ class OpenVINOEngine:
         self._tokenizer = self._pipeline.get_tokenizer()
         self._special = bool(config["special_text"])
         self._end: int = self._tokenizer.get_eos_token_id()
-        self.ends = frozenset({self._end, *config["ends"]})
+        self.ends = frozenset({self._end, *config["ends"], *_ends_beside(Path(config["artifact"]))})
         self._numbers = itertools.count(1)
         self._running: dict[Run, Any] = {}
 
@@ -169,6 +170,13 @@ class OpenVINOEngine:
             run.fail("The engine has no room for this request in its cache. A larger `cache_gib` has.")
         if run.done:
             self.cancel(run)
+
+
+def _ends_beside(weights: Path) -> Sequence[int]:
+    """The ends that a model says of itself where its weights are a directory: chat models often have two."""
+    path = weights / "generation_config.json"
+    said: Any = json.loads(path.read_bytes()).get("eos_token_id") if path.is_file() else None
+    return [each for each in (cast("list[Any]", said) if isinstance(said, list) else [said]) if type(each) is int]
 
 
 def _tensor(tokens: Sequence[int]) -> Any:
