@@ -100,6 +100,16 @@ async def scores_and_repeats(upstream: Upstream) -> None:
     answer = await ask(upstream, COMPLETIONS, prompt=["ab", "cde"], max_tokens=2, temperature=0, echo=True)
     assert [each["text"][:2] for each in answer["choices"]] == ["ab", "cd"]
     assert answer["usage"] == {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
+    known = (await ask(upstream, COMPLETIONS, prompt="abcd", max_tokens=1, temperature=0, echo=True, logprobs=2))[
+        "choices"
+    ][0]
+    assert known["logprobs"]["tokens"][:4] == ["a", "b", "c", "d"]
+    assert known["logprobs"]["token_logprobs"][0] is None
+    after = (await ask(upstream, COMPLETIONS, prompt="abc", max_tokens=1, temperature=0, logprobs=20))["choices"][0]
+    best, same = (
+        max(each.values()) for each in (known["logprobs"]["top_logprobs"][3], after["logprobs"]["top_logprobs"][0])
+    )
+    assert best == pytest.approx(same, abs=0.05)  # computed with the prompt and after it, in half precision
     bent = await chat(upstream, "Hello", max_tokens=24, presence_penalty=2, frequency_penalty=2)
     assert bent["message"]["content"] != (await chat(upstream, "Hello", max_tokens=24))["message"]["content"]
 

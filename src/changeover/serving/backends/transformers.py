@@ -31,6 +31,7 @@ class TransformersBackend:
         tools_streamed=True,
         tools_parallel=True,
         logprobs=True,
+        prompt_logprobs=True,
         context_refused=True,
         cancels=True,
         seeds=True,
@@ -72,7 +73,7 @@ class TransformersBackend:
         worker = Worker(
             module="changeover.serving.engines.transformers",
             home=self._home,
-            skills={"grammar": False, "top_logprobs": True},
+            skills={"grammar": False, "top_logprobs": True, "prompt_logprobs": True},
             environment={
                 "OMP_NUM_THREADS": str(threads),  # torch's threads wait for each other on busy cores
                 "HF_HUB_OFFLINE": "1",

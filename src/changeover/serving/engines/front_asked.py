@@ -57,6 +57,8 @@ class Skills:
     grammar: bool
     top_logprobs: bool
     """Whether the likeliest tokens are known beside the one that was chosen."""
+    prompt_logprobs: bool = False
+    """Whether it knows them of a prompt's tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +106,15 @@ def completions(fields: Fields, skills: Skills) -> Asked:
     common = _common(fields, skills, _whole_number(fields, "logprobs", 0, MOST_TOP))
     prompts = _prompts(fields.get("prompt"))
     echo = [""] * len(prompts)
+    scored = False
     if typed(fields, "echo", bool, False):
-        if common["logprobs"] is not None or any("text" not in prompt for prompt in prompts):
-            raise Wrong("`echo` repeats text alone: without `logprobs`, and of prompts that are text.", "echo")
+        if any("text" not in prompt for prompt in prompts):
+            raise Wrong("`echo` repeats prompts that are text.", "echo")
+        scored = common["logprobs"] is not None
+        if scored and not skills.prompt_logprobs:
+            raise Wrong("This engine knows no log-probabilities of a prompt: `echo` without `logprobs`.", "echo")
         echo = [str(prompt["text"]) for prompt in prompts]
-    asks = [{**prompt, **common} for prompt in prompts]
+    asks = [{**prompt, **common, "score_prompt": scored} for prompt in prompts]
     return Asked(asks=asks, choices=common["choices"], echo=echo, **_streaming(fields))
 
 

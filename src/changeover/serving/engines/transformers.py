@@ -18,7 +18,7 @@ from changeover.serving.engines.worker import Ask, Refused, Run, Score, reason, 
 
 _torch: Any = torch
 _transformers: Any = transformers
-_LIKEST: Final = 20
+_MOST_TOP: Final = 20
 """Log-probabilities that can be asked for with each token."""
 
 
@@ -112,6 +112,8 @@ class TransformersEngine:
         prompt = _torch.tensor([run.prompt], device=self._model.device)
         reporter = _Reporter(run, hear)
         try:
+            if run.ask.get("score_prompt"):
+                run.score_prompt(self._scores(prompt, run.ask["logprobs"]))
             self._model.generate(
                 prompt,
                 attention_mask=_torch.ones_like(prompt),
@@ -125,6 +127,16 @@ class TransformersEngine:
             if not run.done:
                 run.fail(f"The engine failed: {reason(exc)}")
             raise
+
+    def _scores(self, prompt: Any, wanted: int) -> Sequence[Score]:
+        """Of each token of a prompt after those before it."""
+        with _torch.inference_mode():
+            scores = _torch.log_softmax(self._model(prompt).logits[0, :-1].float(), dim=-1)
+        own = scores.gather(1, prompt[0, 1:, None])[:, 0].tolist()
+        top = scores.topk(min(wanted, _MOST_TOP), dim=-1)
+        likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        pairs = [list(zip(*each, strict=True)) for each in likeliest]
+        return [(None, ()), *zip(own, pairs, strict=True)]
 
 
 class _Reporter:
@@ -158,7 +170,7 @@ class _Reporter:
             self._run.take([], finish="length")
 
     def _entry(self, token: int) -> Score:
-        likeliest = self._last.topk(min(self._wanted or 0, _LIKEST))
+        likeliest = self._last.topk(min(self._wanted or 0, _MOST_TOP))
         return float(self._last[token]), list(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
 
 

@@ -26,8 +26,8 @@ _SOURCE: Final = re.compile(r"^(\[[\d:]+\] )?\S+\.(cc|cpp|hpp|h|py):\d+: ")
 _READ_BYTES: Final = 1 << 20
 Ask = Mapping[str, Any]
 """A request, as `front_asked.py` writes it."""
-Score = tuple[float, Sequence[tuple[int, float]]]
-"""Log-probability of the token that was chosen, and the likeliest tokens with theirs."""
+Score = tuple[float | None, Sequence[tuple[int, float]]]
+"""Log-probability of the token that stands there, None for the first of all, and the likeliest tokens with theirs."""
 
 
 class Refused(Exception):
@@ -120,6 +120,12 @@ class Run:
                 **({"logprobs": entries} if entries else {}),
             }
         )
+
+    def score_prompt(self, scores: Sequence[Score]) -> None:
+        """Report the log-probabilities of the prompt's tokens, before any other."""
+        entries = [self._entry(token, score) for token, score in zip(self.prompt, scores, strict=True)]
+        said = {"id": self.id, "choice": self.choice, "text": "", "tokens": 0, "finish": None}
+        self._channel.send({**said, "logprobs": entries})
 
     def fail(self, why: str) -> None:
         """Report that there will be no more, and that it is not the caller's fault."""
