@@ -137,7 +137,7 @@ class OpenVINOOptions(EngineOptions):
     """As OpenVINO names it: `CPU`, `GPU`, `NPU`."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """None: the cores this process may use."""
-    cache_gib: float = Field(default=1.0, gt=0, le=4096)
+    cache_gib: int = Field(default=1, ge=1, le=4096)
     """For keys and values of all requests together."""
 
 
@@ -179,10 +179,13 @@ class SglangOptions(ServerOptions):
     """By the engine's own name; None: that of the model's family; `none`: none."""
 
 
-class TransformersOptions(ServerOptions):
-    """`transformers serve`, for architectures that nothing else serves."""
+class TransformersOptions(EngineOptions):
+    """The library transformers behind a small server of ours, for architectures that nothing else serves."""
 
     device: str = "cpu"
+    """As torch names it: `cpu`, `cuda`, `cuda:1`, `xpu`."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """What weights become in memory; `auto`: as they stand in the file."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """None: one, since torch's threads wait for each other on busy cores."""
 

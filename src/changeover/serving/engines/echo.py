@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from changeover.serving.engines.child import Child
 from changeover.serving.engines.echo_app import Behaviour, EchoApp
+from changeover.serving.engines.ready_server import ReadyServer
 
 KEEPALIVE_S = 75
 
@@ -23,21 +24,6 @@ class CuttableProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn has it
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
-
-
-class EchoServer(uvicorn.Server):
-    """Reports that it is ready once it really listens."""
-
-    def __init__(self, config: uvicorn.Config, child: Child) -> None:
-        super().__init__(config)
-        self._child = child
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        assert sockets
-        # Everything is imported by now; nobody may not be allowed to read where the modules are.
-        note = self._child.drop_rights()
-        self._child.ready(sockets[0].getsockname()[1], note)
 
 
 def main() -> None:
@@ -58,7 +44,7 @@ def main() -> None:
         log_level="warning",
         timeout_keep_alive=KEEPALIVE_S,
     )
-    uvloop.run(EchoServer(config, child).serve([listener]))
+    uvloop.run(ReadyServer(config, child).serve([listener]))
     os._exit(0)
 
 

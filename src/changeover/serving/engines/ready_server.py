@@ -1,0 +1,25 @@
+"""A server of ours in an engine's process: says that it is ready once it really listens, and not before."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+
+from changeover.serving.engines.child import Child
+
+
+class ReadyServer(uvicorn.Server):
+    """Reports to the parent when it listens, after it has lost its rights."""
+
+    def __init__(self, config: uvicorn.Config, child: Child, note: str | None = None) -> None:
+        super().__init__(config)
+        self._child = child
+        self._note = note
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        assert sockets
+        # Everything is imported by now; nobody may not be allowed to read where the modules are.
+        note = self._child.drop_rights()
+        self._child.ready(sockets[0].getsockname()[1], note or self._note)
