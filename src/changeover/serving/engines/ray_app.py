@@ -100,10 +100,6 @@ class Replica:
                 raise RuntimeError(f"ENGINE: the answer broke off: {exc}") from None
             yield 0, str(exc), ""
 
-    def pids(self) -> tuple[int, int]:
-        """Of this replica, and of its engine."""
-        return os.getpid(), self._process.pid
-
     def check_health(self) -> None:
         """Ray asks now and then; an engine that ended has taken this process with it."""
 
@@ -175,14 +171,13 @@ class Door:
     async def open(self, listening: socket.socket, handle: Any) -> None:
         """Answer requests until this process is asked to end."""
         self._handle = handle.options(stream=True).answer
-        self._pids = handle.pids
         end = asyncio.Event()
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, end.set)
         await self._look()
         looking = asyncio.create_task(self._look_on())
-        application = web.Application(client_max_size=1 << 30)
+        application = web.Application(client_max_size=1 << 30, middlewares=[_only_with(self._expected)])
         application.router.add_get("/health", self._health)
         application.router.add_post("/{path:v1/.*}", self._answer)
         runner = web.AppRunner(application, handler_cancellation=True, access_log=None)
@@ -192,8 +187,6 @@ class Door:
         looking.cancel()
 
     async def _health(self, request: Any) -> Any:
-        if not self._knows_key(request):
-            return _refusal(401, "The key is not this deployment's.")
         if asyncio.get_running_loop().time() - self._heard_at > SILENT_S:
             return _refusal(503, "Ray Serve's controller says nothing.")
         if self._problem is not None:
@@ -202,8 +195,6 @@ class Door:
         return web.json_response({"status": "ok", "replicas": self._running, "note": many})
 
     async def _answer(self, request: Any) -> Any:
-        if not self._knows_key(request):
-            return _refusal(401, "The key is not this deployment's.")
         body = await request.read()
         content_type = request.headers.get("content-type", "application/json")
         for tried in range(TRIES):
@@ -238,9 +229,6 @@ class Door:
             raise
         return answer
 
-    def _knows_key(self, request: Any) -> bool:
-        return hmac.compare_digest(request.headers.get("authorization", "").encode(), self._expected)
-
     async def _look_on(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -262,6 +250,14 @@ class Door:
         self._running = running
         # While some start, and even while none runs, Ray is at work on it: requests wait.
         self._problem = "Ray Serve gave the application up." if status.status == "DEPLOY_FAILED" else None
+
+
+def _only_with(expected: bytes) -> Any:
+    async def admit(request: Any, handler: Any) -> Any:
+        given = request.headers.get("authorization", "").encode()
+        return await handler(request) if hmac.compare_digest(given, expected) else _refusal(401, "Invalid API Key")
+
+    return web.middleware(admit)
 
 
 def application_of(config: Mapping[str, Any]) -> str:
