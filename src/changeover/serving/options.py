@@ -156,12 +156,13 @@ class VllmOptions(ServerOptions):
     tensor_parallel: int = Field(default=1, ge=1, le=1024)
     pipeline_parallel: int = Field(default=1, ge=1, le=1024)
     gpu_memory_share: float = Field(default=0.9, gt=0, le=1)
+    """On accelerators: of each one's memory."""
     cache_gib: float = Field(default=1.0, gt=0, le=4096)
-    """On a processor: for keys and values of all requests together."""
+    """On a processor: for keys and values of all requests together, in whole GiB."""
     tool_parser: str | None = None
-    """None: the one that the model's card names."""
+    """By the engine's own name; None: that of the model's family; `none`: none, so that tools go through the prompt."""
     reasoning_parser: str | None = None
-    """None: the one that the model's card names."""
+    """By the engine's own name; None: that of the model's family; `none`: none, so that it is read here."""
     embeddings: bool = False
     """Serve embeddings, and nothing else."""
 
@@ -171,8 +172,11 @@ class SglangOptions(ServerOptions):
 
     tensor_parallel: int = Field(default=1, ge=1, le=1024)
     memory_share: float = Field(default=0.9, gt=0, le=1)
+    """Of each accelerator, for weights and the cache of keys and values."""
     tool_parser: str | None = None
+    """By the engine's own name; None: that of the model's family; `none`: none."""
     reasoning_parser: str | None = None
+    """By the engine's own name; None: that of the model's family; `none`: none."""
 
 
 class TransformersOptions(ServerOptions):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from changeover.core.errors import ConfigError, nearest
 from changeover.core.toml import validate
+from changeover.serving.conversions.declared import Making
 from changeover.serving.options import OPTIONS, BackendName, Chosen, Json, OllamaOptions, OpenAIOptions, Options
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,118}")
@@ -35,8 +36,10 @@ class EnginePlan:
     """Card id, or the upstream's own name of the model."""
     artifact: Path | None = None
     weights_digest: str | None = None
-    """SHA-256 of the artifact, hex."""
+    """SHA-256 of the artifact, or of what it is made of; hex."""
     quantisation: str | None = None
+    making: Making | None = None
+    """How the artifact is made of a card's, where none of the card's is as this engine takes it."""
     options: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
     def __post_init__(self) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 
 from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
+from changeover.serving.backends.kunlun import KunlunBackend
 from changeover.serving.backends.llama_server import LlamaServerBackend
 from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.ollama import OllamaBackend
 from changeover.serving.backends.openai import OpenAIBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
 from changeover.serving.backends.ray import RayBackend
+from changeover.serving.backends.sglang import SglangBackend
+from changeover.serving.backends.vllm import VllmBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
@@ -23,6 +26,7 @@ __all__ = [
     "Capabilities",
     "EchoBackend",
     "Elsewhere",
+    "KunlunBackend",
     "Launch",
     "LlamaServerBackend",
     "LocalBackend",
@@ -30,6 +34,8 @@ __all__ = [
     "OllamaBackend",
     "OpenAIBackend",
     "RayBackend",
+    "SglangBackend",
+    "VllmBackend",
     "backends_in",
     "describe",
     "usable_cores",
@@ -44,6 +50,9 @@ def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
         "ollama": OllamaBackend(homes),
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
+        "vllm": VllmBackend(homes),
+        "sglang": SglangBackend(homes),
+        "kunlun": KunlunBackend(homes),
     }
     return {**engines, "ray": RayBackend(homes, engines)}
 

@@ -85,7 +85,7 @@ def main() -> None:
 def _drop_rights(child: Child) -> str | None:
     """Become nobody, unless the server would then not reach what it needs; a note if this stays root."""
     if not child.config.get("drop_rights", True):
-        return None
+        return child.config.get("note")
     owns: Sequence[str] = child.config.get("owns", ())
     for folder in owns:
         os.makedirs(folder, mode=0o700, exist_ok=True)
