@@ -59,6 +59,16 @@ class Running(NamedTuple):
     def processes(self) -> list[psutil.Process]:
         return [self.warden, *self.warden.children(recursive=True)]
 
+    def cluster(self) -> tuple[str, str]:
+        """Its address, and the file with its token."""
+        raylet = next(words(each) for each in self.processes() if "--gcs-address=" in words(each))
+        address = re.search(r"--gcs-address=(\S+)", raylet)
+        assert address is not None
+        return address[1], self.door().environ()["RAY_AUTH_TOKEN_PATH"]
+
+    def door(self) -> psutil.Process:
+        return next(each for each in self.processes() if "ray_app.py" in words(each))
+
     def engines(self) -> list[psutil.Process]:
         """The engines that replicas keep, oldest first."""
         found = [
@@ -106,7 +116,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def two(logs: Path) -> AsyncGenerator[Running]:
-    async with deployed(logs, plan("two", replicas=2)) as running:
+    async with deployed(logs, plan("two", replicas=2, cores=0.5)) as running:
         yield running
 
 
@@ -114,6 +124,14 @@ async def ask(upstream: Upstream, text: str, **fields: object) -> bytes:
     body = json.dumps({"messages": [{"role": "user", "content": text}], "temperature": 0, **fields}).encode()
     async with upstream.send(CHAT, body, first_byte_s=PATIENCE_S, stall_s=PATIENCE_S) as answer:
         return await answer.read()
+
+
+def run_in_ray(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Somebody else's program, with Ray's interpreter and these variables."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "RAY_USAGE_STATS_ENABLED": "0", **variables}
+    return subprocess.run(
+        [PYTHON, "-c", program], env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
 
 
 async def until(holds: Callable[[], bool]) -> bool:
@@ -169,7 +187,7 @@ async def test_its_door_asks_for_a_key_that_ray_never_sees(two: Running) -> None
         await ask(stranger, "Hi")
     await client.close()
 
-    door = next(each for each in two.processes() if "ray_app.py" in words(each))
+    door = two.door()
     key = door.environ()["CHANGEOVER_RAY_KEY"]
     others = [each for each in two.processes() if each.pid != door.pid]
     assert len(others) > 5
@@ -177,23 +195,13 @@ async def test_its_door_asks_for_a_key_that_ray_never_sees(two: Running) -> None
 
 
 async def test_rays_own_ports_refuse_whoever_has_no_token(two: Running) -> None:
-    raylet = next(words(each) for each in two.processes() if "--gcs-address=" in words(each))
-    address = re.search(r"--gcs-address=(\S+)", raylet)
-    assert address is not None
-    program = f"import ray; ray.init(address='{address[1]}', log_to_driver=False); print('joined')"
-
-    def join(**variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "RAY_USAGE_STATS_ENABLED": "0", **variables}
-        return subprocess.run(
-            [PYTHON, "-c", program], env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
-
-    token = next(each for each in two.processes() if "ray_app.py" in words(each)).environ()["RAY_AUTH_TOKEN_PATH"]
+    address, token = two.cluster()
+    program = f"import ray; ray.init(address='{address}', log_to_driver=False); print('joined')"
     assert Path(token).stat().st_mode & 0o077 == 0
     # One after the other: each may take seconds.
-    without = await asyncio.to_thread(join, RAY_AUTH_MODE="disabled")
-    wrong = await asyncio.to_thread(join, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
-    right = await asyncio.to_thread(join, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token)
+    without = await asyncio.to_thread(run_in_ray, program, RAY_AUTH_MODE="disabled")
+    wrong = await asyncio.to_thread(run_in_ray, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
+    right = await asyncio.to_thread(run_in_ray, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token)
     assert "joined" in right.stdout, right.stderr
     for refused in (without, wrong):
         assert refused.returncode != 0, refused.stdout
@@ -231,12 +239,8 @@ async def test_an_engine_that_is_killed_costs_no_request_that_had_no_answer_yet(
 
 
 async def test_another_deployment_runs_in_the_same_cluster_and_leaves_it_as_it_was(two: Running, logs: Path) -> None:
-    raylet = next(words(each) for each in two.processes() if "--gcs-address=" in words(each))
-    address = re.search(r"--gcs-address=(\S+)", raylet)
-    assert address is not None
-    token = next(each for each in two.processes() if "ray_app.py" in words(each)).environ()["RAY_AUTH_TOKEN_PATH"]
-    # Both cores are given away already.
-    guest = plan("guest", address=address[1], token_file=token, cores=0.01)
+    address, token = two.cluster()
+    guest = plan("guest", address=address, token_file=token, cores=0.5)
     before = len(two.engines())
     async with deployed(logs, guest) as running:
         assert json.loads(await ask(running.upstream, "Hi", max_tokens=2))["model"] == "guest"
@@ -245,6 +249,22 @@ async def test_another_deployment_runs_in_the_same_cluster_and_leaves_it_as_it_w
     assert not alive(left)
     assert await until(lambda: len(two.engines()) == before), "its replica is still there"
     assert json.loads(await ask(two.upstream, "Hi", max_tokens=2))["choices"]
+
+
+async def test_a_replica_that_ray_has_no_place_for_is_said(two: Running, logs: Path) -> None:
+    address, token = two.cluster()
+    backends = backends_in(homes())
+    supervisor = Supervisor(SystemClock(), logs, backends=backends, timing=Timing(stop_grace_s=5.0))
+    try:
+        await supervisor.ensure(plan("large", address=address, token_file=token, cores=500))
+        log = logs / "large.log"
+        assert await until(lambda: log.exists() and '"CPU": 500.0' in log.read_text()), log.read_text()
+    finally:
+        await supervisor.close()
+    program = f"import ray; from ray import serve; ray.init(address='{address}'); print(*serve.status().applications)"
+    listed = await asyncio.to_thread(run_in_ray, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token)
+    assert "changeover-two" in listed.stdout, listed.stderr
+    assert "changeover-large" not in listed.stdout, "it is still asked for in somebody else's cluster"
 
 
 async def test_replicas_come_with_the_load_and_go_with_it(logs: Path) -> None:

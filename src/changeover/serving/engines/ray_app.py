@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from importlib import import_module
@@ -275,16 +276,27 @@ def main() -> None:
     listening.bind(("127.0.0.1", int(config["port"])))
     try:
         _reach(config)
+        # Ray's own handler would end this process at once.
+        signal.signal(signal.SIGTERM, lambda signum, frame: _leave(config, 0))
         handle = _deploy(config)
     except Exception as exc:  # whatever it was, the deployment's log ends with the reason
-        _fail(_reason(config, exc))
+        _log(_reason(config, exc))
+        _leave(config, 1)
     asyncio.run(Door(key, config).open(listening, handle))
+    _leave(config, 0)
+
+
+def _leave(config: Mapping[str, Any], status: int) -> NoReturn:
+    """End, without Ray's words of farewell, which would stand below a reason.
+
+    A cluster of our own dies with this process, which is faster than taking it apart. Somebody else's goes on without the
+    application; its answer need not be waited for.
+    """
     if config["address"]:
-        # Somebody else's cluster goes on; the answer need not be waited for.
-        serve.delete(application_of(config), _blocking=False)
-    # A cluster of our own dies with this process, which is faster than taking it apart.
+        with contextlib.suppress(Exception):
+            serve.delete(application_of(config), _blocking=False)
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _reach(config: Mapping[str, Any]) -> None:
@@ -317,7 +329,25 @@ def _deploy(config: Mapping[str, Any]) -> Any:
         graceful_shutdown_wait_loop_s=0.5,
         **config["scale"],
     )
+    # It waits without a word for a place that the cluster does not have.
+    threading.Thread(target=_tell, args=(config,), daemon=True).start()
     return serve.run(deployment.bind(config["launch"]), name=application_of(config), route_prefix=None)
+
+
+def _tell(config: Mapping[str, Any]) -> None:
+    """Write what Ray Serve says of the deployment into our log, as long as it starts."""
+    told = ""
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        try:
+            deployment = serve.status().applications[application_of(config)].deployments[NAME]
+        except Exception:  # it is not there yet, or Ray's client has one of its many errors
+            continue
+        if deployment.status == "HEALTHY":
+            return
+        if deployment.message and deployment.message != told:
+            told = deployment.message
+            _log(" ".join(told.split())[:300])
 
 
 def _reason(config: Mapping[str, Any], exc: Exception) -> str:
@@ -341,11 +371,6 @@ def _refusal(status: int, message: str) -> Any:
 
 def _log(text: str) -> None:
     print(f"ray: {text}", file=sys.stderr, flush=True)
-
-
-def _fail(reason: str) -> NoReturn:
-    _log(reason)
-    os._exit(1)  # without Ray's words of farewell, which would stand below the reason
 
 
 if __name__ == "__main__":
