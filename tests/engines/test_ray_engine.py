@@ -30,6 +30,7 @@ from changeover.serving.backends import RayBackend, backends_in
 from changeover.serving.homes import Homes
 from changeover.serving.options import Json
 from changeover.serving.plan import EnginePlan
+from changeover.serving.process import ChildEngine, EngineLog
 from changeover.serving.supervisor import Supervisor, Timing
 from changeover.serving.upstream import Upstream, make_client
 
@@ -144,7 +145,13 @@ async def until(holds: Callable[[], bool]) -> bool:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    def lives(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return [each for each in processes if lives(each)]
 
 
 def seconds(process: psutil.Process) -> float:
@@ -288,15 +295,11 @@ async def test_why_a_replica_does_not_start_is_said(tmp_path: Path) -> None:
     broken = tmp_path / "model.gguf"
     whole = SMOLLM2.read_bytes()
     broken.write_bytes(whole.replace(b"llama.block_count", b"llama.block_cuont", 1))
-    backend = RayBackend(homes(), backends_in(homes()))
-    supervisor = Supervisor(SystemClock(), tmp_path, backends={**backends_in(homes()), "ray": backend})
-    try:
-        await supervisor.ensure(plan("broken", broken))
-        with pytest.raises(EngineError) as caught:
-            await supervisor.wait_ready("broken", START_S)
-    finally:
-        await supervisor.close()
-    assert "block_count" in caught.value.message
+    launch = RayBackend(homes(), backends_in(homes())).launch(plan("broken", broken))
+    engine = ChildEngine(launch, EngineLog(tmp_path / "broken.log"), os.environ)
+    with pytest.raises(EngineError, match="block_count"):
+        await engine.start(START_S)
+    await engine.stop(5)
 
 
 @pytest.mark.parametrize("killed", ["supervisor", "warden", "raylet"])

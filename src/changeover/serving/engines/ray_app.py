@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib import import_module
 from typing import IO, Any, Final, NoReturn
 
@@ -43,7 +43,8 @@ LOOK_EVERY_S: Final = 1.0
 SILENT_S: Final = 15.0
 """After which a Serve controller that says nothing counts as gone."""
 LAST_LINES: Final = 20
-"""Of an engine that does not start; the last one of them is its reason."""
+"""Of an engine that does not start; one of them is its reason."""
+LLAMA_ERROR: Final = re.compile(r"[\d.]+ E (.*)")
 HANDED_ON: Final = re.compile(
     r"PATH|LD_LIBRARY_PATH|LANG|LC_[A-Z]+|TZ|TMPDIR|[A-Z]+_VISIBLE_DEVICES|(GGML|GOMP|OMP)_\w+"
 )
@@ -140,13 +141,19 @@ class Replica:
             status = process.wait()
             reader.join(1)
             reason = outcome.get("error") or f"it ended with status {status}"
-            said.put(f"{reason}; its log says: {last[-1]}" if last else str(reason))
+            said.put(f"{reason}; its log says: {_cause(last)}" if last else str(reason))
             return
         said.put(int(outcome["port"]))
         process.wait()
         if not self._ending:
             # Ray sees a process that is gone at once, and a replica that only answers with errors much later.
             os._exit(1)
+
+
+def _cause(last: Sequence[str]) -> str:
+    """The line that says most: llama.cpp gives the cause first, and then only says that all failed; others give it last."""
+    causes = [found[1] for line in last if (found := LLAMA_ERROR.match(line))]
+    return causes[0] if causes else last[-1]
 
 
 def _copy(log: IO[bytes], last: deque[str]) -> None:
@@ -345,7 +352,7 @@ def _tell(config: Mapping[str, Any]) -> None:
             continue
         if deployment.status == "HEALTHY":
             return
-        if deployment.message and deployment.message != told:
+        if deployment.message and deployment.message != told and "ENGINE: " not in deployment.message:
             told = deployment.message
             _log(" ".join(told.split())[:300])
 
