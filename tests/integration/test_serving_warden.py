@@ -75,6 +75,32 @@ async def test_its_secret_stands_on_no_command_line(tmp_path: Path) -> None:
         await server.stop(5)
 
 
+async def test_its_folder_is_private_and_goes_with_it(tmp_path: Path) -> None:
+    config = {**launch().config, "environment": {"STRANGER_KEY": "{secret}", "STRANGER_FOLDER": "{folder}/in"}}
+    server = ChildEngine(Launch(argv=launch().argv, config=config), EngineLog(tmp_path / "d.log"), os.environ)
+    try:
+        await server.start(60)
+        folder = Path(psutil.Process(server.pid).children()[0].environ()["STRANGER_FOLDER"]).parent
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert len(str(folder)) < 40, "sockets in it need short paths"
+    finally:
+        await server.stop(5)
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has rights to give up")
+async def test_root_gives_its_rights_up_unless_the_server_could_not_read_its_weights_then(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"")
+    weights.chmod(0o600)
+    config = {**launch().config, "drop_rights": True, "needs": [str(weights)]}
+    server = ChildEngine(Launch(argv=launch().argv, config=config), EngineLog(tmp_path / "d.log"), os.environ)
+    try:
+        assert (await server.start(60)).note == f"runs as root: no other user can read `{weights}`"
+    finally:
+        await server.stop(5)
+
+
 @pytest.mark.parametrize("how", [(), ("deaf",), ("parent",), ("deaf", "parent")])
 async def test_when_it_is_stopped_nothing_of_it_is_left(tmp_path: Path, how: tuple[str, ...]) -> None:
     server = engine(tmp_path, *how)

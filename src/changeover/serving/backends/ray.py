@@ -29,8 +29,8 @@ OBJECT_STORE_BYTES: Final = 100 << 20
 REPLICA_S: Final = 60.0
 """For an engine in a replica to become ready, beside what its weights take: replicas start at the same time."""
 REPLICA_PER_GIB_S: Final = 30.0
-START_S: Final = 90.0
-"""For Ray itself: 16 s were seen on busy cores, of which two are enough when nothing else runs."""
+START_S: Final = 120.0
+"""For Ray itself: 32 s were seen on very busy cores, with two replicas; 8 s on quiet ones."""
 
 
 class RayBackend:

@@ -20,8 +20,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib import import_module
 from typing import IO, Any, Final, NoReturn
 
@@ -42,7 +43,8 @@ LOOK_EVERY_S: Final = 1.0
 SILENT_S: Final = 15.0
 """After which a Serve controller that says nothing counts as gone."""
 LAST_LINES: Final = 20
-"""Of an engine that does not start; the last one of them is its reason."""
+"""Of an engine that does not start; one of them is its reason."""
+LLAMA_ERROR: Final = re.compile(r"[\d.]+ E (.*)")
 HANDED_ON: Final = re.compile(
     r"PATH|LD_LIBRARY_PATH|LANG|LC_[A-Z]+|TZ|TMPDIR|[A-Z]+_VISIBLE_DEVICES|(GGML|GOMP|OMP)_\w+"
 )
@@ -100,10 +102,6 @@ class Replica:
                 raise RuntimeError(f"ENGINE: the answer broke off: {exc}") from None
             yield 0, str(exc), ""
 
-    def pids(self) -> tuple[int, int]:
-        """Of this replica, and of its engine."""
-        return os.getpid(), self._process.pid
-
     def check_health(self) -> None:
         """Ray asks now and then; an engine that ended has taken this process with it."""
 
@@ -143,13 +141,19 @@ class Replica:
             status = process.wait()
             reader.join(1)
             reason = outcome.get("error") or f"it ended with status {status}"
-            said.put(f"{reason}; its log says: {last[-1]}" if last else str(reason))
+            said.put(f"{reason}; its log says: {_cause(last)}" if last else str(reason))
             return
         said.put(int(outcome["port"]))
         process.wait()
         if not self._ending:
             # Ray sees a process that is gone at once, and a replica that only answers with errors much later.
             os._exit(1)
+
+
+def _cause(last: Sequence[str]) -> str:
+    """The line that says most: llama.cpp gives the cause first, and then only says that all failed; others give it last."""
+    causes = [found[1] for line in last if (found := LLAMA_ERROR.match(line))]
+    return causes[0] if causes else last[-1]
 
 
 def _copy(log: IO[bytes], last: deque[str]) -> None:
@@ -175,14 +179,13 @@ class Door:
     async def open(self, listening: socket.socket, handle: Any) -> None:
         """Answer requests until this process is asked to end."""
         self._handle = handle.options(stream=True).answer
-        self._pids = handle.pids
         end = asyncio.Event()
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, end.set)
         await self._look()
         looking = asyncio.create_task(self._look_on())
-        application = web.Application(client_max_size=1 << 30)
+        application = web.Application(client_max_size=1 << 30, middlewares=[_only_with(self._expected)])
         application.router.add_get("/health", self._health)
         application.router.add_post("/{path:v1/.*}", self._answer)
         runner = web.AppRunner(application, handler_cancellation=True, access_log=None)
@@ -192,8 +195,6 @@ class Door:
         looking.cancel()
 
     async def _health(self, request: Any) -> Any:
-        if not self._knows_key(request):
-            return _refusal(401, "The key is not this deployment's.")
         if asyncio.get_running_loop().time() - self._heard_at > SILENT_S:
             return _refusal(503, "Ray Serve's controller says nothing.")
         if self._problem is not None:
@@ -202,8 +203,6 @@ class Door:
         return web.json_response({"status": "ok", "replicas": self._running, "note": many})
 
     async def _answer(self, request: Any) -> Any:
-        if not self._knows_key(request):
-            return _refusal(401, "The key is not this deployment's.")
         body = await request.read()
         content_type = request.headers.get("content-type", "application/json")
         for tried in range(TRIES):
@@ -238,9 +237,6 @@ class Door:
             raise
         return answer
 
-    def _knows_key(self, request: Any) -> bool:
-        return hmac.compare_digest(request.headers.get("authorization", "").encode(), self._expected)
-
     async def _look_on(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -264,6 +260,14 @@ class Door:
         self._problem = "Ray Serve gave the application up." if status.status == "DEPLOY_FAILED" else None
 
 
+def _only_with(expected: bytes) -> Any:
+    async def admit(request: Any, handler: Any) -> Any:
+        given = request.headers.get("authorization", "").encode()
+        return await handler(request) if hmac.compare_digest(given, expected) else _refusal(401, "Invalid API Key")
+
+    return web.middleware(admit)
+
+
 def application_of(config: Mapping[str, Any]) -> str:
     """The application's name in Ray Serve."""
     return f"changeover-{config['deployment']}"
@@ -279,16 +283,27 @@ def main() -> None:
     listening.bind(("127.0.0.1", int(config["port"])))
     try:
         _reach(config)
+        # Ray's own handler would end this process at once.
+        signal.signal(signal.SIGTERM, lambda signum, frame: _leave(config, 0))
         handle = _deploy(config)
     except Exception as exc:  # whatever it was, the deployment's log ends with the reason
-        _fail(_reason(config, exc))
+        _log(_reason(config, exc))
+        _leave(config, 1)
     asyncio.run(Door(key, config).open(listening, handle))
+    _leave(config, 0)
+
+
+def _leave(config: Mapping[str, Any], status: int) -> NoReturn:
+    """End, without Ray's words of farewell, which would stand below a reason.
+
+    A cluster of our own dies with this process, which is faster than taking it apart. Somebody else's goes on without the
+    application; its answer need not be waited for.
+    """
     if config["address"]:
-        # Somebody else's cluster goes on; the answer need not be waited for.
-        serve.delete(application_of(config), _blocking=False)
-    # A cluster of our own dies with this process, which is faster than taking it apart.
+        with contextlib.suppress(Exception):
+            serve.delete(application_of(config), _blocking=False)
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _reach(config: Mapping[str, Any]) -> None:
@@ -321,7 +336,25 @@ def _deploy(config: Mapping[str, Any]) -> Any:
         graceful_shutdown_wait_loop_s=0.5,
         **config["scale"],
     )
+    # It waits without a word for a place that the cluster does not have.
+    threading.Thread(target=_tell, args=(config,), daemon=True).start()
     return serve.run(deployment.bind(config["launch"]), name=application_of(config), route_prefix=None)
+
+
+def _tell(config: Mapping[str, Any]) -> None:
+    """Write what Ray Serve says of the deployment into our log, as long as it starts."""
+    told = ""
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        try:
+            deployment = serve.status().applications[application_of(config)].deployments[NAME]
+        except Exception:  # it is not there yet, or Ray's client has one of its many errors
+            continue
+        if deployment.status == "HEALTHY":
+            return
+        if deployment.message and deployment.message != told and "ENGINE: " not in deployment.message:
+            told = deployment.message
+            _log(" ".join(told.split())[:300])
 
 
 def _reason(config: Mapping[str, Any], exc: Exception) -> str:
@@ -345,11 +378,6 @@ def _refusal(status: int, message: str) -> Any:
 
 def _log(text: str) -> None:
     print(f"ray: {text}", file=sys.stderr, flush=True)
-
-
-def _fail(reason: str) -> NoReturn:
-    _log(reason)
-    os._exit(1)  # without Ray's words of farewell, which would stand below the reason
 
 
 if __name__ == "__main__":
