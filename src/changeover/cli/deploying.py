@@ -77,7 +77,7 @@ def deploy(ask: Ask) -> int:
     """Deploy, or only plan it. Returns the exit status."""
     wish = ask.wish()
     if wish.on is not None or ask.dry_run:
-        return _show(plan_deployment(wish, ground_at(Path.cwd())), as_json=ask.as_json)
+        return _show(plan_deployment(wish, ground_at(Path.cwd()).without(ask.instead_of)), as_json=ask.as_json)
     installation = opened()
     row = deployed(installation, wish)
     plan = plan_deployment(wish, ground_of(installation)) if row is None else plan_again(installation, row)

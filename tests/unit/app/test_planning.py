@@ -412,3 +412,27 @@ def test_an_address_that_is_given_is_taken_for_any_name() -> None:
     }
     with pytest.raises(ConfigError, match="needs `--url`"):
         plan_deployment(Wish(model="anything", engine="openai"), ground())
+
+
+def test_what_is_to_be_stopped_for_it_holds_no_memory() -> None:
+    model = small(artifacts=(gguf(),))
+    full = ground(catalogue(model), budget=4 * GIB, held={"big": 3 * GIB})
+    assert kinds(plan_deployment(Wish(model="small"), full)) == ["room"]
+    assert plan_deployment(Wish(model="small"), full.without("big")).ok
+
+
+def test_kunlun_cards_are_for_kunluns_engine_and_gguf_stays_on_the_processor() -> None:
+    model = small(artifacts=(gguf(),), engines=(EngineSupport(engine="vllm-kunlun"),))
+    p800 = SHIPPED.accelerator("kunlun-p800")
+    here = ground(
+        catalogue(model), detected=Detected((Found(accelerator=p800, count=8, how="test"),), ("xpu-smi failed",))
+    )
+    plan = plan_deployment(Wish(model="small"), here)
+    assert (plan.engine, plan.has_bytes) == ("local", 8 * GIB)
+    assert "computes on the processor" in plan.why
+    assert "xpu-smi failed" in plan.notes
+    kunlun = plan_deployment(Wish(model="small", engine="kunlun"), here)
+    assert kunlun.has_bytes is not None
+    assert kunlun.has_bytes > 80 * GIB, "of its cards"
+    vllm = plan_deployment(Wish(model="small", engine="vllm"), here)
+    assert vllm.has_bytes == 8 * GIB, "nobody says that the plain one runs on them"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from changeover.app.installation import Installation, open_installation, was_started
@@ -34,11 +34,13 @@ class Ground:
     backends: Mapping[BackendName, Backend] = field(default_factory=lambda: BACKENDS)
     held: Mapping[str, int] = field(default_factory=dict[str, int])
     """What runs here and needs memory: bytes by deployment."""
-    deployed: Mapping[str, str] = field(default_factory=dict[str, str])
-    """The engines of deployments that are there, by name."""
     detected: Detected = field(default_factory=lambda: Detected((), ()))
     variables: frozenset[str] = frozenset()
     """Names of the environment variables that are set."""
+
+    def without(self, deployment: str | None) -> Ground:
+        """The same, as if a deployment were stopped."""
+        return replace(self, held={name: count for name, count in self.held.items() if name != deployment})
 
 
 def ground_of(installation: Installation) -> Ground:
@@ -54,7 +56,6 @@ def ground_of(installation: Installation) -> Ground:
         engines=project.settings.engines,
         backends=installation.backends,
         held={each.name: each.bytes for each in running(installation, rows)},
-        deployed={row.name: row.backend for row in rows},
         detected=detect(installation.catalogue.accelerators()),
         variables=frozenset(os.environ),
     )

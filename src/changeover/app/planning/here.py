@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from changeover.app.planning.answer import HERE, DeployPlan, Lack, LackKind, Weights
 from changeover.app.planning.ground import Ground
-from changeover.app.planning.needs import Needs, memory_lacks, needs_of
+from changeover.app.planning.needs import ON_ACCELERATORS, Needs, memory_lacks, needs_of
 from changeover.app.planning.sources import files_of, weights_lacks
 from changeover.app.planning.terms import licence_of
 from changeover.app.planning.there import suggested
@@ -31,10 +31,6 @@ from changeover.serving.weights import LOADS, artifact_for
 
 ON_PROCESSORS: Final[tuple[BackendName, ...]] = ("local", "openvino", "vllm", "transformers", "llama-server", "ollama")
 """What runs without an accelerator, the first choice first: the embedded engine needs nothing else."""
-ON_ACCELERATORS: Final[Mapping[str, BackendName]] = MappingProxyType(
-    {"vllm": "vllm", "vllm-kunlun": "kunlun", "sglang": "sglang"}
-)
-"""Kinds of engines by what accelerators call them."""
 KNOWN_AS: Final[Mapping[BackendName, tuple[str, ...]]] = MappingProxyType(
     {"vllm": ("vllm",), "kunlun": ("vllm-kunlun",), "sglang": ("sglang",), "transformers": ("transformers",)}
 )
@@ -115,7 +111,7 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
         process=_process(way, ground),
         ready_s=_ready_s(way, ground),
         missing=way.missing,
-        notes=way.needs.notes,
+        notes=(*way.needs.notes, *ground.detected.unknown),
         engine_plan=way.plan,
     )
 
@@ -205,6 +201,8 @@ def _why(way: Way, ground: Ground) -> str:
         return "Nothing here can run it yet; of all engines this one lacks least."
     if ground.detected.found and way.engine in ON_ACCELERATORS.values():
         return f"An accelerator is here, and {way.engine} is installed for it."
+    if way.engine == "local" and ground.detected.found:
+        return "Its weights are GGUF: the embedded engine loads them, and computes on the processor."
     if way.engine == "local":
         return "Its weights are GGUF and there is no accelerator: the embedded engine needs nothing else."
     return f"It is installed, and loads {form}; engines before it lack more."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from changeover.app.planning.answer import Lack
@@ -22,6 +23,10 @@ from changeover.library.running import Shape
 from changeover.serving.options import BackendName
 from changeover.serving.weights import LOADS
 
+ON_ACCELERATORS: Final[Mapping[str, BackendName]] = MappingProxyType(
+    {"vllm": "vllm", "vllm-kunlun": "kunlun", "sglang": "sglang"}
+)
+"""Kinds of engines by what accelerators call them."""
 SERVERS: Final[tuple[BackendName, ...]] = ("vllm", "sglang", "kunlun", "transformers", "ollama")
 """Engines that take more than is estimated here, by an amount that is known once they run."""
 
@@ -58,7 +63,9 @@ def needs_of(
     quantisation = None if artifact is None else artifact.quantisation
     if quantisation is None and form == "safetensors":
         quantisation = usual_quantisation(card)
-    for found in ground.detected.found if form == "safetensors" and engine != "transformers" else ():
+    for found in ground.detected.found:
+        if engine not in {ON_ACCELERATORS.get(each.engine) for each in found.accelerator.engines}:
+            continue
         judged = fit(
             card, found.accelerator, found.count, context=context, concurrency=slots, quantisation=quantisation
         )
