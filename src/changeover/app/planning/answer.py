@@ -37,6 +37,8 @@ class Weights:
     """Where they are fetched, in words; None: nothing says."""
     here: bool
     """They are on this machine, verified."""
+    to_make: str | None = None
+    """What is still to be made of them, in words; None: nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from changeover.app.installation import Installation, open_installation, was_started
+from changeover.app.installation import Installation, homes_of, open_installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.app.room import running
 from changeover.core.clock import SystemClock
@@ -15,7 +15,8 @@ from changeover.core.settings import EngineSettings
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected, detect
 from changeover.library.licences.licensing import Licensing
-from changeover.serving.backends import BACKENDS, Backend
+from changeover.serving.backends import BACKENDS, Backend, backends_in
+from changeover.serving.homes import Homes
 from changeover.serving.memory import budget_bytes
 from changeover.serving.options import BackendName
 from changeover.serving.queries import all_deployments
@@ -31,6 +32,7 @@ class Ground:
     budget: int
     """Memory for all engines of this machine, bytes."""
     engines: EngineSettings = field(default_factory=EngineSettings)
+    homes: Homes = field(default_factory=Homes)
     backends: Mapping[BackendName, Backend] = field(default_factory=lambda: BACKENDS)
     held: Mapping[str, int] = field(default_factory=dict[str, int])
     """What runs here and needs memory: bytes by deployment."""
@@ -54,6 +56,7 @@ def ground_of(installation: Installation) -> Ground:
         cache=project.cache,
         budget=budget_bytes(project.settings.engines.memory_gib),
         engines=project.settings.engines,
+        homes=installation.homes,
         backends=installation.backends,
         held={each.name: each.bytes for each in running(installation, rows)},
         detected=detect(installation.catalogue.accelerators()),
@@ -76,12 +79,15 @@ def ground_at(directory: Path) -> Ground:
             installation.store.close()
     catalogue = files.catalogue()
     settings = EngineSettings() if files.project is None else files.project.settings.engines
+    homes = Homes() if files.project is None else homes_of(files.project)
     return Ground(
         catalogue=catalogue,
         licensing=Licensing(catalogue, files.policy(), SystemClock().now().date()),
         cache=files.cache,
         budget=budget_bytes(settings.memory_gib),
         engines=settings,
+        homes=homes,
+        backends=backends_in(homes),
         detected=detect(catalogue.accelerators()),
         variables=frozenset(os.environ),
     )
