@@ -153,7 +153,7 @@ def _checked(plan: DeployPlan, *, instead_of: str | None) -> EnginePlan:
 def _refusal(plan: DeployPlan, missing: Sequence[Lack]) -> str:
     engine = f" with `{plan.engine}`" if plan.engine else ""
     first, more = missing[0], len(missing) - 1
-    rest = f" Of {more} more that it lacks: `changeover deploy {plan.model} --dry-run`." if more else ""
+    rest = f" {more} more missing: `changeover deploy {plan.model} --dry-run` lists all." if more else ""
     return f"`{plan.model}` cannot run here{engine}: it needs {first.what}. {first.remedy}{rest}"
 
 
