@@ -77,7 +77,7 @@ def deploy(ask: Ask) -> int:
     """Deploy, or only plan it. Returns the exit status."""
     wish = ask.wish()
     if wish.on is not None or ask.dry_run:
-        return _show(plan_deployment(wish, ground_at(Path.cwd())), as_json=ask.as_json)
+        return _show(plan_deployment(wish, ground_at(Path.cwd()).without(ask.instead_of)), as_json=ask.as_json)
     installation = opened()
     row = deployed(installation, wish)
     plan = plan_deployment(wish, ground_of(installation)) if row is None else plan_again(installation, row)
@@ -153,12 +153,12 @@ def _checked(plan: DeployPlan, *, instead_of: str | None) -> EnginePlan:
 def _refusal(plan: DeployPlan, missing: Sequence[Lack]) -> str:
     engine = f" with `{plan.engine}`" if plan.engine else ""
     first, more = missing[0], len(missing) - 1
-    rest = f" Of {more} more that it lacks: `changeover deploy {plan.model} --dry-run`." if more else ""
+    rest = f" {more} more missing: `changeover deploy {plan.model} --dry-run` lists all." if more else ""
     return f"`{plan.model}` cannot run here{engine}: it needs {first.what}. {first.remedy}{rest}"
 
 
 def _fetch(installation: Installation, plan: EnginePlan) -> None:
-    """Have the weights of a plan here."""
+    """Have the weights of a plan here, in the form that its engine takes."""
     card = card_of_plan(installation, plan.model) if plan.backend in LOADS else None
     if card is None:
         return

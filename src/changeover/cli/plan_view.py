@@ -77,7 +77,9 @@ def _rows(plan: DeployPlan) -> Iterator[tuple[str, str]]:
 def _weights(weights: Weights, quantisation: str | None) -> str:
     size = "size not known" if weights.bytes is None else in_gib(weights.bytes)
     where = "here, verified" if weights.here else f"fetched from {weights.source}" if weights.source else "no source"
-    return " · ".join(part for part in (quantisation, weights.format, size, where) if part)
+    made = None if weights.to_make is None else f"made into {weights.to_make}"
+    said = (None if made else quantisation, weights.format, size, where, made)
+    return " · ".join(part for part in said if part)
 
 
 def _time(seconds: float) -> str:

@@ -43,6 +43,11 @@ class Weights:
     conversion: Conversion | None
     """What is made of it then; None: it is loaded as it is."""
 
+    @property
+    def quantisation(self) -> str:
+        """Of what is loaded."""
+        return self.artifact.quantisation if self.conversion is None else self.conversion.quantisation
+
     def making(self, cache: Path) -> Making | None:
         """The conversion, with the places of what it reads and makes."""
         if self.conversion is None:

@@ -10,7 +10,7 @@ from changeover.serving.plan import EnginePlan
 
 HERE: Final = "here"
 """Where a plan says `hardware`: this machine."""
-LackKind = Literal["licence", "weights", "memory", "room", "engine", "hardware", "address", "model", "key", "fact"]
+LackKind = Literal["licence", "weights", "memory", "room", "engine", "address", "model", "key", "fact"]
 """`room`: it would fit, but for what runs already. `key`: a secret that this process does not see. `fact`: nobody published
 or verified it."""
 
@@ -37,6 +37,8 @@ class Weights:
     """Where they are fetched, in words; None: nothing says."""
     here: bool
     """They are on this machine, verified."""
+    to_make: str | None = None
+    """What is still to be made of them, in words; None: nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
