@@ -62,12 +62,20 @@ class Homes:
                 return Python(str(own))
         return Python(sys.executable)
 
+    def compiled(self, engine: str) -> Path | None:
+        """Where an engine keeps what it compiles, for its next start; None: where it would by itself."""
+        return None if self.managed is None else self.managed.parent / "compiled" / engine
+
     def command(self, engine: str, name: str) -> str | None:
         """The program of an engine that is one; None if it is nowhere."""
         declared = self.declared.get(engine)
         if declared is not None and declared.command is not None:
             return shutil.which(declared.command)
         return shutil.which(name)
+
+    def keeps(self, engine: str) -> Path | None:
+        """The folder for what an engine keeps between its lives; None where we keep nothing."""
+        return None if self.managed is None else self.managed.with_name("engine-data") / engine
 
 
 def unfinished(managed: Path, engine: str) -> Path:
