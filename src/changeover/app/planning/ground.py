@@ -16,6 +16,7 @@ from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected, detect
 from changeover.library.licences.licensing import Licensing
 from changeover.serving.backends import BACKENDS, Backend
+from changeover.serving.homes import Homes
 from changeover.serving.memory import budget_bytes
 from changeover.serving.options import BackendName
 from changeover.serving.queries import all_deployments
@@ -39,6 +40,11 @@ class Ground:
     detected: Detected = field(default_factory=lambda: Detected((), ()))
     variables: frozenset[str] = frozenset()
     """Names of the environment variables that are set."""
+
+    @property
+    def homes(self) -> Homes:
+        """Where the software of engines is, as a project's settings say."""
+        return Homes(declared=self.engines.homes, managed=self.cache / "engines")
 
 
 def ground_of(installation: Installation) -> Ground:

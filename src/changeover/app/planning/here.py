@@ -15,19 +15,20 @@ from changeover.app.planning.sources import files_of, weights_lacks
 from changeover.app.planning.terms import licence_of
 from changeover.app.planning.there import suggested
 from changeover.app.planning.wish import COMMON, Wish
-from changeover.core.errors import ChangeoverError, ConfigError
-from changeover.core.sizes import GIB
+from changeover.core.errors import ChangeoverError, ConfigError, EngineError
+from changeover.core.sizes import GIB, in_mib
 from changeover.core.toml import validate
 from changeover.library.artifacts import Artifact
 from changeover.library.cards import Card
 from changeover.library.fit.outright import writes_no_text
 from changeover.library.pull import present
 from changeover.serving.backends import Elsewhere, Launch
+from changeover.serving.conversions import expected_bytes, expected_s, maker
 from changeover.serving.deployments import plan_for_card
 from changeover.serving.keeper import Timing
 from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.plan import EnginePlan
-from changeover.serving.weights import LOADS, artifact_for
+from changeover.serving.weights import LOADS, pending, weights_for
 
 ON_PROCESSORS: Final[tuple[BackendName, ...]] = ("local", "openvino", "vllm", "transformers", "llama-server", "ollama")
 """What runs without an accelerator, the first choice first: the embedded engine needs nothing else."""
@@ -115,7 +116,7 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
         process=_process(way, ground),
         ready_s=_ready_s(way, ground),
         missing=way.missing,
-        notes=way.needs.notes,
+        notes=(*way.needs.notes, *_making(way)),
         engine_plan=way.plan,
     )
 
@@ -133,7 +134,7 @@ def command_of(wish: Wish, engine: BackendName) -> str:
 
 def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
     """One way, with all that it lacks."""
-    artifact, name = artifact_for(card, engine), wish.name or card.id
+    name = wish.name or card.id
     options: dict[str, Any] = {}
     error: ChangeoverError | None = None
     try:
@@ -141,7 +142,9 @@ def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
         validate(OPTIONS[engine], options, where=f"deployment `{name}`")
     except ConfigError as exc:
         options, error = {}, exc
-    needs = needs_of(card, ground, engine, artifact, options)
+    weights = weights_for(card, engine, options)
+    artifact = None if weights is None else weights.artifact
+    needs = needs_of(card, ground, engine, None if weights is None else weights.loaded, options)
     plan = None
     if artifact is not None:
         plan = plan_for_card(card, ground.cache, ground.engines, backend=engine, name=wish.name, options=options)
@@ -150,9 +153,30 @@ def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
         *_unverified(card, engine, artifact),
         *weights_lacks(card, engine, artifact, ground.cache),
         *_software(engine, plan, ground),
+        *_unmade(plan, ground),
         *memory_lacks(card, needs, ground, name),
     ]
     return Way(engine=engine, artifact=artifact, needs=needs, plan=plan, missing=tuple(lacks), error=error)
+
+
+def _unmade(plan: EnginePlan | None, ground: Ground) -> Iterator[Lack]:
+    """That nothing here can make its weights of those that its card has."""
+    making = None if plan is None else pending(plan)
+    if making is None:
+        return
+    try:
+        maker(making.conversion, ground.homes)
+    except EngineError as exc:
+        made = f"{making.conversion.quantisation} {making.conversion.makes}"
+        what = f"something that makes {made} of its {making.source_quantisation} GGUF file"
+        yield Lack(kind="engine", what=what, remedy=exc.message)
+
+
+def _making(way: Way) -> Iterator[str]:
+    making = None if way.plan is None else pending(way.plan)
+    if making is not None:
+        size, seconds = in_mib(expected_bytes(making)), expected_s(making)
+        yield f"Its weights are made of the {making.source_quantisation} GGUF file once: about {size}, up to {seconds} s."
 
 
 def _preferred(ground: Ground) -> tuple[BackendName, ...]:
