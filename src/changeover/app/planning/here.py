@@ -148,21 +148,22 @@ def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
     plan = None
     if artifact is not None:
         plan = plan_for_card(card, ground.cache, ground.engines, backend=engine, name=wish.name, options=options)
+    software = list(_software(engine, plan, ground))
     lacks = [
         *licence_of(card, ground),
         *_unverified(card, engine, artifact),
         *weights_lacks(card, engine, artifact, ground.cache),
-        *_software(engine, plan, ground),
-        *_unmade(plan, ground),
+        *software,
+        *_unmade(plan, ground, installing=engine if software else None),
         *memory_lacks(card, needs, ground, name),
     ]
     return Way(engine=engine, artifact=artifact, needs=needs, plan=plan, missing=tuple(lacks), error=error)
 
 
-def _unmade(plan: EnginePlan | None, ground: Ground) -> Iterator[Lack]:
-    """That nothing here can make its weights of those that its card has."""
+def _unmade(plan: EnginePlan | None, ground: Ground, *, installing: str | None) -> Iterator[Lack]:
+    """That nothing here can make its weights of those that its card has; not where that comes with what is installed."""
     making = None if plan is None else pending(plan)
-    if making is None:
+    if making is None or installing == making.conversion.homes[0]:
         return
     try:
         maker(making.conversion, ground.homes)
