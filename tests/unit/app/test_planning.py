@@ -239,13 +239,13 @@ def test_weights_that_are_here_give_the_command_line_of_the_process(tmp_path: Pa
     artifact = gguf(len(weights), sha256=hashlib.sha256(weights).hexdigest(), sources=source)
     pull(artifact, tmp_path / "cache", Silent())
     model = small(artifacts=(artifact,))
-    here = ground(catalogue(model), installed=("openvino",), cache=tmp_path / "cache")
+    here = ground(catalogue(model), installed=("llama-server",), cache=tmp_path / "cache")
     plan = plan_deployment(Wish(model="small"), here)
     assert plan.process is not None
     assert plan.process.endswith("-m changeover.serving.engines.local")
     assert plan.weights is not None
     assert plan.weights.here
-    foreign = plan_deployment(Wish(model="small", engine="openvino"), here)
+    foreign = plan_deployment(Wish(model="small", engine="llama-server"), here)
     assert foreign.process == "serve --port '{port}'", "without the warden that keeps it"
     assert foreign.ready_s is not None
     assert foreign.ready_s >= 130, "what it takes before it reads weights comes on top"
@@ -292,7 +292,7 @@ def test_replicas_are_rays_of_the_engine_that_was_named() -> None:
         "replicas": 3,
         "options": {"slots": 2, "cache_gib": 2},
     }
-    one = plan_of(Wish(model="small", common={"slots": 2}), model)
+    one = plan_of(Wish(model="small", engine="openvino", common={"slots": 2}), model, installed=("openvino",))
     assert plan.needs_bytes == 3 * (one.needs_bytes or 0), "each has its own weights and context"
     by_hand = Wish(model="small", engine="ray", replicas=2, options={"engine": "local", "cores": 0.5})
     options = by_hand.replicated().options
