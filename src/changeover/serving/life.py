@@ -158,19 +158,21 @@ class Life:
                 task.cancel()
 
     async def end(self) -> None:
-        """End the process, and whatever it has started and left behind."""
-        pid = self._engine.pid
-        if pid is None:
-            return
+        """End the process, and whatever it has started and left behind. Does so to the end when it is cancelled."""
+        ending = asyncio.create_task(self._end())
         try:
-            await self._look()
-        finally:
-            try:
-                await self._engine.stop(self._around.timing.stop_grace_s)
-            finally:
-                # Not in a thread: one that is cancelled has to be rid of them, too.
-                if left := end_rest([*self._seen.values(), *session_of(pid)]):
-                    log.warning("%s: had left %d processes behind; they were killed", self._plan.deployment, left)
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await ending
+            raise
+
+    async def _end(self) -> None:
+        await self._look()
+        await self._engine.stop(self._around.timing.stop_grace_s)
+        pid = self._engine.pid
+        rest = [] if pid is None else await asyncio.to_thread(session_of, pid)
+        if left := end_rest([*self._seen.values(), *rest]):
+            log.warning("%s: had left %d processes behind; they were killed", self._plan.deployment, left)
 
     async def _look_on(self) -> None:
         while True:

@@ -45,6 +45,19 @@ Fault = Literal[
     "no_done",
     "empty_answer",
 ]
+Misbehaviour = Literal[
+    "none",
+    "dies_starting",
+    "garbles",
+    "other_port",
+    "hangs",
+    "rubbish",
+    "dies_mid_stream",
+    "leaks",
+    "deaf",
+    "children",
+    "floods",
+]
 ReasoningFormat = Literal["none", "field", "think", "think_open", "harmony", "gemma4"]
 ToolFormat = Literal["native", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4"]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
@@ -119,6 +132,8 @@ class EchoOptions(Declared):
     idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
     """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
     None: as `engines.idle_unload_s` says."""
+    behaviour: Misbehaviour = Field(default="none", exclude=True)
+    """What its process does wrong, to rehearse what comes of it: docs, concepts, processes."""
     memory_mib: float = Field(default=0.0, ge=0, le=1 << 20, allow_inf_nan=False, exclude=True)
     """Memory it is said to need, as a model would: for trying what happens where that is scarce. Then its first answer is
     checked as a model's is."""

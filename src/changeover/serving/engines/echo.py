@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from types import FrameType
 
 import uvicorn
 import uvloop
@@ -13,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from changeover.serving.engines.child import Child
 from changeover.serving.engines.echo_app import Behaviour, EchoApp
+from changeover.serving.engines.misbehaving import before_it_answers, within_an_answer
 
 KEEPALIVE_S = 75
 
@@ -32,6 +34,11 @@ class EchoServer(uvicorn.Server):
         super().__init__(config)
         self._child = child
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End when that is asked for, unless it was told not to hear it."""
+        if self._child.config["behaviour"] != "deaf":
+            super().handle_exit(sig, frame)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         assert sockets
@@ -42,15 +49,18 @@ class EchoServer(uvicorn.Server):
 
 def main() -> None:
     """Answer until the parent is gone."""
-    child = Child()
+    child = Child(at_end=lambda: None if child.config["behaviour"] == "deaf" else os._exit(0))
+    wrong: str = child.config["behaviour"]
     behaviour = Behaviour(**child.config["options"])
     time.sleep(behaviour.ready_delay_s)
+    before_it_answers(child, wrong)
     try:
         listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     except OSError as exc:
         child.failed(str(exc))
+    app = EchoApp(child.config["model"], child.secret, behaviour)
     config = uvicorn.Config(
-        EchoApp(child.config["model"], child.secret, behaviour),
+        within_an_answer(app) if wrong == "dies_mid_stream" else app,
         http=CuttableProtocol,
         lifespan="off",
         access_log=False,
