@@ -74,6 +74,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Running": {
         "deploy": ("changeover.cli.deploy", "Run a model under a name."),
         "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
+        "logs": ("changeover.cli.logs", "Show what a deployment's engine has written."),
         "alias-checks": (
             "changeover.cli.alias_checks",
             "Show, or ask, whether models that others run answer as they did.",

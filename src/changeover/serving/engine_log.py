@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from changeover.core.secrets import MASK, without_registered
 
@@ -65,6 +66,49 @@ class EngineLog:
         cause = _LLAMA_ERROR.search(text) if starting else None
         lines = [cause[1]] if cause else [line for line in text.splitlines() if line.strip()]
         return lines[-1].strip()[:300] if lines else None
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The newest lines of a log, from what was put aside too; empty where nothing was written."""
+    lines: list[str] = []
+    for file in (path, path.with_suffix(".log.1")):
+        with contextlib.suppress(OSError):
+            older = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = [*older[-(count - len(lines)) :], *lines] if count > len(lines) else lines
+    return lines
+
+
+def lines_since(path: Path) -> Iterator[list[str]]:
+    """What is written to a log from now on, each time that somebody asks: whole lines, also over a rotation."""
+    file: TextIO | None = None
+    rest, at_end = "", True
+    try:
+        while True:
+            fresh: list[str] = []
+            if file is not None and _is_another(file, path):
+                fresh += file.read().splitlines()  # its last ones
+                file.close()
+                file, at_end = None, False
+            if file is None:
+                with contextlib.suppress(OSError):
+                    file = path.open(encoding="utf-8", errors="replace")
+                    if at_end:
+                        file.seek(0, os.SEEK_END)
+                at_end = False
+            if file is not None:
+                *whole, rest = (rest + file.read()).split("\n")
+                fresh += whole
+            yield fresh
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _is_another(file: TextIO, path: Path) -> bool:
+    try:
+        return os.fstat(file.fileno()).st_ino != path.stat().st_ino
+    except OSError:
+        return False
 
 
 class Scribe:
