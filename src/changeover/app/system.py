@@ -29,6 +29,7 @@ from changeover.rollouts.loop import Controller
 from changeover.serving.fleet import Fleet
 from changeover.serving.memory import budget_bytes
 from changeover.serving.occupancy import Bounds
+from changeover.serving.sockets import folder_for
 from changeover.serving.supervisor import DeploymentStatus, Supervisor, Timing
 from changeover.store.lead import Lead
 from changeover.tasks.declarations import Task
@@ -64,6 +65,7 @@ class System:
             timing=Timing(ready_base_s=engines.ready_s),
             client=addresses or kind,
             leave=self._left_by_workers,
+            sockets=folder_for(project.state) if engines.listen == "unix" else None,
         )
         self.fleet = Fleet(
             store,

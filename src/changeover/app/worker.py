@@ -43,6 +43,8 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     secret: str | None
     model: str | None
+    socket: str | None = None
+    """Path of the Unix socket on which it listens, if it does."""
     life: int
     """Tells an engine from the same one before it was started again."""
 
@@ -132,7 +134,7 @@ class Told:
             old = before.get(name)
             if old is None or old[0] != where:
                 register_secret(where.secret)
-                old = where, self._client.upstream(name, where.base_url, where.secret, where.model)
+                old = where, self._client.upstream(name, where.base_url, where.secret, where.model, socket=where.socket)
             self._known[name] = old
         for name, (_, upstream) in before.items():
             if self.upstream(name) is not upstream:

@@ -62,14 +62,21 @@ class Addresses:
         self._newest: dict[str, Upstream] = {}
 
     def upstream(
-        self, name: str, base_url: str, secret: str | None, model: str | None, *, probe_path: str = "/v1/models"
+        self,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        *,
+        probe_path: str = "/v1/models",
+        socket: str | None = None,
     ) -> Upstream:
         """The way to one engine. See `Client.upstream`."""
         if self._client is None:
             self._client = make_client(self._kind)
-        made = self._client.upstream(name, base_url, secret, model, probe_path=probe_path)
+        made = self._client.upstream(name, base_url, secret, model, probe_path=probe_path, socket=socket)
         self._lives += 1
-        self._where[made] = Where(base_url=base_url, secret=secret, model=model, life=self._lives)
+        self._where[made] = Where(base_url=base_url, secret=secret, model=model, life=self._lives, socket=socket)
         self._newest[name] = made
         register_secret(secret)
         return made

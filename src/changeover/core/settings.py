@@ -98,6 +98,8 @@ class EngineSettings(toml.Declared):
     """An engine that was not asked for so long is unloaded, and started at the next request. None or 0: never."""
     memory_limit: float = Field(default=2.0, ge=1.1, le=100)
     """Times what a deployment needs: above it, an engine is taken to leak, and is started again."""
+    listen: Literal["loopback", "unix"] = "loopback"
+    """Where engines of ours listen: on a port of this machine, or on a socket in a private folder, for those that can."""
     homes: dict[str, EngineHome] = Field(default_factory=dict[str, EngineHome])
     """By engine. One that is not named is looked for among those that `changeover engines install` made, then beside us."""
 

@@ -17,6 +17,7 @@ from changeover.serving.life import Life, Timing
 from changeover.serving.plan import EnginePlan
 from changeover.serving.process import EngineLog
 from changeover.serving.restart import Failure, GiveUp, Restart, next_restart, remember
+from changeover.serving.sockets import Sockets
 from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Surroundings:
     environment: Mapping[str, str]
     timing: Timing
     on_change: Callable[[DeploymentStatus], None]
+    sockets: Sockets | None
+    """Where engines that can listen on Unix sockets do; None: all listen on ports."""
     leave: Callable[[str], Awaitable[None]]
     """Awaited when an engine gets no more requests: returns once no other process has one there."""
 
@@ -158,12 +161,17 @@ class Keeper:
             name=self.plan.deployment,
             state=self.state,
             detail=self._said(),
-            address=self._upstream.base_url if self._upstream is not None else None,
+            address=self._address(),
             pid=None if life is None else life.pid,
             started_at=self._started_at,
             restarts=self._restarts,
             memory_bytes=None if life is None else life.memory_bytes,
         )
+
+    def _address(self) -> str | None:
+        if self._upstream is None:
+            return None
+        return self._upstream.base_url if self._life is None else self._life.address
 
     async def wait_ready(self) -> None:
         """Wait until the engine can answer.

@@ -19,6 +19,7 @@ from changeover.serving.family import end_rest, family_of, session_of
 from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog, ready_deadline_s, weights_bytes
 from changeover.serving.progress import Phase, Progress
+from changeover.serving.sockets import Sockets
 from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Around(Protocol):
     @property
     def timing(self) -> Timing: ...
     @property
+    def sockets(self) -> Sockets | None: ...
+    @property
     def leave(self) -> Callable[[str], Awaitable[None]]: ...
 
 
@@ -79,7 +82,8 @@ class Life:
         self._plan = plan
         self._launch = launch
         self._around = around
-        self._engine = ChildEngine(launch, log, around.environment)
+        self._socket = around.sockets.fresh() if launch.sockets and around.sockets is not None else None
+        self._engine = ChildEngine(launch, log, around.environment, self._socket)
         self._began_at = around.clock.monotonic()
         self._deadline_s = launch.start_s
         self._size: str | None = None
@@ -96,6 +100,13 @@ class Life:
     @property
     def pid(self) -> int | None:
         return self._engine.pid
+
+    @property
+    def address(self) -> str | None:
+        """Where it answers, as a person reads it."""
+        if self.upstream is None:
+            return None
+        return self.upstream.base_url if self._socket is None else f"unix:{self._socket}"
 
     @property
     def load_s(self) -> float:
@@ -128,10 +139,11 @@ class Life:
         ready = await self._engine.start(self._deadline_s)
         upstream = self._around.client.upstream(
             self._plan.deployment,
-            f"http://127.0.0.1:{ready.port}{self._launch.prefix}",
+            f"http://127.0.0.1{f':{ready.port}' if ready.port else ''}{self._launch.prefix}",
             ready.secret,
             self._launch.model,
             probe_path=self._launch.probe_path,
+            socket=None if ready.port else str(self._socket),
         )
         if asks:
             self._phase = "first answer"
@@ -169,6 +181,8 @@ class Life:
     async def _end(self) -> None:
         await self._look()
         await self._engine.stop(self._around.timing.stop_grace_s)
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
         pid = self._engine.pid
         rest = [] if pid is None else await asyncio.to_thread(session_of, pid)
         if left := end_rest([*self._seen.values(), *rest]):

@@ -31,6 +31,7 @@ class Ready:
     """What a child says when it can answer."""
 
     port: int
+    """0: it listens on the socket that it was given."""
     secret: str
     note: str | None
     """Something about how it runs that a person should know."""
@@ -52,7 +53,18 @@ def weights_bytes(artifact: Path | None) -> int:
 class ChildEngine:
     """One life of one engine's process."""
 
-    def __init__(self, launch: Launch, log: EngineLog, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, launch: Launch, log: EngineLog, environment: Mapping[str, str], socket: Path | None = None
+    ) -> None:
+        """Set up; nothing runs yet.
+
+        Args:
+            launch: How it is started.
+            log: Where what it writes goes.
+            environment: Of which it inherits a part.
+            socket: Where it listens, instead of on a port.
+        """
+        self._socket = socket
         self._launch = launch
         self._log = log
         self._environment = {key: value for key, value in environment.items() if _INHERITED.fullmatch(key)}
@@ -74,7 +86,8 @@ class ChildEngine:
             EngineError: It could not be started, ended, reported a failure, or took longer than `deadline_s`.
         """
         process = await self._spawn()
-        config = {**self._launch.config, "secret": self._secret, "parent": os.getpid()}
+        where = {} if self._socket is None else {"socket": str(self._socket)}
+        config = {**self._launch.config, **where, "secret": self._secret, "parent": os.getpid()}
         try:
             async with asyncio.timeout(deadline_s):
                 line = await _exchange(process, json.dumps(config))
@@ -146,12 +159,15 @@ class ChildEngine:
             said = None
         fields = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
         port, note, error = fields.get("port"), fields.get("note"), fields.get("error")
-        if fields.get("ready") is True and type(port) is int and 0 < port < 65536:
+        if fields.get("ready") is True and type(port) is int and (0 < port < 65536 or self._on_socket(port)):
             return Ready(port=port, secret=self._secret, note=note if isinstance(note, str) else None)
         if isinstance(error, str):
             await self._scribe.last_words()
             raise EngineError(self._explained(f"could not start: {error.rstrip('.')}"))
         raise EngineError(self._explained("did not say on which port it is ready"))
+
+    def _on_socket(self, port: int) -> bool:
+        return port == 0 and self._socket is not None
 
     def _explained(self, what: str) -> str:
         reason = self._log.reason(starting=self._starting)

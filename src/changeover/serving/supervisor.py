@@ -15,6 +15,7 @@ from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings
 from changeover.serving.life import Timing
 from changeover.serving.options import BackendName
 from changeover.serving.plan import EnginePlan
+from changeover.serving.sockets import Sockets
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
 __all__ = ["DeploymentStatus", "Supervisor", "Timing"]
@@ -37,6 +38,7 @@ class Supervisor:
         timing: Timing | None = None,
         client: ClientKind | Client = "aiohttp",
         leave: Callable[[str], Awaitable[None]] | None = None,
+        sockets: Path | None = None,
     ) -> None:
         """Set up; nothing runs yet.
 
@@ -50,6 +52,7 @@ class Supervisor:
             client: What speaks to engines: a kind of our own, or one that is given, which `close` closes.
             leave: Awaited where an engine gets no more requests and is to be ended: returns once no other process has one
                 there.
+            sockets: A folder of this supervisor's alone, in which engines listen that can; None: all listen on ports.
         """
         self._clock = clock
         self._log_dir = log_dir.absolute()
@@ -58,6 +61,7 @@ class Supervisor:
         self._environment = os.environ if environment is None else environment
         self._timing = timing or Timing()
         self._make: Callable[[], Client] = partial(make_client, client) if isinstance(client, str) else lambda: client
+        self._sockets = None if sockets is None else Sockets(sockets)
         self._leave = leave or _left_at_once
         self._client: Client | None = None
         self._keepers: dict[str, Keeper] = {}
@@ -89,6 +93,7 @@ class Supervisor:
             environment=self._environment,
             timing=self._timing,
             on_change=self._on_change,
+            sockets=self._sockets,
             leave=self._leave,
         )
         self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)
@@ -209,6 +214,8 @@ class Supervisor:
         if self._client is not None:
             await self._client.close()
             self._client = None
+        if self._sockets is not None:
+            self._sockets.close()
 
     def _keeper(self, name: str) -> Keeper:
         keeper = self._keepers.get(name)

@@ -53,6 +53,7 @@ class EchoBackend:
                 "options": options.model_dump(),
                 "behaviour": options.behaviour,
             },
+            sockets=True,
             # One that stands in for a model, or rehearses one that fails; others count what they are asked.
             first_answer=options.memory_mib > 0 or options.behaviour != "none",
         )

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -56,6 +57,20 @@ class Child:
             return f"runs as root: this machine does not let it become another user ({exc.strerror})"
         _end_with(self._parent, self._dies_by)  # the kernel forgets it when the user changes
         return None
+
+    def listen(self, backlog: int) -> socket.socket:
+        """A listening socket: where this process was told to, or on a free port that only this machine reaches.
+
+        Raises:
+            OSError: There is none to be had.
+        """
+        path: str | None = self.config.get("socket")
+        if path is None:
+            return socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(backlog)
+        return listener
 
     def ready(self, port: int, note: str | None) -> None:
         """Tell the parent that requests can come."""

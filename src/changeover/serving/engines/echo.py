@@ -44,7 +44,7 @@ class EchoServer(uvicorn.Server):
         assert sockets
         # Everything is imported by now; nobody may not be allowed to read where the modules are.
         note = self._child.drop_rights()
-        self._child.ready(sockets[0].getsockname()[1], note)
+        self._child.ready(0 if self._child.config.get("socket") else sockets[0].getsockname()[1], note)
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
     time.sleep(behaviour.ready_delay_s)
     before_it_answers(child, wrong)
     try:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        listener = child.listen(backlog=2048)
     except OSError as exc:
         child.failed(str(exc))
     app = EchoApp(child.config["model"], child.secret, behaviour)
