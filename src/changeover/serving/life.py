@@ -147,7 +147,8 @@ class Life:
         )
         if asks:
             self._phase = "first answer"
-            await _first_answer(upstream, self._plan.model, self._deadline_s - self.load_s)
+            model = self._launch.model or self._plan.model  # as it is called there: many engines refuse another name
+            await _first_answer(upstream, model, self._deadline_s - self.load_s)
         await self._look()
         self.ready_at = self._around.clock.monotonic()
         self.upstream = upstream
