@@ -185,8 +185,10 @@ class Life:
         if self._socket is not None:
             self._socket.unlink(missing_ok=True)
         pid = self._engine.pid
-        rest = [] if pid is None else await asyncio.to_thread(session_of, pid)
-        if left := end_rest([*self._seen.values(), *rest]):
+        rest = list(self._seen.values())
+        if pid is not None:
+            rest += await asyncio.to_thread(session_of, pid)
+        if left := end_rest(rest):
             log.warning("%s: had left %d processes behind; they were killed", self._plan.deployment, left)
 
     async def _look_on(self) -> None:

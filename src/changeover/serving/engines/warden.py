@@ -115,7 +115,8 @@ def _begin(child: Child, folder: str | None, end: threading.Event) -> tuple[Plac
         OSError: It cannot be started.
     """
     config = child.config
-    for chance in range(CHANCES, 0, -1):
+    chances = CHANCES
+    while True:
         place: Place = config["socket"] if "socket" in config and "unix_argv" in config else _free_port()
         server, said = _start(config, place, child.secret, folder), None
         while not end.is_set() and server.poll() is None:
@@ -123,11 +124,11 @@ def _begin(child: Child, folder: str | None, end: threading.Event) -> tuple[Plac
             if said is not None:
                 break
             end.wait(LOOK_EVERY_S)
-        if server.poll() is None or end.is_set() or chance == 1 or not _is_taken(place):
-            break
+        chances -= 1
+        if server.poll() is None or end.is_set() or not chances or not _is_taken(place):
+            return place, server, said
         print(f"warden: port {place} was taken meanwhile; another one is tried", file=sys.stderr, flush=True)
         _end_all(server)
-    return place, server, said
 
 
 def _start(config: Mapping[str, Any], place: Place, secret: str, folder: str | None) -> subprocess.Popen[bytes]:
