@@ -27,6 +27,7 @@ from changeover.cli.weights import Terms, fetch_for
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError, LicenceError
 from changeover.core.sizes import in_mib
 from changeover.serving.plan import EnginePlan
+from changeover.serving.progress import Progress as Start
 from changeover.serving.queries import Deployment, find_deployment
 from changeover.serving.weights import LOADS
 
@@ -199,9 +200,13 @@ def _wait(installation: Installation, plan: DeployPlan) -> None:
         try:
             for row in states(installation, plan.deployment, timeout_s):
                 past = time.monotonic() - began
-                words = f"{past:.0f} s of at most {deadline_s:.0f} s{size}  {plain(row.detail)}"
+                start = Start.read(row.detail)
+                words = (
+                    str(start) if start else f"{past:.0f} s of at most {deadline_s:.0f} s{size}  {plain(row.detail)}"
+                )
                 progress.update(bar, description=f"{row.name}  {row.state}", completed=past, said=words)
-                if row.detail not in ("", said) and row.state != "ready" and not err.is_terminal:
+                tells = row.detail not in ("", said) and row.state != "ready" and start is None
+                if tells and not err.is_terminal:
                     note(f"{row.name}: {row.state}  {row.detail}")
                 said = row.detail
         except KeyboardInterrupt:

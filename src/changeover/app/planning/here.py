@@ -24,7 +24,7 @@ from changeover.library.pull import present
 from changeover.serving.backends import Elsewhere, Launch
 from changeover.serving.conversions import Making, expected_bytes, expected_s
 from changeover.serving.deployments import plan_for_card
-from changeover.serving.keeper import Timing
+from changeover.serving.life import Timing
 from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.weights import LOADS, pending, weights_for

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
+from types import FrameType
 
 import uvicorn
 import uvloop
@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from changeover.serving.engines.child import Child
 from changeover.serving.engines.echo_app import Behaviour, EchoApp
+from changeover.serving.engines.misbehaving import before_it_answers, within_an_answer
 from changeover.serving.engines.ready_server import ReadyServer
 
 KEEPALIVE_S = 75
@@ -26,17 +27,28 @@ class CuttableProtocol(HttpToolsProtocol):
         self.app_state = {**self.app_state, "transport": transport}
 
 
+class EchoServer(ReadyServer):
+    """Ends when that is asked for, unless it was told not to hear it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.child.config["behaviour"] != "deaf":
+            super().handle_exit(sig, frame)
+
+
 def main() -> None:
     """Answer until the parent is gone."""
-    child = Child()
+    child = Child(at_end=lambda: None if child.config["behaviour"] == "deaf" else os._exit(0))
+    wrong: str = child.config["behaviour"]
     behaviour = Behaviour(**child.config["options"])
     time.sleep(behaviour.ready_delay_s)
+    before_it_answers(child, wrong)
     try:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        listener = child.listen(backlog=2048)
     except OSError as exc:
         child.failed(str(exc))
+    app = EchoApp(child.config["model"], child.secret, behaviour)
     config = uvicorn.Config(
-        EchoApp(child.config["model"], child.secret, behaviour),
+        within_an_answer(app) if wrong == "dies_mid_stream" else app,
         http=CuttableProtocol,
         lifespan="off",
         access_log=False,
@@ -44,7 +56,7 @@ def main() -> None:
         log_level="warning",
         timeout_keep_alive=KEEPALIVE_S,
     )
-    uvloop.run(ReadyServer(config, child).serve([listener]))
+    uvloop.run(EchoServer(config, child).serve([listener]))
     os._exit(0)
 
 

@@ -28,7 +28,7 @@ def main() -> None:
     child = Child()
     try:
         process = WorkerProcess(child.config["argv"], child.config["worker"])
-        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        listener = child.listen(backlog=2048)
     except (StartError, OSError) as exc:
         child.failed(str(exc))
     worker = Worker(process)

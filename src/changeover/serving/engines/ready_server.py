@@ -14,12 +14,13 @@ class ReadyServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, child: Child, note: str | None = None) -> None:
         super().__init__(config)
-        self._child = child
+        self.child = child
         self._note = note
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         assert sockets
         # Everything is imported by now; nobody may not be allowed to read where the modules are.
-        note = self._child.drop_rights()
-        self._child.ready(sockets[0].getsockname()[1], note or self._note)
+        note = self.child.drop_rights()
+        port = 0 if self.child.config.get("socket") else sockets[0].getsockname()[1]
+        self.child.ready(port, note or self._note)
