@@ -54,7 +54,7 @@ class Fleet:
                 it; None: as much as they like.
         """
         self._store = store
-        self._leave = leave
+        self._leave = supervisor.leave = leave
         self._load_catalogue = load_catalogue
         self._cache = cache
         self._supervisor = supervisor

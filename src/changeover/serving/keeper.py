@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import psutil
@@ -80,6 +80,18 @@ class Surroundings:
     environment: Mapping[str, str]
     timing: Timing
     on_change: Callable[[DeploymentStatus], None]
+    leave: Callable[[str], Awaitable[None]] | None = None
+    """Awaited before a process that was replaced is ended: returns once no other process of ours has a request there."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Life:
+    """One process that can answer."""
+
+    engine: ChildEngine
+    upstream: Upstream
+    ready_at: float
+    notes: str
 
 
 class _FirstAnswer(msgspec.Struct):
@@ -96,7 +108,14 @@ class Keeper:
         self._backend = backend
         self._around = around
         self._log = EngineLog(around.log_dir / f"{plan.deployment}.log")
+        self._launch: Launch | None = None
         self._engine: ChildEngine | None = None
+        self._life: _Life | None = None
+        self._replaced = asyncio.Event()
+        """Set when another process has taken over from the one that is watched."""
+        self._arriving: set[asyncio.Task[_Life]] = set()
+        self._leaving: dict[asyncio.Task[None], _Life] = {}
+        """Processes that were replaced and have requests to answer still."""
         self._upstream: Upstream | None = None
         self._started_at: datetime | None = None
         self._restarts = 0
@@ -117,7 +136,8 @@ class Keeper:
     @property
     def in_flight(self) -> int:
         """Requests of this process that it has not answered yet."""
-        return 0 if self._upstream is None else self._upstream.in_flight
+        upstreams = [self._upstream, *(life.upstream for life in self._leaving.values())]
+        return sum(each.in_flight for each in upstreams if each is not None)
 
     @property
     def stopping(self) -> bool:
@@ -163,15 +183,18 @@ class Keeper:
         """Send nothing new there, and wait until nothing is in flight; if `drain_s` is given, for no longer than that."""
         self._draining = True
         upstream = self._upstream
-        if upstream is None:
+        if upstream is None and not self._leaving:
             return
         self._before_drain = self._detail
         self._become(self.state, DRAINING)
         try:
             async with asyncio.timeout(drain_s):
-                await upstream.idle()
+                if upstream is not None:
+                    await upstream.idle()
+                if self._leaving:
+                    await asyncio.wait(self._leaving)
         except TimeoutError:
-            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, upstream.in_flight)
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, self.in_flight)
 
     def keep_on(self) -> None:
         """Take new requests again: it was draining, and shall not stop after all."""
@@ -182,9 +205,11 @@ class Keeper:
     async def stop(self) -> None:
         """End the process, if any, and everything that watches it."""
         self._draining = True
-        self._task.cancel()
+        tasks: list[asyncio.Task[Any]] = [self._task, *self._arriving, *self._leaving]
+        for task in tasks:
+            task.cancel()
         try:
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._become("stopped", "")
             self._gone.set()
@@ -192,6 +217,52 @@ class Keeper:
     async def wait_stopped(self) -> None:
         """Wait until whoever stops it is done."""
         await self._gone.wait()
+
+    async def replace(self, launch: Launch) -> None:
+        """Exchange the process for another one, started as `launch` says. No request fails by it.
+
+        The new one comes up beside the present one and gets all new requests from then on; the old one ends once it has
+        answered its last. Whatever is started later for this deployment is started so too.
+
+        Raises:
+            EngineError: The new one did not come up, or there was none to replace: all is as if nobody had asked.
+        """
+        arriving = asyncio.create_task(self._arrived(launch), name=f"successor of {self.plan.deployment}")
+        self._arriving.add(arriving)
+        try:
+            await asyncio.wait({arriving})
+        finally:
+            arriving.cancel()
+            self._arriving.discard(arriving)
+        if arriving.cancelled():
+            raise EngineError("it is stopped")
+        life, old = arriving.result(), self._life
+        if old is None or self._draining:
+            await life.engine.stop(self._around.timing.stop_grace_s)
+            raise EngineError("its process ended while another one was started in its place")
+        self._launch, self._engine, self._life = launch, life.engine, life
+        self._replaced.set()
+        task = asyncio.create_task(self._leave(old), name=f"end of a process of {self.plan.deployment}")
+        self._leaving[task] = old
+        task.add_done_callback(lambda done: self._leaving.pop(done, None))
+        self._be_ready(life)
+
+    async def _arrived(self, launch: Launch) -> _Life:
+        engine = self._child(launch)
+        try:
+            return await self._brought_up(engine, launch)
+        except BaseException:
+            await engine.stop(self._around.timing.stop_grace_s)
+            raise
+
+    async def _leave(self, life: _Life) -> None:
+        """End a process that gets no new requests any more, as soon as it has answered those that it has."""
+        try:
+            await life.upstream.idle()
+            if self._around.leave is not None:
+                await self._around.leave(self.plan.deployment)
+        finally:
+            await life.engine.stop(self._around.timing.stop_grace_s)
 
     async def _run(self) -> None:
         self._announce()
@@ -209,8 +280,9 @@ class Keeper:
 
     async def _keep(self, launch: Launch) -> None:
         """Start the process again and again until that makes no sense."""
+        self._launch = launch
         while True:
-            failure = await self._live_once(launch)
+            failure = await self._live_once(self._launch)
             log.warning("%s: %s", self.plan.deployment, failure.reason)
             self._history = remember(self._history, failure)
             decision = next_restart(self._history, self._around.clock.monotonic())
@@ -222,54 +294,70 @@ class Keeper:
             self._restarts += 1
 
     async def _live_once(self, launch: Launch) -> Failure:
-        """One life of the process, however it ends."""
-        around, timing = self._around, self._around.timing
+        """One life of the process, and of those that replace it, however the last one ends."""
+        around = self._around
         ready_at: float | None = None
-        engine = self._engine = ChildEngine(launch, self._log, around.environment)
+        self._engine = self._child(launch)
         try:
-            deadline_s = launch.start_s + ready_deadline_s(
-                self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s
-            )
-            started_at = around.clock.monotonic()
-            ready = await engine.start(deadline_s)
-            upstream = around.client.upstream(
-                self.plan.deployment,
-                f"http://127.0.0.1:{ready.port}{launch.prefix}",
-                ready.secret,
-                launch.model,
-                probe_path=launch.probe_path,
-            )
-            notes = [ready.note] if ready.note else []
-            if launch.first_answer and not self._checked:
-                await _first_answer(upstream, self.plan.model, deadline_s - (around.clock.monotonic() - started_at))
-                self._checked = True
-                notes.insert(0, f"{around.clock.monotonic() - started_at:.1f} s, first answer checked")
-            ready_at = around.clock.monotonic()
-            self._be_ready(upstream, "; ".join(notes))
-            reason = await self._watch(engine, upstream)
+            life = self._life = await self._brought_up(self._engine, launch)
+            self._be_ready(life)
+            while (reason := await self._watch(life)) is None:
+                assert self._life is not None, "it was replaced"
+                life = self._life
+            ready_at = life.ready_at
         except EngineError as exc:
             reason = exc.message
         finally:
             ended_at = around.clock.monotonic()
-            self._upstream = None
-            self._started_at = None
-            await engine.stop(timing.stop_grace_s)
+            engine, self._life, self._upstream, self._started_at = self._engine, None, None, None
+            await engine.stop(around.timing.stop_grace_s)
             self._engine = None
         return Failure(at=ended_at, ready_s=None if ready_at is None else ended_at - ready_at, reason=reason)
 
-    async def _watch(self, engine: ChildEngine, upstream: Upstream) -> str:
-        """Wait until the process ends or hangs; say which."""
-        exited = asyncio.create_task(engine.wait())
-        hung = asyncio.create_task(self._until_hung(upstream))
+    def _child(self, launch: Launch) -> ChildEngine:
+        return ChildEngine(launch, self._log, self._around.environment)
+
+    async def _brought_up(self, engine: ChildEngine, launch: Launch) -> _Life:
+        """Start a process and wait until it can answer. The caller ends it, whatever comes of this.
+
+        Raises:
+            EngineError: It cannot.
+        """
+        around, timing = self._around, self._around.timing
+        deadline_s = launch.start_s + ready_deadline_s(self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s)
+        started_at = around.clock.monotonic()
+        ready = await engine.start(deadline_s)
+        upstream = around.client.upstream(
+            self.plan.deployment,
+            f"http://127.0.0.1:{ready.port}{launch.prefix}",
+            ready.secret,
+            launch.model,
+            probe_path=launch.probe_path,
+        )
+        notes = [ready.note] if ready.note else []
+        if launch.first_answer and not self._checked:
+            await _first_answer(upstream, self.plan.model, deadline_s - (around.clock.monotonic() - started_at))
+            self._checked = True
+            notes.insert(0, f"{around.clock.monotonic() - started_at:.1f} s, first answer checked")
+        return _Life(engine=engine, upstream=upstream, ready_at=around.clock.monotonic(), notes="; ".join(notes))
+
+    async def _watch(self, life: _Life) -> str | None:
+        """Wait until the process ends or hangs, and say which; None once another one has taken over."""
+        self._replaced.clear()
+        exited = asyncio.create_task(life.engine.wait())
+        hung = asyncio.create_task(self._until_hung(life.upstream))
+        replaced = asyncio.create_task(self._replaced.wait())
         try:
-            done, _ = await asyncio.wait({exited, hung}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({exited, hung, replaced}, return_when=asyncio.FIRST_COMPLETED)
+            if replaced in done:
+                return None
             if exited in done:
                 return exited.result()
-            engine.kill()  # what hangs does not hear that it is asked to end
+            life.engine.kill()  # what hangs does not hear that it is asked to end
             return hung.result()
         finally:
-            exited.cancel()
-            hung.cancel()
+            for task in (exited, hung, replaced):
+                task.cancel()
 
     async def _until_hung(self, upstream: Upstream) -> str:
         """Return when the engine neither answers a look nor any request.
@@ -299,7 +387,7 @@ class Keeper:
             problem = await upstream.probe(timing.health_timeout_s)
             misses = 0 if problem is None else misses + 1
             if problem is None and self._upstream is None:
-                self._be_ready(upstream, "")
+                self._answer_at(upstream, "")
             elif problem is not None and (self._upstream is None or misses >= timing.health_misses):
                 self._upstream = None
                 self._started_at = None
@@ -315,7 +403,10 @@ class Keeper:
             raise ConfigError(f"the environment variable `{variable}` that shall hold its key is not set")
         return key
 
-    def _be_ready(self, upstream: Upstream, detail: str) -> None:
+    def _be_ready(self, life: _Life) -> None:
+        self._answer_at(life.upstream, life.notes)
+
+    def _answer_at(self, upstream: Upstream, detail: str) -> None:
         self._upstream = upstream
         self._started_at = self._around.clock.now()
         self._become("ready", detail)

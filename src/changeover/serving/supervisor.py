@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class Supervisor:
         self._make: Callable[[], Client] = partial(make_client, client) if isinstance(client, str) else lambda: client
         self._client: Client | None = None
         self._keepers: dict[str, Keeper] = {}
+        self.leave: Callable[[str], Awaitable[None]] | None = None
+        """Awaited before a process that was replaced is ended: returns once no other process has a request there."""
 
     async def ensure(self, plan: EnginePlan) -> None:
         """Start a deployment and keep it running; nothing happens if it runs already.
@@ -84,6 +86,7 @@ class Supervisor:
             environment=self._environment,
             timing=self._timing,
             on_change=self._on_change,
+            leave=self.leave,
         )
         self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)
 
