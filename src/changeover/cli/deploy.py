@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from changeover.app.adapting import attachment, is_adapter
 from changeover.app.deploy import deploy as ask_for
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_fetch, licensing_of
 from changeover.app.local import running_address
 from changeover.cli.frame import Json, actor, note, out, print_json
 from changeover.cli.running import opened, wait_ready
-from changeover.cli.weights import Terms, fetch
+from changeover.cli.weights import Terms, bars, fetch, fetch_one
 from changeover.core.errors import ConfigError
 from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
@@ -31,7 +32,7 @@ def deploy(
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the deployment; by default the model's.")] = None,
-    engine: Annotated[str, typer.Option(help="local, echo, or openai for any compatible server.")] = "local",
+    engine: Annotated[str, typer.Option(help="local, adapter, echo, or openai for any compatible server.")] = "local",
     url: Annotated[str | None, typer.Option(help="With --engine openai: its base address, up to /v1.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable that holds that server's key.")] = None,
     slots: Annotated[int | None, typer.Option(help="Requests answered at once.", min=1, max=64)] = None,
@@ -56,12 +57,14 @@ def deploy(
     again = _deployed(installation, model) if engine == "local" and name is None else None
     if again is not None:
         plan = plan_from_row(again, installation.catalogue, installation.project.cache)
+    elif engine == "adapter" or (engine == "local" and is_adapter(installation.catalogue.card(model))):
+        plan = _adapter(installation, model, name, options)
     elif engine == "local":
         plan = _local(installation, model, name, options)
     elif engine in ("openai", "echo"):
         plan = _other(engine, model, name, url, key_env, options)
     else:
-        raise ConfigError(f"No engine named `{engine}`. Known: echo, local, openai.")
+        raise ConfigError(f"No engine named `{engine}`. Known: adapter, echo, local, openai.")
     fresh = ask_for(installation, plan, actor(), instead_of=instead_of)
     if not fresh:
         note(f"{plan.deployment} is there already; it keeps the options it has")
@@ -90,6 +93,15 @@ def _local(installation: Installation, model: str, name: str | None, options: di
     check_fetch(licensing_of(installation), [card])
     fetch([card], project.cache, Terms.of(project))  # after the plan was checked: weights are large
     return plan
+
+
+def _adapter(installation: Installation, model: str, name: str | None, options: dict[str, Any]) -> EnginePlan:
+    card, project = installation.catalogue.card(model), installation.project
+    attached = attachment(installation, card, name=name, options=options)
+    check_fetch(licensing_of(installation), [card])
+    with bars() as bar_of:
+        fetch_one(card, attached.artifact, project.cache, Terms.of(project), bar_of(card.id))
+    return attached.plan
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

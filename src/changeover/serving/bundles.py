@@ -91,6 +91,7 @@ def changes(a: Bundle, b: Bundle) -> list[Difference]:
         found += _changed(name.replace("_", " "), old_engine[name], new_engine[name])
     for name, words in _DIGESTS.items():
         found += _changed_digest(words, old_engine.get(name), new_engine.get(name))
+    found += _changed_keys(_based(old_engine), _based(new_engine))
     found += _changed_keys(old_engine["flags"], new_engine["flags"])
     found += _changed_keys(old_engine.get("profile", {}), new_engine.get("profile", {}))
     found += _changed("prompt name", old["prompt_name"], new["prompt_name"])
@@ -106,6 +107,14 @@ _DIGESTS = {
     "chat_template_digest": "chat template",
     "observed": "answers observed",
 }
+
+
+def _based(engine: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an adapter stands on, in words that say so."""
+    based: Mapping[str, Any] = engine.get("base") or {}
+    digest = based.get("weights_digest")
+    shown = {"weights_digest": digest[:SHORT]} if isinstance(digest, str) else {}
+    return {f"base {name.removesuffix('_digest')}": value for name, value in {**based, **shown}.items()}
 
 
 def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:

@@ -15,7 +15,7 @@ from changeover.library.pull import artifact_path
 from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import Deployment
-from changeover.serving.weights import LOADS, artifact_for
+from changeover.serving.weights import LOADS, adapter_for, artifact_for
 
 
 def plan_for_card(
@@ -50,7 +50,10 @@ def plan_for_card(
 def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EnginePlan:
     """The plan of a deployment that was asked for earlier."""
     backend = cast("BackendName", row.backend)  # a row holds what a plan held
-    if backend in LOADS:
+    if backend == "adapter":
+        artifact = _adapter(catalogue.card(row.model), row)
+        path, digest, quantisation = artifact_path(artifact, cache), artifact.sha256, artifact.quantisation
+    elif backend in LOADS:
         artifact = _loaded(catalogue.card(row.model), backend)
         path, digest, quantisation = artifact_path(artifact, cache), artifact.sha256, artifact.quantisation
     else:
@@ -66,8 +69,21 @@ def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EngineP
     )
 
 
+def _adapter(card: Card, row: Deployment) -> Artifact:
+    base = cast("BackendName", row.engine["base"]["backend"])  # written when it was described
+    artifact = adapter_for(card, base)
+    if artifact is None:
+        raise EngineError(f"`{card.id}` has no adapter any more that `{base}` holds. `changeover models {card.id}`.")
+    return artifact
+
+
 def _loaded(card: Card, backend: BackendName) -> Artifact:
     artifact = artifact_for(card, backend)
+    if artifact is None and any(each.adapter is not None for each in card.artifacts):
+        raise EngineError(
+            f"`{card.id}` is an adapter: it runs on a deployment of the model that it was trained on. "
+            f"`changeover deploy {card.id} --engine adapter`."
+        )
     if artifact is None:
         what = "the embedded engine" if backend == "local" else f"`{backend}`"
         raise EngineError(f"`{card.id}` has no artifact for {what}. `changeover models {card.id}` shows why.")

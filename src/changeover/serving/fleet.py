@@ -161,7 +161,8 @@ class Fleet:
         try:
             await self._supervisor.drain(name)
             if self._leave is not None:
-                await self._leave(name)
+                for each in (name, *self._supervisor.riders(name)):
+                    await self._leave(each)
             self._ending.add(name)
             await self._supervisor.stop(name, drain_s=0)
         except EngineError:

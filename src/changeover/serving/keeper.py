@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,12 @@ import psutil
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
-from changeover.serving.backends import Backend, Elsewhere, Launch
-from changeover.serving.plan import EnginePlan
+from changeover.serving.backends import Attached, Backend, Elsewhere, Launch
+from changeover.serving.plan import Adapter, EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog, ready_deadline_s
 from changeover.serving.restart import Failure, GiveUp, next_restart, remember
-from changeover.serving.upstream import Client, Upstream
+from changeover.serving.riders import next_load
+from changeover.serving.upstream import Client, Patch, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -82,16 +83,37 @@ class Surroundings:
     on_change: Callable[[DeploymentStatus], None]
     leave: Callable[[str], Awaitable[None]] | None = None
     """Awaited before a process that was replaced is ended: returns once no other process of ours has a request there."""
+    find: Callable[[str], Keeper | None] = lambda name: None
+    """The keeper of a deployment."""
+    riders: Callable[[str], Sequence[Keeper]] = lambda name: ()
+    """Keepers of the adapters that shall run on a deployment's engine."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Life:
     """One process that can answer."""
 
+    launch: Launch
     engine: ChildEngine
     upstream: Upstream
     ready_at: float
     notes: str
+    ways: Mapping[str, Upstream] = field(default_factory=dict[str, Upstream])
+    """To each adapter that it holds, by deployment."""
+
+    @property
+    def heard(self) -> int:
+        return self.upstream.heard + sum(way.heard for way in self.ways.values())
+
+    @property
+    def in_flight(self) -> int:
+        return self.upstream.in_flight + sum(way.in_flight for way in self.ways.values())
+
+    async def idle(self) -> None:
+        """Wait until nothing is in flight on any way."""
+        while self.in_flight:
+            for way in (self.upstream, *self.ways.values()):
+                await way.idle()
 
 
 class _FirstAnswer(msgspec.Struct):
@@ -124,6 +146,13 @@ class Keeper:
         self._before_drain = ""
         self._checked = False
         """Its first answer was."""
+        self._proven: set[Adapter] = set()
+        """Adapters whose first answer was checked."""
+        self._one_by_one = False
+        self._carrying: asyncio.Task[None] | None = None
+        """Brings the process in line with the adapters that it shall hold."""
+        self._base: str | None = None
+        """Of an adapter: the deployment whose engine it shares."""
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"keeper of {plan.deployment}")
@@ -135,9 +164,11 @@ class Keeper:
 
     @property
     def in_flight(self) -> int:
-        """Requests of this process that it has not answered yet."""
-        upstreams = [self._upstream, *(life.upstream for life in self._leaving.values())]
-        return sum(each.in_flight for each in upstreams if each is not None)
+        """Requests of this process that it has not answered yet, those to adapters on it among them."""
+        lives = [*self._leaving.values(), *([self._life] if self._life is not None else [])]
+        if lives:
+            return sum(life.in_flight for life in lives)
+        return 0 if self._upstream is None else self._upstream.in_flight
 
     @property
     def stopping(self) -> bool:
@@ -182,14 +213,17 @@ class Keeper:
     async def drain(self, drain_s: float | None) -> None:
         """Send nothing new there, and wait until nothing is in flight; if `drain_s` is given, for no longer than that."""
         self._draining = True
-        upstream = self._upstream
+        life, upstream = self._life, self._upstream
         if upstream is None and not self._leaving:
             return
         self._before_drain = self._detail
         self._become(self.state, DRAINING)
+        self._tell_riders()
         try:
             async with asyncio.timeout(drain_s):
-                if upstream is not None:
+                if life is not None:
+                    await life.idle()
+                elif upstream is not None:
                     await upstream.idle()
                 if self._leaving:
                     await asyncio.wait(self._leaving)
@@ -201,11 +235,14 @@ class Keeper:
         self._draining = False
         self._become(self.state, self._before_drain if self._detail == DRAINING else self._detail)
         self._changed.set()
+        self.follow_base()
+        self._tell_riders()
 
     async def stop(self) -> None:
         """End the process, if any, and everything that watches it."""
         self._draining = True
         tasks: list[asyncio.Task[Any]] = [self._task, *self._arriving, *self._leaving]
+        tasks += [] if self._carrying is None else [self._carrying]
         for task in tasks:
             task.cancel()
         try:
@@ -258,20 +295,25 @@ class Keeper:
     async def _leave(self, life: _Life) -> None:
         """End a process that gets no new requests any more, as soon as it has answered those that it has."""
         try:
-            await life.upstream.idle()
+            await life.idle()
             if self._around.leave is not None:
-                await self._around.leave(self.plan.deployment)
+                for name in (self.plan.deployment, *life.ways):
+                    await self._around.leave(name)
         finally:
             await life.engine.stop(self._around.timing.stop_grace_s)
 
     async def _run(self) -> None:
         self._announce()
         try:
-            where = await asyncio.to_thread(self._backend.launch, self.plan)
-            if isinstance(where, Elsewhere):
-                await self._follow(where)
-            else:
-                await self._keep(where)
+            riders = tuple(Adapter.of(rider.plan) for rider in self._around.riders(self.plan.deployment))
+            where = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=riders))
+            match where:
+                case Elsewhere():
+                    await self._follow(where)
+                case Attached():
+                    await self._ride(where)
+                case Launch():
+                    await self._keep(where)
         except ChangeoverError as exc:
             self._become("failed", exc.message)
         except Exception as exc:  # a bug of ours in one deployment: said where people look, and the others go on
@@ -282,8 +324,11 @@ class Keeper:
         """Start the process again and again until that makes no sense."""
         self._launch = launch
         while True:
-            failure = await self._live_once(self._launch)
+            tried = self._launch
+            failure = await self._live_once(tried)
             log.warning("%s: %s", self.plan.deployment, failure.reason)
+            if failure.ready_s is None and not self._proven.issuperset(tried.adapters):
+                self._launch = await self._launch_with(())  # they may be at fault: what it was asked for comes first
             self._history = remember(self._history, failure)
             decision = next_restart(self._history, self._around.clock.monotonic())
             if isinstance(decision, GiveUp):
@@ -310,6 +355,7 @@ class Keeper:
         finally:
             ended_at = around.clock.monotonic()
             engine, self._life, self._upstream, self._started_at = self._engine, None, None, None
+            self._tell_riders()
             await engine.stop(around.timing.stop_grace_s)
             self._engine = None
         return Failure(at=ended_at, ready_s=None if ready_at is None else ended_at - ready_at, reason=reason)
@@ -327,25 +373,42 @@ class Keeper:
         deadline_s = launch.start_s + ready_deadline_s(self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s)
         started_at = around.clock.monotonic()
         ready = await engine.start(deadline_s)
-        upstream = around.client.upstream(
-            self.plan.deployment,
-            f"http://127.0.0.1:{ready.port}{launch.prefix}",
-            ready.secret,
-            launch.model,
-            probe_path=launch.probe_path,
-        )
+
+        def way(name: str, model: str | None, patch: Patch | None) -> Upstream:
+            address = f"http://127.0.0.1:{ready.port}{launch.prefix}"
+            return around.client.upstream(name, address, ready.secret, model, probe_path=launch.probe_path, patch=patch)
+
+        upstream = way(self.plan.deployment, launch.model, launch.patch)
+        ways = {
+            adapter.deployment: way(adapter.deployment, chosen.model or launch.model, chosen.patch)
+            for adapter, chosen in launch.adapters.items()
+        }
         notes = [ready.note] if ready.note else []
         if launch.first_answer and not self._checked:
             await _first_answer(upstream, self.plan.model, deadline_s - (around.clock.monotonic() - started_at))
             self._checked = True
             notes.insert(0, f"{around.clock.monotonic() - started_at:.1f} s, first answer checked")
-        return _Life(engine=engine, upstream=upstream, ready_at=around.clock.monotonic(), notes="; ".join(notes))
+        for adapter in launch.adapters.keys() - self._proven:
+            asked = ways[adapter.deployment]
+            try:
+                await _first_answer(asked, asked.model or self.plan.model, deadline_s)
+            except EngineError as exc:
+                raise EngineError(f"{exc.message} (adapter `{adapter.deployment}`)") from exc
+            self._proven.add(adapter)
+        return _Life(
+            launch=launch,
+            engine=engine,
+            upstream=upstream,
+            ready_at=around.clock.monotonic(),
+            notes="; ".join(notes),
+            ways=ways,
+        )
 
     async def _watch(self, life: _Life) -> str | None:
         """Wait until the process ends or hangs, and say which; None once another one has taken over."""
         self._replaced.clear()
         exited = asyncio.create_task(life.engine.wait())
-        hung = asyncio.create_task(self._until_hung(life.upstream))
+        hung = asyncio.create_task(self._until_hung(life))
         replaced = asyncio.create_task(self._replaced.wait())
         try:
             done, _ = await asyncio.wait({exited, hung, replaced}, return_when=asyncio.FIRST_COMPLETED)
@@ -359,7 +422,7 @@ class Keeper:
             for task in (exited, hung, replaced):
                 task.cancel()
 
-    async def _until_hung(self, upstream: Upstream) -> str:
+    async def _until_hung(self, life: _Life) -> str:
         """Return when the engine neither answers a look nor any request.
 
         A look alone proves nothing: an engine with all its threads busy, or on a machine with busy cores, may take
@@ -370,9 +433,9 @@ class Keeper:
         misses = 0
         while True:
             await asyncio.sleep(timing.health_every_s)
-            heard = upstream.heard
-            problem = await upstream.probe(timing.health_timeout_s)
-            misses = 0 if problem is None or upstream.heard != heard else misses + 1
+            heard = life.heard
+            problem = await life.upstream.probe(timing.health_timeout_s)
+            misses = 0 if problem is None or life.heard != heard else misses + 1
             if misses >= timing.health_misses:
                 return f"hung: it {problem}, {misses} times in a row"
 
@@ -395,6 +458,77 @@ class Keeper:
             fast = problem is not None or self._upstream is None
             await asyncio.sleep(timing.health_every_s if fast else timing.elsewhere_every_s)
 
+    def way_to(self, adapter: str) -> Upstream | None:
+        """Where an adapter on this engine is asked; None while it cannot answer."""
+        return None if self._life is None or self._draining else self._life.ways.get(adapter)
+
+    def carry(self) -> None:
+        """See to it that the process holds the adapters of all deployments that share it. Returns at once."""
+        if self._life is not None and (self._carrying is None or self._carrying.done()):
+            self._carrying = asyncio.create_task(self._carry(), name=f"adapters of {self.plan.deployment}")
+
+    async def _carry(self) -> None:
+        """Exchange the process for one that holds what is lacking: llama.cpp reads adapters only when it starts.
+
+        Weights are mapped, so that both have one copy of them.
+        """
+        while (life := self._life) is not None and not self._draining:
+            riders = {Adapter.of(rider.plan): rider for rider in self._around.riders(self.plan.deployment)}
+            load = next_load([*life.launch.adapters], [*riders], one_by_one=self._one_by_one)
+            if load is None:
+                return
+            try:
+                await self.replace(await self._launch_with(load.adapters))
+            except ChangeoverError as exc:
+                if self._life is not life:
+                    continue  # it ended meanwhile, and that was the reason
+                log.warning("%s: adapters: %s", self.plan.deployment, exc)
+                if len(load.new) > 1:
+                    self._one_by_one = True
+                    continue
+                for adapter in load.new:
+                    riders[adapter].refuse(f"`{self.plan.deployment}` cannot hold it: {exc.message}")
+
+    async def _launch_with(self, adapters: tuple[Adapter, ...]) -> Launch:
+        launch = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=adapters))
+        assert isinstance(launch, Launch), "it has a process"
+        return launch
+
+    async def _ride(self, where: Attached) -> None:
+        """Answer through the engine of another deployment, for as long as that runs."""
+        self._base = where.base
+        self.follow_base()
+        base = self._around.find(where.base)
+        if base is not None:
+            base.carry()
+        await asyncio.Event().wait()
+
+    def follow_base(self) -> None:
+        """Go where the engine is that this adapter is on; told of every change there, before any old way is closed."""
+        if self._base is None or self._draining or self.ended:
+            return
+        base = self._around.find(self._base)
+        upstream = None if base is None else base.way_to(self.plan.deployment)
+        if upstream is not None:
+            if upstream is not self._upstream:
+                self._answer_at(upstream, f"on `{self._base}`")
+            return
+        self._upstream = self._started_at = None
+        state: State = "starting" if base is not None and base.state in ("starting", "ready") else "restarting"
+        why = "which does not run" if base is None else f"which is {base.state}"
+        self._become(
+            state, f"waits for `{self._base}`, {why}" if state == "restarting" else f"waits for `{self._base}`"
+        )
+
+    def refuse(self, reason: str) -> None:
+        """Give it up: the engine that it shares cannot hold it."""
+        self._become("failed", reason)
+        self._task.cancel()
+
+    def _tell_riders(self) -> None:
+        for rider in self._around.riders(self.plan.deployment):
+            rider.follow_base()
+
     def _key(self, variable: str | None) -> str | None:
         if variable is None:
             return None
@@ -405,6 +539,8 @@ class Keeper:
 
     def _be_ready(self, life: _Life) -> None:
         self._answer_at(life.upstream, life.notes)
+        self._tell_riders()
+        self.carry()
 
     def _answer_at(self, upstream: Upstream, detail: str) -> None:
         self._upstream = upstream
@@ -418,6 +554,7 @@ class Keeper:
         self._detail = detail
         self._changed.set()
         self._announce()
+        self._tell_riders()
 
     def _announce(self) -> None:
         try:

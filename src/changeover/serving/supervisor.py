@@ -12,7 +12,7 @@ from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, EngineError, nearest
 from changeover.serving.backends import BACKENDS, Backend
 from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings, Timing
-from changeover.serving.options import BackendName
+from changeover.serving.options import AdapterOptions, BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
@@ -87,6 +87,8 @@ class Supervisor:
             timing=self._timing,
             on_change=self._on_change,
             leave=self.leave,
+            find=self._keepers.get,
+            riders=self._riders,
         )
         self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)
 
@@ -164,6 +166,19 @@ class Supervisor:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    def riders(self, name: str) -> list[str]:
+        """Deployments that are adapters on another one's engine and shall run."""
+        return [rider.plan.deployment for rider in self._riders(name)]
+
+    def _riders(self, name: str) -> list[Keeper]:
+        return [
+            keeper
+            for keeper in self._keepers.values()
+            if keeper.plan.backend == "adapter"
+            and not (keeper.ended or keeper.stopping)
+            and keeper.plan.options_as(AdapterOptions).base == name
+        ]
 
     def _keeper(self, name: str) -> Keeper:
         keeper = self._keepers.get(name)

@@ -28,10 +28,17 @@ LOADS: Mapping[BackendName, Form] = {
 def artifact_for(card: Card, backend: BackendName) -> Artifact | None:
     """The first artifact of a card that a kind of engine loads; None where it has none."""
     form = LOADS.get(backend)
-    for artifact in card.artifacts:
-        if artifact.format == form and (form != "gguf" or not artifact.files):
-            return artifact
-    return None
+    return next((each for each in card.artifacts if each.adapter is None and _is_of(each, form)), None)
+
+
+def adapter_for(card: Card, backend: BackendName) -> Artifact | None:
+    """The first adapter of a card that a kind of engine can hold beside its weights; None where it has none."""
+    form = LOADS.get(backend)
+    return next((each for each in card.artifacts if each.adapter is not None and _is_of(each, form)), None)
+
+
+def _is_of(artifact: Artifact, form: Form | None) -> bool:
+    return artifact.format == form and (form != "gguf" or not artifact.files)
 
 
 def size_of(weights: Path) -> int:

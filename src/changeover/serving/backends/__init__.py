@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from changeover.serving.backends.adapter import AdapterBackend
 from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
 from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.openai import OpenAIBackend
-from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.protocol import Attached, Backend, Capabilities, Elsewhere, Launch, Missing, Selection
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
@@ -16,6 +17,8 @@ from changeover.serving.plan import EnginePlan
 
 __all__ = [
     "BACKENDS",
+    "AdapterBackend",
+    "Attached",
     "Backend",
     "Capabilities",
     "EchoBackend",
@@ -24,6 +27,7 @@ __all__ = [
     "LocalBackend",
     "Missing",
     "OpenAIBackend",
+    "Selection",
     "backends_in",
     "describe",
     "usable_cores",
@@ -32,11 +36,13 @@ __all__ = [
 
 def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
     """Every kind of engine, whose software is where `homes` says."""
-    return {
+    found: dict[BackendName, Backend] = {
         "local": LocalBackend(),
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
     }
+    found["adapter"] = AdapterBackend(found)
+    return found
 
 
 BACKENDS = backends_in(Homes())
