@@ -91,7 +91,9 @@ def changes(a: Bundle, b: Bundle) -> list[Difference]:
         found += _changed(name.replace("_", " "), old_engine[name], new_engine[name])
     for name, words in _DIGESTS.items():
         found += _changed_digest(words, old_engine.get(name), new_engine.get(name))
-    found += _changed_keys(_based(old_engine), _based(new_engine))
+    based, rebased = old_engine.get("base") or {}, new_engine.get("base") or {}
+    found += _changed_digest("base weights", based.get("weights_digest"), rebased.get("weights_digest"))
+    found += _changed_keys(_others(based), _others(rebased))
     found += _changed_keys(old_engine["flags"], new_engine["flags"])
     found += _changed_keys(old_engine.get("profile", {}), new_engine.get("profile", {}))
     found += _changed("prompt name", old["prompt_name"], new["prompt_name"])
@@ -109,12 +111,11 @@ _DIGESTS = {
 }
 
 
-def _based(engine: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an adapter stands on, in words that say so."""
-    based: Mapping[str, Any] = engine.get("base") or {}
-    digest = based.get("weights_digest")
-    shown = {"weights_digest": digest[:SHORT]} if isinstance(digest, str) else {}
-    return {f"base {name.removesuffix('_digest')}": value for name, value in {**based, **shown}.items()}
+def _others(base: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an adapter stands on besides weights, in words that say so; how much of it counts is its own."""
+    return {
+        name if name == "scale" else f"base {name}": value for name, value in base.items() if name != "weights_digest"
+    }
 
 
 def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
