@@ -14,6 +14,7 @@ from changeover.app.adapting import ADAPTER, check_base_runs, check_holds_none, 
 from changeover.app.installation import ECHO, Installation
 from changeover.app.licence_checks import check, judge_somewhere, licensing_of
 from changeover.app.room import check_room
+from changeover.app.tuning import tuned_options
 from changeover.core.errors import GateError
 from changeover.serving.bundles import EnginePart
 from changeover.serving.deployments import plan_for_card, plan_from_row
@@ -103,7 +104,12 @@ def first_plan(installation: Installation, model: str) -> EnginePlan:
     if model == ECHO:
         return EnginePlan(deployment=ECHO, backend="echo", model=ECHO)
     project = installation.project
-    return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines)
+    return plan_for_card(
+        installation.catalogue.card(model),
+        project.cache,
+        project.settings.engines,
+        options=tuned_options(installation, model, "local"),
+    )
 
 
 def first_plan_of(installation: Installation, task: Task) -> EnginePlan:

@@ -74,6 +74,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Running": {
         "deploy": ("changeover.cli.deploy", "Run a model under a name."),
         "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
+        "tune": ("changeover.cli.tune", "Find the threads that a model answers fastest with here, and keep them."),
         "alias-checks": (
             "changeover.cli.alias_checks",
             "Show, or ask, whether models that others run answer as they did.",
