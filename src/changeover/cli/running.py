@@ -13,7 +13,7 @@ from changeover.cli.frame import NOT_RUNNING, actor, err, here, note, plain
 from changeover.cli.signature import later
 from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
-from changeover.serving.queries import all_deployments, find_deployment
+from changeover.serving.queries import ANSWERING, all_deployments, find_deployment
 from changeover.tasks.applied import removed_tasks
 from changeover.tasks.declarations import find_task
 
@@ -105,7 +105,7 @@ def wait_ready(installation: Installation, names: Iterable[str], timeout_s: floa
             while True:
                 with installation.store.read() as connection:
                     row = find_deployment(connection, name)
-                if row.state == "ready":
+                if row.state in ANSWERING:
                     break
                 gateway_address(installation.project)  # nothing starts once the system has gone
                 log = installation.project.state / "logs" / f"{name}.log"

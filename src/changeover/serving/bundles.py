@@ -91,7 +91,8 @@ def changes(a: Bundle, b: Bundle) -> list[Difference]:
         found += _changed(name.replace("_", " "), old_engine[name], new_engine[name])
     for name, words in _DIGESTS.items():
         found += _changed_digest(words, old_engine.get(name), new_engine.get(name))
-    based, rebased = old_engine.get("base") or {}, new_engine.get("base") or {}
+    based: Mapping[str, Any] = old_engine.get("base") or {}
+    rebased: Mapping[str, Any] = new_engine.get("base") or {}
     found += _changed_digest("base weights", based.get("weights_digest"), rebased.get("weights_digest"))
     found += _changed_keys(_others(based), _others(rebased))
     found += _changed_keys(old_engine["flags"], new_engine["flags"])

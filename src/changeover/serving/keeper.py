@@ -1,56 +1,33 @@
-"""Keeps one deployment's engine running: starts it, watches it, starts it again."""
+"""Keeps one deployment's engine running: starts it, watches it, starts it again, lets it sleep and wakes it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-import psutil
-
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
 from changeover.serving.backends import Attached, Backend, Elsewhere, Launch
+from changeover.serving.life import Life, Timing
+from changeover.serving.options import AdapterOptions
 from changeover.serving.plan import Adapter, EnginePlan
-from changeover.serving.process import ChildEngine, EngineLog, ready_deadline_s
-from changeover.serving.restart import Failure, GiveUp, next_restart, remember
+from changeover.serving.process import EngineLog
+from changeover.serving.restart import Failure, GiveUp, Restart, next_restart, remember
 from changeover.serving.riders import next_load
-from changeover.serving.upstream import Client, Patch, Upstream
+from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
 
 DRAINING = "finishing its last requests"
-FIRST_WORDS: Mapping[str, object] = {
-    "messages": [{"role": "user", "content": "Say yes."}],
-    "max_tokens": 1,
-    "temperature": 0,
-}
-"""What an engine is asked before it gets traffic: little, but through all of it."""
+BUSY_S = 0.05
+"""Between looks whether a process that something else becomes of can be exchanged."""
 
-State = Literal["starting", "ready", "restarting", "failed", "stopped"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How patient the supervisor is, in seconds."""
-
-    ready_base_s: float = 30.0
-    """For any engine to become ready, and on top of it:"""
-    ready_per_gib_s: float = 20.0
-    """For each GiB of weights."""
-    health_every_s: float = 2.0
-    health_timeout_s: float = 2.0
-    health_misses: int = 3
-    """Failed looks in a row after which an engine counts as hung."""
-    elsewhere_every_s: float = 15.0
-    """Between looks at a ready engine that somebody else runs; each is a request there."""
-    stop_grace_s: float = 2.0
-    """Between asking an idle engine to end and killing it."""
+State = Literal["starting", "ready", "restarting", "idle", "failed", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +37,15 @@ class DeploymentStatus:
     name: str
     state: State
     detail: str
-    """Why it is in this state; empty when there is nothing to say."""
+    """Why it is in this state, or how far its start has come; empty when there is nothing to say."""
     address: str | None
     pid: int | None
     started_at: datetime | None
     """When the present process became ready."""
     restarts: int
-    """Since somebody last asked for the deployment."""
+    """Since somebody last asked for the deployment. One that was unloaded and woken again is none."""
     memory_bytes: int | None
-    """Resident memory of its process."""
+    """Resident memory of its process and of all that this has started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,43 +58,37 @@ class Surroundings:
     environment: Mapping[str, str]
     timing: Timing
     on_change: Callable[[DeploymentStatus], None]
-    leave: Callable[[str], Awaitable[None]] | None = None
-    """Awaited before a process that was replaced is ended: returns once no other process of ours has a request there."""
+    leave: Callable[[str], Awaitable[None]]
+    """Awaited when an engine gets no more requests: returns once no other process has one there."""
     find: Callable[[str], Keeper | None] = lambda name: None
     """The keeper of a deployment."""
     riders: Callable[[str], Sequence[Keeper]] = lambda name: ()
     """Keepers of the adapters that shall run on a deployment's engine."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Life:
-    """One process that can answer."""
+@dataclass(frozen=True)
+class Unload:
+    """Asked of a keeper: end the process until somebody asks for it again."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Asked of a keeper: a fresh process in place of the present one."""
+
+    why: str
+    beside: bool
+    """Memory holds both for a while: the present one answers until the fresh one can."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """Asked of a keeper: a process that is started otherwise, in place of the present one."""
 
     launch: Launch
-    engine: ChildEngine
-    upstream: Upstream
-    ready_at: float
-    notes: str
-    ways: Mapping[str, Upstream] = field(default_factory=dict[str, Upstream])
-    """To each adapter that it holds, by deployment."""
-
-    @property
-    def heard(self) -> int:
-        return self.upstream.heard + sum(way.heard for way in self.ways.values())
-
-    @property
-    def in_flight(self) -> int:
-        return self.upstream.in_flight + sum(way.in_flight for way in self.ways.values())
-
-    async def idle(self) -> None:
-        """Wait until nothing is in flight on any way."""
-        while self.in_flight:
-            for way in (self.upstream, *self.ways.values()):
-                await way.idle()
-
-
-class _FirstAnswer(msgspec.Struct):
-    choices: list[msgspec.Raw]
+    done: asyncio.Future[None]
+    """Says whether it has taken over."""
 
 
 class Keeper:
@@ -125,19 +96,14 @@ class Keeper:
 
     def __init__(self, plan: EnginePlan, backend: Backend, around: Surroundings) -> None:
         self.plan = plan
+        self.base = plan.options_as(AdapterOptions).base if plan.backend == "adapter" else None
+        """Of an adapter: the deployment whose engine it shares."""
         self.state: State = "starting"
         self._detail = ""
         self._backend = backend
         self._around = around
         self._log = EngineLog(around.log_dir / f"{plan.deployment}.log")
-        self._launch: Launch | None = None
-        self._engine: ChildEngine | None = None
-        self._life: _Life | None = None
-        self._replaced = asyncio.Event()
-        """Set when another process has taken over from the one that is watched."""
-        self._arriving: set[asyncio.Task[_Life]] = set()
-        self._leaving: dict[asyncio.Task[None], _Life] = {}
-        """Processes that were replaced and have requests to answer still."""
+        self._life: Life | None = None
         self._upstream: Upstream | None = None
         self._started_at: datetime | None = None
         self._restarts = 0
@@ -146,13 +112,24 @@ class Keeper:
         self._before_drain = ""
         self._checked = False
         """Its first answer was."""
+        self._load_s = 0.0
+        """What the last start took."""
+        self._launch: Launch | None = None
+        """How its process is started the next time."""
         self._proven: set[Adapter] = set()
-        """Adapters whose first answer was checked."""
+        """Adapters that it has answered with."""
         self._one_by_one = False
         self._carrying: asyncio.Task[None] | None = None
         """Brings the process in line with the adapters that it shall hold."""
-        self._base: str | None = None
-        """Of an adapter: the deployment whose engine it shares."""
+        self._wish: asyncio.Future[Unload | Renew | Exchange] | None = None
+        """Set while its engine answers: what somebody wants to become of it."""
+        self._woken = asyncio.Event()
+        self._sleeps = False
+        """It was unloaded, and is not back yet."""
+        self._used: tuple[int, float] = (0, around.clock.monotonic())
+        """Requests answered when it was last looked at, and when that was another number."""
+        self._outgoing: set[asyncio.Task[None]] = set()
+        """Ends of earlier processes, which answer their last requests."""
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"keeper of {plan.deployment}")
@@ -165,9 +142,8 @@ class Keeper:
     @property
     def in_flight(self) -> int:
         """Requests of this process that it has not answered yet, those to adapters on it among them."""
-        lives = [*self._leaving.values(), *([self._life] if self._life is not None else [])]
-        if lives:
-            return sum(life.in_flight for life in lives)
+        if self._life is not None:
+            return self._life.in_flight
         return 0 if self._upstream is None else self._upstream.in_flight
 
     @property
@@ -180,16 +156,41 @@ class Keeper:
         """Nothing will happen any more unless the deployment is asked for again."""
         return self.state in ("failed", "stopped")
 
+    @property
+    def asleep(self) -> bool:
+        """It was unloaded, and can answer once it is woken; also while it wakes, until that fails."""
+        waits = self._upstream is None and self.state in ("ready", "idle", "starting")
+        return self._sleeps and waits and not self._draining
+
+    @property
+    def loaded(self) -> bool:
+        """It has a process, or is about to: it holds memory."""
+        return self.state != "idle" and not self.ended
+
+    @property
+    def load_s(self) -> float:
+        """What its last start took; 0 before there was one."""
+        return self._load_s
+
+    def unused_s(self) -> float:
+        """Since its last request ended, as far as whoever looks regularly can tell; 0 while one is under way."""
+        now = self._around.clock.monotonic()
+        asked = self._life or self._upstream
+        if asked is not None and (asked.in_flight or asked.answered != self._used[0]):
+            self._used = (asked.answered, now)
+        return now - self._used[1]
+
     def status(self) -> DeploymentStatus:
+        life = self._life
         return DeploymentStatus(
             name=self.plan.deployment,
             state=self.state,
-            detail=self._detail,
+            detail=self._said(),
             address=self._upstream.base_url if self._upstream is not None else None,
-            pid=self._pid(),
+            pid=None if life is None else life.pid,
             started_at=self._started_at,
             restarts=self._restarts,
-            memory_bytes=self._memory_bytes(),
+            memory_bytes=None if life is None else life.memory_bytes,
         )
 
     async def wait_ready(self) -> None:
@@ -213,22 +214,19 @@ class Keeper:
     async def drain(self, drain_s: float | None) -> None:
         """Send nothing new there, and wait until nothing is in flight; if `drain_s` is given, for no longer than that."""
         self._draining = True
-        life, upstream = self._life, self._upstream
-        if upstream is None and not self._leaving:
+        asked = self._life or self._upstream
+        if self._upstream is None or asked is None:
             return
         self._before_drain = self._detail
         self._become(self.state, DRAINING)
         self._tell_riders()
         try:
             async with asyncio.timeout(drain_s):
-                if life is not None:
-                    await life.idle()
-                elif upstream is not None:
-                    await upstream.idle()
-                if self._leaving:
-                    await asyncio.wait(self._leaving)
+                await asked.idle()
+                if self._outgoing:
+                    await asyncio.wait(self._outgoing)
         except TimeoutError:
-            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, self.in_flight)
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, asked.in_flight)
 
     def keep_on(self) -> None:
         """Take new requests again: it was draining, and shall not stop after all."""
@@ -237,11 +235,30 @@ class Keeper:
         self._changed.set()
         self.follow_base()
         self._tell_riders()
+        self.carry()
+
+    def unload(self, why: str) -> None:
+        """End the process once its requests are answered, and start it again when it is woken."""
+        self._ask(Unload(why))
+
+    def renew(self, why: str, *, beside: bool) -> None:
+        """Put a fresh process in the place of the present one; counts as a restart.
+
+        Args:
+            why: What was wrong with the present one.
+            beside: Memory holds both: the present one answers until the fresh one can.
+        """
+        self._ask(Renew(why, beside))
+
+    def wake(self) -> None:
+        """Start the process of a deployment that was unloaded. Nothing happens to any other."""
+        if self._upstream is None:
+            self._woken.set()
 
     async def stop(self) -> None:
         """End the process, if any, and everything that watches it."""
         self._draining = True
-        tasks: list[asyncio.Task[Any]] = [self._task, *self._arriving, *self._leaving]
+        tasks: list[asyncio.Task[Any]] = [self._task, *self._outgoing]
         tasks += [] if self._carrying is None else [self._carrying]
         for task in tasks:
             task.cancel()
@@ -255,52 +272,25 @@ class Keeper:
         """Wait until whoever stops it is done."""
         await self._gone.wait()
 
-    async def replace(self, launch: Launch) -> None:
-        """Exchange the process for another one, started as `launch` says. No request fails by it.
+    async def exchange(self, launch: Launch) -> None:
+        """Put a process that is started otherwise in the place of the present one. No request fails by it.
 
-        The new one comes up beside the present one and gets all new requests from then on; the old one ends once it has
+        The new one comes up beside the present one and gets all new requests from then on; the present one ends once it has
         answered its last. Whatever is started later for this deployment is started so too.
 
         Raises:
             EngineError: The new one did not come up, or there was none to replace: all is as if nobody had asked.
         """
-        arriving = asyncio.create_task(self._arrived(launch), name=f"successor of {self.plan.deployment}")
-        self._arriving.add(arriving)
-        try:
-            await asyncio.wait({arriving})
-        finally:
-            arriving.cancel()
-            self._arriving.discard(arriving)
-        if arriving.cancelled():
-            raise EngineError("it is stopped")
-        life, old = arriving.result(), self._life
-        if old is None or self._draining:
-            await life.engine.stop(self._around.timing.stop_grace_s)
-            raise EngineError("its process ended while another one was started in its place")
-        self._launch, self._engine, self._life = launch, life.engine, life
-        self._replaced.set()
-        task = asyncio.create_task(self._leave(old), name=f"end of a process of {self.plan.deployment}")
-        self._leaving[task] = old
-        task.add_done_callback(lambda done: self._leaving.pop(done, None))
-        self._be_ready(life)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._ask(Exchange(launch, done)):
+            raise EngineError("it is busy with another change, or does not run")
+        await done
 
-    async def _arrived(self, launch: Launch) -> _Life:
-        engine = self._child(launch)
-        try:
-            return await self._brought_up(engine, launch)
-        except BaseException:
-            await engine.stop(self._around.timing.stop_grace_s)
-            raise
-
-    async def _leave(self, life: _Life) -> None:
-        """End a process that gets no new requests any more, as soon as it has answered those that it has."""
-        try:
-            await life.idle()
-            if self._around.leave is not None:
-                for name in (self.plan.deployment, *life.ways):
-                    await self._around.leave(name)
-        finally:
-            await life.engine.stop(self._around.timing.stop_grace_s)
+    def _ask(self, wish: Unload | Renew | Exchange) -> bool:
+        if self._wish is None or self._wish.done() or self._draining:
+            return False
+        self._wish.set_result(wish)
+        return True
 
     async def _run(self) -> None:
         self._announce()
@@ -311,133 +301,189 @@ class Keeper:
                 case Elsewhere():
                     await self._follow(where)
                 case Attached():
-                    await self._ride(where)
+                    await self._ride()
                 case Launch():
-                    await self._keep(where)
+                    self._launch = where
+                    await self._keep()
         except ChangeoverError as exc:
             self._become("failed", exc.message)
         except Exception as exc:  # a bug of ours in one deployment: said where people look, and the others go on
             log.exception("%s: the supervisor failed", self.plan.deployment)
             self._become("failed", f"the supervisor failed: {type(exc).__name__}")
 
-    async def _keep(self, launch: Launch) -> None:
+    async def _keep(self) -> None:
         """Start the process again and again until that makes no sense."""
-        self._launch = launch
-        while True:
+        while self._launch is not None:
             tried = self._launch
-            failure = await self._live_once(tried)
-            log.warning("%s: %s", self.plan.deployment, failure.reason)
-            if failure.ready_s is None and not self._proven.issuperset(tried.adapters):
+            ended = await self._live_once(tried)
+            if isinstance(ended, Unload):
+                await self._sleep(ended.why)
+                continue
+            if ended.ready_s is None and not self._proven.issuperset(tried.adapters):
                 self._launch = await self._launch_with(())  # they may be at fault: what it was asked for comes first
-            self._history = remember(self._history, failure)
-            decision = next_restart(self._history, self._around.clock.monotonic())
+            decision = self._after(ended)
             if isinstance(decision, GiveUp):
                 self._become("failed", decision.reason)
                 return
-            self._become("restarting", failure.reason)
+            self._become("restarting", ended.reason)
             await asyncio.sleep(decision.delay_s)
-            self._restarts += 1
 
-    async def _live_once(self, launch: Launch) -> Failure:
-        """One life of the process, and of those that replace it, however the last one ends."""
-        around = self._around
-        ready_at: float | None = None
-        self._engine = self._child(launch)
+    def _after(self, failure: Failure) -> GiveUp | Restart:
+        log.warning("%s: %s", self.plan.deployment, failure.reason)
+        self._history = remember(self._history, failure)
+        decision = next_restart(self._history, self._around.clock.monotonic())
+        self._restarts += isinstance(decision, Restart)
+        return decision
+
+    async def _sleep(self, why: str) -> None:
+        self._sleeps = True
+        self._become("idle", f"{why}; starts at the next request, which took {self._load_s:.1f} s last")
+        await self._woken.wait()
+        self._become("starting", "")
+
+    async def _live_once(self, launch: Launch) -> Failure | Unload:
+        """Have it answer, by one process or by several that take each other's place, until there is none."""
+        life = self._life = Life(self.plan, launch, self._log, self._around)
+        leaked = False
         try:
-            life = self._life = await self._brought_up(self._engine, launch)
-            self._be_ready(life)
-            while (reason := await self._watch(life)) is None:
-                assert self._life is not None, "it was replaced"
-                life = self._life
-            ready_at = life.ready_at
+            await self._begin(life, launch)
+            while not isinstance(wished := await self._until_wished(life), str | Unload):
+                if isinstance(wished, Exchange):
+                    life = await self._exchanged(life, wished)
+                    continue
+                fresh = await self._renewed(life, wished) if wished.beside else None
+                if fresh is None:
+                    break
+                life = fresh
+            if isinstance(wished, Unload):
+                self._sleeps = True
+                await self._hide(life, None)
+                return wished
+            if isinstance(wished, Renew):
+                leaked = True
+                await self._hide(life, self._around.timing.drain_s)
+            reason = wished if isinstance(wished, str) else wished.why
         except EngineError as exc:
             reason = exc.message
         finally:
-            ended_at = around.clock.monotonic()
-            engine, self._life, self._upstream, self._started_at = self._engine, None, None, None
+            ended_at = self._around.clock.monotonic()
+            self._upstream = None
+            self._started_at = None
+            self._wish = None
             self._tell_riders()
-            await engine.stop(around.timing.stop_grace_s)
-            self._engine = None
-        return Failure(at=ended_at, ready_s=None if ready_at is None else ended_at - ready_at, reason=reason)
+            await life.end()
+            self._life = None
+        return _failure(life, ended_at, reason, leaked=leaked)
 
-    def _child(self, launch: Launch) -> ChildEngine:
-        return ChildEngine(launch, self._log, self._around.environment)
+    async def _begin(self, life: Life, launch: Launch) -> None:
+        asks = launch.first_answer and not self._checked
+        note = await life.begin(asks=asks, proven=self._proven)
+        self._proven |= launch.adapters.keys()
+        self._checked = self._checked or asks
+        self._load_s = life.load_s
+        notes = [] if note is None else [note]
+        if asks:
+            notes.insert(0, f"{life.load_s:.1f} s, first answer checked")
+        elif self._sleeps:
+            notes.insert(0, f"woken in {life.load_s:.1f} s")
+        self._answer_by(life, "; ".join(notes))
 
-    async def _brought_up(self, engine: ChildEngine, launch: Launch) -> _Life:
-        """Start a process and wait until it can answer. The caller ends it, whatever comes of this.
+    async def _until_wished(self, life: Life) -> str | Unload | Renew | Exchange:
+        """Wait until the process ends or hangs, and say which, or until somebody wants something of it."""
+        wish = self._wish = asyncio.get_running_loop().create_future()
+        watching = asyncio.create_task(life.watch())
+        try:
+            await asyncio.wait({watching, wish}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done():
+                return wish.result()
+            if wish.done() and isinstance(dropped := wish.result(), Exchange):
+                dropped.done.set_exception(EngineError("its process ended"))
+            return watching.result()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _renewed(self, life: Life, wish: Renew) -> Life | None:
+        """Start a fresh process while the present one answers, and let it take over; None if that is not to be."""
+        failure = _failure(life, self._around.clock.monotonic(), wish.why, leaked=True)
+        if isinstance(next_restart(remember(self._history, failure), failure.at), GiveUp):
+            return None
+        try:
+            fresh = await self._beside(life, life.launch)
+        except EngineError as exc:
+            log.warning("%s: no fresh process beside the present one: %s", self.plan.deployment, exc)
+            return None
+        self._after(failure)
+        self._hand_over(life, fresh, f"in place of one that {wish.why}", self._around.timing.drain_s)
+        return fresh
+
+    async def _exchanged(self, life: Life, wish: Exchange) -> Life:
+        """Start a process otherwise while the present one answers, and let it take over; the present one if it cannot."""
+        try:
+            fresh = await self._beside(life, wish.launch)
+        except BaseException as exc:
+            if not wish.done.done():
+                wish.done.set_exception(exc if isinstance(exc, EngineError) else EngineError("it is stopped"))
+            if isinstance(exc, EngineError):
+                return life
+            raise
+        self._launch = wish.launch
+        self._proven |= wish.launch.adapters.keys()
+        self._hand_over(life, fresh, self._detail, None)
+        if not wish.done.done():
+            wish.done.set_result(None)
+        return fresh
+
+    async def _beside(self, life: Life, launch: Launch) -> Life:
+        """Start another process while the present one answers.
 
         Raises:
-            EngineError: It cannot.
+            EngineError: It did not become ready; nothing is left of it.
         """
-        around, timing = self._around, self._around.timing
-        deadline_s = launch.start_s + ready_deadline_s(self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s)
-        started_at = around.clock.monotonic()
-        ready = await engine.start(deadline_s)
-
-        def way(name: str, model: str | None, patch: Patch | None) -> Upstream:
-            address = f"http://127.0.0.1:{ready.port}{launch.prefix}"
-            return around.client.upstream(name, address, ready.secret, model, probe_path=launch.probe_path, patch=patch)
-
-        upstream = way(self.plan.deployment, launch.model, launch.patch)
-        ways = {
-            adapter.deployment: way(adapter.deployment, chosen.model or launch.model, chosen.patch)
-            for adapter, chosen in launch.adapters.items()
-        }
-        notes = [ready.note] if ready.note else []
-        if launch.first_answer and not self._checked:
-            await _first_answer(upstream, self.plan.model, deadline_s - (around.clock.monotonic() - started_at))
-            self._checked = True
-            notes.insert(0, f"{around.clock.monotonic() - started_at:.1f} s, first answer checked")
-        for adapter in launch.adapters.keys() - self._proven:
-            asked = ways[adapter.deployment]
-            try:
-                await _first_answer(asked, asked.model or self.plan.model, deadline_s)
-            except EngineError as exc:
-                raise EngineError(f"{exc.message} (adapter `{adapter.deployment}`)") from exc
-            self._proven.add(adapter)
-        return _Life(
-            launch=launch,
-            engine=engine,
-            upstream=upstream,
-            ready_at=around.clock.monotonic(),
-            notes="; ".join(notes),
-            ways=ways,
-        )
-
-    async def _watch(self, life: _Life) -> str | None:
-        """Wait until the process ends or hangs, and say which; None once another one has taken over."""
-        self._replaced.clear()
-        exited = asyncio.create_task(life.engine.wait())
-        hung = asyncio.create_task(self._until_hung(life))
-        replaced = asyncio.create_task(self._replaced.wait())
+        fresh = Life(self.plan, launch, self._log, self._around)
+        watching = asyncio.create_task(self._hide_when_ended(life))
         try:
-            done, _ = await asyncio.wait({exited, hung, replaced}, return_when=asyncio.FIRST_COMPLETED)
-            if replaced in done:
-                return None
-            if exited in done:
-                return exited.result()
-            life.engine.kill()  # what hangs does not hear that it is asked to end
-            return hung.result()
+            await fresh.begin(asks=False, proven=self._proven)
+        except BaseException:
+            await fresh.end()
+            raise
         finally:
-            for task in (exited, hung, replaced):
-                task.cancel()
+            watching.cancel()
+        return fresh
 
-    async def _until_hung(self, life: _Life) -> str:
-        """Return when the engine neither answers a look nor any request.
+    def _hand_over(self, life: Life, fresh: Life, said: str, drain_s: float | None) -> None:
+        self._life, self._load_s = fresh, fresh.load_s
+        self._answer_by(fresh, said)
+        task = asyncio.create_task(self._retire(life, drain_s))
+        self._outgoing.add(task)
+        task.add_done_callback(self._outgoing.discard)
 
-        A look alone proves nothing: an engine with all its threads busy, or on a machine with busy cores, may take
-        seconds for it. So a miss only counts if no piece of any answer came meanwhile either. The other way round,
-        silence alone proves nothing: reading a long prompt takes minutes, but leaves the engine able to say it is well.
-        """
-        timing = self._around.timing
-        misses = 0
-        while True:
-            await asyncio.sleep(timing.health_every_s)
-            heard = life.heard
-            problem = await life.upstream.probe(timing.health_timeout_s)
-            misses = 0 if problem is None or life.heard != heard else misses + 1
-            if misses >= timing.health_misses:
-                return f"hung: it {problem}, {misses} times in a row"
+    async def _hide_when_ended(self, life: Life) -> None:
+        await life.watch()
+        self._upstream = None
+        self._announce()
+
+    async def _retire(self, life: Life, drain_s: float | None) -> None:
+        """End a process whose place another has taken."""
+        try:
+            await self._drained(life, drain_s)
+        finally:
+            await life.end()
+
+    async def _hide(self, life: Life, drain_s: float | None) -> None:
+        """Send nothing new to a process, and wait until its requests are answered."""
+        self._upstream = None
+        self._announce()
+        await self._drained(life, drain_s)
+
+    async def _drained(self, life: Life, drain_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(drain_s):
+                await life.idle()
+                for name in (self.plan.deployment, *life.ways):
+                    await self._around.leave(name)
+        except TimeoutError:
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, life.in_flight)
 
     async def _follow(self, where: Elsewhere) -> None:
         """Look for ever whether an engine that somebody else runs can answer."""
@@ -450,7 +496,7 @@ class Keeper:
             problem = await upstream.probe(timing.health_timeout_s)
             misses = 0 if problem is None else misses + 1
             if problem is None and self._upstream is None:
-                self._answer_at(upstream, "")
+                self._be_ready(upstream, "")
             elif problem is not None and (self._upstream is None or misses >= timing.health_misses):
                 self._upstream = None
                 self._started_at = None
@@ -460,7 +506,7 @@ class Keeper:
 
     def way_to(self, adapter: str) -> Upstream | None:
         """Where an adapter on this engine is asked; None while it cannot answer."""
-        return None if self._life is None or self._draining else self._life.ways.get(adapter)
+        return None if self._life is None or self.upstream is None else self._life.ways.get(adapter)
 
     def carry(self) -> None:
         """See to it that the process holds the adapters of all deployments that share it. Returns at once."""
@@ -472,13 +518,17 @@ class Keeper:
 
         Weights are mapped, so that both have one copy of them.
         """
-        while (life := self._life) is not None and not self._draining:
+        while (life := self._life) is not None and self.upstream is not None:
             riders = {Adapter.of(rider.plan): rider for rider in self._around.riders(self.plan.deployment)}
             load = next_load([*life.launch.adapters], [*riders], one_by_one=self._one_by_one)
             if load is None:
                 return
             try:
-                await self.replace(await self._launch_with(load.adapters))
+                launch = await self._launch_with(load.adapters)
+                if self._wish is None or self._wish.done():
+                    await asyncio.sleep(BUSY_S)  # it is being renewed or unloaded, or has just been told something else
+                    continue
+                await self.exchange(launch)
             except ChangeoverError as exc:
                 if self._life is not life:
                     continue  # it ended meanwhile, and that was the reason
@@ -494,31 +544,33 @@ class Keeper:
         assert isinstance(launch, Launch), "it has a process"
         return launch
 
-    async def _ride(self, where: Attached) -> None:
+    async def _ride(self) -> None:
         """Answer through the engine of another deployment, for as long as that runs."""
-        self._base = where.base
+        assert self.base is not None, "it is an adapter"
         self.follow_base()
-        base = self._around.find(where.base)
+        base = self._around.find(self.base)
         if base is not None:
             base.carry()
         await asyncio.Event().wait()
 
     def follow_base(self) -> None:
         """Go where the engine is that this adapter is on; told of every change there, before any old way is closed."""
-        if self._base is None or self._draining or self.ended:
+        if self.base is None or self._draining or self.ended:
             return
-        base = self._around.find(self._base)
+        base = self._around.find(self.base)
         upstream = None if base is None else base.way_to(self.plan.deployment)
         if upstream is not None:
             if upstream is not self._upstream:
-                self._answer_at(upstream, f"on `{self._base}`")
+                self._be_ready(upstream, f"on `{self.base}`")
             return
         self._upstream = self._started_at = None
-        state: State = "starting" if base is not None and base.state in ("starting", "ready") else "restarting"
-        why = "which does not run" if base is None else f"which is {base.state}"
-        self._become(
-            state, f"waits for `{self._base}`, {why}" if state == "restarting" else f"waits for `{self._base}`"
-        )
+        if base is None:
+            self._become("restarting", f"waits for `{self.base}`, which does not run")
+        elif base.state in ("starting", "ready"):
+            self._become("starting", f"waits for `{self.base}`")
+        else:
+            state: State = "idle" if base.state == "idle" else "restarting"
+            self._become(state, f"waits for `{self.base}`, which is {base.state}")
 
     def refuse(self, reason: str) -> None:
         """Give it up: the engine that it shares cannot hold it."""
@@ -537,14 +589,19 @@ class Keeper:
             raise ConfigError(f"the environment variable `{variable}` that shall hold its key is not set")
         return key
 
-    def _be_ready(self, life: _Life) -> None:
-        self._answer_at(life.upstream, life.notes)
+    def _answer_by(self, life: Life, detail: str) -> None:
+        assert life.upstream is not None, "it has begun"
+        self._be_ready(life.upstream, detail)
+        self._used = (life.answered, self._around.clock.monotonic())
         self._tell_riders()
         self.carry()
 
-    def _answer_at(self, upstream: Upstream, detail: str) -> None:
+    def _be_ready(self, upstream: Upstream, detail: str) -> None:
         self._upstream = upstream
         self._started_at = self._around.clock.now()
+        self._sleeps = False
+        self._woken.clear()
+        self._used = (upstream.answered, self._around.clock.monotonic())
         self._become("ready", detail)
 
     def _become(self, state: State, detail: str) -> None:
@@ -554,40 +611,19 @@ class Keeper:
         self._detail = detail
         self._changed.set()
         self._announce()
-        self._tell_riders()
+
+    def _said(self) -> str:
+        """The detail; of a start that is under way and has nothing to say yet, how far it has come."""
+        starts = self._life is not None and self._upstream is None and self.state == "starting"
+        return str(self._life.progress) if self._life is not None and starts and not self._detail else self._detail
 
     def _announce(self) -> None:
         try:
             self._around.on_change(self.status())
         except Exception:  # whoever listens must not be able to stop an engine's restart
             log.exception("%s: a listener failed", self.plan.deployment)
-
-    def _pid(self) -> int | None:
-        return self._engine.pid if self._engine is not None else None
-
-    def _memory_bytes(self) -> int | None:
-        pid = self._pid()
-        if pid is None:
-            return None
-        try:
-            return psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            return None
+        self._tell_riders()
 
 
-async def _first_answer(upstream: Upstream, model: str, within_s: float) -> None:
-    """Have an engine answer once: what loads need not work, and what was never used is slow at first.
-
-    Raises:
-        EngineError: It gave no answer, or none with a choice.
-    """
-    body = msgspec.json.encode({"model": model, **FIRST_WORDS})
-    try:
-        answer = await upstream.fetch(
-            "/v1/chat/completions", body, first_byte_s=max(within_s, 1.0), stall_s=max(within_s, 1.0)
-        )
-        choices = msgspec.json.decode(answer, type=_FirstAnswer).choices
-    except (ChangeoverError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise EngineError(f"failed its first answer: {exc}") from exc
-    if not choices:
-        raise EngineError("failed its first answer: it has no `choices`")
+def _failure(life: Life, at: float, reason: str, *, leaked: bool) -> Failure:
+    return Failure(at=at, ready_s=None if life.ready_at is None else at - life.ready_at, reason=reason, leaked=leaked)

@@ -57,6 +57,9 @@ class EngineOptions(Declared):
     """For each request; prompt and answer together. Never more than the model was trained on."""
     slots: int = Field(default=4, ge=1, le=4096)
     """Requests answered at once; more than these wait inside the engine."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
+    """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
+    None: as `engines.idle_unload_s` says."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
     """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
 
@@ -72,6 +75,9 @@ class LocalOptions(Declared):
     """None: the cores this process may use."""
     embeddings: bool = False
     """Serve embeddings too: for each text, the mean over its tokens unless the model says otherwise."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
+    """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
+    None: as `engines.idle_unload_s` says."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
     """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
 
@@ -110,6 +116,9 @@ class EchoOptions(Declared):
     """Share of requests with the fault, spread evenly: 0.25 is every fourth request."""
     ready_delay_s: Seconds = 0.0
     """Before the engine reports that it is ready."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
+    """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
+    None: as `engines.idle_unload_s` says."""
     memory_mib: float = Field(default=0.0, ge=0, le=1 << 20, allow_inf_nan=False, exclude=True)
     """Memory it is said to need, as a model would: for trying what happens where that is scarce. Then its first answer is
     checked as a model's is."""
@@ -219,6 +228,9 @@ class RayOptions(Declared):
     accelerators: float = Field(default=0.0, ge=0, le=1024)
     address: str | None = None
     """Of a cluster that runs; None: one on this machine, started and ended with the deployment."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
+    """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
+    None: as `engines.idle_unload_s` says."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
 
 

@@ -81,11 +81,15 @@ class EngineLog:
 
 def ready_deadline_s(artifact: Path | None, base_s: float = 30.0, per_gib_s: float = 20.0) -> float:
     """How long an engine may take to become ready: in proportion to what it has to read."""
+    return base_s + per_gib_s * weights_bytes(artifact) / GIB
+
+
+def weights_bytes(artifact: Path | None) -> int:
+    """What an engine has to read; 0 where that is nothing, or not here."""
     try:
-        size = size_of(artifact) if artifact is not None else 0
+        return size_of(artifact) if artifact is not None else 0
     except OSError:
-        size = 0
-    return base_s + per_gib_s * size / GIB
+        return 0
 
 
 class ChildEngine:

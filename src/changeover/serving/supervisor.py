@@ -11,8 +11,9 @@ from pathlib import Path
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, EngineError, nearest
 from changeover.serving.backends import BACKENDS, Backend
-from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings, Timing
-from changeover.serving.options import AdapterOptions, BackendName
+from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings
+from changeover.serving.life import Timing
+from changeover.serving.options import BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
@@ -35,6 +36,7 @@ class Supervisor:
         environment: Mapping[str, str] | None = None,
         timing: Timing | None = None,
         client: ClientKind | Client = "aiohttp",
+        leave: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """Set up; nothing runs yet.
 
@@ -46,6 +48,8 @@ class Supervisor:
             environment: Where keys of other servers are looked up, and what engines inherit parts of; None: our own.
             timing: How patient to be.
             client: What speaks to engines: a kind of our own, or one that is given, which `close` closes.
+            leave: Awaited where an engine gets no more requests and is to be ended: returns once no other process has one
+                there.
         """
         self._clock = clock
         self._log_dir = log_dir.absolute()
@@ -54,10 +58,9 @@ class Supervisor:
         self._environment = os.environ if environment is None else environment
         self._timing = timing or Timing()
         self._make: Callable[[], Client] = partial(make_client, client) if isinstance(client, str) else lambda: client
+        self._leave = leave or _left_at_once
         self._client: Client | None = None
         self._keepers: dict[str, Keeper] = {}
-        self.leave: Callable[[str], Awaitable[None]] | None = None
-        """Awaited before a process that was replaced is ended: returns once no other process has a request there."""
 
     async def ensure(self, plan: EnginePlan) -> None:
         """Start a deployment and keep it running; nothing happens if it runs already.
@@ -86,7 +89,7 @@ class Supervisor:
             environment=self._environment,
             timing=self._timing,
             on_change=self._on_change,
-            leave=self.leave,
+            leave=self._leave,
             find=self._keepers.get,
             riders=self._riders,
         )
@@ -124,6 +127,48 @@ class Supervisor:
         keeper = self._keeper(name)
         await keeper.drain(drain_s)
         await keeper.stop()
+
+    def asleep(self, name: str) -> bool:
+        """Whether a deployment was unloaded, and can answer once it is woken; also while it wakes."""
+        keeper = self._keepers.get(self.engine_of(name))
+        return keeper is not None and keeper.asleep
+
+    def loaded(self, name: str) -> bool:
+        """Whether a deployment holds memory, or is about to."""
+        keeper = self._keepers.get(name)
+        return keeper is not None and keeper.loaded
+
+    def unused_s(self, name: str) -> float:
+        """Seconds since the last request to a deployment ended; 0 while one is under way.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        return self._keeper(name).unused_s()
+
+    def unload(self, name: str, why: str) -> None:
+        """End a deployment's process once its requests are answered; `wake` starts it again.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        self._keeper(name).unload(why)
+
+    def wake(self, name: str) -> None:
+        """Start a deployment that was unloaded.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        self._keeper(name).wake()
+
+    def renew(self, name: str, why: str, *, beside: bool) -> None:
+        """Put a fresh process in the place of a deployment's present one. See `Keeper.renew`.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        self._keeper(name).renew(why, beside=beside)
 
     def upstream(self, name: str) -> Upstream | None:
         """The address of a deployment; None if it cannot answer now, or there is none."""
@@ -167,17 +212,20 @@ class Supervisor:
             await self._client.close()
             self._client = None
 
+    def engine_of(self, name: str) -> str:
+        """The deployment whose engine answers for one: of an adapter its base, else itself."""
+        keeper = self._keepers.get(name)
+        if keeper is None or keeper.ended or keeper.stopping:
+            return name
+        return keeper.base or name
+
     def riders(self, name: str) -> list[str]:
         """Deployments that are adapters on another one's engine and shall run."""
         return [rider.plan.deployment for rider in self._riders(name)]
 
     def _riders(self, name: str) -> list[Keeper]:
         return [
-            keeper
-            for keeper in self._keepers.values()
-            if keeper.plan.backend == "adapter"
-            and not (keeper.ended or keeper.stopping)
-            and keeper.plan.options_as(AdapterOptions).base == name
+            keeper for keeper in self._keepers.values() if keeper.base == name and not (keeper.ended or keeper.stopping)
         ]
 
     def _keeper(self, name: str) -> Keeper:
@@ -185,6 +233,10 @@ class Supervisor:
         if keeper is None:
             raise EngineError(f"No deployment named `{name}` runs here. {nearest(name, self._keepers)}")
         return keeper
+
+
+async def _left_at_once(name: str) -> None:
+    """Nobody else asks its engines."""
 
 
 def _nobody(status: DeploymentStatus) -> None:

@@ -126,6 +126,11 @@ class Upstream(Protocol):
         """Requests whose answer is awaited or being read."""
         ...
 
+    @property
+    def answered(self) -> int:
+        """Requests that have ended, however they did, also those of other processes as far as they tell."""
+        ...
+
     async def idle(self) -> None:
         """Wait until no request is in flight."""
         ...
