@@ -81,7 +81,7 @@ def test_a_fine_tune_takes_over_a_task_and_gives_it_back_and_no_request_fails(up
     with load(up, "first", clients=1) as first, load(up, "second", clients=1) as second:
         deployed = up.call("deploy", TUNE, "--json")
         assert deployed.status == 0, deployed
-        assert deployed.json == {"deployment": TUNE, "model": TUNE, "engine": "adapter", "state": "ready"}
+        assert (deployed.json["engine"], deployed.json["state"]) == ("adapter", "ready")
         switch(up, "second", TUNE)
         until(lambda: TUNE in second.answered_by)
 

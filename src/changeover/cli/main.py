@@ -75,6 +75,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "deploy": ("changeover.cli.deploy", "Run a model under a name."),
         "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
         "tune": ("changeover.cli.tune", "Find the threads that a model answers fastest with here, and keep them."),
+        "engines": ("changeover.cli.engines", "List what can run models here; install what cannot yet."),
         "alias-checks": (
             "changeover.cli.alias_checks",
             "Show, or ask, whether models that others run answer as they did.",
