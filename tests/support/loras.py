@@ -47,8 +47,14 @@ def file_of(arrays: Sequence[tuple[str, np.ndarray]], metadata: Mapping[str, Typ
     return build(metadata, tensors, weights=data)
 
 
-def peft_lora(directory: Path, pairs: Mapping[str, tuple[int, int, int]], **config: object) -> Path:
-    """Write a directory as PEFT saves it. Pairs are inputs, rank and outputs, by the name of the module."""
+def peft_lora(
+    directory: Path, pairs: Mapping[str, tuple[int, int, int]], *, strength: float = 0.0, **config: object
+) -> Path:
+    """Write a directory as PEFT saves it. Pairs are inputs, rank and outputs, by the name of the module.
+
+    With a `strength` the matrices are random ones; without, the adapter changes nothing.
+    """
+    random = np.random.default_rng(1)
     directory.mkdir(parents=True, exist_ok=True)
     said = {"peft_type": "LORA", "base_model_name_or_path": "somebody/model", "r": 8, **config}
     (directory / "adapter_config.json").write_text(json.dumps(said))
@@ -56,10 +62,11 @@ def peft_lora(directory: Path, pairs: Mapping[str, tuple[int, int, int]], **conf
     data = b""
     for name, (inputs, rank, outputs) in pairs.items():
         for half, shape in (("lora_A", (rank, inputs)), ("lora_B", (outputs, rank))):
-            size = 4 * shape[0] * shape[1]
             key = f"base_model.model.{name}.{half}.weight"
-            header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + size]}
-            data += bytes(size)
+            scale = strength and (strength if half == "lora_B" else 1 / np.sqrt(inputs))
+            array = random.normal(0, 1, shape) * scale
+            begin, data = len(data), data + array.astype("<f4").tobytes()
+            header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     (directory / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
