@@ -46,6 +46,7 @@ def ground_of(installation: Installation) -> Ground:
     project = installation.project
     with installation.store.read() as connection:
         rows = all_deployments(connection)
+        held = {each.name: each.bytes for each in running(installation, connection, rows)}
     return Ground(
         catalogue=installation.catalogue,
         licensing=Licensing(installation.catalogue, installation.policy, installation.clock.now().date()),
@@ -53,7 +54,7 @@ def ground_of(installation: Installation) -> Ground:
         budget=budget_bytes(project.settings.engines.memory_gib),
         engines=project.settings.engines,
         backends=installation.backends,
-        held={each.name: each.bytes for each in running(installation, rows)},
+        held=held,
         deployed={row.name: row.backend for row in rows},
         detected=detect(installation.catalogue.accelerators()),
         variables=frozenset(os.environ),
