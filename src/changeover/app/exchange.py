@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from changeover.app.adapting import check_holds_none, engine_of
 from changeover.app.deploy import ask_for, first_plan, incumbent_of
 from changeover.app.installation import Installation
 from changeover.app.matching import known_verdict
@@ -12,7 +13,6 @@ from changeover.evals.queries import Comparison
 from changeover.rollouts.actions import plan_of
 from changeover.rollouts.decide import Plan
 from changeover.rollouts.exchange import exchange_plan, tasks_on
-from changeover.serving.backends import describe
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.eviction import NoRoom, Unload
 from changeover.serving.plan import EnginePlan
@@ -33,7 +33,7 @@ def needs_exchange(installation: Installation, task: str, candidate: str) -> boo
 
     Raises:
         EngineError: It would not fit there either; says what could be stopped.
-        GateError: The incumbent's engine answers other tasks too, or the task has no route.
+        GateError: The incumbent's engine answers other tasks too, or holds adapters; or the task has no route.
     """
     plan = candidate_plan(installation, candidate)
     with installation.store.read() as connection:
@@ -46,6 +46,7 @@ def needs_exchange(installation: Installation, task: str, candidate: str) -> boo
         incumbent = incumbent_of(connection, task).deployment
         if isinstance(room_for(installation, connection, plan, without=incumbent), NoRoom):
             check_room(installation, connection, plan)
+        check_holds_none(connection, incumbent)
         others = tasks_on(connection, incumbent, beside=task)
         if others:
             raise GateError(
@@ -71,7 +72,7 @@ def candidate_plan(installation: Installation, candidate: str) -> EnginePlan:
 def keep_candidate(installation: Installation, candidate: str, actor: str) -> None:
     """Know a candidate as a deployment that shall not run yet, unless it is known: its variant can be written then."""
     plan = candidate_plan(installation, candidate)
-    engine = describe(plan, installation.backends)
+    engine = engine_of(installation, plan)
     with installation.store.write() as connection:
         if not has_deployment(connection, plan.deployment):
             ask_for(connection, plan, engine, actor, installation.clock.now(), desired="stopped")

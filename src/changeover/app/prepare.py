@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from changeover.app.adapting import engine_of
 from changeover.app.apply import apply
 from changeover.app.changed_engine import bare, note_changed_engine
 from changeover.app.installation import ECHO, Installation
@@ -16,7 +17,6 @@ from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.pull import present
 from changeover.rollouts.loop import ACTOR
-from changeover.serving.backends import describe
 from changeover.serving.bundles import EnginePart, differences
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.queries import all_deployments, forget_states
@@ -107,9 +107,7 @@ def _follow_engines(installation: Installation) -> None:
     for row in rows:
         before = EnginePart.from_document(row.engine)
         try:
-            now = describe(
-                plan_from_row(row, installation.catalogue, installation.project.cache), installation.backends
-            )
+            now = engine_of(installation, plan_from_row(row, installation.catalogue, installation.project.cache))
         except ChangeoverError:
             continue  # It will not start either, and the fleet says why in its row; the others must.
         if now == replace(before, observed=None):

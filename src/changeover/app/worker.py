@@ -27,7 +27,7 @@ from changeover.app.logs import register_secret, set_up_logging
 from changeover.app.loops import background
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project, Settings
-from changeover.serving.upstream import Client, Upstream, make_client
+from changeover.serving.upstream import Client, Patch, Upstream, make_client
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the Unix socket on which it listens, if it does."""
     life: int
     """Tells an engine from the same one before it was started again."""
+    patch: Patch | None = None
+    """Goes into the body of each request."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +136,12 @@ class Told:
             old = before.get(name)
             if old is None or old[0] != where:
                 register_secret(where.secret)
-                old = where, self._client.upstream(name, where.base_url, where.secret, where.model, socket=where.socket)
+                old = (
+                    where,
+                    self._client.upstream(
+                        name, where.base_url, where.secret, where.model, socket=where.socket, patch=where.patch
+                    ),
+                )
             self._known[name] = old
         for name, (_, upstream) in before.items():
             if self.upstream(name) is not upstream:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
 
@@ -26,7 +26,7 @@ from changeover.app.logs import register_secret
 from changeover.app.worker import Order, Said, Setup, Where
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project
-from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
+from changeover.serving.upstream import Client, ClientKind, Patch, Upstream, make_client
 from changeover.serving.upstream.base import Address
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ class Addresses:
         self._client: Client | None = None
         self._lives = 0
         self._where: WeakKeyDictionary[Upstream, Where] = WeakKeyDictionary()
-        self._newest: dict[str, Upstream] = {}
+        self._made: dict[str, WeakSet[Upstream]] = {}
+        """By deployment: several, while one process takes over from another."""
 
     def upstream(
         self,
@@ -70,14 +71,17 @@ class Addresses:
         *,
         probe_path: str = "/v1/models",
         socket: str | None = None,
+        patch: Patch | None = None,
     ) -> Upstream:
         """The way to one engine. See `Client.upstream`."""
         if self._client is None:
             self._client = make_client(self._kind)
-        made = self._client.upstream(name, base_url, secret, model, probe_path=probe_path, socket=socket)
+        made = self._client.upstream(name, base_url, secret, model, probe_path=probe_path, socket=socket, patch=patch)
         self._lives += 1
-        self._where[made] = Where(base_url=base_url, secret=secret, model=model, life=self._lives, socket=socket)
-        self._newest[name] = made
+        self._where[made] = Where(
+            base_url=base_url, secret=secret, model=model, life=self._lives, socket=socket, patch=patch
+        )
+        self._made.setdefault(name, WeakSet()).add(made)
         register_secret(secret)
         return made
 
@@ -93,15 +97,15 @@ class Addresses:
 
     def hear(self, name: str, pieces: int) -> None:
         """Another process has got pieces of answers from a deployment: whoever watches it shall not take it for hung."""
-        upstream = self._newest.get(name)
-        if isinstance(upstream, Address):
-            upstream.heard += pieces
+        for upstream in self._made.get(name, ()):
+            if isinstance(upstream, Address):
+                upstream.heard += pieces
 
     def asked(self, name: str) -> None:
         """Another process has, or had, a request at a deployment: it is not idle."""
-        upstream = self._newest.get(name)
-        if isinstance(upstream, Address):
-            upstream.answered += 1
+        for upstream in self._made.get(name, ()):
+            if isinstance(upstream, Address):
+                upstream.answered += 1
 
 
 @dataclass(frozen=True)

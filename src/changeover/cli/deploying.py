@@ -11,13 +11,16 @@ from typing import Any, Final
 
 from rich.progress import BarColumn, Progress, TextColumn
 
+from changeover.app.adapting import ADAPTER
 from changeover.app.deploy import deploy as ask_for
 from changeover.app.installation import Installation
+from changeover.app.library_files import LibraryFiles
 from changeover.app.licence_checks import check_fetch, licensing_of
 from changeover.app.local import running_address
 from changeover.app.planning import DeployPlan, Lack, Wish, engine_named, ground_at, ground_of, plan_deployment
 from changeover.app.planning.again import card_of_plan, deployed, plan_again
 from changeover.app.planning.answer import HERE
+from changeover.app.planning.attached import means_adapter, plan_attached
 from changeover.cli.engine_words import engine_of
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import actor, err, note, out, plain, print_json
@@ -77,11 +80,18 @@ class Ask:
 def deploy(ask: Ask) -> int:
     """Deploy, or only plan it. Returns the exit status."""
     wish = ask.wish()
+    if ask.dry_run and wish.on is None and means_adapter(wish, LibraryFiles.at(Path.cwd()).catalogue()):
+        return _show(plan_attached(opened(), wish), as_json=ask.as_json)
     if wish.on is not None or ask.dry_run:
         return _show(plan_deployment(wish, ground_at(Path.cwd()).without(ask.instead_of)), as_json=ask.as_json)
     installation = opened()
     row = deployed(installation, wish)
-    plan = plan_deployment(wish, ground_of(installation)) if row is None else plan_again(installation, row)
+    if row is not None:
+        plan = plan_again(installation, row)
+    elif means_adapter(wish, installation.catalogue):
+        plan = plan_attached(installation, wish)
+    else:
+        plan = plan_deployment(wish, ground_of(installation))
     engine_plan = _checked(plan, instead_of=ask.instead_of)
     note(in_short(plan))
     _fetch(installation, engine_plan)
@@ -160,7 +170,7 @@ def _refusal(plan: DeployPlan, missing: Sequence[Lack]) -> str:
 
 def _fetch(installation: Installation, plan: EnginePlan) -> None:
     """Have the weights of a plan here, in the form that its engine takes."""
-    card = card_of_plan(installation, plan.model) if plan.backend in LOADS else None
+    card = card_of_plan(installation, plan.model) if plan.backend in (*LOADS, ADAPTER) else None
     if card is None:
         return
     check_fetch(licensing_of(installation), [card])

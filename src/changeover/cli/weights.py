@@ -29,7 +29,7 @@ from changeover.library.remote_code import code_allowed
 from changeover.serving.conversions import expected_bytes, expected_s, maker
 from changeover.serving.homes import Homes
 from changeover.serving.plan import EnginePlan
-from changeover.serving.weights import artifact_for, pending, ready_weights
+from changeover.serving.weights import pending, ready_weights
 
 
 class Bar:
@@ -107,7 +107,7 @@ def fetch_for(plan: EnginePlan, card: Card, cache: Path, terms: Terms, homes: Ho
         ArtifactError: It cannot be fetched, or not be made into that form.
         EngineError: No environment here can do that; said before anything is fetched.
     """
-    artifact = artifact_for(card, plan.backend, plan.options)
+    artifact = next((each for each in card.artifacts if each.sha256 == plan.weights_digest), None)
     if artifact is None:
         raise ArtifactError(f"`{card.id}` has no artifact for `{plan.backend}`. `changeover models {card.id}`.")
     making = pending(plan)

@@ -15,7 +15,7 @@ from changeover.serving.conversions import Making
 from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import Deployment
-from changeover.serving.weights import LOADS, Weights, weights_for
+from changeover.serving.weights import LOADS, Weights, adapter_for, weights_for
 
 
 def plan_for_card(
@@ -48,7 +48,10 @@ def plan_for_card(
 def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EnginePlan:
     """The plan of a deployment that was asked for earlier."""
     backend = cast("BackendName", row.backend)  # a row holds what a plan held
-    weights = _loaded(catalogue.card(row.model), backend, row.options) if backend in LOADS else None
+    if backend == "adapter":
+        weights = _adapter(catalogue.card(row.model), row)
+    else:
+        weights = _loaded(catalogue.card(row.model), backend, row.options) if backend in LOADS else None
     return EnginePlan(
         deployment=row.name,
         backend=backend,
@@ -78,8 +81,21 @@ def _of(weights: Weights | None, cache: Path) -> _Loaded:
     )
 
 
+def _adapter(card: Card, row: Deployment) -> Weights:
+    base = cast("BackendName", row.engine["base"]["backend"])  # written when it was described
+    artifact = adapter_for(card, base)
+    if artifact is None:
+        raise EngineError(f"`{card.id}` has no adapter any more that `{base}` holds. `changeover models {card.id}`.")
+    return Weights(artifact=artifact, conversion=None)
+
+
 def _loaded(card: Card, backend: BackendName, options: Mapping[str, Any]) -> Weights:
     weights = weights_for(card, backend, options)
+    if weights is None and any(each.adapter is not None for each in card.artifacts):
+        raise EngineError(
+            f"`{card.id}` is an adapter: it runs on a deployment of the model that it was trained on. "
+            f"`changeover deploy {card.id} --engine adapter`."
+        )
     if weights is None:
         what = "the embedded engine" if backend == "local" else f"`{backend}`"
         raise EngineError(f"`{card.id}` has no artifact for {what}. `changeover models {card.id}` shows why.")

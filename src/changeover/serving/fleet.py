@@ -85,6 +85,7 @@ class Fleet:
 
     def wake(self, name: str) -> bool:
         """Have a deployment loaded again that was unloaded. False if it was not, or memory does not hold it now."""
+        name = self._supervisor.engine_of(name)
         if not self._supervisor.asleep(name) or name in self._no_room:
             return False
         if name not in self._wanted:
@@ -94,7 +95,12 @@ class Fleet:
 
     def asleep(self) -> frozenset[str]:
         """Those that can be woken."""
-        return frozenset(name for name in self._started if self._supervisor.asleep(name) and name not in self._no_room)
+        supervisor = self._supervisor
+        return frozenset(
+            name
+            for name in self._started
+            if supervisor.asleep(name) and supervisor.engine_of(name) not in self._no_room
+        )
 
     def statuses(self) -> list[DeploymentStatus]:
         """What the supervisor sees now."""
@@ -226,7 +232,8 @@ class Fleet:
         try:
             await self._supervisor.drain(name)
             if self._leave is not None:
-                await self._leave(name)
+                for each in (name, *self._supervisor.riders(name)):
+                    await self._leave(each)
             self._ending.add(name)
             await self._supervisor.stop(name, drain_s=0)
         except EngineError:

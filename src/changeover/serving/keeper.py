@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
-from changeover.serving.backends import Backend, Elsewhere, Launch
+from changeover.serving.backends import Attached, Backend, Elsewhere, Launch
 from changeover.serving.life import Life, Timing
-from changeover.serving.plan import EnginePlan
+from changeover.serving.options import AdapterOptions
+from changeover.serving.plan import Adapter, EnginePlan
 from changeover.serving.process import EngineLog
 from changeover.serving.restart import Failure, GiveUp, Restart, next_restart, remember
+from changeover.serving.riders import next_load
 from changeover.serving.sockets import Sockets
 from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
 
 DRAINING = "finishing its last requests"
+BUSY_S = 0.05
+"""Between looks whether a process that something else becomes of can be exchanged."""
 
 State = Literal["starting", "ready", "restarting", "idle", "failed", "stopped"]
 
@@ -59,6 +63,10 @@ class Surroundings:
     """Where engines that can listen on Unix sockets do; None: all listen on ports."""
     leave: Callable[[str], Awaitable[None]]
     """Awaited when an engine gets no more requests: returns once no other process has one there."""
+    find: Callable[[str], Keeper | None] = lambda name: None
+    """The keeper of a deployment."""
+    riders: Callable[[str], Sequence[Keeper]] = lambda name: ()
+    """Keepers of the adapters that shall run on a deployment's engine."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +85,22 @@ class Renew:
     """Memory holds both for a while: the present one answers until the fresh one can."""
 
 
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """Asked of a keeper: a process that is started otherwise, in place of the present one."""
+
+    launch: Launch
+    done: asyncio.Future[None]
+    """Says whether it has taken over."""
+
+
 class Keeper:
     """One deployment, from the moment it is asked for until it is stopped."""
 
     def __init__(self, plan: EnginePlan, backend: Backend, around: Surroundings) -> None:
         self.plan = plan
+        self.base = plan.options_as(AdapterOptions).base if plan.backend == "adapter" else None
+        """Of an adapter: the deployment whose engine it shares."""
         self.state: State = "starting"
         self._detail = ""
         self._backend = backend
@@ -98,7 +117,14 @@ class Keeper:
         """Its first answer was."""
         self._load_s = 0.0
         """What the last start took."""
-        self._wish: asyncio.Future[Unload | Renew] | None = None
+        self._launch: Launch | None = None
+        """How its process is started the next time."""
+        self._proven: set[Adapter] = set()
+        """Adapters that it has answered with."""
+        self._one_by_one = False
+        self._carrying: asyncio.Task[None] | None = None
+        """Brings the process in line with the adapters that it shall hold."""
+        self._wish: asyncio.Future[Unload | Renew | Exchange] | None = None
         """Set while its engine answers: what somebody wants to become of it."""
         self._woken = asyncio.Event()
         self._sleeps = False
@@ -118,7 +144,9 @@ class Keeper:
 
     @property
     def in_flight(self) -> int:
-        """Requests of this process that it has not answered yet."""
+        """Requests of this process that it has not answered yet, those to adapters on it among them."""
+        if self._life is not None:
+            return self._life.in_flight
         return 0 if self._upstream is None else self._upstream.in_flight
 
     @property
@@ -150,9 +178,9 @@ class Keeper:
     def unused_s(self) -> float:
         """Since its last request ended, as far as whoever looks regularly can tell; 0 while one is under way."""
         now = self._around.clock.monotonic()
-        upstream = self._upstream
-        if upstream is not None and (upstream.in_flight or upstream.answered != self._used[0]):
-            self._used = (upstream.answered, now)
+        asked = self._life or self._upstream
+        if asked is not None and (asked.in_flight or asked.answered != self._used[0]):
+            self._used = (asked.answered, now)
         return now - self._used[1]
 
     def status(self) -> DeploymentStatus:
@@ -194,22 +222,28 @@ class Keeper:
     async def drain(self, drain_s: float | None) -> None:
         """Send nothing new there, and wait until nothing is in flight; if `drain_s` is given, for no longer than that."""
         self._draining = True
-        upstream = self._upstream
-        if upstream is None:
+        asked = self._life or self._upstream
+        if self._upstream is None or asked is None:
             return
         self._before_drain = self._detail
         self._become(self.state, DRAINING)
+        self._tell_riders()
         try:
             async with asyncio.timeout(drain_s):
-                await upstream.idle()
+                await asked.idle()
+                if self._outgoing:
+                    await asyncio.wait(self._outgoing)
         except TimeoutError:
-            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, upstream.in_flight)
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, asked.in_flight)
 
     def keep_on(self) -> None:
         """Take new requests again: it was draining, and shall not stop after all."""
         self._draining = False
         self._become(self.state, self._before_drain if self._detail == DRAINING else self._detail)
         self._changed.set()
+        self.follow_base()
+        self._tell_riders()
+        self.carry()
 
     def unload(self, why: str) -> None:
         """End the process once its requests are answered, and start it again when it is woken."""
@@ -232,11 +266,12 @@ class Keeper:
     async def stop(self) -> None:
         """End the process, if any, and everything that watches it."""
         self._draining = True
-        self._task.cancel()
-        for task in self._outgoing:
+        tasks: list[asyncio.Task[Any]] = [self._task, *self._outgoing]
+        tasks += [] if self._carrying is None else [self._carrying]
+        for task in tasks:
             task.cancel()
         try:
-            await asyncio.gather(self._task, *self._outgoing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._become("stopped", "")
             self._gone.set()
@@ -245,31 +280,55 @@ class Keeper:
         """Wait until whoever stops it is done."""
         await self._gone.wait()
 
-    def _ask(self, wish: Unload | Renew) -> None:
-        if self._wish is not None and not self._wish.done() and not self._draining:
-            self._wish.set_result(wish)
+    async def exchange(self, launch: Launch) -> None:
+        """Put a process that is started otherwise in the place of the present one. No request fails by it.
+
+        The new one comes up beside the present one and gets all new requests from then on; the present one ends once it has
+        answered its last. Whatever is started later for this deployment is started so too.
+
+        Raises:
+            EngineError: The new one did not come up, or there was none to replace: all is as if nobody had asked.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._ask(Exchange(launch, done)):
+            raise EngineError("it is busy with another change, or does not run")
+        await done
+
+    def _ask(self, wish: Unload | Renew | Exchange) -> bool:
+        if self._wish is None or self._wish.done() or self._draining:
+            return False
+        self._wish.set_result(wish)
+        return True
 
     async def _run(self) -> None:
         self._announce()
         try:
-            where = await asyncio.to_thread(self._backend.launch, self.plan)
-            if isinstance(where, Elsewhere):
-                await self._follow(where)
-            else:
-                await self._keep(where)
+            riders = tuple(Adapter.of(rider.plan) for rider in self._around.riders(self.plan.deployment))
+            where = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=riders))
+            match where:
+                case Elsewhere():
+                    await self._follow(where)
+                case Attached():
+                    await self._ride()
+                case Launch():
+                    self._launch = where
+                    await self._keep()
         except ChangeoverError as exc:
             self._become("failed", exc.message)
         except Exception as exc:  # a bug of ours in one deployment: said where people look, and the others go on
             log.exception("%s: the supervisor failed", self.plan.deployment)
             self._become("failed", f"the supervisor failed: {type(exc).__name__}")
 
-    async def _keep(self, launch: Launch) -> None:
+    async def _keep(self) -> None:
         """Start the process again and again until that makes no sense."""
-        while True:
-            ended = await self._live_once(launch)
+        while self._launch is not None:
+            tried = self._launch
+            ended = await self._live_once(tried)
             if isinstance(ended, Unload):
                 await self._sleep(ended.why)
                 continue
+            if ended.ready_s is None and not self._proven.issuperset(tried.adapters):
+                self._launch = await self._launch_with(())  # they may be at fault: what it was asked for comes first
             decision = self._after(ended)
             if isinstance(decision, GiveUp):
                 self._become("failed", decision.reason)
@@ -296,8 +355,11 @@ class Keeper:
         leaked = False
         try:
             await self._begin(life, launch)
-            while isinstance(wished := await self._until_wished(life), Renew):
-                fresh = await self._beside(life, launch, wished) if wished.beside else None
+            while not isinstance(wished := await self._until_wished(life), str | Unload):
+                if isinstance(wished, Exchange):
+                    life = await self._exchanged(life, wished)
+                    continue
+                fresh = await self._renewed(life, wished) if wished.beside else None
                 if fresh is None:
                     break
                 life = fresh
@@ -316,13 +378,15 @@ class Keeper:
             self._upstream = None
             self._started_at = None
             self._wish = None
+            self._tell_riders()
             await life.end()
             self._life = None
         return _failure(life, ended_at, reason, leaked=leaked)
 
     async def _begin(self, life: Life, launch: Launch) -> None:
         asks = launch.first_answer and not self._checked
-        note = await life.begin(asks=asks)
+        note = await life.begin(asks=asks, proven=self._proven)
+        self._proven |= launch.adapters.keys()
         self._checked = self._checked or asks
         self._load_s = life.load_s
         notes = [] if note is None else [note]
@@ -330,56 +394,87 @@ class Keeper:
             notes.insert(0, f"{life.load_s:.1f} s, first answer checked")
         elif self._sleeps:
             notes.insert(0, f"woken in {life.load_s:.1f} s")
-        assert life.upstream is not None, "it has begun"
-        self._be_ready(life.upstream, "; ".join(notes))
+        self._answer_by(life, "; ".join(notes))
 
-    async def _until_wished(self, life: Life) -> str | Unload | Renew:
+    async def _until_wished(self, life: Life) -> str | Unload | Renew | Exchange:
         """Wait until the process ends or hangs, and say which, or until somebody wants something of it."""
         wish = self._wish = asyncio.get_running_loop().create_future()
         watching = asyncio.create_task(life.watch())
         try:
             await asyncio.wait({watching, wish}, return_when=asyncio.FIRST_COMPLETED)
-            return watching.result() if watching.done() else wish.result()
+            if not watching.done():
+                return wish.result()
+            if wish.done() and isinstance(dropped := wish.result(), Exchange):
+                dropped.done.set_exception(EngineError("its process ended"))
+            return watching.result()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
-    async def _beside(self, life: Life, launch: Launch, wish: Renew) -> Life | None:
+    async def _renewed(self, life: Life, wish: Renew) -> Life | None:
         """Start a fresh process while the present one answers, and let it take over; None if that is not to be."""
         failure = _failure(life, self._around.clock.monotonic(), wish.why, leaked=True)
         if isinstance(next_restart(remember(self._history, failure), failure.at), GiveUp):
             return None
+        try:
+            fresh = await self._beside(life, life.launch)
+        except EngineError as exc:
+            log.warning("%s: no fresh process beside the present one: %s", self.plan.deployment, exc)
+            return None
+        self._after(failure)
+        self._hand_over(life, fresh, f"in place of one that {wish.why}", self._around.timing.drain_s)
+        return fresh
+
+    async def _exchanged(self, life: Life, wish: Exchange) -> Life:
+        """Start a process otherwise while the present one answers, and let it take over; the present one if it cannot."""
+        try:
+            fresh = await self._beside(life, wish.launch)
+        except BaseException as exc:
+            if not wish.done.done():
+                wish.done.set_exception(exc if isinstance(exc, EngineError) else EngineError("it is stopped"))
+            if isinstance(exc, EngineError):
+                return life
+            raise
+        self._launch = wish.launch
+        self._proven |= wish.launch.adapters.keys()
+        self._hand_over(life, fresh, self._detail, None)
+        if not wish.done.done():
+            wish.done.set_result(None)
+        return fresh
+
+    async def _beside(self, life: Life, launch: Launch) -> Life:
+        """Start another process while the present one answers.
+
+        Raises:
+            EngineError: It did not become ready; nothing is left of it.
+        """
         fresh = Life(self.plan, launch, self._log, self._around)
         watching = asyncio.create_task(self._hide_when_ended(life))
         try:
-            await fresh.begin(asks=False)
-        except EngineError as exc:
-            await fresh.end()
-            log.warning("%s: no fresh process beside the present one: %s", self.plan.deployment, exc)
-            return None
+            await fresh.begin(asks=False, proven=self._proven)
         except BaseException:
             await fresh.end()
             raise
         finally:
             watching.cancel()
-        self._after(failure)
+        return fresh
+
+    def _hand_over(self, life: Life, fresh: Life, said: str, drain_s: float | None) -> None:
         self._life, self._load_s = fresh, fresh.load_s
-        assert fresh.upstream is not None, "it has begun"
-        self._be_ready(fresh.upstream, f"in place of one that {wish.why}")
-        task = asyncio.create_task(self._retire(life))
+        self._answer_by(fresh, said)
+        task = asyncio.create_task(self._retire(life, drain_s))
         self._outgoing.add(task)
         task.add_done_callback(self._outgoing.discard)
-        return fresh
 
     async def _hide_when_ended(self, life: Life) -> None:
         await life.watch()
         self._upstream = None
         self._announce()
 
-    async def _retire(self, life: Life) -> None:
+    async def _retire(self, life: Life, drain_s: float | None) -> None:
         """End a process whose place another has taken."""
         try:
-            await self._drained(life, self._around.timing.drain_s)
+            await self._drained(life, drain_s)
         finally:
             await life.end()
 
@@ -390,14 +485,13 @@ class Keeper:
         await self._drained(life, drain_s)
 
     async def _drained(self, life: Life, drain_s: float | None) -> None:
-        upstream = life.upstream
-        assert upstream is not None, "it could answer"
         try:
             async with asyncio.timeout(drain_s):
-                await upstream.idle()
-                await self._around.leave(self.plan.deployment)
+                await life.idle()
+                for name in (self.plan.deployment, *life.ways):
+                    await self._around.leave(name)
         except TimeoutError:
-            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, upstream.in_flight)
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, life.in_flight)
 
     async def _follow(self, where: Elsewhere) -> None:
         """Look for ever whether an engine that somebody else runs can answer."""
@@ -418,6 +512,83 @@ class Keeper:
             fast = problem is not None or self._upstream is None
             await asyncio.sleep(timing.health_every_s if fast else timing.elsewhere_every_s)
 
+    def way_to(self, adapter: str) -> Upstream | None:
+        """Where an adapter on this engine is asked; None while it cannot answer."""
+        return None if self._life is None or self.upstream is None else self._life.ways.get(adapter)
+
+    def carry(self) -> None:
+        """See to it that the process holds the adapters of all deployments that share it. Returns at once."""
+        if self._life is not None and (self._carrying is None or self._carrying.done()):
+            self._carrying = asyncio.create_task(self._carry(), name=f"adapters of {self.plan.deployment}")
+
+    async def _carry(self) -> None:
+        """Exchange the process for one that holds what is lacking: llama.cpp reads adapters only when it starts.
+
+        Weights are mapped, so that both have one copy of them.
+        """
+        while (life := self._life) is not None and self.upstream is not None:
+            riders = {Adapter.of(rider.plan): rider for rider in self._around.riders(self.plan.deployment)}
+            load = next_load([*life.launch.adapters], [*riders], one_by_one=self._one_by_one)
+            if load is None:
+                return
+            try:
+                launch = await self._launch_with(load.adapters)
+                if self._wish is None or self._wish.done():
+                    await asyncio.sleep(BUSY_S)  # it is being renewed or unloaded, or has just been told something else
+                    continue
+                await self.exchange(launch)
+            except ChangeoverError as exc:
+                if self._life is not life:
+                    continue  # it ended meanwhile, and that was the reason
+                log.warning("%s: adapters: %s", self.plan.deployment, exc)
+                if len(load.new) > 1:
+                    self._one_by_one = True
+                    continue
+                for adapter in load.new:
+                    riders[adapter].refuse(f"`{self.plan.deployment}` cannot hold it: {exc.message}")
+
+    async def _launch_with(self, adapters: tuple[Adapter, ...]) -> Launch:
+        launch = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=adapters))
+        assert isinstance(launch, Launch), "it has a process"
+        return launch
+
+    async def _ride(self) -> None:
+        """Answer through the engine of another deployment, for as long as that runs."""
+        assert self.base is not None, "it is an adapter"
+        self.follow_base()
+        base = self._around.find(self.base)
+        if base is not None:
+            base.carry()
+        await asyncio.Event().wait()
+
+    def follow_base(self) -> None:
+        """Go where the engine is that this adapter is on; told of every change there, before any old way is closed."""
+        if self.base is None or self._draining or self.ended:
+            return
+        base = self._around.find(self.base)
+        upstream = None if base is None else base.way_to(self.plan.deployment)
+        if upstream is not None:
+            if upstream is not self._upstream:
+                self._be_ready(upstream, f"on `{self.base}`")
+            return
+        self._upstream = self._started_at = None
+        if base is None:
+            self._become("restarting", f"waits for `{self.base}`, which does not run")
+        elif base.state in ("starting", "ready"):
+            self._become("starting", f"waits for `{self.base}`")
+        else:
+            state: State = "idle" if base.state == "idle" else "restarting"
+            self._become(state, f"waits for `{self.base}`, which is {base.state}")
+
+    def refuse(self, reason: str) -> None:
+        """Give it up: the engine that it shares cannot hold it."""
+        self._become("failed", reason)
+        self._task.cancel()
+
+    def _tell_riders(self) -> None:
+        for rider in self._around.riders(self.plan.deployment):
+            rider.follow_base()
+
     def _key(self, variable: str | None) -> str | None:
         if variable is None:
             return None
@@ -425,6 +596,13 @@ class Keeper:
         if not key:
             raise ConfigError(f"the environment variable `{variable}` that shall hold its key is not set")
         return key
+
+    def _answer_by(self, life: Life, detail: str) -> None:
+        assert life.upstream is not None, "it has begun"
+        self._be_ready(life.upstream, detail)
+        self._used = (life.answered, self._around.clock.monotonic())
+        self._tell_riders()
+        self.carry()
 
     def _be_ready(self, upstream: Upstream, detail: str) -> None:
         self._upstream = upstream
@@ -452,6 +630,7 @@ class Keeper:
             self._around.on_change(self.status())
         except Exception:  # whoever listens must not be able to stop an engine's restart
             log.exception("%s: a listener failed", self.plan.deployment)
+        self._tell_riders()
 
 
 def _failure(life: Life, at: float, reason: str, *, leaked: bool) -> Failure:

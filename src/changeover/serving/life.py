@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,11 +16,11 @@ from changeover.core.errors import ChangeoverError, EngineError
 from changeover.core.sizes import in_gib
 from changeover.serving.backends import Launch
 from changeover.serving.family import end_rest, family_of, session_of
-from changeover.serving.plan import EnginePlan
-from changeover.serving.process import ChildEngine, EngineLog, ready_deadline_s, weights_bytes
+from changeover.serving.plan import Adapter, EnginePlan
+from changeover.serving.process import ChildEngine, EngineLog, Ready, ready_deadline_s, weights_bytes
 from changeover.serving.progress import Phase, Progress
 from changeover.serving.sockets import Sockets
-from changeover.serving.upstream import Client, Upstream
+from changeover.serving.upstream import Client, Patch, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Life:
 
     def __init__(self, plan: EnginePlan, launch: Launch, log: EngineLog, around: Around) -> None:
         self._plan = plan
-        self._launch = launch
+        self.launch = launch
         self._around = around
         self._socket = around.sockets.fresh() if launch.sockets and around.sockets is not None else None
         self._engine = ChildEngine(launch, log, around.environment, self._socket)
@@ -92,6 +92,8 @@ class Life:
         """What it was seen to have started, by number."""
         self.upstream: Upstream | None = None
         """Where it answers; None before it can."""
+        self.ways: Mapping[str, Upstream] = {}
+        """To each adapter that it holds, by deployment."""
         self.ready_at: float | None = None
         """Monotonic."""
         self.memory_bytes: int | None = None
@@ -109,6 +111,30 @@ class Life:
         return self.upstream.base_url if self._socket is None else f"unix:{self._socket}"
 
     @property
+    def heard(self) -> int:
+        """Pieces of answers that came from it, whoever was asked for."""
+        return sum(way.heard for way in self._ways())
+
+    @property
+    def answered(self) -> int:
+        """Requests to it that have ended."""
+        return sum(way.answered for way in self._ways())
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of this process that it has not answered yet."""
+        return sum(way.in_flight for way in self._ways())
+
+    async def idle(self) -> None:
+        """Wait until nothing is in flight on any way."""
+        while self.in_flight:
+            for way in self._ways():
+                await way.idle()
+
+    def _ways(self) -> list[Upstream]:
+        return [*([] if self.upstream is None else [self.upstream]), *self.ways.values()]
+
+    @property
     def load_s(self) -> float:
         """From its start until it could answer."""
         return (self.ready_at or self._around.clock.monotonic()) - self._began_at
@@ -123,11 +149,12 @@ class Life:
             at_most_s=round(self._deadline_s),
         )
 
-    async def begin(self, *, asks: bool) -> str | None:
+    async def begin(self, *, asks: bool, proven: Container[Adapter] = ()) -> str | None:
         """Start the process, and wait until it can answer. Gives what a person should know of how it runs.
 
         Args:
             asks: Have it answer once before it counts as ready.
+            proven: Adapters that need not answer once, since they have elsewhere.
 
         Raises:
             EngineError: It did not become ready; says why.
@@ -137,22 +164,35 @@ class Life:
         self._size = in_gib(size) if size else None
         self._deadline_s += ready_deadline_s(self._plan.artifact, timing.ready_base_s, timing.ready_per_gib_s)
         ready = await self._engine.start(self._deadline_s)
-        upstream = self._around.client.upstream(
-            self._plan.deployment,
-            f"http://127.0.0.1{f':{ready.port}' if ready.port else ''}{self._launch.prefix}",
-            ready.secret,
-            self._launch.model,
-            probe_path=self._launch.probe_path,
-            socket=None if ready.port else str(self._socket),
-        )
+        launch = self.launch
+        upstream = self._way(self._plan.deployment, ready, launch.model, launch.patch)
+        ways = {
+            adapter: self._way(adapter.deployment, ready, chosen.model or launch.model, chosen.patch)
+            for adapter, chosen in launch.adapters.items()
+        }
         if asks:
             self._phase = "first answer"
-            model = self._launch.model or self._plan.model  # as it is called there: many engines refuse another name
-            await _first_answer(upstream, model, self._deadline_s - self.load_s)
+            await _first_answer(upstream, upstream.model or self._plan.model, self._deadline_s - self.load_s)
+        for adapter, way in ways.items():
+            if adapter not in proven:
+                self._phase = "first answer"
+                await _first_answer(way, way.model or self._plan.model, self._deadline_s - self.load_s)
         await self._look()
         self.ready_at = self._around.clock.monotonic()
-        self.upstream = upstream
+        self.upstream, self.ways = upstream, {adapter.deployment: way for adapter, way in ways.items()}
         return ready.note
+
+    def _way(self, name: str, ready: Ready, model: str | None, patch: Patch | None) -> Upstream:
+        launch = self.launch
+        return self._around.client.upstream(
+            name,
+            f"http://127.0.0.1{f':{ready.port}' if ready.port else ''}{launch.prefix}",
+            ready.secret,
+            model,
+            probe_path=launch.probe_path,
+            socket=None if ready.port else str(self._socket),
+            patch=patch,
+        )
 
     async def watch(self) -> str:
         """Wait until the process ends or hangs; say which."""
@@ -217,9 +257,9 @@ class Life:
         misses = 0
         while True:
             await asyncio.sleep(timing.health_every_s)
-            heard = upstream.heard
+            heard = self.heard
             problem = await upstream.probe(timing.health_timeout_s)
-            misses = 0 if problem is None or upstream.heard != heard else misses + 1
+            misses = 0 if problem is None or self.heard != heard else misses + 1
             if misses >= timing.health_misses:
                 return f"hung: it {problem}, {misses} times in a row"
 

@@ -46,11 +46,11 @@ class Terms:
             bounds: What holds where it says nothing.
         """
         own: float | None = getattr(plan.parsed(), "idle_unload_s", None)
-        budget = bounds.memory_bytes
+        budget, alone = bounds.memory_bytes, plan.backend != "adapter"  # which goes with its base, and not by itself
         return cls(
             needs=needed_bytes(plan, measured),
             limit=None if budget is None else limit_bytes(plan, bounds.factor, budget),
-            idle_s=(bounds.idle_s if own is None else own) or None,
+            idle_s=((bounds.idle_s if own is None else own) or None) if alone else None,
             pinned=own == 0,
         )
 

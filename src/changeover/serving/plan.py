@@ -11,7 +11,16 @@ from urllib.parse import urlsplit
 from changeover.core.errors import ConfigError, nearest
 from changeover.core.toml import validate
 from changeover.serving.conversions.declared import Making
-from changeover.serving.options import OPTIONS, BackendName, Chosen, Json, OllamaOptions, OpenAIOptions, Options
+from changeover.serving.options import (
+    OPTIONS,
+    AdapterOptions,
+    BackendName,
+    Chosen,
+    Json,
+    OllamaOptions,
+    OpenAIOptions,
+    Options,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,118}")
 """A deployment's name is also a file name (its log), so nothing in it may lead elsewhere."""
@@ -20,6 +29,22 @@ NEED_WEIGHTS: frozenset[BackendName] = frozenset(
 )
 """Kinds of engines that load a file or a directory of ours."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter that an engine holds beside its weights."""
+
+    deployment: str
+    """Under which it is asked for."""
+    artifact: Path
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, plan: EnginePlan) -> Adapter:
+        """That of a deployment which is one."""
+        assert plan.artifact is not None, "a plan for this backend is refused without a file"
+        return cls(deployment=plan.deployment, artifact=plan.artifact, scale=plan.options_as(AdapterOptions).scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +66,10 @@ class EnginePlan:
     making: Making | None = None
     """How the artifact is made of a card's, where none of the card's is as this engine takes it."""
     options: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    adapters: tuple[Adapter, ...] = ()
+    """That its engine holds besides. They come and go with deployments of their own, so they are no part of what it is."""
+    base: EnginePlan | None = None
+    """Of an adapter: the plan of the deployment that it stands on; only where it is to be described."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.deployment):

@@ -229,7 +229,12 @@ def profile_of_bundle(bundle: _Bundle) -> Profile:
     Raises:
         ConfigError: Another version of Changeover wrote it, and this one does not know a field of it.
     """
-    return _stored(bundle.engine.backend, msgspec.json.encode(bundle.engine.profile))
+    return profile_of_part(bundle.engine)
+
+
+def profile_of_part(engine: EnginePart) -> Profile:
+    """As `profile_of_bundle`, of its engine's part alone."""
+    return _stored(engine.backend, msgspec.json.encode(engine.profile))
 
 
 @lru_cache(maxsize=1024)

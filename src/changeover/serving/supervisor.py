@@ -95,6 +95,8 @@ class Supervisor:
             on_change=self._on_change,
             sockets=self._sockets,
             leave=self._leave,
+            find=self._keepers.get,
+            riders=self._riders,
         )
         self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)
 
@@ -133,7 +135,7 @@ class Supervisor:
 
     def asleep(self, name: str) -> bool:
         """Whether a deployment was unloaded, and can answer once it is woken; also while it wakes."""
-        keeper = self._keepers.get(name)
+        keeper = self._keepers.get(self.engine_of(name))
         return keeper is not None and keeper.asleep
 
     def loaded(self, name: str) -> bool:
@@ -216,6 +218,22 @@ class Supervisor:
             self._client = None
         if self._sockets is not None:
             self._sockets.close()
+
+    def engine_of(self, name: str) -> str:
+        """The deployment whose engine answers for one: of an adapter its base, else itself."""
+        keeper = self._keepers.get(name)
+        if keeper is None or keeper.ended or keeper.stopping:
+            return name
+        return keeper.base or name
+
+    def riders(self, name: str) -> list[str]:
+        """Deployments that are adapters on another one's engine and shall run."""
+        return [rider.plan.deployment for rider in self._riders(name)]
+
+    def _riders(self, name: str) -> list[Keeper]:
+        return [
+            keeper for keeper in self._keepers.values() if keeper.base == name and not (keeper.ended or keeper.stopping)
+        ]
 
     def _keeper(self, name: str) -> Keeper:
         keeper = self._keepers.get(name)

@@ -76,7 +76,7 @@ def weights_for(card: Card, backend: BackendName, options: Mapping[str, Any] | N
     kind = _loader(backend, options or {})
     form = LOADS.get(kind)
     for artifact in card.artifacts:
-        if form is not None and artifact.format == form and _reads(kind, artifact):
+        if artifact.adapter is None and form is not None and artifact.format == form and _reads(kind, artifact):
             return Weights(artifact=artifact, conversion=None)
     source = embeddable(card.artifacts)
     if form is None or source is None or (form == "gguf" and kind not in READS):
@@ -88,6 +88,13 @@ def artifact_for(card: Card, backend: BackendName, options: Mapping[str, Any] | 
     """The artifact of a card that is fetched for a kind of engine; None where it has none."""
     weights = weights_for(card, backend, options)
     return None if weights is None else weights.artifact
+
+
+def adapter_for(card: Card, backend: BackendName) -> Artifact | None:
+    """The first adapter of a card that a kind of engine can hold beside its weights; None where it has none."""
+    form = LOADS.get(backend)
+    adapters = (artifact for artifact in card.artifacts if artifact.adapter is not None)
+    return next((each for each in adapters if each.format == form and (form != "gguf" or not each.files)), None)
 
 
 def pending(plan: EnginePlan) -> Making | None:

@@ -69,7 +69,7 @@ async def test_an_engine_that_another_process_hears_counts_as_heard_by_its_watch
     new = addresses.upstream("a", "http://127.0.0.1:2", "engine-secret", None)
     addresses.hear("a", 3)
     addresses.hear("unknown", 3)
-    assert (old.heard, new.heard) == (0, 3)
+    assert (old.heard, new.heard) == (3, 3)  # while one takes over from the other, nobody says which it was
     assert addresses.where(old).life != addresses.where(new).life
     await addresses.close()
     await addresses.close()

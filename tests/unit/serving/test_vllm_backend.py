@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 from tests.support.engine_homes import CONFIG, NO_CARDS, cards, homes, model
+from tests.support.loras import peft_lora
 
 from changeover.core.errors import EngineError
 from changeover.core.sizes import GIB
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected
-from changeover.serving.backends import Launch, VllmBackend
+from changeover.serving.backends import Launch, Selection, VllmBackend
 from changeover.serving.bundles import Bundle
 from changeover.serving.options import Json
-from changeover.serving.plan import EnginePlan
+from changeover.serving.plan import Adapter, EnginePlan
 from changeover.serving.profiles import PLAIN, Profile, profile_of_bundle
 
 H100 = Catalogue.load().accelerator("h100-80")
@@ -275,3 +276,24 @@ def test_root_gives_its_rights_up_only_where_nobody_can_still_read_the_weights(
 
 def test_plain_vllm_refuses_tools_so_they_go_through_the_prompt() -> None:
     assert PLAIN["vllm"].tool_calls == "none"
+
+
+def test_adapters_are_models_of_their_own_beside_one_copy_of_the_weights(tmp_path: Path) -> None:
+    module = {"model.layers.0.self_attn.q_proj": (64, 12, 64)}
+    held = Adapter(deployment="tune", artifact=peft_lora(tmp_path / "tune", module))
+    asked = plan(model(tmp_path / "m"))
+    engine = processor(tmp_path)
+    launch = engine.launch(dataclasses.replace(asked, adapters=(held,)))
+    argv, environment = parts(launch)
+    assert (after(argv, "--max-lora-rank"), after(argv, "--max-loras")) == ("16", "1")
+    assert after(argv, "--lora-modules") == f"tune={tmp_path / 'tune'}"
+    assert launch.adapters == {held: Selection(model="tune")}
+    assert (launch.model, launch.patch) == ("qwen2.5-7b-instruct", None)
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in environment
+    assert "--enable-lora" not in parts(engine.launch(asked))[0]
+
+    large = Adapter(
+        deployment="large", artifact=peft_lora(tmp_path / "large", {"model.layers.0.mlp.up_proj": (64, 600, 64)})
+    )
+    with pytest.raises(EngineError, match="up to rank 512, and one has 600"):
+        engine.launch(dataclasses.replace(asked, adapters=(held, large)))

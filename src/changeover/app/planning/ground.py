@@ -50,6 +50,7 @@ def ground_of(installation: Installation) -> Ground:
     project = installation.project
     with installation.store.read() as connection:
         rows = all_deployments(connection)
+        held = {each.name: each.bytes for each in running(installation, connection, rows)}
     return Ground(
         catalogue=installation.catalogue,
         licensing=Licensing(installation.catalogue, installation.policy, installation.clock.now().date()),
@@ -58,7 +59,7 @@ def ground_of(installation: Installation) -> Ground:
         engines=project.settings.engines,
         homes=installation.homes,
         backends=installation.backends,
-        held={each.name: each.bytes for each in running(installation, rows)},
+        held=held,
         detected=detect(installation.catalogue.accelerators()),
         variables=frozenset(os.environ),
     )

@@ -21,7 +21,7 @@ from changeover.core.toml import validate
 from changeover.library.cards import Card
 from changeover.library.fit.outright import writes_no_text
 from changeover.library.pull import present
-from changeover.serving.backends import Elsewhere, Launch
+from changeover.serving.backends import Launch
 from changeover.serving.conversions import Making, expected_bytes, expected_s
 from changeover.serving.deployments import plan_for_card
 from changeover.serving.life import Timing
@@ -267,12 +267,6 @@ def _making(making: Making) -> str:
     return f"{made}, about {in_gib(expected_bytes(making))}, up to {expected_s(making)} s, once"
 
 
-def _loadable(way: Way, ground: Ground) -> bool:
-    if way.weights is None or way.plan is None or not present(way.weights.artifact, ground.cache):
-        return False
-    return pending(way.plan) is None
-
-
 def _process(launch: Launch | None) -> str | None:
     """The command line of its process; a server that is not ours is said without the warden that keeps it."""
     if launch is None:
@@ -305,7 +299,7 @@ def _launch(way: Way, ground: Ground) -> Launch | None:
         launch = backend.launch(way.plan)
     except (ChangeoverError, OSError):
         return None
-    return None if isinstance(launch, Elsewhere) else launch
+    return launch if isinstance(launch, Launch) else None
 
 
 def _toml(value: Any) -> str:

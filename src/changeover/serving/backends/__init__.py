@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from changeover.serving.backends.adapter import AdapterBackend
 from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
 from changeover.serving.backends.kunlun import KunlunBackend
@@ -12,7 +13,7 @@ from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.ollama import OllamaBackend
 from changeover.serving.backends.openai import OpenAIBackend
 from changeover.serving.backends.openvino import OpenVINOBackend
-from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.protocol import Attached, Backend, Capabilities, Elsewhere, Launch, Missing, Selection
 from changeover.serving.backends.ray import RayBackend
 from changeover.serving.backends.sglang import SglangBackend
 from changeover.serving.backends.transformers import TransformersBackend
@@ -24,6 +25,8 @@ from changeover.serving.plan import EnginePlan
 
 __all__ = [
     "BACKENDS",
+    "AdapterBackend",
+    "Attached",
     "Backend",
     "Capabilities",
     "EchoBackend",
@@ -37,6 +40,7 @@ __all__ = [
     "OpenAIBackend",
     "OpenVINOBackend",
     "RayBackend",
+    "Selection",
     "SglangBackend",
     "TransformersBackend",
     "VllmBackend",
@@ -60,7 +64,7 @@ def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
         "sglang": SglangBackend(homes),
         "kunlun": KunlunBackend(homes),
     }
-    return {**engines, "ray": RayBackend(homes, engines)}
+    return {**engines, "ray": RayBackend(homes, engines), "adapter": AdapterBackend(engines)}
 
 
 BACKENDS = backends_in(Homes())

@@ -10,10 +10,11 @@ from changeover.core.digest import sha256_file
 from changeover.core.errors import EngineError
 from changeover.library.gguf import GgufHeader, read_header
 from changeover.serving.backends.common import context_within, module, pooling, stored_profile, usable_cores
-from changeover.serving.backends.protocol import Capabilities, Launch, Missing
+from changeover.serving.backends.protocol import Capabilities, Launch, Missing, Selection
 from changeover.serving.options import Json, LocalOptions
 from changeover.serving.parts import EnginePart
-from changeover.serving.plan import EnginePlan
+from changeover.serving.plan import Adapter, EnginePlan
+from changeover.serving.upstream.interface import Patch
 
 LOCAL_SETTINGS: Mapping[str, Json] = {
     "cache_ram_mib": 256,  # prompts kept beside the slots; the engine's own default may grow to 8 GiB
@@ -23,6 +24,8 @@ LOCAL_SETTINGS: Mapping[str, Json] = {
     "n_batch": 128,
 }
 """Settings of the embedded engine that are ours and not the operator's; they are flags of its bundle too."""
+NO_ADAPTERS = ("/v1/messages",)
+"""Where the server of xllamacpp 2026.10.11549 does not read `lora`: it takes only the fields of Anthropic's that it knows."""
 NOT_INSTALLED = Missing(what="the package `xllamacpp`", remedy="Install it with `pip install xllamacpp`.")
 
 
@@ -47,6 +50,7 @@ class LocalBackend:
         cancels=True,
         batches=True,
         seeds=True,
+        adapters=True,
         key=True,
     )
 
@@ -94,7 +98,10 @@ class LocalBackend:
                 "threads": options.threads or usable_cores(),
                 "settings": LOCAL_SETTINGS,
                 **_embeddings(options, header),
+                **({"adapters": [str(each.artifact.absolute()) for each in plan.adapters]} if plan.adapters else {}),
             },
+            patch=_scales(plan.adapters, None),
+            adapters={each: Selection(patch=_scales(plan.adapters, each)) for each in plan.adapters},
             environment={
                 "GGML_NO_BACKTRACE": "1",  # a failed assertion would start a debugger
                 "GOMP_SPINCOUNT": "1000",  # beside busy cores the default spin costs fifty times the speed
@@ -102,6 +109,17 @@ class LocalBackend:
             sockets=True,
             first_answer=not options.embeddings,  # a model that makes vectors may have no words
         )
+
+
+def _scales(held: Sequence[Adapter], chosen: Adapter | None) -> Patch | None:
+    """Which of the adapters counts in a request, by number; every other one is said not to.
+
+    Left out, llama.cpp would go on from keys and values that another adapter has computed for the same words.
+    """
+    if not held:
+        return None
+    scales = [{"id": number, "scale": each.scale if each == chosen else 0.0} for number, each in enumerate(held)]
+    return Patch(fields={"lora": scales}, unread=NO_ADAPTERS)
 
 
 def _embeddings(options: LocalOptions, header: GgufHeader) -> Mapping[str, Json]:

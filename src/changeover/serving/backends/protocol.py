@@ -8,7 +8,8 @@ from typing import Protocol
 
 from changeover.serving.options import Json
 from changeover.serving.parts import EnginePart
-from changeover.serving.plan import EnginePlan
+from changeover.serving.plan import Adapter, EnginePlan
+from changeover.serving.upstream.interface import Patch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,15 @@ class Missing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Selection:
+    """How a request asks for an adapter."""
+
+    model: str | None = None
+    """What goes into the `model` field; None: what the engine itself is called."""
+    patch: Patch | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Launch:
     """How to start an engine's process."""
 
@@ -96,6 +106,10 @@ class Launch:
     """It can listen on a Unix socket: where `socket` is in its configuration, there and on no port."""
     start_s: float = 0.0
     """What it may take before it reads weights, on top of what any engine may."""
+    patch: Patch | None = None
+    """Goes into each request that asks for no adapter."""
+    adapters: Mapping[Adapter, Selection] = field(default_factory=dict[Adapter, Selection])
+    """Those of the plan, and how each is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +119,15 @@ class Elsewhere:
     base_url: str
     model: str
     api_key_env: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """An adapter on the engine of another deployment: no process of its own."""
+
+    base: str
+    """The deployment."""
+    adapter: Adapter
 
 
 class Backend(Protocol):
@@ -123,6 +146,6 @@ class Backend(Protocol):
         """The engine's part of a bundle, without starting it. Reads files."""
         ...
 
-    def launch(self, plan: EnginePlan) -> Launch | Elsewhere:
-        """How it is started, or where it already runs. Reads files."""
+    def launch(self, plan: EnginePlan) -> Launch | Elsewhere | Attached:
+        """How it is started, where it already runs, or whose engine it shares. Reads files."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ import psutil
 
 from changeover.core.errors import EngineError
 from changeover.core.sizes import GIB, in_gib
+from changeover.library import lora
 from changeover.library.fit.detect import Detected
 from changeover.serving.backends.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from changeover.serving.backends.common import stored_profile
@@ -24,12 +26,12 @@ from changeover.serving.backends.foreign import (
     under_warden,
 )
 from changeover.serving.backends.parsing import Chosen, choose
-from changeover.serving.backends.protocol import Capabilities, Launch, Missing
+from changeover.serving.backends.protocol import Capabilities, Launch, Missing, Selection
 from changeover.serving.engines.warden import PORT, SECRET
 from changeover.serving.homes import Homes, Python
 from changeover.serving.options import Json, VllmOptions
 from changeover.serving.parts import EnginePart
-from changeover.serving.plan import EnginePlan
+from changeover.serving.plan import Adapter, EnginePlan
 from changeover.serving.weights import size_of
 
 GUARD: Final = Path(__file__).parents[1] / "engines" / "guard"
@@ -46,6 +48,9 @@ START_COMPILING_S: Final = 600.0
 """On accelerators it compiles first. Not measured here."""
 PROCESSES_BYTES: Final = 3 * GIB
 """What its three processes took beside weights of 0.26 GB: 3.6 GB with everything."""
+
+RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What `--max-lora-rank` can be, by vLLM 0.32's own list."""
 
 CAPABILITIES: Final = Capabilities(
     chat=True,
@@ -75,7 +80,7 @@ CAPABILITIES: Final = Capabilities(
 class VllmBackend:
     """vLLM's own server, on accelerators or processors, whichever its home has the package for."""
 
-    capabilities = CAPABILITIES
+    capabilities = replace(CAPABILITIES, adapters=True)
 
     def __init__(self, homes: Homes, detected: Callable[[], Detected] = machine) -> None:
         self._homes = homes
@@ -206,16 +211,19 @@ class Served:
             *self._parallel(),
             *device,
             *self._answers(),
+            *_adapter_flags(self.plan.adapters),
             *options.flags,
         )
-        return under_warden(
+        adapters = [each.artifact for each in self.plan.adapters]
+        launch = under_warden(
             argv,
             {**environment, **options.environment},
-            reads=(*reads, self.path, GUARD, Path(home.executable).parent.parent / "pyvenv.cfg"),
+            reads=(*reads, self.path, *adapters, GUARD, Path(home.executable).parent.parent / "pyvenv.cfg"),
             model=self.plan.model,
             start_s=start_s,
             first_answer=not options.embeddings,
         )
+        return replace(launch, adapters={each: Selection(model=each.deployment) for each in self.plan.adapters})
 
     def part(self, *, engine: str, version: str | None, flags: Mapping[str, Json]) -> EnginePart:
         """Its part of a bundle; `flags` are those of what it computes on."""
@@ -263,6 +271,26 @@ class Served:
             *(("--reasoning-parser", reasoning) if reasoning else ()),
             *self.parsers.flags,
         )
+
+
+def _adapter_flags(adapters: Sequence[Adapter]) -> Sequence[str]:
+    """Adapters, each under its deployment's name as a model of its own. None: vLLM is not even made ready for them.
+
+    They are named at the start, so that nobody can have it read a path later on: its variable for that stays unset.
+    """
+    if not adapters:
+        return ()
+    rank = max(lora.read(each.artifact).rank for each in adapters)
+    allowed = next((each for each in RANKS if each >= rank), None)
+    if allowed is None:
+        raise EngineError(
+            f"vLLM takes adapters up to rank {RANKS[-1]}, and one has {rank}. Make it with a smaller one."
+        )
+    modules = [f"{each.deployment}={each.artifact.absolute()}" for each in adapters]
+    return (
+        *("--enable-lora", "--max-lora-rank", str(allowed), "--max-loras", str(len(adapters))),
+        *("--lora-modules", *modules),
+    )
 
 
 def on_processors(options: VllmOptions) -> Mapping[str, str]:

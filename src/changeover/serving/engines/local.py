@@ -51,10 +51,18 @@ def serve(config: dict[str, Any], secret: str) -> Any:
         params.n_batch = params.n_ubatch = max(config["context_tokens"], params.n_batch)
         if config["embeddings"] == "mean":
             params.pooling_type = _native.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.lora_adapters = [_adapter(path) for path in config.get("adapters", ())]
     params.fit_params = False  # it would shrink the context to the memory that is free, and not say so
     params.offline = True
     _close_doors(params, secret, config.get("socket"))
     return _native.Server(params)
+
+
+def _adapter(path: str) -> Any:
+    adapter = _native.CommonAdapterLoraInfo()
+    adapter.path = path
+    adapter.scale = 0.0  # until a request says otherwise
+    return adapter
 
 
 def _close_doors(params: Any, secret: str, socket: str | None) -> None:

@@ -17,8 +17,8 @@ from changeover.core.errors import ChangeoverError, UpstreamError
 from changeover.serving.refusals import MAX_REFUSAL_BYTES, classify, retry_after
 from changeover.serving.upstream import words
 from changeover.serving.upstream.aio_answer import AioAnswer, words_for
-from changeover.serving.upstream.base import Address, checked, with_model
-from changeover.serving.upstream.interface import CONNECT_S, KEEPALIVE_S, PROBE_S, REFUSAL_S, Headers
+from changeover.serving.upstream.base import Address, checked
+from changeover.serving.upstream.interface import CONNECT_S, KEEPALIVE_S, PROBE_S, REFUSAL_S, Headers, Patch
 
 _LARGE_BODY: Final = 1 << 20
 """aiohttp warns of a larger body unless it comes as a file."""
@@ -45,13 +45,14 @@ class AioClient:
         *,
         probe_path: str = "/v1/models",
         socket: str | None = None,
+        patch: Patch | None = None,
     ) -> AioUpstream:
         """The way to one engine. See `Client.upstream`."""
         session = self._session
         if socket is not None:  # the library has a connector for each
             session = _session(_UnixConnector(socket))
             self._sessions.append(session)
-        return AioUpstream(session, name, base_url, secret, model, probe_path)
+        return AioUpstream(session, name, base_url, secret, model, probe_path, patch)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -71,9 +72,10 @@ class AioUpstream(Address):
         secret: str | None,
         model: str | None,
         probe_path: str,
+        patch: Patch | None,
     ) -> None:
         """Set the address up. See `Client.upstream`."""
-        super().__init__(name, base_url, secret, model, probe_path)
+        super().__init__(name, base_url, secret, model, probe_path, patch)
         self._session = session
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if secret is not None:
@@ -105,7 +107,7 @@ class AioUpstream(Address):
         as_is: bool = False,
     ) -> AioAnswer:
         """Send a body and wait for the head of the answer. See `Upstream.open`."""
-        outgoing = body if as_is or self.model is None else with_model(body, self.model)
+        outgoing = self.outgoing(path, body, as_is=as_is)
         extra = checked(headers)
         sent = {**self._headers, **dict(extra)} if extra else self._headers
         first_byte_at = asyncio.get_running_loop().time() + first_byte_s

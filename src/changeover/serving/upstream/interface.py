@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from types import TracebackType
 from typing import Any, Final, Protocol
 
+import msgspec
+
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Of an answer that is read whole. An engine that sends more has lost its way."""
 KEEPALIVE_S: Final = 4.0
@@ -17,6 +19,14 @@ REFUSAL_S: Final = 2.0
 
 Headers = Iterable[tuple[str, str]]
 """Names and values, to be sent beside our own."""
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """What a deployment puts into the body of each request, whoever sends it and whatever stands there."""
+
+    fields: Mapping[str, Any]
+    unread: tuple[str, ...] = ()
+    """Paths on which the engine does not read such fields: requests there are refused."""
 
 
 class Answer(Protocol):
@@ -202,6 +212,7 @@ class Client(Protocol):
         *,
         probe_path: str = "/v1/models",
         socket: str | None = None,
+        patch: Patch | None = None,
     ) -> Upstream:
         """The way to one engine; nothing is sent yet.
 
@@ -212,6 +223,7 @@ class Client(Protocol):
             model: Replaces the `model` field of each request; None leaves it as it is.
             probe_path: What is asked to learn whether the engine can answer.
             socket: Path of a Unix socket on which it listens, whatever host the address names.
+            patch: Goes into every body; None: bodies are sent as they come.
 
         Raises:
             ConfigError: The secret cannot be sent in a header.
