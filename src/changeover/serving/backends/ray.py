@@ -13,7 +13,7 @@ import msgspec
 from changeover.core.errors import EngineError
 from changeover.core.sizes import GIB
 from changeover.serving.backends.common import module, usable_cores, warden
-from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.protocol import Backend, Capabilities, Launch, Missing
 from changeover.serving.homes import Homes
 from changeover.serving.options import OPTIONS, BackendName, Json, Options, RayOptions
 from changeover.serving.parts import EnginePart
@@ -82,7 +82,7 @@ class RayBackend:
     def launch(self, plan: EnginePlan) -> Launch:
         options = plan.options_as(RayOptions)
         inner = self._engine(plan).launch(self._inner(plan))
-        if isinstance(inner, Elsewhere):  # none of those that a replica may run
+        if not isinstance(inner, Launch):  # none of those that a replica may run
             raise EngineError(f"`{options.engine}` runs elsewhere, so that Ray cannot start it.")
         home = self._homes.python("ray")
         if home.version("ray") is None:
