@@ -58,10 +58,10 @@ def adapter(file: Path, name: str = "tuned", scale: float = 1.0) -> EnginePlan:
     return EnginePlan(deployment=name, backend="adapter", model="tune", artifact=file, options=options)
 
 
-async def said(supervisor: Supervisor, name: str, **more: object) -> str:
+async def said(supervisor: Supervisor, name: str) -> str:
     upstream = supervisor.upstream(name)
     assert upstream is not None
-    return await ask(upstream, PROMPT, max_tokens=TOKENS, **more)
+    return await ask(upstream, PROMPT, max_tokens=TOKENS)
 
 
 def resident(supervisor: Supervisor) -> int:
