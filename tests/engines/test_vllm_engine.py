@@ -180,7 +180,7 @@ async def test_a_schema_is_kept_without_free_white_space(engine: Running) -> Non
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
 async def test_a_call_that_must_be_made_is_made_with_arguments_of_its_schema(engine: Running, choice: Any) -> None:
-    answer = await engine.chat("Tell me a joke.", tools=[WEATHER], tool_choice=choice)
+    answer = await engine.chat("Tell me a joke.", tools=[WEATHER], tool_choice=choice, max_tokens=150)
     (call,) = answer["choices"][0]["message"]["tool_calls"]
     assert call["function"]["name"] == "get_weather"
     assert json.loads(call["function"]["arguments"]).keys() == {"city"}

@@ -119,6 +119,51 @@ async def test_one_that_ends_while_it_starts_says_why(tmp_path: Path) -> None:
     await server.stop(5)
 
 
+async def test_one_that_finds_its_port_taken_is_started_on_another(tmp_path: Path) -> None:
+    server = engine(tmp_path, "beaten", str(tmp_path / "was"))
+    try:
+        ready = await server.start(60)
+        assert server.pid is not None
+        [child] = psutil.Process(server.pid).children()
+        assert ready.port in {each.laddr.port for each in child.net_connections()}
+        assert "was taken meanwhile; another one is tried" in (tmp_path / "d.log").read_text()
+    finally:
+        await server.stop(5)
+
+
+async def test_one_that_can_listens_on_a_socket(tmp_path: Path) -> None:
+    how = launch()
+    command = [sys.executable, "-m", "tests.support.stranger", "{socket}"]
+    made = Launch(argv=how.argv, config={**how.config, "unix_argv": command})
+    path = tmp_path / "d.sock"
+    server = ChildEngine(made, EngineLog(tmp_path / "d.log"), os.environ, path)
+    try:
+        assert (await server.start(60)).port == 0
+        assert path.is_socket()
+    finally:
+        await server.stop(5)
+
+
+async def test_nothing_is_left_of_one_whose_parent_is_killed_while_it_starts() -> None:
+    program = (
+        "import json, os, subprocess, sys, time\n"
+        "config = json.loads(sys.argv[1])\n"
+        "warden = subprocess.Popen(config['argv'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "warden.stdin.write(json.dumps({**config['config'], 'secret': 's', 'parent': os.getpid()}).encode() + b'\\n')\n"
+        "warden.stdin.flush()\n"
+        "print(warden.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    told = json.dumps({"argv": launch().argv, "config": {**launch("slow", "deaf", "parent").config, "ready_path": "/"}})
+    with subprocess.Popen([sys.executable, "-c", program, told], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        warden = psutil.Process(int(await asyncio.to_thread(parent.stdout.readline)))
+        while len(processes := family(warden.pid)) < 3:
+            await asyncio.sleep(0.05)
+        parent.kill()
+        assert await gone(processes)
+
+
 async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     config = {**launch().config, "argv": ["/no/such/server", "{port}"]}
     server = ChildEngine(Launch(argv=launch().argv, config=config), EngineLog(tmp_path / "d.log"), os.environ)

@@ -14,6 +14,7 @@ from changeover.rollouts.decide import Plan
 from changeover.rollouts.exchange import exchange_plan, tasks_on
 from changeover.serving.backends import describe
 from changeover.serving.deployments import plan_from_row
+from changeover.serving.eviction import NoRoom, Unload
 from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ready_deadline_s
 from changeover.serving.queries import find_deployment, has_deployment
@@ -39,16 +40,16 @@ def needs_exchange(installation: Installation, task: str, candidate: str) -> boo
         known = has_deployment(connection, plan.deployment)
         if known and find_deployment(connection, plan.deployment).desired == "running":
             return False
-        if room_for(installation, connection, plan).ok:
+        room = room_for(installation, connection, plan)
+        if isinstance(room, Unload):
             return False
         incumbent = incumbent_of(connection, task).deployment
-        if not room_for(installation, connection, plan, without=incumbent).ok:
+        if isinstance(room_for(installation, connection, plan, without=incumbent), NoRoom):
             check_room(installation, connection, plan)
         others = tasks_on(connection, incumbent, beside=task)
         if others:
-            fit = room_for(installation, connection, plan)
             raise GateError(
-                f"`{candidate}` {fit}, and `{incumbent}` answers {', '.join(f'`{name}`' for name in others)} besides "
+                f"`{candidate}` {room.fit}, and `{incumbent}` answers {', '.join(f'`{name}`' for name in others)} besides "
                 f"`{task}`, so that it cannot be exchanged. Switch the others to another deployment first."
             )
         return True

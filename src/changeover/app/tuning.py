@@ -9,6 +9,7 @@ from typing import Any
 from changeover.app.installation import Installation
 from changeover.app.room import room_for
 from changeover.core.errors import EngineError
+from changeover.serving.eviction import NoRoom, Unload
 from changeover.serving.options import BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import all_deployments, find_tuning, keep_tuning, set_threads
@@ -54,10 +55,11 @@ async def tune(
     first = plans[0]
     with installation.store.read() as connection:
         for plan in plans:
-            fit = room_for(installation, connection, plan, without=plan.deployment)
-            if not fit.ok:
+            room = room_for(installation, connection, plan, without=plan.deployment)
+            if room != Unload():  # what is measured here runs beside the fleet, which unloads nothing for it
+                why = room.fit if isinstance(room, NoRoom) else f"has no room beside {', '.join(room.names)}"
                 raise EngineError(
-                    f"`{plan.deployment}` {fit}. `changeover undeploy` what is not needed, then ask again."
+                    f"`{plan.deployment}` {why}. `changeover undeploy` what is not needed, then ask again."
                 )
     log = installation.project.state / "logs" / f"{first.deployment}.tuning.log"
     backend = installation.backends[first.backend]

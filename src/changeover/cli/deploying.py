@@ -27,6 +27,7 @@ from changeover.cli.weights import Terms, fetch_for
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError, LicenceError
 from changeover.core.sizes import in_mib
 from changeover.serving.plan import EnginePlan
+from changeover.serving.progress import Progress as Start
 from changeover.serving.queries import Deployment, find_deployment
 from changeover.serving.weights import LOADS
 
@@ -77,7 +78,7 @@ def deploy(ask: Ask) -> int:
     """Deploy, or only plan it. Returns the exit status."""
     wish = ask.wish()
     if wish.on is not None or ask.dry_run:
-        return _show(plan_deployment(wish, ground_at(Path.cwd())), as_json=ask.as_json)
+        return _show(plan_deployment(wish, ground_at(Path.cwd()).without(ask.instead_of)), as_json=ask.as_json)
     installation = opened()
     row = deployed(installation, wish)
     plan = plan_deployment(wish, ground_of(installation)) if row is None else plan_again(installation, row)
@@ -153,12 +154,12 @@ def _checked(plan: DeployPlan, *, instead_of: str | None) -> EnginePlan:
 def _refusal(plan: DeployPlan, missing: Sequence[Lack]) -> str:
     engine = f" with `{plan.engine}`" if plan.engine else ""
     first, more = missing[0], len(missing) - 1
-    rest = f" Of {more} more that it lacks: `changeover deploy {plan.model} --dry-run`." if more else ""
+    rest = f" {more} more missing: `changeover deploy {plan.model} --dry-run` lists all." if more else ""
     return f"`{plan.model}` cannot run here{engine}: it needs {first.what}. {first.remedy}{rest}"
 
 
 def _fetch(installation: Installation, plan: EnginePlan) -> None:
-    """Have the weights of a plan here."""
+    """Have the weights of a plan here, in the form that its engine takes."""
     card = card_of_plan(installation, plan.model) if plan.backend in LOADS else None
     if card is None:
         return
@@ -199,9 +200,13 @@ def _wait(installation: Installation, plan: DeployPlan) -> None:
         try:
             for row in states(installation, plan.deployment, timeout_s):
                 past = time.monotonic() - began
-                words = f"{past:.0f} s of at most {deadline_s:.0f} s{size}  {plain(row.detail)}"
+                start = Start.read(row.detail)
+                words = (
+                    str(start) if start else f"{past:.0f} s of at most {deadline_s:.0f} s{size}  {plain(row.detail)}"
+                )
                 progress.update(bar, description=f"{row.name}  {row.state}", completed=past, said=words)
-                if row.detail not in ("", said) and row.state != "ready" and not err.is_terminal:
+                tells = row.detail not in ("", said) and row.state != "ready" and start is None
+                if tells and not err.is_terminal:
                     note(f"{row.name}: {row.state}  {row.detail}")
                 said = row.detail
         except KeyboardInterrupt:

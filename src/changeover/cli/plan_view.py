@@ -24,6 +24,8 @@ def plan_lines(plan: DeployPlan, width: int) -> list[Text]:
     for name, command in (("process", plan.process), ("command", plan.command), ("attach", plan.attach)):
         if command is not None:
             lines.append(Text(f"  {name:<{INDENT}}{command}"))
+        if name == "process" and plan.environment:
+            lines += hanging(f"  {'with':<{INDENT}}", Text(" ".join(plan.environment)), width)
     for lack in plan.missing:
         lines += hanging(f"  {'missing':<{INDENT}}", Text(lack.what, "yellow"), width)
         lines += hanging(f"  {'':<{INDENT}}", Text(lack.remedy), width)
@@ -75,7 +77,9 @@ def _rows(plan: DeployPlan) -> Iterator[tuple[str, str]]:
 def _weights(weights: Weights, quantisation: str | None) -> str:
     size = "size not known" if weights.bytes is None else in_gib(weights.bytes)
     where = "here, verified" if weights.here else f"fetched from {weights.source}" if weights.source else "no source"
-    return " · ".join(part for part in (quantisation, weights.format, size, where) if part)
+    made = None if weights.to_make is None else f"made into {weights.to_make}"
+    said = (None if made else quantisation, weights.format, size, where, made)
+    return " · ".join(part for part in said if part)
 
 
 def _time(seconds: float) -> str:

@@ -13,7 +13,8 @@ from changeover.cli.frame import NOT_RUNNING, actor, err, here, note, plain
 from changeover.cli.signature import later
 from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
-from changeover.serving.queries import Deployment, all_deployments, find_deployment
+from changeover.serving.progress import Progress as Start
+from changeover.serving.queries import ANSWERING, Deployment, all_deployments, find_deployment
 from changeover.tasks.applied import removed_tasks
 from changeover.tasks.declarations import find_task
 
@@ -103,10 +104,10 @@ def wait_ready(installation: Installation, names: Iterable[str], timeout_s: floa
         said = ""
         with err.status(f"{name}: starting") as status:
             for row in states(installation, name, deadline - time.monotonic()):
-                if row.state == "ready":
+                if row.state in ANSWERING:
                     break
                 status.update(f"{name}: {row.state}  {plain(row.detail)}")
-                if row.detail not in ("", said) and not err.is_terminal:
+                if row.detail not in ("", said) and Start.read(row.detail) is None and not err.is_terminal:
                     note(f"{name}: {row.state}  {row.detail}")
                 said = row.detail
 
@@ -122,7 +123,7 @@ def states(installation: Installation, name: str, timeout_s: float) -> Iterator[
     while True:
         with installation.store.read() as connection:
             row = find_deployment(connection, name)
-        if row.state == "ready":
+        if row.state in ANSWERING:
             yield row
             return
         gateway_address(installation.project)  # nothing starts once the system has gone

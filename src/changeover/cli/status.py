@@ -35,7 +35,7 @@ TASKS = Columns(
     right=("rev", "requests 24 h", "failed", "cut"),
     concessions=(("candidate", 20), ("incumbent", 16), ("task", 12), ("rev", 0), ("incumbent", 8), ("candidate", 8)),
 )
-STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow"}
+STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow", "idle": "cyan"}
 
 
 @app.command()

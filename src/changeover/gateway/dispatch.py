@@ -45,6 +45,14 @@ class Fleet(Protocol):
         """The address of a deployment, None while it cannot answer."""
         ...
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a deployment can answer, if need be once it is loaded again."""
+        ...
+
+    def wake(self, name: str) -> bool:
+        """Have a deployment loaded again that was unloaded; False if it is not one that can be."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
@@ -110,6 +118,9 @@ async def dispatch(
         if isinstance(said, Opened):
             return said
         last = said or last
+        if not isinstance(last, ContextOverflow) and await _awake(turns, fleet, deadline, limits.clock):
+            rounds = min(rounds, MOST_ROUNDS - 1)
+            continue
         if isinstance(last, ContextOverflow) or limits.clock.monotonic() >= patience:
             break
         wait_s = None if ready else _left_alone_for(turns, fleet, breakers)
@@ -193,6 +204,22 @@ def _who_is_ready(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> li
         if upstream is not None and not breakers.left(upstream):
             ready.append((turn, upstream))
     return ready
+
+
+async def _awake(turns: Sequence[Turn], fleet: Fleet, deadline: float, clock: Clock) -> bool:
+    """Have the first in turn loaded again that was unloaded, and wait for it; whether there was one, and it can answer.
+
+    Who is in turn and was not asked is the last that can answer once all others have failed.
+    """
+    names = [way.variant.deployment for _, way in turns]
+    while (name := next((each for each in names if fleet.wake(each)), None)) is not None:
+        while fleet.upstream(name) is None and fleet.wake(name):
+            if clock.monotonic() >= deadline - SHORTEST_WAIT_S:
+                return False
+            await asyncio.sleep(READY_POLL_S)
+        if fleet.upstream(name) is not None:
+            return True
+    return False
 
 
 def _left_alone_for(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> float | None:

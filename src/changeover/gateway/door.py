@@ -273,11 +273,17 @@ class Door:
         return self._outlook(call, _turns(call))
 
     def _outlook(self, call: Call, turns: Sequence[Turn]) -> Outlook:
-        """Whether anybody in turn can answer, or will once engines have been exchanged."""
+        """Whether anybody in turn can answer, or will once engines have been exchanged or one is loaded again.
+
+        One that was unloaded is waited for rather than that the next in turn is asked: it has not failed.
+        """
         parts = self._parts
         names = [way.variant.deployment for _, way in turns]
-        if any(parts.fleet.upstream(name) is not None for name in names):
-            return "ready"
+        for name in names:
+            if parts.fleet.upstream(name) is not None:
+                return "ready"
+            if parts.fleet.wake(name):
+                return "coming"
         if not call.live.exchange:
             return "absent"
         states = parts.snapshots.current.states

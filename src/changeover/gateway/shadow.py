@@ -22,7 +22,7 @@ from changeover.core.ids import new_id
 from changeover.core.settings import Price
 from changeover.gateway.admit import Admission
 from changeover.gateway.choose import position
-from changeover.gateway.dispatch import Fleet, too_late
+from changeover.gateway.dispatch import READY_POLL_S, Fleet, too_late
 from changeover.gateway.endpoints import CHAT
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.record import Draft, Recorder
@@ -166,9 +166,8 @@ class Shadows:
         timeout_s = copy.live.task.declared.timeout_s
         opened, error = None, None
         try:
-            if upstream is None:
-                raise NotReadyError(f"The engine of `{copy.way.variant.deployment}` is not ready.")
             async with asyncio.timeout(timeout_s):
+                upstream = upstream or await self._woken(copy.way.variant.deployment)
                 # No breaker is asked or told: what becomes of a copy is held against nobody who answers applications.
                 opened = await open_answer(Asking(copy.call, "shadow", copy.way, upstream, (), timeout_s))
         except TimeoutError:
@@ -176,6 +175,19 @@ class Shadows:
         except ChangeoverError as exc:
             error = exc
         self.recorder.record(self._draft(copy, opened, error))
+
+    async def _woken(self, deployment: str) -> Upstream:
+        """The address of a candidate that was unloaded, once it is loaded again: it is not broken.
+
+        Raises:
+            NotReadyError: It cannot be loaded, or was never unloaded and cannot answer.
+        """
+        while self.fleet.wake(deployment):  # noqa: ASYNC110 - a fleet of another process offers no event
+            await asyncio.sleep(READY_POLL_S)
+        upstream = self.fleet.upstream(deployment)
+        if upstream is None:
+            raise NotReadyError(f"The engine of `{deployment}` is not ready.")
+        return upstream
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         copy = self._under_way.pop(task)

@@ -62,10 +62,6 @@ class Homes:
                 return Python(str(own))
         return Python(sys.executable)
 
-    def compiled(self, engine: str) -> Path | None:
-        """Where an engine keeps what it compiles, for its next start; None: where it would by itself."""
-        return None if self.managed is None else self.managed.parent / "compiled" / engine
-
     def command(self, engine: str, name: str) -> str | None:
         """The program of an engine that is one; None if it is nowhere."""
         declared = self.declared.get(engine)

@@ -1,55 +1,30 @@
-"""Keeps one deployment's engine running: starts it, watches it, starts it again."""
+"""Keeps one deployment's engine running: starts it, watches it, starts it again, lets it sleep and wakes it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-import psutil
-
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
 from changeover.serving.backends import Backend, Elsewhere, Launch
+from changeover.serving.life import Life, Timing
 from changeover.serving.plan import EnginePlan
-from changeover.serving.process import ChildEngine, EngineLog, ready_deadline_s
-from changeover.serving.restart import Failure, GiveUp, next_restart, remember
+from changeover.serving.process import EngineLog
+from changeover.serving.restart import Failure, GiveUp, Restart, next_restart, remember
+from changeover.serving.sockets import Sockets
 from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
 
 DRAINING = "finishing its last requests"
-FIRST_WORDS: Mapping[str, object] = {
-    "messages": [{"role": "user", "content": "Say yes."}],
-    "max_tokens": 1,
-    "temperature": 0,
-}
-"""What an engine is asked before it gets traffic: little, but through all of it."""
 
-State = Literal["starting", "ready", "restarting", "failed", "stopped"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How patient the supervisor is, in seconds."""
-
-    ready_base_s: float = 30.0
-    """For any engine to become ready, and on top of it:"""
-    ready_per_gib_s: float = 20.0
-    """For each GiB of weights."""
-    health_every_s: float = 2.0
-    health_timeout_s: float = 2.0
-    health_misses: int = 3
-    """Failed looks in a row after which an engine counts as hung."""
-    elsewhere_every_s: float = 15.0
-    """Between looks at a ready engine that somebody else runs; each is a request there."""
-    stop_grace_s: float = 2.0
-    """Between asking an idle engine to end and killing it."""
+State = Literal["starting", "ready", "restarting", "idle", "failed", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +34,15 @@ class DeploymentStatus:
     name: str
     state: State
     detail: str
-    """Why it is in this state; empty when there is nothing to say."""
+    """Why it is in this state, or how far its start has come; empty when there is nothing to say."""
     address: str | None
     pid: int | None
     started_at: datetime | None
     """When the present process became ready."""
     restarts: int
-    """Since somebody last asked for the deployment."""
+    """Since somebody last asked for the deployment. One that was unloaded and woken again is none."""
     memory_bytes: int | None
-    """Resident memory of its process."""
+    """Resident memory of its process and of all that this has started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +55,26 @@ class Surroundings:
     environment: Mapping[str, str]
     timing: Timing
     on_change: Callable[[DeploymentStatus], None]
+    sockets: Sockets | None
+    """Where engines that can listen on Unix sockets do; None: all listen on ports."""
+    leave: Callable[[str], Awaitable[None]]
+    """Awaited when an engine gets no more requests: returns once no other process has one there."""
 
 
-class _FirstAnswer(msgspec.Struct):
-    choices: list[msgspec.Raw]
+@dataclass(frozen=True)
+class Unload:
+    """Asked of a keeper: end the process until somebody asks for it again."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Asked of a keeper: a fresh process in place of the present one."""
+
+    why: str
+    beside: bool
+    """Memory holds both for a while: the present one answers until the fresh one can."""
 
 
 class Keeper:
@@ -96,7 +87,7 @@ class Keeper:
         self._backend = backend
         self._around = around
         self._log = EngineLog(around.log_dir / f"{plan.deployment}.log")
-        self._engine: ChildEngine | None = None
+        self._life: Life | None = None
         self._upstream: Upstream | None = None
         self._started_at: datetime | None = None
         self._restarts = 0
@@ -105,6 +96,17 @@ class Keeper:
         self._before_drain = ""
         self._checked = False
         """Its first answer was."""
+        self._load_s = 0.0
+        """What the last start took."""
+        self._wish: asyncio.Future[Unload | Renew] | None = None
+        """Set while its engine answers: what somebody wants to become of it."""
+        self._woken = asyncio.Event()
+        self._sleeps = False
+        """It was unloaded, and is not back yet."""
+        self._used: tuple[int, float] = (0, around.clock.monotonic())
+        """Requests answered when it was last looked at, and when that was another number."""
+        self._outgoing: set[asyncio.Task[None]] = set()
+        """Ends of earlier processes, which answer their last requests."""
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"keeper of {plan.deployment}")
@@ -129,17 +131,47 @@ class Keeper:
         """Nothing will happen any more unless the deployment is asked for again."""
         return self.state in ("failed", "stopped")
 
+    @property
+    def asleep(self) -> bool:
+        """It was unloaded, and can answer once it is woken; also while it wakes, until that fails."""
+        waits = self._upstream is None and self.state in ("ready", "idle", "starting")
+        return self._sleeps and waits and not self._draining
+
+    @property
+    def loaded(self) -> bool:
+        """It has a process, or is about to: it holds memory."""
+        return self.state != "idle" and not self.ended
+
+    @property
+    def load_s(self) -> float:
+        """What its last start took; 0 before there was one."""
+        return self._load_s
+
+    def unused_s(self) -> float:
+        """Since its last request ended, as far as whoever looks regularly can tell; 0 while one is under way."""
+        now = self._around.clock.monotonic()
+        upstream = self._upstream
+        if upstream is not None and (upstream.in_flight or upstream.answered != self._used[0]):
+            self._used = (upstream.answered, now)
+        return now - self._used[1]
+
     def status(self) -> DeploymentStatus:
+        life = self._life
         return DeploymentStatus(
             name=self.plan.deployment,
             state=self.state,
-            detail=self._detail,
-            address=self._upstream.base_url if self._upstream is not None else None,
-            pid=self._pid(),
+            detail=self._said(),
+            address=self._address(),
+            pid=None if life is None else life.pid,
             started_at=self._started_at,
             restarts=self._restarts,
-            memory_bytes=self._memory_bytes(),
+            memory_bytes=None if life is None else life.memory_bytes,
         )
+
+    def _address(self) -> str | None:
+        if self._upstream is None:
+            return None
+        return self._upstream.base_url if self._life is None else self._life.address
 
     async def wait_ready(self) -> None:
         """Wait until the engine can answer.
@@ -179,12 +211,32 @@ class Keeper:
         self._become(self.state, self._before_drain if self._detail == DRAINING else self._detail)
         self._changed.set()
 
+    def unload(self, why: str) -> None:
+        """End the process once its requests are answered, and start it again when it is woken."""
+        self._ask(Unload(why))
+
+    def renew(self, why: str, *, beside: bool) -> None:
+        """Put a fresh process in the place of the present one; counts as a restart.
+
+        Args:
+            why: What was wrong with the present one.
+            beside: Memory holds both: the present one answers until the fresh one can.
+        """
+        self._ask(Renew(why, beside))
+
+    def wake(self) -> None:
+        """Start the process of a deployment that was unloaded. Nothing happens to any other."""
+        if self._upstream is None:
+            self._woken.set()
+
     async def stop(self) -> None:
         """End the process, if any, and everything that watches it."""
         self._draining = True
         self._task.cancel()
+        for task in self._outgoing:
+            task.cancel()
         try:
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(self._task, *self._outgoing, return_exceptions=True)
         finally:
             self._become("stopped", "")
             self._gone.set()
@@ -192,6 +244,10 @@ class Keeper:
     async def wait_stopped(self) -> None:
         """Wait until whoever stops it is done."""
         await self._gone.wait()
+
+    def _ask(self, wish: Unload | Renew) -> None:
+        if self._wish is not None and not self._wish.done() and not self._draining:
+            self._wish.set_result(wish)
 
     async def _run(self) -> None:
         self._announce()
@@ -210,84 +266,138 @@ class Keeper:
     async def _keep(self, launch: Launch) -> None:
         """Start the process again and again until that makes no sense."""
         while True:
-            failure = await self._live_once(launch)
-            log.warning("%s: %s", self.plan.deployment, failure.reason)
-            self._history = remember(self._history, failure)
-            decision = next_restart(self._history, self._around.clock.monotonic())
+            ended = await self._live_once(launch)
+            if isinstance(ended, Unload):
+                await self._sleep(ended.why)
+                continue
+            decision = self._after(ended)
             if isinstance(decision, GiveUp):
                 self._become("failed", decision.reason)
                 return
-            self._become("restarting", failure.reason)
+            self._become("restarting", ended.reason)
             await asyncio.sleep(decision.delay_s)
-            self._restarts += 1
 
-    async def _live_once(self, launch: Launch) -> Failure:
-        """One life of the process, however it ends."""
-        around, timing = self._around, self._around.timing
-        ready_at: float | None = None
-        engine = self._engine = ChildEngine(launch, self._log, around.environment)
+    def _after(self, failure: Failure) -> GiveUp | Restart:
+        log.warning("%s: %s", self.plan.deployment, failure.reason)
+        self._history = remember(self._history, failure)
+        decision = next_restart(self._history, self._around.clock.monotonic())
+        self._restarts += isinstance(decision, Restart)
+        return decision
+
+    async def _sleep(self, why: str) -> None:
+        self._sleeps = True
+        self._become("idle", f"{why}; starts at the next request, which took {self._load_s:.1f} s last")
+        await self._woken.wait()
+        self._become("starting", "")
+
+    async def _live_once(self, launch: Launch) -> Failure | Unload:
+        """Have it answer, by one process or by several that take each other's place, until there is none."""
+        life = self._life = Life(self.plan, launch, self._log, self._around)
+        leaked = False
         try:
-            deadline_s = launch.start_s + ready_deadline_s(
-                self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s
-            )
-            started_at = around.clock.monotonic()
-            ready = await engine.start(deadline_s)
-            upstream = around.client.upstream(
-                self.plan.deployment,
-                f"http://127.0.0.1:{ready.port}{launch.prefix}",
-                ready.secret,
-                launch.model,
-                probe_path=launch.probe_path,
-            )
-            notes = [ready.note] if ready.note else []
-            if launch.first_answer and not self._checked:
-                model = launch.model or self.plan.model  # as it is called there: many engines refuse another name
-                await _first_answer(upstream, model, deadline_s - (around.clock.monotonic() - started_at))
-                self._checked = True
-                notes.insert(0, f"{around.clock.monotonic() - started_at:.1f} s, first answer checked")
-            ready_at = around.clock.monotonic()
-            self._be_ready(upstream, "; ".join(notes))
-            reason = await self._watch(engine, upstream)
+            await self._begin(life, launch)
+            while isinstance(wished := await self._until_wished(life), Renew):
+                fresh = await self._beside(life, launch, wished) if wished.beside else None
+                if fresh is None:
+                    break
+                life = fresh
+            if isinstance(wished, Unload):
+                self._sleeps = True
+                await self._hide(life, None)
+                return wished
+            if isinstance(wished, Renew):
+                leaked = True
+                await self._hide(life, self._around.timing.drain_s)
+            reason = wished if isinstance(wished, str) else wished.why
         except EngineError as exc:
             reason = exc.message
         finally:
-            ended_at = around.clock.monotonic()
+            ended_at = self._around.clock.monotonic()
             self._upstream = None
             self._started_at = None
-            await engine.stop(timing.stop_grace_s)
-            self._engine = None
-        return Failure(at=ended_at, ready_s=None if ready_at is None else ended_at - ready_at, reason=reason)
+            self._wish = None
+            await life.end()
+            self._life = None
+        return _failure(life, ended_at, reason, leaked=leaked)
 
-    async def _watch(self, engine: ChildEngine, upstream: Upstream) -> str:
-        """Wait until the process ends or hangs; say which."""
-        exited = asyncio.create_task(engine.wait())
-        hung = asyncio.create_task(self._until_hung(upstream))
+    async def _begin(self, life: Life, launch: Launch) -> None:
+        asks = launch.first_answer and not self._checked
+        note = await life.begin(asks=asks)
+        self._checked = self._checked or asks
+        self._load_s = life.load_s
+        notes = [] if note is None else [note]
+        if asks:
+            notes.insert(0, f"{life.load_s:.1f} s, first answer checked")
+        elif self._sleeps:
+            notes.insert(0, f"woken in {life.load_s:.1f} s")
+        assert life.upstream is not None, "it has begun"
+        self._be_ready(life.upstream, "; ".join(notes))
+
+    async def _until_wished(self, life: Life) -> str | Unload | Renew:
+        """Wait until the process ends or hangs, and say which, or until somebody wants something of it."""
+        wish = self._wish = asyncio.get_running_loop().create_future()
+        watching = asyncio.create_task(life.watch())
         try:
-            done, _ = await asyncio.wait({exited, hung}, return_when=asyncio.FIRST_COMPLETED)
-            if exited in done:
-                return exited.result()
-            engine.kill()  # what hangs does not hear that it is asked to end
-            return hung.result()
+            await asyncio.wait({watching, wish}, return_when=asyncio.FIRST_COMPLETED)
+            return watching.result() if watching.done() else wish.result()
         finally:
-            exited.cancel()
-            hung.cancel()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
-    async def _until_hung(self, upstream: Upstream) -> str:
-        """Return when the engine neither answers a look nor any request.
+    async def _beside(self, life: Life, launch: Launch, wish: Renew) -> Life | None:
+        """Start a fresh process while the present one answers, and let it take over; None if that is not to be."""
+        failure = _failure(life, self._around.clock.monotonic(), wish.why, leaked=True)
+        if isinstance(next_restart(remember(self._history, failure), failure.at), GiveUp):
+            return None
+        fresh = Life(self.plan, launch, self._log, self._around)
+        watching = asyncio.create_task(self._hide_when_ended(life))
+        try:
+            await fresh.begin(asks=False)
+        except EngineError as exc:
+            await fresh.end()
+            log.warning("%s: no fresh process beside the present one: %s", self.plan.deployment, exc)
+            return None
+        except BaseException:
+            await fresh.end()
+            raise
+        finally:
+            watching.cancel()
+        self._after(failure)
+        self._life, self._load_s = fresh, fresh.load_s
+        assert fresh.upstream is not None, "it has begun"
+        self._be_ready(fresh.upstream, f"in place of one that {wish.why}")
+        task = asyncio.create_task(self._retire(life))
+        self._outgoing.add(task)
+        task.add_done_callback(self._outgoing.discard)
+        return fresh
 
-        A look alone proves nothing: an engine with all its threads busy, or on a machine with busy cores, may take
-        seconds for it. So a miss only counts if no piece of any answer came meanwhile either. The other way round,
-        silence alone proves nothing: reading a long prompt takes minutes, but leaves the engine able to say it is well.
-        """
-        timing = self._around.timing
-        misses = 0
-        while True:
-            await asyncio.sleep(timing.health_every_s)
-            heard = upstream.heard
-            problem = await upstream.probe(timing.health_timeout_s)
-            misses = 0 if problem is None or upstream.heard != heard else misses + 1
-            if misses >= timing.health_misses:
-                return f"hung: it {problem}, {misses} times in a row"
+    async def _hide_when_ended(self, life: Life) -> None:
+        await life.watch()
+        self._upstream = None
+        self._announce()
+
+    async def _retire(self, life: Life) -> None:
+        """End a process whose place another has taken."""
+        try:
+            await self._drained(life, self._around.timing.drain_s)
+        finally:
+            await life.end()
+
+    async def _hide(self, life: Life, drain_s: float | None) -> None:
+        """Send nothing new to a process, and wait until its requests are answered."""
+        self._upstream = None
+        self._announce()
+        await self._drained(life, drain_s)
+
+    async def _drained(self, life: Life, drain_s: float | None) -> None:
+        upstream = life.upstream
+        assert upstream is not None, "it could answer"
+        try:
+            async with asyncio.timeout(drain_s):
+                await upstream.idle()
+                await self._around.leave(self.plan.deployment)
+        except TimeoutError:
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, upstream.in_flight)
 
     async def _follow(self, where: Elsewhere) -> None:
         """Look for ever whether an engine that somebody else runs can answer."""
@@ -319,6 +429,9 @@ class Keeper:
     def _be_ready(self, upstream: Upstream, detail: str) -> None:
         self._upstream = upstream
         self._started_at = self._around.clock.now()
+        self._sleeps = False
+        self._woken.clear()
+        self._used = (upstream.answered, self._around.clock.monotonic())
         self._become("ready", detail)
 
     def _become(self, state: State, detail: str) -> None:
@@ -329,38 +442,17 @@ class Keeper:
         self._changed.set()
         self._announce()
 
+    def _said(self) -> str:
+        """The detail; of a start that is under way and has nothing to say yet, how far it has come."""
+        starts = self._life is not None and self._upstream is None and self.state == "starting"
+        return str(self._life.progress) if self._life is not None and starts and not self._detail else self._detail
+
     def _announce(self) -> None:
         try:
             self._around.on_change(self.status())
         except Exception:  # whoever listens must not be able to stop an engine's restart
             log.exception("%s: a listener failed", self.plan.deployment)
 
-    def _pid(self) -> int | None:
-        return self._engine.pid if self._engine is not None else None
 
-    def _memory_bytes(self) -> int | None:
-        pid = self._pid()
-        if pid is None:
-            return None
-        try:
-            return psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            return None
-
-
-async def _first_answer(upstream: Upstream, model: str, within_s: float) -> None:
-    """Have an engine answer once: what loads need not work, and what was never used is slow at first.
-
-    Raises:
-        EngineError: It gave no answer, or none with a choice.
-    """
-    body = msgspec.json.encode({"model": model, **FIRST_WORDS})
-    try:
-        answer = await upstream.fetch(
-            "/v1/chat/completions", body, first_byte_s=max(within_s, 1.0), stall_s=max(within_s, 1.0)
-        )
-        choices = msgspec.json.decode(answer, type=_FirstAnswer).choices
-    except (ChangeoverError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise EngineError(f"failed its first answer: {exc}") from exc
-    if not choices:
-        raise EngineError("failed its first answer: it has no `choices`")
+def _failure(life: Life, at: float, reason: str, *, leaked: bool) -> Failure:
+    return Failure(at=at, ready_s=None if life.ready_at is None else at - life.ready_at, reason=reason, leaked=leaked)

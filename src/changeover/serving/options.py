@@ -45,6 +45,19 @@ Fault = Literal[
     "no_done",
     "empty_answer",
 ]
+Misbehaviour = Literal[
+    "none",
+    "dies_starting",
+    "garbles",
+    "other_port",
+    "hangs",
+    "rubbish",
+    "dies_mid_stream",
+    "leaks",
+    "deaf",
+    "children",
+    "floods",
+]
 ReasoningFormat = Literal["none", "field", "think", "think_open", "harmony", "gemma4"]
 ToolFormat = Literal["native", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4"]
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
@@ -57,6 +70,9 @@ class EngineOptions(Declared):
     """For each request; prompt and answer together. Never more than the model was trained on."""
     slots: int = Field(default=4, ge=1, le=4096)
     """Requests answered at once; more than these wait inside the engine."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
+    """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
+    None: as `engines.idle_unload_s` says."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
     """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
 
@@ -72,6 +88,9 @@ class LocalOptions(Declared):
     """None: the cores this process may use."""
     embeddings: bool = False
     """Serve embeddings too: for each text, the mean over its tokens unless the model says otherwise."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
+    """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
+    None: as `engines.idle_unload_s` says."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
     """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
 
@@ -110,6 +129,11 @@ class EchoOptions(Declared):
     """Share of requests with the fault, spread evenly: 0.25 is every fourth request."""
     ready_delay_s: Seconds = 0.0
     """Before the engine reports that it is ready."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
+    """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
+    None: as `engines.idle_unload_s` says."""
+    behaviour: Misbehaviour = Field(default="none", exclude=True)
+    """What its process does wrong, to rehearse what comes of it: docs, concepts, processes."""
     memory_mib: float = Field(default=0.0, ge=0, le=1 << 20, allow_inf_nan=False, exclude=True)
     """Memory it is said to need, as a model would: for trying what happens where that is scarce. Then its first answer is
     checked as a model's is."""
@@ -137,7 +161,7 @@ class OpenVINOOptions(EngineOptions):
     """As OpenVINO names it: `CPU`, `GPU`, `NPU`."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """None: the cores this process may use."""
-    cache_gib: float = Field(default=1.0, gt=0, le=4096)
+    cache_gib: int = Field(default=1, ge=1, le=4096)
     """For keys and values of all requests together."""
 
 
@@ -179,10 +203,13 @@ class SglangOptions(ServerOptions):
     """By the engine's own name; None: that of the model's family; `none`: none."""
 
 
-class TransformersOptions(ServerOptions):
-    """`transformers serve`, for architectures that nothing else serves."""
+class TransformersOptions(EngineOptions):
+    """The library transformers behind a small server of ours, for architectures that nothing else serves."""
 
     device: str = "cpu"
+    """As torch names it: `cpu`, `cuda`, `cuda:1`, `xpu`."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """What weights become in memory; `auto`: as they stand in the file."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """None: one, since torch's threads wait for each other on busy cores."""
 
@@ -239,6 +266,9 @@ class RayOptions(Declared):
     deployment."""
     token_file: str | None = None
     """File with the token of the cluster at `address`; None: it asks for none."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
+    """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
+    None: as `engines.idle_unload_s` says."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
 
 

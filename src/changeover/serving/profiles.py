@@ -117,9 +117,10 @@ PLAIN: Mapping[BackendName, Profile] = {
     # sglang 0.5.23 leaves calls in the text where it has no parser, and takes either name of reasoning in a message. It
     # forces calls itself; told to call none, it would not show the tools to the model.
     "sglang": Profile(endpoints=("chat", "completions")),
-    "openvino": Profile(endpoints=("chat", "completions"), forced_calls="schema"),
-    # transformers 5.23 answers 422 to fields that it does not know, and reads no schema.
-    "transformers": Profile(endpoints=("chat",), structured="none"),
+    # Behind fronts of ours, which take nothing out of the text: of a family whose format is not known, calls come by the
+    # prompt. Transformers holds answers to no schema.
+    "openvino": Profile(endpoints=("chat", "completions"), tool_calls="none", forced_calls="schema"),
+    "transformers": Profile(endpoints=("chat", "completions"), tool_calls="none", structured="none"),
     "llama-server": Profile(
         endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
     ),

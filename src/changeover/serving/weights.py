@@ -28,7 +28,7 @@ LOADS: Mapping[BackendName, Form] = {
     "transformers": "safetensors",
 }
 """What a kind of engine loads; those that are not here load nothing of ours."""
-READS: Mapping[BackendName, frozenset[str]] = {"openvino": frozenset({"Q8_0", "Q4_0", "Q4_1", "F16"})}
+READS: Mapping[BackendName, frozenset[str]] = {"openvino": frozenset({"Q8_0", "Q4_0", "Q4_1"})}
 """Of kinds that do not read every GGUF file: the quantisations that they do. OpenVINO's reader fails on mixes with Q5_0."""
 MADE: Mapping[Form, Conversion] = {"safetensors": TO_SAFETENSORS, "gguf": TO_Q8_0}
 """What makes a form that a card does not have."""
@@ -42,6 +42,11 @@ class Weights:
     """What is fetched."""
     conversion: Conversion | None
     """What is made of it then; None: it is loaded as it is."""
+
+    @property
+    def quantisation(self) -> str:
+        """Of what is loaded."""
+        return self.artifact.quantisation if self.conversion is None else self.conversion.quantisation
 
     def making(self, cache: Path) -> Making | None:
         """The conversion, with the places of what it reads and makes."""

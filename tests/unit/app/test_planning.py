@@ -31,6 +31,7 @@ from changeover.library.licences.policy import Policy
 from changeover.library.pull import Silent, pull
 from changeover.library.running import EngineSupport, Hosted
 from changeover.serving.backends import BACKENDS, Backend, Capabilities, Launch, Missing
+from changeover.serving.homes import Homes
 from changeover.serving.options import OPTIONS, BackendName, OpenAIOptions
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
@@ -76,7 +77,7 @@ def gguf(size: int = GIB, **more: Any) -> Artifact:
     return Artifact.model_validate(
         {
             "format": "gguf",
-            "quantisation": "Q4_K_M",
+            "quantisation": "Q4_1",
             "size_bytes": size,
             "sha256": "a" * 64,
             "sources": [{"path": "/weights/model.gguf"}],
@@ -154,7 +155,7 @@ def test_every_open_card_of_the_mission_that_has_a_recipe_has_a_command_on_hardw
 
 def test_gguf_weights_without_an_accelerator_go_to_the_embedded_engine() -> None:
     plan = plan_of(Wish(model="small"), small(artifacts=(gguf(),)))
-    assert (plan.ok, plan.engine, plan.quantisation) == (True, "local", "Q4_K_M")
+    assert (plan.ok, plan.engine, plan.quantisation) == (True, "local", "Q4_1")
     assert "embedded engine" in plan.why
     assert "openvino (not installed)" in plan.alternatives
     assert plan.weights is not None
@@ -238,16 +239,33 @@ def test_weights_that_are_here_give_the_command_line_of_the_process(tmp_path: Pa
     artifact = gguf(len(weights), sha256=hashlib.sha256(weights).hexdigest(), sources=source)
     pull(artifact, tmp_path / "cache", Silent())
     model = small(artifacts=(artifact,))
-    here = ground(catalogue(model), installed=("openvino",), cache=tmp_path / "cache")
+    here = ground(catalogue(model), installed=("llama-server",), cache=tmp_path / "cache")
     plan = plan_deployment(Wish(model="small"), here)
     assert plan.process is not None
     assert plan.process.endswith("-m changeover.serving.engines.local")
     assert plan.weights is not None
     assert plan.weights.here
-    foreign = plan_deployment(Wish(model="small", engine="openvino"), here)
+    foreign = plan_deployment(Wish(model="small", engine="llama-server"), here)
     assert foreign.process == "serve --port '{port}'", "without the warden that keeps it"
     assert foreign.ready_s is not None
     assert foreign.ready_s >= 130, "what it takes before it reads weights comes on top"
+
+
+def test_weights_of_another_form_are_made_of_those_that_the_card_has(tmp_path: Path) -> None:
+    model = small(artifacts=(gguf(quantisation="Q4_K_M"),), engines=(EngineSupport(engine="vllm"),))
+    bare = Homes(managed=tmp_path)
+    plan = plan_of(Wish(model="small", engine="vllm"), model, installed=("vllm",), homes=bare)
+    assert plan.weights is not None
+    assert (plan.weights.format, plan.quantisation) == ("gguf", "BF16")
+    assert plan.weights.to_make is not None
+    assert plan.weights.to_make.startswith("BF16 safetensors, about 3.")
+    assert plan.engine_plan is not None
+    assert plan.engine_plan.making is not None
+    assert [each.what for each in plan.missing] == ["what makes BF16 safetensors of its GGUF file"]
+    assert "`changeover engines install transformers`" in plan.missing[0].remedy
+    unpinned = plan_of(Wish(model="small", engine="vllm"), small(repositories=("o/small",)), installed=("vllm",))
+    assert kinds(unpinned) == ["weights"]
+    assert any("Nobody verified that vllm runs it" in each for each in unpinned.notes)
 
 
 # What is asked for.
@@ -274,7 +292,7 @@ def test_replicas_are_rays_of_the_engine_that_was_named() -> None:
         "replicas": 3,
         "options": {"slots": 2, "cache_gib": 2},
     }
-    one = plan_of(Wish(model="small", common={"slots": 2}), model)
+    one = plan_of(Wish(model="small", engine="openvino", common={"slots": 2}), model, installed=("openvino",))
     assert plan.needs_bytes == 3 * (one.needs_bytes or 0), "each has its own weights and context"
     by_hand = Wish(model="small", engine="ray", replicas=2, options={"engine": "local", "cores": 0.5})
     options = by_hand.replicated().options
@@ -412,3 +430,27 @@ def test_an_address_that_is_given_is_taken_for_any_name() -> None:
     }
     with pytest.raises(ConfigError, match="needs `--url`"):
         plan_deployment(Wish(model="anything", engine="openai"), ground())
+
+
+def test_what_is_to_be_stopped_for_it_holds_no_memory() -> None:
+    model = small(artifacts=(gguf(),))
+    full = ground(catalogue(model), budget=4 * GIB, held={"big": 3 * GIB})
+    assert kinds(plan_deployment(Wish(model="small"), full)) == ["room"]
+    assert plan_deployment(Wish(model="small"), full.without("big")).ok
+
+
+def test_kunlun_cards_are_for_kunluns_engine_and_gguf_stays_on_the_processor() -> None:
+    model = small(artifacts=(gguf(),), engines=(EngineSupport(engine="vllm-kunlun"),))
+    p800 = SHIPPED.accelerator("kunlun-p800")
+    here = ground(
+        catalogue(model), detected=Detected((Found(accelerator=p800, count=8, how="test"),), ("xpu-smi failed",))
+    )
+    plan = plan_deployment(Wish(model="small"), here)
+    assert (plan.engine, plan.has_bytes) == ("local", 8 * GIB)
+    assert "computes on the processor" in plan.why
+    assert "xpu-smi failed" in plan.notes
+    kunlun = plan_deployment(Wish(model="small", engine="kunlun"), here)
+    assert kunlun.has_bytes is not None
+    assert kunlun.has_bytes > 80 * GIB, "of its cards"
+    vllm = plan_deployment(Wish(model="small", engine="vllm"), here)
+    assert vllm.has_bytes == 8 * GIB, "nobody says that the plain one runs on them"

@@ -43,6 +43,12 @@ class Fleet:
     def upstream(self, name: str) -> Upstream | None:
         return self.engines[name] if self.up() else None
 
+    def is_ready(self, name: str) -> bool:
+        return self.up()
+
+    def wake(self, name: str) -> bool:
+        return False
+
 
 async def test_time_that_went_by_until_engines_were_ready_is_shared_no_more() -> None:
     call = ask(max_tokens=5)

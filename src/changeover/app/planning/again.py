@@ -43,7 +43,7 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
     project = installation.project
     plan = plan_from_row(row, installation.catalogue, project.cache)
     card = card_of_plan(installation, plan.model) if plan.backend in LOADS else None
-    artifact = None if card is None else artifact_for(card, plan.backend)
+    artifact = None if card is None else artifact_for(card, plan.backend, plan.options)
     weights = None
     if artifact is not None:
         here = present(artifact, project.cache)

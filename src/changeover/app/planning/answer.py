@@ -10,7 +10,7 @@ from changeover.serving.plan import EnginePlan
 
 HERE: Final = "here"
 """Where a plan says `hardware`: this machine."""
-LackKind = Literal["licence", "weights", "memory", "room", "engine", "hardware", "address", "model", "key", "fact"]
+LackKind = Literal["licence", "weights", "memory", "room", "engine", "address", "model", "key", "fact"]
 """`room`: it would fit, but for what runs already. `key`: a secret that this process does not see. `fact`: nobody published
 or verified it."""
 
@@ -37,6 +37,8 @@ class Weights:
     """Where they are fetched, in words; None: nothing says."""
     here: bool
     """They are on this machine, verified."""
+    to_make: str | None = None
+    """What is still to be made of them, in words; None: nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,9 @@ class DeployPlan:
     """What to type: ours for this machine, a documented one for any other. None: something is missing, or nobody wrote
     one down."""
     process: str | None = None
-    """The command line of the engine's process here, where the weights are here to make it from."""
+    """The command line of the engine's process here; None where its weights or its software must be here to say it."""
+    environment: tuple[str, ...] = ()
+    """Variables of that process, each `NAME=value`. `{port}` and `{secret}` are chosen at the start."""
     attach: str | None = None
     """How a server on other hardware becomes a deployment once it runs."""
     ready_s: float | None = None

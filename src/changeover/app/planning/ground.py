@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from changeover.app.installation import Installation, open_installation, was_started
+from changeover.app.installation import Installation, homes_of, open_installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.app.room import running
 from changeover.core.clock import SystemClock
@@ -15,7 +15,8 @@ from changeover.core.settings import EngineSettings
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected, detect
 from changeover.library.licences.licensing import Licensing
-from changeover.serving.backends import BACKENDS, Backend
+from changeover.serving.backends import BACKENDS, Backend, backends_in
+from changeover.serving.homes import Homes
 from changeover.serving.memory import budget_bytes
 from changeover.serving.options import BackendName
 from changeover.serving.queries import all_deployments
@@ -31,14 +32,17 @@ class Ground:
     budget: int
     """Memory for all engines of this machine, bytes."""
     engines: EngineSettings = field(default_factory=EngineSettings)
+    homes: Homes = field(default_factory=Homes)
     backends: Mapping[BackendName, Backend] = field(default_factory=lambda: BACKENDS)
     held: Mapping[str, int] = field(default_factory=dict[str, int])
     """What runs here and needs memory: bytes by deployment."""
-    deployed: Mapping[str, str] = field(default_factory=dict[str, str])
-    """The engines of deployments that are there, by name."""
     detected: Detected = field(default_factory=lambda: Detected((), ()))
     variables: frozenset[str] = frozenset()
     """Names of the environment variables that are set."""
+
+    def without(self, deployment: str | None) -> Ground:
+        """The same, as if a deployment were stopped."""
+        return replace(self, held={name: count for name, count in self.held.items() if name != deployment})
 
 
 def ground_of(installation: Installation) -> Ground:
@@ -52,9 +56,9 @@ def ground_of(installation: Installation) -> Ground:
         cache=project.cache,
         budget=budget_bytes(project.settings.engines.memory_gib),
         engines=project.settings.engines,
+        homes=installation.homes,
         backends=installation.backends,
         held={each.name: each.bytes for each in running(installation, rows)},
-        deployed={row.name: row.backend for row in rows},
         detected=detect(installation.catalogue.accelerators()),
         variables=frozenset(os.environ),
     )
@@ -75,12 +79,15 @@ def ground_at(directory: Path) -> Ground:
             installation.store.close()
     catalogue = files.catalogue()
     settings = EngineSettings() if files.project is None else files.project.settings.engines
+    homes = Homes(managed=files.cache / "engines") if files.project is None else homes_of(files.project)
     return Ground(
         catalogue=catalogue,
         licensing=Licensing(catalogue, files.policy(), SystemClock().now().date()),
         cache=files.cache,
         budget=budget_bytes(settings.memory_gib),
         engines=settings,
+        homes=homes,
+        backends=backends_in(homes),
         detected=detect(catalogue.accelerators()),
         variables=frozenset(os.environ),
     )

@@ -10,31 +10,28 @@ from typing import Any, Final, cast
 
 from changeover.app.planning.answer import HERE, DeployPlan, Lack, LackKind, Weights
 from changeover.app.planning.ground import Ground
-from changeover.app.planning.needs import Needs, memory_lacks, needs_of
+from changeover.app.planning.needs import ON_ACCELERATORS, Needs, memory_lacks, needs_of
 from changeover.app.planning.sources import files_of, weights_lacks
 from changeover.app.planning.terms import licence_of
 from changeover.app.planning.there import suggested
 from changeover.app.planning.wish import COMMON, Wish
 from changeover.core.errors import ChangeoverError, ConfigError
-from changeover.core.sizes import GIB
+from changeover.core.sizes import GIB, in_gib
 from changeover.core.toml import validate
-from changeover.library.artifacts import Artifact
 from changeover.library.cards import Card
 from changeover.library.fit.outright import writes_no_text
 from changeover.library.pull import present
 from changeover.serving.backends import Elsewhere, Launch
+from changeover.serving.conversions import Making, expected_bytes, expected_s
 from changeover.serving.deployments import plan_for_card
-from changeover.serving.keeper import Timing
+from changeover.serving.life import Timing
 from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.plan import EnginePlan
-from changeover.serving.weights import LOADS, artifact_for
+from changeover.serving.weights import LOADS, pending, weights_for
+from changeover.serving.weights import Weights as Loaded
 
 ON_PROCESSORS: Final[tuple[BackendName, ...]] = ("local", "openvino", "vllm", "transformers", "llama-server", "ollama")
 """What runs without an accelerator, the first choice first: the embedded engine needs nothing else."""
-ON_ACCELERATORS: Final[Mapping[str, BackendName]] = MappingProxyType(
-    {"vllm": "vllm", "vllm-kunlun": "kunlun", "sglang": "sglang"}
-)
-"""Kinds of engines by what accelerators call them."""
 KNOWN_AS: Final[Mapping[BackendName, tuple[str, ...]]] = MappingProxyType(
     {"vllm": ("vllm",), "kunlun": ("vllm-kunlun",), "sglang": ("sglang",), "transformers": ("transformers",)}
 )
@@ -45,7 +42,6 @@ _IN_SHORT: Final[Mapping[LackKind, str]] = MappingProxyType(
     {
         "engine": "not installed",
         "weights": "no such weights",
-        "fact": "nobody verified it",
         "memory": "too large",
         "room": "no room beside what runs",
     }
@@ -57,8 +53,10 @@ class Way:
     """One way to run a model here."""
 
     engine: BackendName
-    artifact: Artifact | None
+    weights: Loaded | None
     needs: Needs
+    verified: bool
+    """Somebody saw the engine run it, or its weights say by themselves what they are."""
     plan: EnginePlan | None
     missing: tuple[Lack, ...]
     error: ChangeoverError | None = None
@@ -67,8 +65,9 @@ class Way:
     @property
     def distance(self) -> int:
         """How far it is from running. What nobody is known to have made is farther away than what can be fetched."""
-        unmade = self.artifact is None and LOADS.get(self.engine) == "gguf"
-        return len(self.missing) + 2 * unmade + 8 * (self.error is not None)
+        unmade = self.weights is None and LOADS.get(self.engine) == "gguf"
+        made = self.weights is not None and self.weights.conversion is not None
+        return len(self.missing) + made + (not self.verified) + 2 * unmade + 8 * (self.error is not None)
 
 
 def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
@@ -96,6 +95,7 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
             why="No engine of ours runs it.",
             missing=(*licence_of(card, ground), *never),
         )
+    launch = _launch(way, ground)
     return DeployPlan(
         deployment=wish.name or card.id,
         model=card.id,
@@ -104,7 +104,7 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
         why=why,
         alternatives=tuple([*_others(others, way), *_hosts(card)]),
         quantisation=way.needs.quantisation,
-        weights=_weights(way, card, ground),
+        weights=_files(way, card, ground),
         layout=way.needs.layout,
         flags=way.needs.flags,
         context_tokens=way.needs.context_tokens,
@@ -112,10 +112,11 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
         needs_bytes=way.needs.bytes,
         has_bytes=way.needs.has_bytes,
         command=None if way.missing else command_of(wish, way.engine),
-        process=_process(way, ground),
-        ready_s=_ready_s(way, ground),
+        process=_process(launch),
+        environment=_environment(launch),
+        ready_s=_ready_s(way, ground, launch),
         missing=way.missing,
-        notes=way.needs.notes,
+        notes=(*_unverified(way, card), *way.needs.notes, *ground.detected.unknown),
         engine_plan=way.plan,
     )
 
@@ -133,7 +134,7 @@ def command_of(wish: Wish, engine: BackendName) -> str:
 
 def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
     """One way, with all that it lacks."""
-    artifact, name = artifact_for(card, engine), wish.name or card.id
+    name = wish.name or card.id
     options: dict[str, Any] = {}
     error: ChangeoverError | None = None
     try:
@@ -141,18 +142,36 @@ def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
         validate(OPTIONS[engine], options, where=f"deployment `{name}`")
     except ConfigError as exc:
         options, error = {}, exc
-    needs = needs_of(card, ground, engine, artifact, options)
+    weights = weights_for(card, engine, options)
+    needs = needs_of(card, ground, engine, weights, options)
     plan = None
-    if artifact is not None:
-        plan = plan_for_card(card, ground.cache, ground.engines, backend=engine, name=wish.name, options=options)
+    if weights is not None:
+        laid = {**_layout_options(needs, engine), **options}
+        plan = plan_for_card(card, ground.cache, ground.engines, backend=engine, name=wish.name, options=laid)
     lacks = [
         *licence_of(card, ground),
-        *_unverified(card, engine, artifact),
-        *weights_lacks(card, engine, artifact, ground.cache),
+        *weights_lacks(card, engine, weights, ground),
         *_software(engine, plan, ground),
         *memory_lacks(card, needs, ground, name),
     ]
-    return Way(engine=engine, artifact=artifact, needs=needs, plan=plan, missing=tuple(lacks), error=error)
+    return Way(
+        engine=engine,
+        weights=weights,
+        needs=needs,
+        verified=_verified(card, engine),
+        plan=plan,
+        missing=tuple(lacks),
+        error=error,
+    )
+
+
+def _layout_options(needs: Needs, engine: BackendName) -> Mapping[str, Any]:
+    """The layout on accelerators as options of an engine that has such; what an operator wrote stands above it."""
+    if needs.layout is None or needs.on_accelerator is None:
+        return {}
+    said = {"tensor_parallel": needs.layout.tensor_parallel, "pipeline_parallel": needs.layout.pipeline_parallel}
+    known = OPTIONS[engine].model_fields
+    return {name: count for name, count in said.items() if count > 1 and name in known}
 
 
 def _preferred(ground: Ground) -> tuple[BackendName, ...]:
@@ -173,18 +192,16 @@ def _never(card: Card, ground: Ground) -> Iterator[Lack]:
     yield Lack(kind="engine", what=what, remedy=f"Engines that run it: {engines}.{how}")
 
 
-def _unverified(card: Card, engine: BackendName, artifact: Artifact | None) -> Iterator[Lack]:
-    """That an engine which must know a model's class is not known to."""
+def _verified(card: Card, engine: BackendName) -> bool:
+    """Whether an engine that must know a model's class is said to."""
     names = KNOWN_AS.get(engine)
-    if names is None or any(each.engine in names for each in card.engines):
-        return
-    if artifact is None or artifact.format != "gguf":
+    return names is None or any(each.engine in names for each in card.engines)
+
+
+def _unverified(way: Way, card: Card) -> Iterator[str]:
+    if not way.verified:
         known = ", ".join(dict.fromkeys(each.engine for each in card.engines)) or "none"
-        yield Lack(
-            kind="fact",
-            what=f"whether {engine} runs `{card.id}`, which nobody verified",
-            remedy=f"Known to run it: {known}.",
-        )
+        yield f"Nobody verified that {way.engine} runs it; its first answer will tell. Known to run it: {known}."
 
 
 def _software(engine: BackendName, plan: EnginePlan | None, ground: Ground) -> Iterator[Lack]:
@@ -205,6 +222,8 @@ def _why(way: Way, ground: Ground) -> str:
         return "Nothing here can run it yet; of all engines this one lacks least."
     if ground.detected.found and way.engine in ON_ACCELERATORS.values():
         return f"An accelerator is here, and {way.engine} is installed for it."
+    if way.engine == "local" and ground.detected.found:
+        return "Its weights are GGUF: the embedded engine loads them, and computes on the processor."
     if way.engine == "local":
         return "Its weights are GGUF and there is no accelerator: the embedded engine needs nothing else."
     return f"It is installed, and loads {form}; engines before it lack more."
@@ -214,9 +233,10 @@ def _others(ways: Sequence[Way], chosen: Way) -> Iterator[str]:
     """Other engines that could, each with the first thing that it lacks and the chosen one does not."""
     common = {each.what for each in chosen.missing}
     for way in ways:
-        own = next((each for each in way.missing if each.what not in common), None)
+        own = [_IN_SHORT.get(each.kind, each.what) for each in way.missing if each.what not in common][:1]
+        own += [] if way.verified or own else ["nobody verified it"]
         if way.error is None:
-            yield way.engine if own is None else f"{way.engine} ({_IN_SHORT.get(own.kind, own.what)})"
+            yield f"{way.engine} ({own[0]})" if own else way.engine
 
 
 def _hosts(card: Card) -> Iterator[str]:
@@ -225,38 +245,61 @@ def _hosts(card: Card) -> Iterator[str]:
             yield f"openai (hosted by {row.host})"
 
 
-def _weights(way: Way, card: Card, ground: Ground) -> Weights | None:
+def _files(way: Way, card: Card, ground: Ground) -> Weights | None:
+    """What is fetched, and what is made of it."""
     form = LOADS.get(way.engine)
     if form is None:
         return None
-    here = way.artifact is not None and present(way.artifact, ground.cache)
-    size, source = files_of(card, way.artifact)
-    return Weights(format=form, bytes=way.needs.weights_bytes if size is None else size, source=source, here=here)
+    artifact = None if way.weights is None else way.weights.artifact
+    size, source = files_of(card, artifact)
+    making = None if way.plan is None else pending(way.plan)
+    return Weights(
+        format=form if artifact is None else artifact.format,
+        bytes=way.needs.weights_bytes if size is None else size,
+        source=source,
+        here=artifact is not None and present(artifact, ground.cache),
+        to_make=None if making is None else _making(making),
+    )
 
 
-def _process(way: Way, ground: Ground) -> str | None:
+def _making(making: Making) -> str:
+    made = f"{making.conversion.quantisation} {making.conversion.makes}"
+    return f"{made}, about {in_gib(expected_bytes(making))}, up to {expected_s(making)} s, once"
+
+
+def _loadable(way: Way, ground: Ground) -> bool:
+    if way.weights is None or way.plan is None or not present(way.weights.artifact, ground.cache):
+        return False
+    return pending(way.plan) is None
+
+
+def _process(launch: Launch | None) -> str | None:
     """The command line of its process; a server that is not ours is said without the warden that keeps it."""
-    launch = _launch(way, ground)
     if launch is None:
         return None
     argv = launch.config.get("argv", launch.argv)
     return shlex.join(str(part) for part in argv) if isinstance(argv, list | tuple) else None
 
 
-def _ready_s(way: Way, ground: Ground) -> float:
+def _environment(launch: Launch | None) -> tuple[str, ...]:
+    """The variables that its process gets beside those that all have."""
+    if launch is None:
+        return ()
+    told = cast("Mapping[str, str]", launch.config.get("environment") or launch.environment)
+    return tuple(f"{name}={shlex.quote(value)}" for name, value in told.items())
+
+
+def _ready_s(way: Way, ground: Ground, launch: Launch | None) -> float:
     """As the supervisor counts it: in proportion to what is read."""
-    launch = _launch(way, ground)
     size = way.needs.weights_bytes or 0
     base = ground.engines.ready_s + Timing().ready_per_gib_s * size / GIB
     return round(base + (0.0 if launch is None else launch.start_s), 1)
 
 
 def _launch(way: Way, ground: Ground) -> Launch | None:
-    """How it would be started; None where that cannot be said before its weights and its software are here."""
+    """How it would be started; None where that cannot be said before its weights or its software are here."""
     backend = ground.backends.get(way.engine)
-    if backend is None or way.plan is None or way.artifact is None or not present(way.artifact, ground.cache):
-        return None
-    if any(each.kind == "engine" for each in way.missing):
+    if backend is None or way.plan is None:
         return None
     try:
         launch = backend.launch(way.plan)

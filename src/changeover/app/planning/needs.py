@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 from changeover.app.planning.answer import Lack
 from changeover.app.planning.ground import Ground
 from changeover.app.planning.there import suggested
 from changeover.core.errors import ArtifactError
 from changeover.core.sizes import in_gib
-from changeover.library.artifacts import Artifact
 from changeover.library.cards import Card
 from changeover.library.fit import Fit, Layout, fit, fits_here
 from changeover.library.fit.context import shape_of
@@ -20,8 +20,12 @@ from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.library.running import Shape
 from changeover.serving.options import BackendName
-from changeover.serving.weights import LOADS
+from changeover.serving.weights import LOADS, Weights
 
+ON_ACCELERATORS: Final[Mapping[str, BackendName]] = MappingProxyType(
+    {"vllm": "vllm", "vllm-kunlun": "kunlun", "sglang": "sglang"}
+)
+"""Kinds of engines by what accelerators call them."""
 SERVERS: Final[tuple[BackendName, ...]] = ("vllm", "sglang", "kunlun", "transformers", "ollama")
 """Engines that take more than is estimated here, by an amount that is known once they run."""
 
@@ -48,17 +52,19 @@ class Needs:
 
 
 def needs_of(
-    card: Card, ground: Ground, engine: BackendName, artifact: Artifact | None, options: Mapping[str, Any]
+    card: Card, ground: Ground, engine: BackendName, weights: Weights | None, options: Mapping[str, Any]
 ) -> Needs:
     """What a model takes here in an engine; on an accelerator where there is one that the engine uses."""
     inner: Mapping[str, Any] = options.get("options", {}) if engine == "ray" else options
     context = int(inner.get("context_tokens", ground.engines.context_tokens))
     slots = int(inner.get("slots", ground.engines.slots))
-    form = LOADS.get(engine)
-    quantisation = None if artifact is None else artifact.quantisation
+    form = LOADS.get(cast("BackendName", options.get("engine", "local")) if engine == "ray" else engine)
+    quantisation = None if weights is None else weights.quantisation
     if quantisation is None and form == "safetensors":
         quantisation = usual_quantisation(card)
-    for found in ground.detected.found if form == "safetensors" and engine != "transformers" else ():
+    for found in ground.detected.found:
+        if engine not in {ON_ACCELERATORS.get(each.engine) for each in found.accelerator.engines}:
+            continue
         judged = fit(
             card, found.accelerator, found.count, context=context, concurrency=slots, quantisation=quantisation
         )
@@ -69,7 +75,7 @@ def needs_of(
         context=context,
         concurrency=slots,
         quantisation=quantisation,
-        shape=_shape(artifact, ground),
+        shape=_shape(weights, ground),
         siblings=[one for one in ground.catalogue.cards() if one.family == card.family and one.id != card.id],
     )
     notes = (f"An estimate by weights and context: {engine} itself takes more.",) if engine in SERVERS else ()
@@ -131,8 +137,9 @@ def _smaller(card: Card, needs: Needs, ground: Ground) -> str:
     return " ".join(said) or f"`changeover fit {card.id} --on …` tries other hardware."
 
 
-def _shape(artifact: Artifact | None, ground: Ground) -> Shape | None:
+def _shape(weights: Weights | None, ground: Ground) -> Shape | None:
     """The shape by the weights' own header, where they are here."""
+    artifact = None if weights is None else weights.artifact
     if artifact is None or artifact.format != "gguf" or not present(artifact, ground.cache):
         return None
     try:

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from changeover.app.planning.answer import Lack
+from changeover.app.planning.ground import Ground
+from changeover.core.errors import EngineError
 from changeover.library.artifacts import Artifact, ArtifactSource, FileSource, HubSource, MirrorSource
 from changeover.library.cards import Card
 from changeover.library.pull import present
+from changeover.serving.conversions import Making, is_made, maker
 from changeover.serving.options import BackendName
-from changeover.serving.weights import LOADS
+from changeover.serving.weights import LOADS, Weights
 
 
-def weights_lacks(card: Card, engine: BackendName, artifact: Artifact | None, cache: Path) -> Iterator[Lack]:
-    """What is missing of the weights that an engine would load, and how they come."""
+def weights_lacks(card: Card, engine: BackendName, weights: Weights | None, ground: Ground) -> Iterator[Lack]:
+    """What is missing of the weights that an engine would load, or of what makes them of others."""
+    artifact = None if weights is None else weights.artifact
     form = LOADS.get(engine, f"the form that `{engine}` loads")
     if artifact is None:
         have = sorted({each.format for each in card.artifacts})
         beside = f"; it has {' and '.join(have)}" if have else ""
         what = f"weights of `{card.id}` in {form} that the library has pinned{beside}"
         yield Lack(kind="weights", what=what, remedy=_pinning(card, form))
-    elif not artifact.sources and not present(artifact, cache):
+    elif not artifact.sources and not present(artifact, ground.cache):
         what = f"a place where the weights of `{card.id}` in {artifact.quantisation} can be fetched"
         yield Lack(kind="weights", what=what, remedy="Add a source to its card: docs, guides, pull.")
+    making = None if weights is None else weights.making(ground.cache)
+    if making is not None and not is_made(making):
+        yield from _tools(making, ground)
+
+
+def _tools(making: Making, ground: Ground) -> Iterator[Lack]:
+    try:
+        maker(making.conversion, ground.homes)
+    except EngineError as exc:
+        what = f"what makes {making.conversion.quantisation} {making.conversion.makes} of its GGUF file"
+        yield Lack(kind="engine", what=what, remedy=exc.message)
 
 
 def files_of(card: Card, artifact: Artifact | None) -> tuple[int | None, str | None]:

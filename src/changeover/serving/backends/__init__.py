@@ -11,9 +11,11 @@ from changeover.serving.backends.llama_server import LlamaServerBackend
 from changeover.serving.backends.local import LocalBackend
 from changeover.serving.backends.ollama import OllamaBackend
 from changeover.serving.backends.openai import OpenAIBackend
+from changeover.serving.backends.openvino import OpenVINOBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
 from changeover.serving.backends.ray import RayBackend
 from changeover.serving.backends.sglang import SglangBackend
+from changeover.serving.backends.transformers import TransformersBackend
 from changeover.serving.backends.vllm import VllmBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
@@ -33,8 +35,10 @@ __all__ = [
     "Missing",
     "OllamaBackend",
     "OpenAIBackend",
+    "OpenVINOBackend",
     "RayBackend",
     "SglangBackend",
+    "TransformersBackend",
     "VllmBackend",
     "backends_in",
     "describe",
@@ -50,6 +54,8 @@ def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
         "ollama": OllamaBackend(homes),
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
+        "openvino": OpenVINOBackend(homes),
+        "transformers": TransformersBackend(homes),
         "vllm": VllmBackend(homes),
         "sglang": SglangBackend(homes),
         "kunlun": KunlunBackend(homes),

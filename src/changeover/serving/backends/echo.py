@@ -47,8 +47,15 @@ class EchoBackend:
         options = plan.options_as(EchoOptions)
         return Launch(
             argv=module("changeover.serving.engines.echo"),
-            config={"deployment": plan.deployment, "model": plan.model, "options": options.model_dump()},
-            first_answer=options.memory_mib > 0,  # one that stands in for a model; others count what they are asked
+            config={
+                "deployment": plan.deployment,
+                "model": plan.model,
+                "options": options.model_dump(),
+                "behaviour": options.behaviour,
+            },
+            sockets=True,
+            # One that stands in for a model, or rehearses one that fails; others count what they are asked.
+            first_answer=options.memory_mib > 0 or options.behaviour != "none",
         )
 
 

@@ -78,10 +78,15 @@ def cards_for(engine: str, detected: Detected) -> Sequence[Found]:
     return [each for each in detected.found if any(one.engine == engine for one in each.accelerator.engines)]
 
 
-def lacking_package(home: Python, packages: Sequence[str], engine: str) -> Sequence[Missing]:
-    """What an engine's home lacks of these packages."""
+def lacking_package(
+    home: Python, packages: Sequence[str], engine: str, install: str | None = None
+) -> Sequence[Missing]:
+    """What an engine's home lacks of these packages; `install` says how they come there, if not by our command."""
     missing = [each for each in packages if home.version(each) is None]
-    remedy = f"Install it with `changeover engines install {engine}`, or name an interpreter that has it as `engines.homes.{engine}.python`."
+    named = f"name an interpreter that has it as `engines.homes.{engine}.python`."
+    remedy = (
+        f"{install}, and {named}" if install else f"Install it with `changeover engines install {engine}`, or {named}"
+    )
     return [Missing(what=f"the package `{each}` for `{home.executable}`", remedy=remedy) for each in missing]
 
 

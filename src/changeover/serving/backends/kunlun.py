@@ -25,6 +25,9 @@ from changeover.serving.plan import EnginePlan
 
 ENGINE: Final = "vllm-kunlun"
 """The package, and what accelerators' cards call it."""
+PACKAGES: Final = (ENGINE, "vllm")
+INSTALL: Final = "Set its environment up as github.com/baidu/vLLM-Kunlun says, with Kunlun's own PyTorch"
+"""No registry has all of it, so no command of ours can."""
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "XPU_USE_MOE_SORTED_THRES": "1",
     "XFT_USE_FAST_SWIGLU": "1",
@@ -68,7 +71,7 @@ class KunlunBackend:
         wanted = options.tensor_parallel * options.pipeline_parallel
         detected = self._detected()
         lacking = [
-            *lacking_package(self._home, (ENGINE, "vllm"), "kunlun"),
+            *lacking_package(self._home, PACKAGES, "kunlun", INSTALL),
             *lacking_cards(
                 ENGINE,
                 detected,
@@ -89,7 +92,7 @@ class KunlunBackend:
     def describe(self, plan: EnginePlan) -> EnginePart:
         plugin, server = self._home.version(ENGINE), self._home.version("vllm")
         if plugin is None or server is None:
-            lacking = lacking_package(self._home, (ENGINE, "vllm"), "kunlun")[0]
+            lacking = lacking_package(self._home, PACKAGES, "kunlun", INSTALL)[0]
             raise EngineError(f"Kunlun needs {lacking.what}. {lacking.remedy}")
         flags = {"on": "kunlun", "device_flags": list(_flags(Served(plan))), "device_environment": dict(ENVIRONMENT)}
         return Served(plan).part(engine=f"vLLM ({ENGINE} {plugin})", version=server, flags=flags)

@@ -99,6 +99,7 @@ class LocalBackend:
                 "GGML_NO_BACKTRACE": "1",  # a failed assertion would start a debugger
                 "GOMP_SPINCOUNT": "1000",  # beside busy cores the default spin costs fifty times the speed
             },
+            sockets=True,
             first_answer=not options.embeddings,  # a model that makes vectors may have no words
         )
 

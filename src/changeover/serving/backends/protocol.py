@@ -92,6 +92,8 @@ class Launch:
     """Of the paths of its API, before `/v1`."""
     model: str | None = None
     """What goes into the `model` field there; None: what the caller wrote, since the engine does not read it."""
+    sockets: bool = False
+    """It can listen on a Unix socket: where `socket` is in its configuration, there and on no port."""
     start_s: float = 0.0
     """What it may take before it reads weights, on top of what any engine may."""
 

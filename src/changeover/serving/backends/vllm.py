@@ -121,8 +121,8 @@ class VllmBackend:
         device = ("--enforce-eager",) if on_processor else ("--gpu-memory-utilization", f"{options.gpu_memory_share:g}")
         strict = ("--tool-strict-level", "parameter") if self._strict(package) and served.parsers.tools else ()
         environment = {**BASE_ENVIRONMENT, **(on_processors(options) if on_processor else {})}
-        if (compiled := self._homes.compiled("vllm")) is not None:
-            environment["VLLM_CACHE_ROOT"] = str(compiled)
+        if (kept := self._homes.keeps("vllm")) is not None:
+            environment["VLLM_CACHE_ROOT"] = str(kept)
         return served.launch(
             self._home,
             (*device, *strict),

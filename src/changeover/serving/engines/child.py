@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -71,9 +72,27 @@ class Child:
         _end_with(self._parent, self._dies_by)  # the kernel forgets it when the user changes
         return None
 
+    def listen(self, backlog: int) -> socket.socket:
+        """A listening socket: where this process was told to, or on a free port that only this machine reaches.
+
+        Raises:
+            OSError: There is none to be had.
+        """
+        path: str | None = self.config.get("socket")
+        if path is None:
+            return socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(backlog)
+        return listener
+
     def ready(self, port: int, note: str | None) -> None:
         """Tell the parent that requests can come."""
         self._say({"ready": True, "port": port, "note": note})
+
+    def say_anything(self, words: bytes) -> None:
+        """Say to the parent what it does not expect: for rehearsals."""
+        os.write(self._answers, words)
 
     def failed(self, reason: str) -> NoReturn:
         """Tell the parent why there will be no engine, and end."""

@@ -25,7 +25,7 @@ def main() -> None:
         child.failed(str(exc))
     note = child.drop_rights()
     address: str = server.listening_address
-    child.ready(urlsplit(address).port or 0, note)
+    child.ready(0 if child.config.get("socket") else urlsplit(address).port or 0, note)
     while True:
         signal.pause()
 
@@ -53,12 +53,12 @@ def serve(config: dict[str, Any], secret: str) -> Any:
             params.pooling_type = _native.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.fit_params = False  # it would shrink the context to the memory that is free, and not say so
     params.offline = True
-    _close_doors(params, secret)
+    _close_doors(params, secret, config.get("socket"))
     return _native.Server(params)
 
 
-def _close_doors(params: Any, secret: str) -> None:
-    params.hostnames = ["127.0.0.1"]
+def _close_doors(params: Any, secret: str, socket: str | None) -> None:
+    params.hostnames = [socket or "127.0.0.1"]
     params.port = 0
     params.api_keys = [secret]
     params.cors_origins = "http://127.0.0.1"  # else any web page in a browser here could ask

@@ -28,15 +28,21 @@ from changeover.serving.engines.child import Child
 
 PORT: Final = "{port}"
 """Stands for the chosen port in the command and in the environment."""
+SOCKET: Final = "{socket}"
+"""Stands for the path of a Unix socket in `unix_argv`, the command of a server that can listen on one."""
 FOLDER: Final = "{folder}"
 """Stands for a folder of the server's own in the command and in the environment: private, empty, gone with the server."""
 SECRET: Final = "{secret}"
 """Stands for the deployment's secret, in the environment only: a command line can be read by everybody on the machine."""
+CHANCES: Final = 4
+"""Ports that are tried where each was taken by somebody else before the server came to it."""
 LOOK_EVERY_S: Final = 0.1
 STEP_S: Final = 3600.0
 """For a step between answering and being ready; the supervisor loses its patience earlier."""
 GRACE_S: Final = 1.5
 """Between asking the server to end and killing it; the supervisor kills the warden after two seconds."""
+Place = int | str
+"""A port, or the path of a Unix socket."""
 _LIBC: Final = ctypes.CDLL(None)
 """Loaded here: between fork and exec nothing may be."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -53,19 +59,12 @@ def main() -> None:
     folder = _own_folder(child.config)
     name = os.path.basename(child.config["argv"][0])
     try:
-        port = _free_port()
-        server = _start(child.config, port, child.secret, folder)
+        place, server, said = _begin(child, folder, end)
     except OSError as exc:
         _remove(folder)
         child.failed(f"`{child.config['argv'][0]}` could not be started: {exc.strerror}")
-    said: str | None = None
     try:
-        while not end.is_set() and server.poll() is None:
-            said = _answer(port, child.config["ready_path"], child.secret)
-            if said is not None:
-                break
-            end.wait(LOOK_EVERY_S)
-        problem = _take_steps(child.config.get("after", ()), port, child.secret, server, end)
+        problem = _take_steps(child.config.get("after", ()), place, child.secret, server, end)
         if server.poll() is not None:
             problem = f"`{name}` ended with status {server.returncode}"
         if problem is not None and not end.is_set():
@@ -73,7 +72,9 @@ def main() -> None:
             _remove(folder)
             child.failed(problem)
         if not end.is_set():
-            child.ready(port, "; ".join(each for each in (said, note) if each) or None)
+            child.ready(
+                place if isinstance(place, int) else 0, "; ".join(each for each in (said, note) if each) or None
+            )
         while not end.is_set() and server.poll() is None:
             end.wait(LOOK_EVERY_S)
     finally:
@@ -105,15 +106,40 @@ def _remove(folder: str | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(config: Mapping[str, Any], port: int, secret: str, folder: str | None) -> subprocess.Popen[bytes]:
+def _begin(child: Child, folder: str | None, end: threading.Event) -> tuple[Place, subprocess.Popen[bytes], str | None]:
+    """Start the server, and wait until it answers or has ended; again, on another port, where somebody else was quicker.
+
+    Gives where it listens, its process, and what it says of itself.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    config = child.config
+    chances = CHANCES
+    while True:
+        place: Place = config["socket"] if "socket" in config and "unix_argv" in config else _free_port()
+        server, said = _start(config, place, child.secret, folder), None
+        while not end.is_set() and server.poll() is None:
+            said = _answer(place, config["ready_path"], child.secret)
+            if said is not None:
+                break
+            end.wait(LOOK_EVERY_S)
+        chances -= 1
+        if server.poll() is None or end.is_set() or not chances or not _is_taken(place):
+            return place, server, said
+        print(f"warden: port {place} was taken meanwhile; another one is tried", file=sys.stderr, flush=True)
+        _end_all(server)
+
+
+def _start(config: Mapping[str, Any], place: Place, secret: str, folder: str | None) -> subprocess.Popen[bytes]:
     def filled(text: str) -> str:
-        return text.replace(PORT, str(port)).replace(FOLDER, folder or "")
+        return text.replace(PORT, str(place)).replace(SOCKET, str(place)).replace(FOLDER, folder or "")
 
     said: Mapping[str, str] = config["environment"]
     environment = {name: filled(value).replace(SECRET, secret) for name, value in said.items()}
     # Same session as the warden: the supervisor kills both as one group when it has to.
     return subprocess.Popen(
-        [filled(str(part)) for part in config["argv"]],
+        [filled(str(part)) for part in config["argv" if isinstance(place, int) else "unix_argv"]],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         stderr=sys.stderr,
@@ -133,15 +159,46 @@ def _call_prctl(option: int, value: int) -> None:
 
 
 def _free_port() -> int:
-    """A port that was free a moment ago. A server that finds it taken ends, and is started again with another."""
+    """A port that was free a moment ago."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
 
 
-def _answer(port: int, path: str, secret: str) -> str | None:
+def _is_taken(place: Place) -> bool:
+    """Whether somebody else has a port whose server has ended."""
+    if isinstance(place, str):
+        return False
+    with socket.socket() as other:
+        try:
+            other.bind(("127.0.0.1", place))
+        except OSError:
+            return True
+        return False
+
+
+class _OnSocket(HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connection(place: Place, timeout_s: float) -> HTTPConnection:
+    return (
+        HTTPConnection("127.0.0.1", place, timeout=timeout_s) if isinstance(place, int) else _OnSocket(place, timeout_s)
+    )
+
+
+def _answer(place: Place, path: str, secret: str) -> str | None:
     """None while it is not ready; else what it says of itself, which most servers do not."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=2)
+    connection = _connection(place, 2)
     try:
         connection.request("GET", path, headers={"authorization": f"Bearer {secret}"})
         answer = connection.getresponse()
@@ -154,7 +211,7 @@ def _answer(port: int, path: str, secret: str) -> str | None:
 
 def _take_steps(
     steps: Sequence[Mapping[str, Any]],
-    port: int,
+    place: Place,
     secret: str,
     server: subprocess.Popen[bytes],
     end: threading.Event,
@@ -166,23 +223,23 @@ def _take_steps(
     """
     problems: list[str] = []
     # In a thread: one step may take minutes, and the end is not to wait for it.
-    taking = threading.Thread(target=_take, args=(steps, port, secret, problems), daemon=True)
+    taking = threading.Thread(target=_take, args=(steps, place, secret, problems), daemon=True)
     taking.start()
     while taking.is_alive() and not end.is_set() and server.poll() is None:
         taking.join(LOOK_EVERY_S)
     return problems[0] if problems else None
 
 
-def _take(steps: Sequence[Mapping[str, Any]], port: int, secret: str, problems: list[str]) -> None:
+def _take(steps: Sequence[Mapping[str, Any]], place: Place, secret: str, problems: list[str]) -> None:
     for step in steps:
         try:
-            if _is_done(step, port, secret):
+            if _is_done(step, place, secret):
                 continue
             if "file" in step:
                 with open(step["file"], "rb") as file:
-                    status, body = _sent(port, secret, "POST", step["post"], file, os.fstat(file.fileno()).st_size)
+                    status, body = _sent(place, secret, "POST", step["post"], file, os.fstat(file.fileno()).st_size)
             else:
-                status, body = _sent(port, secret, "POST", step["post"], json.dumps(step["json"]).encode())
+                status, body = _sent(place, secret, "POST", step["post"], json.dumps(step["json"]).encode())
         except (OSError, HTTPException) as exc:
             problems.append(f"`{step['post']}` was not answered: {exc}")
             return
@@ -191,18 +248,18 @@ def _take(steps: Sequence[Mapping[str, Any]], port: int, secret: str, problems: 
             return
 
 
-def _is_done(step: Mapping[str, Any], port: int, secret: str) -> bool:
+def _is_done(step: Mapping[str, Any], place: Place, secret: str) -> bool:
     if "unless" not in step:
         return False
     asked = step.get("asked")
     body = None if asked is None else json.dumps(asked).encode()
-    return _sent(port, secret, "HEAD" if body is None else "POST", step["unless"], body)[0] == 200
+    return _sent(place, secret, "HEAD" if body is None else "POST", step["unless"], body)[0] == 200
 
 
 def _sent(
-    port: int, secret: str, method: str, path: str, body: bytes | IO[bytes] | None = None, length: int | None = None
+    place: Place, secret: str, method: str, path: str, body: bytes | IO[bytes] | None = None, length: int | None = None
 ) -> tuple[int, bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=STEP_S)
+    connection = _connection(place, STEP_S)
     headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
     if length is not None:
         headers |= {"content-type": "application/octet-stream", "content-length": str(length)}

@@ -33,24 +33,30 @@ class AioClient:
 
     def __init__(self) -> None:
         """Needs a running event loop. Whoever makes it closes it."""
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("User-Agent",),
-        )
+        self._session = _session(_Connector())
+        self._sessions = [self._session]
 
     def upstream(
-        self, name: str, base_url: str, secret: str | None, model: str | None, *, probe_path: str = "/v1/models"
+        self,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        *,
+        probe_path: str = "/v1/models",
+        socket: str | None = None,
     ) -> AioUpstream:
         """The way to one engine. See `Client.upstream`."""
-        return AioUpstream(self._session, name, base_url, secret, model, probe_path)
+        session = self._session
+        if socket is not None:  # the library has a connector for each
+            session = _session(_UnixConnector(socket))
+            self._sessions.append(session)
+        return AioUpstream(session, name, base_url, secret, model, probe_path)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        for session in self._sessions:
+            await session.close()
 
 
 @final
@@ -146,14 +152,21 @@ class AioUpstream(Address):
         return url
 
 
-class _Connector(aiohttp.TCPConnector):
+def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+        auto_decompress=False,
+        trust_env=False,
+        skip_auto_headers=("User-Agent",),
+    )
+
+
+class _Keeping(aiohttp.BaseConnector):
     """Keeps connections, and says of each whether it was used before."""
 
-    def __init__(self) -> None:
-        super().__init__(  # pyright: ignore[reportUnknownMemberType] - aiohttp types `socket_factory` incompletely
-            limit=0, keepalive_timeout=KEEPALIVE_S
-        )
-        self._used: WeakSet[ResponseHandler] = WeakSet()
+    _used: WeakSet[ResponseHandler]
 
     async def connect(
         self,
@@ -173,6 +186,24 @@ class _Connector(aiohttp.TCPConnector):
         if protocol is not None:
             self._used.add(protocol)
         return connection
+
+
+class _Connector(_Keeping, aiohttp.TCPConnector):
+    """To hosts and their ports."""
+
+    def __init__(self) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - aiohttp types `socket_factory` incompletely
+            limit=0, keepalive_timeout=KEEPALIVE_S
+        )
+        self._used = WeakSet()
+
+
+class _UnixConnector(_Keeping, aiohttp.UnixConnector):
+    """To one Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, limit=0, keepalive_timeout=KEEPALIVE_S)
+        self._used = WeakSet()
 
 
 async def _post(

@@ -60,6 +60,7 @@ class Address(ABC):
         self.model = model
         self.heard = 0
         self.in_flight = 0
+        self.answered = 0
         self._secret = secret
         self._probe_path = probe_path
         self._rooted = URL(self.base_url).path in ("", "/")
@@ -128,6 +129,7 @@ class Address(ABC):
     def landed(self) -> None:
         """One request less is in flight."""
         self.in_flight -= 1
+        self.answered += 1
         if self._idle is not None and not self.in_flight:
             self._idle.set()
             self._idle = None

@@ -116,6 +116,11 @@ class Upstream(Protocol):
         """Requests whose answer is awaited or being read."""
         ...
 
+    @property
+    def answered(self) -> int:
+        """Requests that have ended, however they did, also those of other processes as far as they tell."""
+        ...
+
     async def idle(self) -> None:
         """Wait until no request is in flight."""
         ...
@@ -189,7 +194,14 @@ class Client(Protocol):
     """Carries the requests to all engines. Made in a running event loop and used from that alone."""
 
     def upstream(
-        self, name: str, base_url: str, secret: str | None, model: str | None, *, probe_path: str = "/v1/models"
+        self,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        *,
+        probe_path: str = "/v1/models",
+        socket: str | None = None,
     ) -> Upstream:
         """The way to one engine; nothing is sent yet.
 
@@ -199,6 +211,7 @@ class Client(Protocol):
             secret: Bearer token for the engine.
             model: Replaces the `model` field of each request; None leaves it as it is.
             probe_path: What is asked to learn whether the engine can answer.
+            socket: Path of a Unix socket on which it listens, whatever host the address names.
 
         Raises:
             ConfigError: The secret cannot be sent in a header.

@@ -36,10 +36,17 @@ class WireClient:
         self._tls: ssl.SSLContext | None = None
 
     def upstream(
-        self, name: str, base_url: str, secret: str | None, model: str | None, *, probe_path: str = "/v1/models"
+        self,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        *,
+        probe_path: str = "/v1/models",
+        socket: str | None = None,
     ) -> WireUpstream:
         """The way to one engine. See `Client.upstream`."""
-        return WireUpstream(self, name, base_url, secret, model, probe_path)
+        return WireUpstream(self, name, base_url, secret, model, probe_path, socket)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -59,7 +66,14 @@ class WireUpstream(Address):
     """One engine's address, asked over connections of our own."""
 
     def __init__(
-        self, client: WireClient, name: str, base_url: str, secret: str | None, model: str | None, probe_path: str
+        self,
+        client: WireClient,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        probe_path: str,
+        socket: str | None,
     ) -> None:
         """Set the address up. See `Client.upstream`."""
         super().__init__(name, base_url, secret, model, probe_path)
@@ -71,7 +85,7 @@ class WireUpstream(Address):
         self.now = client.loop.time
         self._pool: list[Connection] = []
         tls = client.tls() if base.scheme == "https" else None
-        self._dialler = Dialler(name, base, tls, client.watch, client.connect_s)
+        self._dialler = Dialler(name, base, tls, client.watch, client.connect_s, socket)
         self._heads: dict[str, bytes] = {}
 
     async def probe(self, timeout_s: float = PROBE_S) -> str | None:

@@ -1,0 +1,249 @@
+"""Engines that nobody asks for are unloaded, and loaded again for whoever asks: the whole system, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from tests.support.projects import Running, deploy_echo, open_written, running, write_project
+
+from changeover.core.sizes import MIB
+from changeover.rollouts import actions
+from changeover.serving.fleet import Fleet
+from changeover.serving.life import Timing
+from changeover.serving.occupancy import Bounds
+from changeover.serving.queries import Deployment, add_deployment, find_deployment, want
+from changeover.serving.supervisor import Supervisor
+from changeover.tasks.exchanges import Exchange
+from changeover.tasks.queries import recent_exchanges
+
+ENGINE = "echo-echo"
+PATIENCE_S = 30
+
+
+@asynccontextmanager
+async def a_system(
+    directory: Path, *, workers: int = 1, idle_s: float = 0.6, timeout_s: float = 20, **engine: float | str
+) -> AsyncGenerator[Running]:
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in {"chunks": 8, **engine}.items())
+    write_project(
+        directory,
+        timeout_s=timeout_s,
+        steps=f"[echo]\n{lines}",
+        gateway=f"ready_wait_s = 0.2\nworkers = {workers}\n[engines]\nidle_unload_s = {idle_s}\n",
+    )
+    async with running(open_written(directory)) as up:
+        yield up
+
+
+def row(up: Running, name: str = ENGINE) -> Deployment:
+    with up.installation.store.read() as connection:
+        return find_deployment(connection, name)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def recorded(up: Running, count: int) -> Sequence[Exchange]:
+    """What was written down of so many requests; the gateway writes a moment later."""
+
+    def look() -> Sequence[Exchange]:
+        with up.installation.store.read() as connection:
+            return recent_exchanges(connection, "echo")
+
+    await until(lambda: len(look()) == count)
+    return look()
+
+
+async def ask(up: Running, http: aiohttp.ClientSession, model: str = "echo") -> tuple[int, str]:
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+    async with http.post(f"{up.address}/v1/chat/completions", json=body, headers=up.headers()) as answer:
+        said = await answer.json()
+    return answer.status, said.get("error", {}).get("code", "")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_an_idle_engine_is_unloaded_and_all_who_ask_at_once_wait_for_one_start(
+    tmp_path: Path, workers: int
+) -> None:
+    async with a_system(tmp_path / "p", workers=workers, ready_delay_s=0.5) as up, aiohttp.ClientSession() as http:
+        await until(lambda: row(up).state == "idle")
+        before = row(up)
+        assert (before.pid, before.address, before.restarts) == (None, None, 0)
+        assert before.detail.startswith("unloaded after 1 s without a request; starts at the next request, which took ")
+        assert up.system.fleet.is_ready(ENGINE), "it is not broken"
+        answers = await asyncio.gather(*(ask(up, http) for _ in range(12)))
+        assert answers == [(200, "")] * 12
+        await until(lambda: row(up).state == "ready")
+        after = row(up)
+        assert after.restarts == 0
+        assert after.detail.startswith("woken in ")
+        assert (up.installation.project.state / "logs" / f"{ENGINE}.log").exists()
+        kept = await recorded(up, 12)
+        assert all(each.failed_variants == () for each in kept), "who was waited for has not failed"
+
+
+async def test_an_engine_that_is_asked_again_and_again_stays(tmp_path: Path) -> None:
+    async with a_system(tmp_path / "p", idle_s=0.8) as up, aiohttp.ClientSession() as http:
+        await up.ready(ENGINE)
+        await until(lambda: row(up).state == "ready")
+        pid = row(up).pid
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + 2.0
+        while loop.time() < until_s:
+            assert (await ask(up, http))[0] == 200
+            await asyncio.sleep(0.1)
+        assert (row(up).state, row(up).pid) == ("ready", pid)
+
+
+async def test_who_has_no_time_to_wait_for_the_start_is_told_so(tmp_path: Path) -> None:
+    async with (
+        a_system(tmp_path / "p", ready_delay_s=3, timeout_s=1) as up,
+        aiohttp.ClientSession() as http,
+    ):
+        await until(lambda: row(up).state == "idle")
+        assert await ask(up, http) == (503, "not_ready")
+        await until(lambda: row(up).state == "ready")
+        assert await ask(up, http) == (200, "")
+
+
+async def test_a_deployment_that_says_so_itself_is_never_unloaded(tmp_path: Path) -> None:
+    async with a_system(tmp_path / "p", idle_s=0.3) as up:
+        deploy_echo(up.installation, "kept", idle_unload_s=0)
+        await until(lambda: row(up, "kept").state == "ready")
+        pid = row(up, "kept").pid
+        await until(lambda: row(up).state == "idle")
+        await until(lambda: up.system.fleet.is_ready("kept"))
+        assert (row(up, "kept").state, row(up, "kept").pid) == ("ready", pid)
+
+
+async def test_a_rollout_goes_on_though_its_candidate_was_unloaded(tmp_path: Path) -> None:
+    async with a_system(tmp_path / "p", idle_s=0.5, ready_delay_s=0.2) as up, aiohttp.ClientSession() as http:
+        candidate = deploy_echo(up.installation, "new", ready_delay_s=0.4)
+        await until(lambda: row(up, "new").state == "idle" and row(up).state == "idle")
+        by = actions.By("test", "try it", up.installation.clock.now())
+        with up.installation.store.write() as connection:
+            rollout = actions.start(
+                connection, candidate, actions.plan_of(up.installation.tasks["echo"].declared), None, by
+            )
+            actions.promote(connection, rollout, None, by)
+        revision = up.system.snapshot.tasks["echo"].route.revision
+        async with asyncio.timeout(PATIENCE_S):
+            while await up.route() == revision:
+                await asyncio.sleep(0.02)
+        assert await ask(up, http) == (200, "")
+        [kept] = await recorded(up, 1)
+        assert (kept.deployment, kept.failed_variants) == ("new", ()), "the former was ready no more than the new one"
+
+
+class Machine:
+    """A fleet of echo engines whose memory is scarce, without a gateway."""
+
+    def __init__(self, directory: Path, *, rests_s: float, idle_s: float | None = None) -> None:
+        self.installation = open_written(write_project(directory))
+        clock = self.installation.clock
+        self.supervisor = Supervisor(clock, directory / "logs", timing=Timing(stop_grace_s=0.5))
+        bounds = Bounds(memory_bytes=1000 * MIB, rests_s=rests_s, idle_s=idle_s)
+        load = lambda: self.installation.catalogue  # noqa: E731 - as short as it can be
+        self.fleet = Fleet(self.installation.store, load, directory, self.supervisor, clock, bounds=bounds)
+
+    def deploy(self, name: str, mib: float, **options: float | str) -> None:
+        with self.installation.store.write() as connection:
+            add_deployment(
+                connection,
+                name=name,
+                backend="echo",
+                model=name,
+                options={"memory_mib": mib, **options},
+                engine={},
+                actor="test",
+                now=self.installation.clock.now(),
+            )
+
+    def row(self, name: str) -> Deployment:
+        with self.installation.store.read() as connection:
+            return find_deployment(connection, name)
+
+    async def is_(self, name: str, state: str) -> None:
+        await until(lambda: self.row(name).state == state)
+
+    async def ask(self, name: str) -> None:
+        upstream = self.supervisor.upstream(name)
+        assert upstream is not None
+        body = json.dumps({"model": name, "messages": [{"role": "user", "content": "hello"}]}).encode()
+        await upstream.fetch("/v1/chat/completions", body, first_byte_s=20, stall_s=20)
+
+
+@asynccontextmanager
+async def a_machine(directory: Path, *, rests_s: float = 0.0, idle_s: float | None = None) -> AsyncGenerator[Machine]:
+    machine = Machine(directory, rests_s=rests_s, idle_s=idle_s)
+    running_on = asyncio.create_task(machine.fleet.run())
+    try:
+        yield machine
+    finally:
+        running_on.cancel()
+        await asyncio.gather(running_on, return_exceptions=True)
+        await machine.supervisor.close()
+        machine.installation.store.close()
+
+
+async def test_what_nobody_needs_is_unloaded_for_another_and_back_when_it_is_asked_for(tmp_path: Path) -> None:
+    async with a_machine(tmp_path / "p") as machine:
+        machine.deploy("one", 600)
+        await machine.is_("one", "ready")
+        machine.deploy("two", 600)
+        await machine.is_("two", "ready")
+        assert machine.row("one").state == "idle"
+        assert machine.row("one").detail.startswith("unloaded to make room for two; ")
+        assert machine.fleet.wake("one")
+        await machine.is_("one", "ready")
+        assert machine.row("two").detail.startswith("unloaded to make room for one; ")
+        assert [machine.row(name).restarts for name in ("one", "two")] == [0, 0]
+
+
+async def test_one_with_a_request_under_way_is_waited_for(tmp_path: Path) -> None:
+    async with a_machine(tmp_path / "p") as machine:
+        machine.deploy("one", 600, delay_s=1.5)
+        await machine.is_("one", "ready")
+        asking = asyncio.create_task(machine.ask("one"))
+        await until(lambda: machine.supervisor.in_flight("one") == 1)
+        machine.deploy("two", 600)
+        await until(lambda: machine.row("two").detail.startswith("waits until one can be unloaded: needs 0.6 GiB"))
+        assert machine.row("one").state == "ready"
+        await asking
+        await machine.is_("two", "ready")
+        assert machine.row("one").state == "idle"
+
+
+async def test_what_finds_no_room_again_is_said_to_be_and_is_not_waited_for(tmp_path: Path) -> None:
+    async with a_machine(tmp_path / "p") as machine:
+        machine.deploy("one", 600)
+        await machine.is_("one", "ready")
+        machine.deploy("two", 600, idle_unload_s=0)
+        await machine.is_("two", "ready")
+        assert machine.fleet.wake("one"), "nothing is known yet"
+        await until(lambda: not machine.fleet.wake("one"))
+        said = "unloaded, and not loaded again: needs 0.6 GiB beside 0.6 GiB running; the budget is 1.0 GiB"
+        await until(lambda: machine.row("one").detail == said)
+        with machine.installation.store.write() as connection:
+            want(connection, "two", "stopped", machine.installation.clock.now())
+        await until(lambda: machine.fleet.wake("one"))
+        await machine.is_("one", "ready")
+
+
+async def test_one_that_was_unloaded_can_be_stopped_and_asked_for_again(tmp_path: Path) -> None:
+    async with a_machine(tmp_path / "p", idle_s=0.2) as machine:
+        machine.deploy("one", 10)
+        await machine.is_("one", "idle")
+        for desired, state in (("stopped", "stopped"), ("running", "ready")):
+            with machine.installation.store.write() as connection:
+                want(connection, "one", desired, machine.installation.clock.now())
+            await until(lambda state=state: machine.row("one").state in (state, "idle" if state == "ready" else state))
