@@ -24,6 +24,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 # By name: our own environment, where types are checked, has no Ray.
@@ -36,6 +37,7 @@ CONFIG: Final = "CHANGEOVER_RAY"
 """The variable with what to run, as JSON."""
 KEY: Final = "CHANGEOVER_RAY_KEY"
 """The variable with the deployment's secret. It is gone before Ray starts: processes of Ray inherit our environment."""
+WATCH: Final = Path(__file__).with_name("ray_watch.py")
 NAME: Final = "engine"
 TRIES: Final = 8
 """Replicas that are asked, one after the other, while none has said anything."""
@@ -281,6 +283,7 @@ def main() -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Bound before Ray chooses its own ports, and not listening yet: whoever asks now is refused, and asks again.
     listening.bind(("127.0.0.1", int(config["port"])))
+    watch = None if config["address"] else _watched(config)
     try:
         _reach(config)
         # Ray's own handler would end this process at once.
@@ -290,7 +293,15 @@ def main() -> None:
         _log(_reason(config, exc))
         _leave(config, 1)
     asyncio.run(Door(key, config).open(listening, handle))
+    del watch  # until here its pipe had to be open
     _leave(config, 0)
+
+
+def _watched(config: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """A process that clears away what is left of Ray when this one was killed, and the warden too. Its pipe is its sign."""
+    return subprocess.Popen(
+        (sys.executable, "-P", str(WATCH), config["folder"]), stdin=subprocess.PIPE, start_new_session=True
+    )
 
 
 def _leave(config: Mapping[str, Any], status: int) -> NoReturn:
