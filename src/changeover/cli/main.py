@@ -74,6 +74,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Running": {
         "deploy": ("changeover.cli.deploy", "Run a model under a name."),
         "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
+        "conformance": (
+            "changeover.cli.conformance",
+            "Try whether a deployment does all that applications ask of engines.",
+        ),
         "alias-checks": (
             "changeover.cli.alias_checks",
             "Show, or ask, whether models that others run answer as they did.",

@@ -22,7 +22,7 @@ from changeover.core.ids import new_id
 from changeover.core.settings import Price
 from changeover.gateway.admit import Admission
 from changeover.gateway.choose import position
-from changeover.gateway.dispatch import Fleet, too_late
+from changeover.gateway.dispatch import Fleet, Trail, able, too_late
 from changeover.gateway.endpoints import CHAT
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.record import Draft, Recorder
@@ -168,6 +168,7 @@ class Shadows:
         try:
             if upstream is None:
                 raise NotReadyError(f"The engine of `{copy.way.variant.deployment}` is not ready.")
+            able(copy.call, ((None, copy.way),), Trail())
             async with asyncio.timeout(timeout_s):
                 # No breaker is asked or told: what becomes of a copy is held against nobody who answers applications.
                 opened = await open_answer(Asking(copy.call, "shadow", copy.way, upstream, (), timeout_s))

@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import msgspec
 
 from changeover.core import toml
 from changeover.core.errors import ConfigError, nearest
 from changeover.library.lineage import plain_name
+from changeover.serving.capabilities import CAPABILITIES
 from changeover.serving.options import BackendName, Json
 from changeover.serving.parts import EnginePart
 
@@ -29,6 +30,10 @@ ToolCalls = Literal[
     "native", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4", "none"
 ]  # fmt: skip
 Structured = Literal["response_format", "guided_json", "structured_outputs", "grammar", "json_object", "none"]
+
+NO_GRAMMAR: Final[tuple[Structured, ...]] = ("json_object", "none")
+"""Where an engine holds no answer to a schema."""
+Grammar = Literal["grammar", "structured_outputs"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +60,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether system messages may stand as they are, must be one at the beginning, or do not exist."""
     structured: Structured = "response_format"
     """Where a JSON Schema for the answer goes. `grammar` is TGI's form; from `json_object` on it stands in the prompt."""
+    grammar: Grammar = "grammar"
+    """Where a grammar for the answer goes, as GBNF writes it: a field of that name, or vLLM's `structured_outputs`."""
     dropped: tuple[str, ...] = ()
     """Fields of a request that the engine does not know and would refuse."""
     context_tokens: int | None = None
@@ -63,6 +70,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What the engine serves; None: it is not known, and the engine itself is asked."""
     usage: bool = True
     """Whether the engine counts tokens."""
+    has: tuple[str, ...] = ()
+    """Capabilities of this deployment that its kind of engine does not declare."""
+    lacks: tuple[str, ...] = ()
+    """Capabilities that this deployment has not, whatever its kind of engine declares."""
 
     @property
     def takes_plain(self) -> bool:
@@ -86,9 +97,23 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             if key not in cls.__struct_fields__:
                 raise ConfigError(f"{where}: `{key}`: unknown key. {nearest(key, cls.__struct_fields__)}")
         try:
-            return msgspec.convert(dict(document), cls)
+            profile = msgspec.convert(dict(document), cls)
         except msgspec.ValidationError as exc:
             raise ConfigError(f"{where}: {_place(str(exc))}. See the fields of a profile in the reference.") from exc
+        for key, names in (("has", profile.has), ("lacks", profile.lacks)):
+            for name in names:
+                if name not in CAPABILITIES:
+                    raise ConfigError(f"{where}: `{key}`: no capability `{name}`. {nearest(name, CAPABILITIES)}")
+        return profile._without()
+
+    def _without(self) -> Profile:
+        """What is lacking and can be done another way is done so: a schema, and tools, go through the prompt."""
+        changed: dict[str, Any] = {}
+        if "json_schema" in self.lacks and self.structured not in NO_GRAMMAR:
+            changed["structured"] = "none"
+        if "tools" in self.lacks and self.tool_calls == "native":
+            changed["tool_calls"] = "none"
+        return msgspec.structs.replace(self, **changed) if changed else self
 
 
 PLAIN: Mapping[BackendName, Profile] = {
@@ -96,8 +121,8 @@ PLAIN: Mapping[BackendName, Profile] = {
     # them, which the deployment's profile then says.
     "local": Profile(endpoints=("chat", "completions", "responses", "messages")),
     # vLLM 0.32 and SGLang: the server answers these, and embeddings only where it was started for nothing else.
-    "vllm": Profile(endpoints=("chat", "completions", "responses", "messages")),
-    "kunlun": Profile(endpoints=("chat", "completions")),
+    "vllm": Profile(endpoints=("chat", "completions", "responses", "messages"), grammar="structured_outputs"),
+    "kunlun": Profile(endpoints=("chat", "completions"), grammar="structured_outputs"),
     "sglang": Profile(endpoints=("chat", "completions")),
     "openvino": Profile(endpoints=("chat", "completions")),
     # transformers 5.23 answers 422 to fields that it does not know, and reads no schema.
@@ -185,7 +210,12 @@ def profile_of_bundle(bundle: _Bundle) -> Profile:
     Raises:
         ConfigError: Another version of Changeover wrote it, and this one does not know a field of it.
     """
-    return _stored(bundle.engine.backend, msgspec.json.encode(bundle.engine.profile))
+    return profile_of_part(bundle.engine)
+
+
+def profile_of_part(engine: EnginePart) -> Profile:
+    """The same, of an engine's part of a bundle."""
+    return _stored(engine.backend, msgspec.json.encode(engine.profile))
 
 
 @lru_cache(maxsize=1024)
