@@ -28,11 +28,11 @@ _WORDS: Final[Mapping[str, str]] = {
     "messages": "`/v1/messages`",
     "stop_sequences": "stop sequences (`stop`)",
     "choices": "several answers to one request (`n`)",
-    "grammar": "a grammar for the answer",
+    "grammar": "answers held to a grammar (`grammar`)",
     "logprobs": "log-probabilities (`logprobs`)",
     "top_logprobs": "log-probabilities of other tokens (`top_logprobs`)",
     "prompt_logprobs": "log-probabilities of the prompt (`prompt_logprobs`, or `echo` with `logprobs`)",
-    "vision": "images",
+    "vision": "eyes for images",
 }
 """What a request may need, as a person says it. What is not here, the contract holds whoever answers."""
 _BY_HAND: Final = frozenset({"chat", *_WORDS})
@@ -101,8 +101,8 @@ def unsupported(task: str, deployment: str, lacking: Needs) -> UnsupportedError:
     ]
     where = f" Engines that have it: {', '.join(f'`{kind}`' for kind in sorted(engines))}." if engines else ""
     return UnsupportedError(
-        f"`{task}` is answered by `{deployment}`, which has no {_WORDS.get(name, f'`{name}`')}.{where} "
-        "Leave it out of the request, or have the task answered by a deployment that has it."
+        f"`{deployment}`, which answers `{task}`, has no {_WORDS.get(name, f'`{name}`')}.{where} Leave it out of the request, "
+        "or have the task answered by a deployment that has it."
     )
 
 

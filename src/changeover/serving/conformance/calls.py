@@ -36,7 +36,7 @@ TOOLS = [WEATHER, TIME]
 ASK = 'What is the weather in Paris? Please call get_weather {"city": "Paris"} to find out.'
 ASK_TWO = 'Please call get_weather {"city": "Paris"} and call get_weather {"city": "Rome"}, both at once.'
 JOKE = "Tell me a joke about ducks."
-MOST = 96
+MOST = 48
 NAMED = {"type": "function", "function": {"name": "get_weather"}}
 
 

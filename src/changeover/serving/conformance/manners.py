@@ -80,7 +80,7 @@ async def _leave(talk: Talk, most: int) -> float | None:
 async def not_mixed(talk: Talk) -> str:
     """Eight requests at once get each its own answer."""
     if talk.subject.has_grammar:
-        await asyncio.gather(*(_own_word(Talk(talk.subject), f"answer-{n}-{7 * n}") for n in range(AT_ONCE)))
+        await asyncio.gather(*(_own_word(Talk(talk.subject), f"w{7 * n}") for n in range(AT_ONCE)))
         return f"{AT_ONCE} answers, each with its own word"
     asked = [Talk(talk.subject).chat("fox " * (4 * n + 4), max_tokens=2) for n in range(AT_ONCE)]
     counts = [answer.usage.get("prompt_tokens", 0) for answer in await asyncio.gather(*asked)]
@@ -92,7 +92,7 @@ async def not_mixed(talk: Talk) -> str:
 async def _own_word(talk: Talk, word: str) -> None:
     schema = {"type": "object", "properties": {"word": {"enum": [word]}}, "required": ["word"]}
     shape = {"type": "json_schema", "json_schema": {"name": "w", "schema": {**schema, "additionalProperties": False}}}
-    text = (await talk.chat(f"Say {word}.", response_format=shape, max_tokens=60)).text
+    text = (await talk.chat(f"Say {word}.", response_format=shape, max_tokens=40)).text
     if word not in text:
         raise Wrong(f"{text[:60]!r} came where {word!r} belongs")
 
@@ -114,7 +114,7 @@ async def side_by_side(talk: Talk) -> str:
 
 
 async def _follow(talk: Talk, number: int, order: list[int]) -> None:
-    async for event in talk.events(f"{LONG}{number}", max_tokens=24):
+    async for event in talk.events(f"{LONG}{number}", max_tokens=12):
         order += [number] if event is not None and event.get("choices") else []
 
 

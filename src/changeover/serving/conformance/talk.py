@@ -148,7 +148,7 @@ class Talk:
     sent: str = field(default="", init=False)
 
     async def chat(self, asked: str | Messages, **fields: Any) -> Whole:
-        """Ask for a whole answer: at temperature 0 and at most 24 tokens, unless it is said otherwise."""
+        """Ask for a whole answer: at temperature 0 and at most 12 tokens, unless it is said otherwise."""
         return Whole(await self.post(CHAT, {**_asked(asked), **fields}))
 
     async def stream(self, asked: str | Messages, **fields: Any) -> Streamed:
@@ -196,7 +196,7 @@ class Talk:
 
 def _asked(asked: str | Messages) -> dict[str, Any]:
     messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else list(asked)
-    return {"messages": messages, "temperature": 0, "max_tokens": 24}
+    return {"messages": messages, "temperature": 0, "max_tokens": 12}
 
 
 def _event(data: bytes) -> dict[str, Any] | None:
