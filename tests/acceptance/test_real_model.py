@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import openai
 import psutil
@@ -110,6 +111,45 @@ def test_a_json_schema_binds_what_the_model_says(client: openai.OpenAI) -> None:
     assert set(said) == {"verdict", "count"}
     assert said["verdict"] in ("green", "amber")
     assert said["count"] in range(10)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "wait"}}])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_call_that_must_be_made_is_made_whatever_the_model_would_rather_say(
+    client: openai.OpenAI, choice: Any, streamed: bool
+) -> None:
+    asked: Any = {
+        "model": "code",
+        "messages": [{"role": "user", "content": "Tell me a joke."}],
+        "tools": [_tool("look", {"at": {"enum": ["stars", "ships"]}}), _tool("wait", {"hours": {"enum": [1, 2]}})],
+        "tool_choice": choice,
+        "max_tokens": 64,
+    }
+
+    if streamed:
+        chunks = [each.choices[0] for each in client.chat.completions.create(**asked, stream=True) if each.choices]
+        pieces = [call.function for each in chunks for call in each.delta.tool_calls or () if call.function]
+        name = "".join(piece.name or "" for piece in pieces)
+        arguments, ended = "".join(piece.arguments or "" for piece in pieces), chunks[-1].finish_reason
+    else:
+        answer = client.chat.completions.create(**asked).choices[0]
+        [call] = answer.message.tool_calls
+        name, arguments, ended = call.function.name, call.function.arguments, answer.finish_reason
+
+    allowed = {"look": [{"at": "stars"}, {"at": "ships"}], "wait": [{"hours": 1}, {"hours": 2}]}
+    assert name in (("look", "wait") if choice == "required" else ("wait",))
+    assert json.loads(arguments) in allowed[name]
+    assert ended == "tool_calls"
+
+
+def _tool(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
 
 
 def test_what_the_engine_refuses_is_the_callers_to_mend(client: openai.OpenAI) -> None:

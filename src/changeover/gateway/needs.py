@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from changeover.core.errors import UnsupportedError
+from changeover.gateway.contract.toolcalls.forced import is_forced
 from changeover.gateway.endpoints import ENDPOINTS
 from changeover.serving.backends import BACKENDS
 from changeover.serving.capabilities import CAPABILITIES, standing
-from changeover.serving.profiles import Profile
+from changeover.serving.profiles import NO_GRAMMAR, Profile
 
 Needs = frozenset[str]
 
@@ -33,6 +34,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "top_logprobs": "log-probabilities of other tokens (`top_logprobs`)",
     "prompt_logprobs": "log-probabilities of the prompt (`prompt_logprobs`, or `echo` with `logprobs`)",
     "vision": "eyes for images",
+    "tools_forced": "calls that must be made (`tool_choice`)",
 }
 """What a request may need, as a person says it. What is not here, the contract holds whoever answers."""
 _BY_HAND: Final = frozenset({"chat", *_WORDS})
@@ -68,6 +70,8 @@ def _beyond(endpoint: str, fields: Mapping[str, Any]) -> Iterator[str]:
             yield "prompt_logprobs"
     if fields.get("prompt_logprobs") is not None:
         yield "prompt_logprobs"
+    if is_forced(fields):
+        yield "tools_forced"
     if _has_image(fields.get("messages") or fields.get("input")):
         yield "vision"
 
@@ -87,6 +91,8 @@ def lacks_of(backend: str, profile: Profile) -> Needs:
     has, lacks = profile.has, profile.lacks
     found = standing(known.capabilities, has=has, lacks=lacks) if known else dict.fromkeys(lacks, False)
     missing = {name for name, there in found.items() if there is False and name in _BY_HAND}
+    if profile.structured not in NO_GRAMMAR:
+        missing.discard("tools_forced")  # a schema forces them
     if profile.endpoints is not None:
         missing -= PLAIN.keys() & set(profile.endpoints)
         missing |= PLAIN.keys() - set(profile.endpoints)

@@ -27,7 +27,7 @@ History = Literal["strip", "keep", "keep_between_tool_calls"]
 Effort = Literal["none", "field", "enable_thinking", "thinking", "top_level_enable_thinking", "thinking_budget"]
 EffortValue = Literal["none", "minimal", "low", "medium", "high"]
 ToolCalls = Literal[
-    "native", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4", "none"
+    "native", "native_or_bare", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4", "none"
 ]  # fmt: skip
 Structured = Literal["response_format", "guided_json", "structured_outputs", "grammar", "json_object", "none"]
 
@@ -55,7 +55,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     effort_values: tuple[EffortValue, ...] = ()
     """Values of `reasoning_effort` that the engine knows; empty: any."""
     tool_calls: ToolCalls = "native"
-    """How tool calls come: as fields; as text of a family's format; not at all, so that tools go through the prompt."""
+    """How tool calls come: as fields; as fields or, from small models, as bare JSON; as text of a family's format; not at
+    all, so that tools go through the prompt."""
+    forced_calls: Literal["engine", "schema"] = "engine"
+    """Who sees to it that a call is made where one must be: the engine, or a schema for the whole answer."""
     system_role: Literal["yes", "one", "no"] = "yes"
     """Whether system messages may stand as they are, must be one at the beginning, or do not exist."""
     structured: Structured = "response_format"
@@ -111,7 +114,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         changed: dict[str, Any] = {}
         if "json_schema" in self.lacks and self.structured not in NO_GRAMMAR:
             changed["structured"] = "none"
-        if "tools" in self.lacks and self.tool_calls == "native":
+        if "tools" in self.lacks and self.tool_calls in ("native", "native_or_bare"):
             changed["tool_calls"] = "none"
         return msgspec.structs.replace(self, **changed) if changed else self
 
@@ -119,15 +122,23 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 PLAIN: Mapping[BackendName, Profile] = {
     # Asked of the server of xllamacpp 2026.10.11549: 200 for these four; embeddings are a 501 unless it was started for
     # them, which the deployment's profile then says.
-    "local": Profile(endpoints=("chat", "completions", "responses", "messages")),
+    # It forces no call, and leaves bare JSON, which small models write instead of their template's format, in the text.
+    "local": Profile(
+        endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
+    ),
     # vLLM 0.32 and SGLang: the server answers these, and embeddings only where it was started for nothing else.
-    "vllm": Profile(endpoints=("chat", "completions", "responses", "messages"), grammar="structured_outputs"),
+    # A call is forced there, and its arguments are not held to the tool's schema.
+    "vllm": Profile(
+        endpoints=("chat", "completions", "responses", "messages"), forced_calls="schema", grammar="structured_outputs"
+    ),
     "kunlun": Profile(endpoints=("chat", "completions"), grammar="structured_outputs"),
     "sglang": Profile(endpoints=("chat", "completions")),
-    "openvino": Profile(endpoints=("chat", "completions")),
+    "openvino": Profile(endpoints=("chat", "completions"), forced_calls="schema"),
     # transformers 5.23 answers 422 to fields that it does not know, and reads no schema.
     "transformers": Profile(endpoints=("chat",), structured="none"),
-    "llama-server": Profile(endpoints=("chat", "completions", "responses", "messages")),
+    "llama-server": Profile(
+        endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
+    ),
     "ollama": Profile(endpoints=("chat", "completions", "embeddings")),
     "ray": Profile(endpoints=("chat", "completions")),
     "adapter": Profile(endpoints=("chat", "completions")),
@@ -139,8 +150,8 @@ PLAIN: Mapping[BackendName, Profile] = {
 _DOES_ITSELF: Mapping[BackendName, Mapping[str, Json]] = {
     # llama.cpp's server takes reasoning and tool calls out of the text, for every chat template it knows, describes tools
     # to models without a format of their own, and holds answers to a schema.
-    "local": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
-    "llama-server": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
+    "local": {"reasoning": "field", "tool_calls": "native_or_bare", "structured": "response_format"},
+    "llama-server": {"reasoning": "field", "tool_calls": "native_or_bare", "structured": "response_format"},
     "vllm": {},
     "kunlun": {},
     "sglang": {},

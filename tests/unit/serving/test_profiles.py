@@ -73,7 +73,7 @@ def test_the_network_of_a_file_helps_where_its_name_says_nothing() -> None:
 def test_what_an_engine_does_itself_stands_above_the_family() -> None:
     local, elsewhere = profile_of("local", "deepseek-r1"), profile_of("openai", "deepseek-r1")
 
-    assert (local.reasoning, local.tool_calls) == ("field", "native")
+    assert (local.reasoning, local.tool_calls) == ("field", "native_or_bare")
     assert (elsewhere.reasoning, elsewhere.tool_calls) == ("think_open", "deepseek")
     assert profile_of("local", "gemma-3-270m").reasoning == "none"
     assert profile_of("echo", "deepseek-r1") == Profile()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -39,6 +40,23 @@ def test_the_status_decides_what_a_refusal_means(
     assert error.source == "model"
     assert error.retryable == (kind is not RequestError)
     assert "`d`" in error.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+        "Failed to parse tools: Missing tool function: {}",
+    ],
+)
+def test_what_llama_cpp_calls_its_own_failure_is_the_callers_where_its_words_say_so(words: str) -> None:
+    said = json.dumps({"error": {"code": 500, "message": words, "type": "server_error"}}).encode()
+
+    error = classify("d", 500, said, None)
+
+    assert isinstance(error, RequestError)
+    assert error.status == 400
+    assert words[:40] in error.message
 
 
 def test_the_wait_that_an_engine_asks_for_is_passed_on() -> None:

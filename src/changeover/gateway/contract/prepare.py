@@ -8,6 +8,7 @@ from changeover.gateway.contract.effort import with_effort
 from changeover.gateway.contract.history import with_history
 from changeover.gateway.contract.roles import with_roles
 from changeover.gateway.contract.shape import with_shape
+from changeover.gateway.contract.toolcalls.forced import with_forced_call
 from changeover.gateway.contract.toolcalls.prompt import with_prompted_tools
 from changeover.serving.profiles import NO_GRAMMAR, Endpoint, Profile
 
@@ -38,7 +39,7 @@ def _chat(profile: Profile, body: dict[str, Any]) -> dict[str, Any]:
     sent = with_effort(profile, body)
     if profile.tool_calls == "none":
         sent = with_prompted_tools(sent, grammar=profile.structured not in NO_GRAMMAR)
-    sent = with_shape(profile, sent)
+    sent = with_shape(profile, with_forced_call(profile, sent))
     messages = sent["messages"]
     if "assistant" in roles:
         messages = with_history(profile, messages)

@@ -44,7 +44,7 @@ async def one(talk: Talk) -> str:
     """A call that the model makes stands in `tool_calls`, its arguments as JSON that fits."""
     _in_fields(talk)
     answer = await talk.chat(ASK, tools=TOOLS, max_tokens=MOST)
-    return _checked(_called(answer))
+    return _checked(_called(talk, answer))
 
 
 async def streamed(talk: Talk) -> str:
@@ -52,14 +52,14 @@ async def streamed(talk: Talk) -> str:
     _in_fields(talk)
     forced = {"tool_choice": "required"} if talk.subject.standing["tools_forced"] else {}
     answer = await talk.stream(ASK, tools=TOOLS, max_tokens=MOST, **forced)
-    return _checked(_called(answer))
+    return _checked(_called(talk, answer))
 
 
 async def parallel(talk: Talk) -> str:
     """Several calls in one answer, each with an id of its own."""
     _in_fields(talk)
     answer = await talk.chat(ASK_TWO, tools=TOOLS, max_tokens=2 * MOST)
-    calls = _called(answer)
+    calls = _called(talk, answer)
     _checked(calls)
     if len(calls) < 2:
         raise Beside("the model made one call")
@@ -73,7 +73,7 @@ async def reason(talk: Talk) -> str:
     _in_fields(talk)
     forced = {"tool_choice": "required"} if talk.subject.standing["tools_forced"] else {}
     answer = await talk.chat(ASK, tools=TOOLS, max_tokens=MOST, **forced)
-    _called(answer)
+    _called(talk, answer)
     if answer.finish != "tool_calls":
         raise Wrong(f"`finish_reason` is `{answer.finish}`")
     return "tool_calls"
@@ -113,8 +113,12 @@ async def named(talk: Talk) -> str:
 
 def _in_fields(talk: Talk) -> None:
     form = talk.subject.profile.tool_calls
-    if talk.subject.through == "engine" and form != "native":
+    if talk.subject.through == "engine" and form not in ("native", "native_or_bare"):
         raise Beside(f"the engine leaves calls in the text (`{form}`): the gateway reads them")
+
+
+def _is_bare(talk: Talk) -> bool:
+    return talk.subject.through == "engine" and talk.subject.profile.tool_calls == "native_or_bare"
 
 
 def _enforced(answer: Whole | Streamed) -> None:
@@ -122,9 +126,11 @@ def _enforced(answer: Whole | Streamed) -> None:
         raise Absent(f"`tool_choice` is ignored without a word: {answer.text[:60]!r}")
 
 
-def _called(answer: Whole | Streamed) -> Sequence[dict[str, Any]]:
+def _called(talk: Talk, answer: Whole | Streamed) -> Sequence[dict[str, Any]]:
     if answer.calls:
         return answer.calls
+    if '"name"' in answer.text and "get_weather" in answer.text and _is_bare(talk):
+        raise Beside(f"the model wrote bare JSON, which the gateway reads: {answer.text[:60]!r}")
     if '"name"' in answer.text and "get_weather" in answer.text:
         raise Wrong(f"a call stands in the text: {answer.text[:60]!r}")
     raise Beside("the model did not call a tool")

@@ -47,6 +47,8 @@ def serve(config: dict[str, Any], secret: str) -> Any:
         setattr(params, name, value)
     if config.get("embeddings"):
         params.embedding = True
+        # A text to be embedded is computed in one piece; what does not fit into that would be refused.
+        params.n_batch = params.n_ubatch = max(config["context_tokens"], params.n_batch)
         if config["embeddings"] == "mean":
             params.pooling_type = _native.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.fit_params = False  # it would shrink the context to the memory that is free, and not say so
