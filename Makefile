@@ -43,6 +43,7 @@ bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one,
 	$(BIN)/python -m benchmarks.evidence --quick
 	$(BIN)/python -m benchmarks.rollouts --quick
 	$(BIN)/python -m benchmarks.evals --quick
+	$(BIN)/python -m benchmarks.serving --quick
 	$(BIN)/python -m benchmarks.gateway --quick
 
 docs: $(READY)  ## Write the generated parts of docs/ anew.

@@ -34,7 +34,7 @@ from changeover.library.licences.policy import Policy
 from changeover.serving.backends import BACKENDS
 from changeover.serving.capabilities import CAPABILITIES, Capabilities
 from changeover.serving.conformance import PROBES, Finding, Result, verdicts
-from changeover.serving.options import EchoOptions, LocalOptions, OpenAIOptions
+from changeover.serving.options import OPTIONS
 from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
 from changeover.tools.load import NEEDS
@@ -94,7 +94,7 @@ def configuration() -> str:
         "## Options of engines",
         "Given to `changeover deploy`, by a flag of their own or as `--option NAME=VALUE`, and kept with the deployment.",
     ]
-    for name, model in (("local", LocalOptions), ("echo", EchoOptions), ("openai", OpenAIOptions)):
+    for name, model in OPTIONS.items():
         parts += [f"### `--engine {name}`", _doc(model), _table(keys_of(model))]
     parts += [
         "## Environment",

@@ -16,7 +16,7 @@ import pytest
 from tests.support.processes import Up, begin, end_of, load, start, system, until
 
 import changeover
-from changeover.app.deploy import ask_for, declared_variant, deploy
+from changeover.app.deploy import ask_for, declared_variant, deploy, first_plan
 from changeover.app.exchange import exchange_plan_of, needs_exchange
 from changeover.core.errors import EngineError
 from changeover.core.settings import cache_directory
@@ -168,6 +168,21 @@ def test_an_evaluation_runs_the_answers_code_in_the_sandbox(up: Up) -> None:
     assert (result["samples"], result["failed"], result["first_failure"]) == (3, 0, None)
     assert result["score"] in (0, 1 / 3, 2 / 3, 1)
     assert result["calls_new"] == 3
+
+
+def test_tuning_measures_each_thread_count_and_keeps_the_best_for_the_deployment(up: Up) -> None:
+    ended = end_of(begin(up.project, "tune", MODEL, "--rounds", "1", "--tokens", "8", "--json"))
+
+    assert ended.status == 0, ended
+    found = ended.json
+    assert found["deployments"] == [MODEL]
+    assert found["threads"] in [trial["threads"] for trial in found["trials"]]
+    assert all(trial["alone_per_s"] > 0 and trial["first_s"] > 0 for trial in found["trials"])
+    with up.opened() as installation:
+        with installation.store.read() as connection:
+            kept = find_deployment(connection, MODEL).options
+        assert kept["threads"] == found["threads"]
+        assert first_plan(installation, MODEL).options["threads"] == found["threads"]
 
 
 def test_a_killed_engine_makes_the_next_request_wait_and_not_fail(up: Up, client: openai.OpenAI) -> None:

@@ -17,7 +17,8 @@ from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
 from changeover.gateway.snapshot import DIRECT
 from changeover.serving.backends import Backend, Elsewhere, describe
-from changeover.serving.capabilities import standing
+from changeover.serving.backends.ray import RayBackend
+from changeover.serving.capabilities import Capabilities, standing
 from changeover.serving.conformance import Adapter, Subject
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.options import BackendName
@@ -157,10 +158,15 @@ def _subject(
         upstream=upstream,
         model=model,
         profile=profile,
-        standing=standing(backend.capabilities, has=profile.has, lacks=profile.lacks),
+        standing=standing(_declared(backend, plan), has=profile.has, lacks=profile.lacks),
         through="gateway" if at_gateway else "engine",
         stranger=stranger,
         context_tokens=context if isinstance(context, int) else None,
         slots=getattr(options, "slots", None),
         adapter=adapter,
     )
+
+
+def _declared(backend: Backend, plan: EnginePlan) -> Capabilities:
+    # Ray's replicas each run an engine of another kind, and pass on what comes.
+    return backend.capabilities_of(plan) if isinstance(backend, RayBackend) else backend.capabilities

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from changeover.app.installation import ECHO, Installation
 from changeover.app.licence_checks import check, judge_somewhere, licensing_of
 from changeover.app.room import check_room
+from changeover.app.tuning import tuned_options
 from changeover.core.errors import GateError
 from changeover.serving.backends import describe
 from changeover.serving.bundles import EnginePart
@@ -97,7 +98,12 @@ def first_plan(installation: Installation, model: str) -> EnginePlan:
     if model == ECHO:
         return EnginePlan(deployment=ECHO, backend="echo", model=ECHO)
     project = installation.project
-    return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines)
+    return plan_for_card(
+        installation.catalogue.card(model),
+        project.cache,
+        project.settings.engines,
+        options=tuned_options(installation, model, "local"),
+    )
 
 
 def first_plan_of(installation: Installation, task: Task) -> EnginePlan:

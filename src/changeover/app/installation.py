@@ -46,10 +46,19 @@ class Installation:
     tools: Tools = field(default_factory=Tools)
 
     @cached_property
+    def homes(self) -> Homes:
+        """Where the software of engines is, as the project says."""
+        return homes_of(self.project)
+
+    @cached_property
     def backends(self) -> Mapping[BackendName, Backend]:
         """Every kind of engine, whose software is where the project says."""
-        project = self.project
-        return backends_in(Homes(declared=project.settings.engines.homes, managed=project.engines))
+        return backends_in(self.homes)
+
+
+def homes_of(project: Project) -> Homes:
+    """Where the software of engines is, as a project says."""
+    return Homes(declared=project.settings.engines.homes, managed=project.engines)
 
 
 def open_installation(project: Project) -> Installation:

@@ -14,6 +14,7 @@ from changeover.app.installation import Installation
 from changeover.app.licence_checks import not_allowed_now
 from changeover.app.local import running_address
 from changeover.cli.columns import Cell, Columns, hanging, widest
+from changeover.cli.engine_words import engine_of
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.core.sizes import in_mib
@@ -219,6 +220,11 @@ def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
         memory = in_mib(row.memory_bytes) if running and row.pid and row.memory_bytes else "–"
         detail = "" if state == "ready" else row.detail
         table.add_row(
-            row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{plain(detail)}[/]"
+            row.name,
+            plain(engine_of(row)),
+            f"[{colour}]{state}[/]",
+            memory,
+            str(row.restarts),
+            f"[dim]{plain(detail)}[/]",
         )
     return table

@@ -13,6 +13,8 @@ from changeover.gateway.contract.toolcalls.forced import is_forced
 from changeover.gateway.endpoints import ENDPOINTS
 from changeover.serving.backends import BACKENDS
 from changeover.serving.capabilities import CAPABILITIES, standing
+from changeover.serving.options import BackendName
+from changeover.serving.parts import EnginePart
 from changeover.serving.profiles import NO_GRAMMAR, Profile
 
 Needs = frozenset[str]
@@ -85,9 +87,11 @@ def _has_image(messages: Any) -> bool:
     return False
 
 
-def lacks_of(backend: str, profile: Profile) -> Needs:
+def lacks_of(engine: EnginePart, profile: Profile) -> Needs:
     """What a deployment surely has not, of all that a request may need."""
-    known = BACKENDS.get(backend)  # pyright: ignore[reportArgumentType, reportCallIssue] - a stored name
+    # Ray's replicas each run an engine of another kind, and pass on what comes.
+    kind = engine.flags.get("engine") if engine.backend == "ray" else engine.backend
+    known = BACKENDS.get(cast("BackendName", kind))  # None: another version wrote it
     has, lacks = profile.has, profile.lacks
     found = standing(known.capabilities, has=has, lacks=lacks) if known else dict.fromkeys(lacks, False)
     missing = {name for name, there in found.items() if there is False and name in _BY_HAND}

@@ -42,7 +42,7 @@ class Way:
     def lacks(self) -> Needs:
         """What it surely has not, of all that a request may need; looked up once."""
         try:
-            return lacks_of(self.variant.bundle.engine.backend, self.profile)
+            return lacks_of(self.variant.bundle.engine, self.profile)
         except ConfigError:  # to be said when it is asked, and not where another is
             return frozenset()
 

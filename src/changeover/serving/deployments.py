@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from changeover.core.errors import EngineError
 from changeover.core.settings import EngineSettings
-from changeover.library.artifacts import Artifact
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.pull import artifact_path
+from changeover.serving.conversions import Making
 from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import Deployment
-from changeover.serving.weights import LOADS, artifact_for
+from changeover.serving.weights import LOADS, Weights, weights_for
 
 
 def plan_for_card(
@@ -32,7 +32,7 @@ def plan_for_card(
     Raises:
         EngineError: The card has no artifact that this kind of engine can load.
     """
-    artifact = _loaded(card, backend)
+    weights = _loaded(card, backend, options or {})
     known = OPTIONS[backend].model_fields
     said = {"context_tokens": defaults.context_tokens, "slots": defaults.slots, "threads": defaults.threads}
     filled = {key: value for key, value in said.items() if key in known and value is not None}
@@ -40,35 +40,47 @@ def plan_for_card(
         deployment=name or card.id,
         backend=backend,
         model=card.id,
-        artifact=artifact_path(artifact, cache),
-        weights_digest=artifact.sha256,
-        quantisation=artifact.quantisation,
         options={**filled, **(options or {})},
+        **_of(weights, cache),
     )
 
 
 def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EnginePlan:
     """The plan of a deployment that was asked for earlier."""
     backend = cast("BackendName", row.backend)  # a row holds what a plan held
-    if backend in LOADS:
-        artifact = _loaded(catalogue.card(row.model), backend)
-        path, digest, quantisation = artifact_path(artifact, cache), artifact.sha256, artifact.quantisation
-    else:
-        path, digest, quantisation = None, None, None
+    weights = _loaded(catalogue.card(row.model), backend, row.options) if backend in LOADS else None
     return EnginePlan(
         deployment=row.name,
         backend=backend,
         model=row.model,
-        artifact=path,
-        weights_digest=digest,
-        quantisation=quantisation,
         options=row.options,
+        **_of(weights, cache),
     )
 
 
-def _loaded(card: Card, backend: BackendName) -> Artifact:
-    artifact = artifact_for(card, backend)
-    if artifact is None:
+class _Loaded(TypedDict, total=False):
+    artifact: Path
+    weights_digest: str
+    quantisation: str
+    making: Making | None
+
+
+def _of(weights: Weights | None, cache: Path) -> _Loaded:
+    """What a plan says of weights, wherever they are or will be."""
+    if weights is None:
+        return _Loaded()
+    artifact, making = weights.artifact, weights.making(cache)
+    return _Loaded(
+        artifact=artifact_path(artifact, cache) if making is None else making.target,
+        weights_digest=artifact.sha256,
+        quantisation=artifact.quantisation if making is None else making.quantisation,
+        making=making,
+    )
+
+
+def _loaded(card: Card, backend: BackendName, options: Mapping[str, Any]) -> Weights:
+    weights = weights_for(card, backend, options)
+    if weights is None:
         what = "the embedded engine" if backend == "local" else f"`{backend}`"
         raise EngineError(f"`{card.id}` has no artifact for {what}. `changeover models {card.id}` shows why.")
-    return artifact
+    return weights

@@ -56,8 +56,15 @@ class Homes:
         declared = self.declared.get(engine)
         if declared is not None and declared.python is not None:
             return Python(declared.python)
-        own = None if self.managed is None else self.managed / engine / "bin" / "python"
-        return Python(str(own)) if own is not None and own.exists() else Python(sys.executable)
+        if self.managed is not None and not unfinished(self.managed, engine).exists():
+            own = self.managed / engine / "bin" / "python"
+            if own.exists():
+                return Python(str(own))
+        return Python(sys.executable)
+
+    def compiled(self, engine: str) -> Path | None:
+        """Where an engine keeps what it compiles, for its next start; None: where it would by itself."""
+        return None if self.managed is None else self.managed.parent / "compiled" / engine
 
     def command(self, engine: str, name: str) -> str | None:
         """The program of an engine that is one; None if it is nowhere."""
@@ -65,6 +72,15 @@ class Homes:
         if declared is not None and declared.command is not None:
             return shutil.which(declared.command)
         return shutil.which(name)
+
+    def keeps(self, engine: str) -> Path | None:
+        """The folder for what an engine keeps between its lives; None where we keep nothing."""
+        return None if self.managed is None else self.managed.with_name("engine-data") / engine
+
+
+def unfinished(managed: Path, engine: str) -> Path:
+    """The file that is there while an environment is made, and after that was cut off: it is not to be used then."""
+    return managed / f"{engine}.unfinished"
 
 
 def _plain(package: str) -> str:

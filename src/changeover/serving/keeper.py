@@ -241,7 +241,8 @@ class Keeper:
             )
             notes = [ready.note] if ready.note else []
             if launch.first_answer and not self._checked:
-                await _first_answer(upstream, self.plan.model, deadline_s - (around.clock.monotonic() - started_at))
+                model = launch.model or self.plan.model  # as it is called there: many engines refuse another name
+                await _first_answer(upstream, model, deadline_s - (around.clock.monotonic() - started_at))
                 self._checked = True
                 notes.insert(0, f"{around.clock.monotonic() - started_at:.1f} s, first answer checked")
             ready_at = around.clock.monotonic()

@@ -156,12 +156,13 @@ class VllmOptions(ServerOptions):
     tensor_parallel: int = Field(default=1, ge=1, le=1024)
     pipeline_parallel: int = Field(default=1, ge=1, le=1024)
     gpu_memory_share: float = Field(default=0.9, gt=0, le=1)
+    """On accelerators: of each one's memory."""
     cache_gib: float = Field(default=1.0, gt=0, le=4096)
-    """On a processor: for keys and values of all requests together."""
+    """On a processor: for keys and values of all requests together, in whole GiB."""
     tool_parser: str | None = None
-    """None: the one that the model's card names."""
+    """By the engine's own name; None: that of the model's family; `none`: none, so that tools go through the prompt."""
     reasoning_parser: str | None = None
-    """None: the one that the model's card names."""
+    """By the engine's own name; None: that of the model's family; `none`: none, so that it is read here."""
     embeddings: bool = False
     """Serve embeddings, and nothing else."""
 
@@ -171,8 +172,11 @@ class SglangOptions(ServerOptions):
 
     tensor_parallel: int = Field(default=1, ge=1, le=1024)
     memory_share: float = Field(default=0.9, gt=0, le=1)
+    """Of each accelerator, for weights and the cache of keys and values."""
     tool_parser: str | None = None
+    """By the engine's own name; None: that of the model's family; `none`: none."""
     reasoning_parser: str | None = None
+    """By the engine's own name; None: that of the model's family; `none`: none."""
 
 
 class TransformersOptions(ServerOptions):
@@ -191,7 +195,16 @@ class LlamaServerOptions(ServerOptions):
 
 
 class OllamaOptions(ServerOptions):
-    """Ollama's server, started for one model of its store or for a GGUF file."""
+    """Ollama's server, started for one model: of a GGUF file, or of Ollama's own library. Or one that already runs."""
+
+    name: str | None = Field(default=None, min_length=1)
+    """In Ollama's library, such as `qwen3:0.6b`: pulled from there, or there already. None: made from our file."""
+    base_url: str | None = None
+    """Of one that already runs, as OpenAI's clients take it: `http://127.0.0.1:11434/v1`. None: one is started."""
+    keep_alive: str = "-1"
+    """How long an idle model stays in memory, as Ollama writes it: `10m`; negative: always."""
+    embeddings: bool = False
+    """It makes vectors, and nothing else: it is not asked for words before it gets requests."""
 
 
 class KunlunOptions(VllmOptions):
@@ -213,12 +226,19 @@ class RayOptions(Declared):
     most_replicas: int | None = Field(default=None, ge=1, le=1024)
     """With more than `replicas`, Ray adds and removes them by how many requests each has; None: as many always."""
     ongoing_requests: int = Field(default=4, ge=1, le=4096)
-    """Requests under way in a replica that Ray aims at."""
+    """Requests under way in a replica that Ray aims at when it may change how many there are."""
     cores: float = Field(default=1.0, gt=0, le=1024)
     """Of each replica, as Ray counts them."""
     accelerators: float = Field(default=0.0, ge=0, le=1024)
+    upscale_delay_s: Seconds = 30.0
+    """How long there must be too many requests before a replica is added; Ray's own default."""
+    downscale_delay_s: Seconds = 600.0
+    """How long there must be too few before one is taken away; Ray's own default."""
     address: str | None = None
-    """Of a cluster that runs; None: one on this machine, started and ended with the deployment."""
+    """Of a cluster that runs, `host:port`, with a node on this machine; None: one here, started and ended with the
+    deployment."""
+    token_file: str | None = None
+    """File with the token of the cluster at `address`; None: it asks for none."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
 
 

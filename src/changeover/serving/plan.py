@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from changeover.core.errors import ConfigError, nearest
 from changeover.core.toml import validate
-from changeover.serving.options import OPTIONS, BackendName, Chosen, Json, OpenAIOptions, Options
+from changeover.serving.conversions.declared import Making
+from changeover.serving.options import OPTIONS, BackendName, Chosen, Json, OllamaOptions, OpenAIOptions, Options
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,118}")
 """A deployment's name is also a file name (its log), so nothing in it may lead elsewhere."""
@@ -35,8 +36,10 @@ class EnginePlan:
     """Card id, or the upstream's own name of the model."""
     artifact: Path | None = None
     weights_digest: str | None = None
-    """SHA-256 of the artifact, hex."""
+    """SHA-256 of the artifact, or of what it is made of; hex."""
     quantisation: str | None = None
+    making: Making | None = None
+    """How the artifact is made of a card's, where none of the card's is as this engine takes it."""
     options: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
     def __post_init__(self) -> None:
@@ -55,7 +58,10 @@ class EnginePlan:
         where = f"deployment `{self.deployment}`"
         options = validate(OPTIONS[self.backend], self.options, where=where)
         if isinstance(options, OpenAIOptions):
-            _check_address(options, where)
+            _check_key_name(options.api_key_env, where)
+            _check_address(options.base_url, where)
+        if isinstance(options, OllamaOptions) and options.base_url is not None:
+            _check_address(options.base_url, where)
         return options
 
     def options_as(self, model: type[Chosen]) -> Chosen:
@@ -82,15 +88,19 @@ def _identity(plan: EnginePlan) -> tuple[object, ...]:
     )
 
 
-def _check_address(options: OpenAIOptions, where: str) -> None:
-    """Refuse what would leak or mislead. Values are not repeated: they may hold a secret by mistake."""
-    if options.api_key_env is not None and not _VARIABLE.fullmatch(options.api_key_env):
+def _check_key_name(variable: str | None, where: str) -> None:
+    """Refuse what is no variable's name. It is not repeated: it may be the key itself."""
+    if variable is not None and not _VARIABLE.fullmatch(variable):
         raise ConfigError(
             f"{where}: `api_key_env` must be the name of an environment variable in capitals, such as "
             "`OPENAI_API_KEY`; what stands there is not shown, since it may be the key itself."
         )
+
+
+def _check_address(base_url: str, where: str) -> None:
+    """Refuse what would leak or mislead. The address is not repeated: it may hold a secret by mistake."""
     try:
-        parts = urlsplit(options.base_url)
+        parts = urlsplit(base_url)
         well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         parts, well_formed = None, False

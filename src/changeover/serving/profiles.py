@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any, Final, Literal, Protocol, cast
 
 import msgspec
+from pydantic import Field
 
 from changeover.core import toml
 from changeover.core.errors import ConfigError, nearest
@@ -126,12 +127,25 @@ PLAIN: Mapping[BackendName, Profile] = {
     "local": Profile(
         endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
     ),
-    # vLLM 0.32 and SGLang: the server answers these, and embeddings only where it was started for nothing else.
-    # A call is forced there, and its arguments are not held to the tool's schema.
+    # vLLM 0.32 answers these, and embeddings only where it was started for nothing else. Without a tool parser it refuses
+    # `tools`, so they go through the prompt; with one a call is forced, and its arguments are held to the tool's schema by
+    # the latest version alone. Of a message it reads `reasoning`, and no other name (its renderers/chat_utils.py).
     "vllm": Profile(
-        endpoints=("chat", "completions", "responses", "messages"), forced_calls="schema", grammar="structured_outputs"
+        endpoints=("chat", "completions", "responses", "messages"),
+        tool_calls="none",
+        forced_calls="schema",
+        reasoning_field="reasoning",
+        grammar="structured_outputs",
     ),
-    "kunlun": Profile(endpoints=("chat", "completions"), grammar="structured_outputs"),
+    "kunlun": Profile(
+        endpoints=("chat", "completions"),
+        tool_calls="none",
+        forced_calls="schema",
+        reasoning_field="reasoning",
+        grammar="structured_outputs",
+    ),
+    # sglang 0.5.23 leaves calls in the text where it has no parser, and takes either name of reasoning in a message. It
+    # forces calls itself; told to call none, it would not show the tools to the model.
     "sglang": Profile(endpoints=("chat", "completions")),
     "openvino": Profile(endpoints=("chat", "completions"), forced_calls="schema"),
     # transformers 5.23 answers 422 to fields that it does not know, and reads no schema.
@@ -139,7 +153,12 @@ PLAIN: Mapping[BackendName, Profile] = {
     "llama-server": Profile(
         endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
     ),
-    "ollama": Profile(endpoints=("chat", "completions", "embeddings")),
+    # Ollama's documentation of its compatible API, and openai/openai.go: `reasoning`, and four values of the effort.
+    "ollama": Profile(
+        endpoints=("chat", "completions", "embeddings", "responses"),
+        reasoning_field="reasoning",
+        effort_values=("none", "low", "medium", "high"),
+    ),
     "ray": Profile(endpoints=("chat", "completions")),
     "adapter": Profile(endpoints=("chat", "completions")),
     "echo": Profile(),
@@ -157,7 +176,12 @@ _DOES_ITSELF: Mapping[BackendName, Mapping[str, Json]] = {
     "sglang": {},
     "openvino": {},
     "transformers": {"structured": "none"},
-    "ollama": {"reasoning": "field", "tool_calls": "native", "structured": "response_format"},
+    "ollama": {
+        "reasoning": "field",
+        "reasoning_field": "reasoning",
+        "tool_calls": "native",
+        "structured": "response_format",
+    },
     "ray": {},
     "adapter": {},
     # The echo engine speaks as its options say, whatever its model is called.
@@ -168,6 +192,17 @@ _DOES_ITSELF: Mapping[BackendName, Mapping[str, Json]] = {
 """What an engine does whatever family it serves; it stands above the family."""
 
 
+class Parsers(toml.Declared):
+    """By which an engine takes tool calls and reasoning out of the text itself. None: it leaves them there."""
+
+    tools: str | None = None
+    reasoning: str | None = None
+    template: bool = False
+    """Its own chat template does not show tools to the model: the tool parser needs another one."""
+    flags: tuple[str, ...] = ()
+    """What the engine needs besides to speak with this family."""
+
+
 class _Family(toml.Declared):
     id: str
     models: tuple[str, ...]
@@ -175,6 +210,8 @@ class _Family(toml.Declared):
     architectures: tuple[str, ...] = ()
     """`general.architecture` of GGUF files that only this family has."""
     profile: dict[str, Any]
+    parsers: dict[str, Parsers] = Field(default_factory=dict[str, Parsers])
+    """By engine."""
     sources: tuple[str, ...]
 
 
@@ -238,19 +275,32 @@ def _stored(backend: str, document: bytes) -> Profile:
 
 def family_profile(model: str, architecture: str | None = None) -> Mapping[str, Any] | None:
     """What the table says of a model; None for a family it does not know. The first row that matches counts."""
-    name = plain_name(model)
-    for family in _table().families:
-        if any(re.match(pattern, name) for pattern in family.models):
-            return family.profile
-    for family in _table().families:
-        if architecture is not None and architecture in family.architectures:
-            return family.profile
-    return None
+    family = _family(model, architecture)
+    return None if family is None else family.profile
+
+
+def family_parsers(engine: str, model: str, architecture: str | None = None) -> Parsers:
+    """What the table says of an engine's own parsers for a model; none for a family or an engine that it does not know."""
+    family = _family(model, architecture)
+    return Parsers() if family is None else family.parsers.get(engine, Parsers())
 
 
 def family_profiles() -> Mapping[str, Mapping[str, Any]]:
     """What the table says of each family, in its order."""
     return {family.id: family.profile for family in _table().families}
+
+
+def _family(model: str, architecture: str | None) -> _Family | None:
+    name = plain_name(model)
+    for family in _table().families:
+        if any(re.match(pattern, name) for pattern in family.models):
+            return family
+    # Configurations write `glm4_moe` and `gpt_oss` where GGUF has `glm4moe` and `gpt-oss`.
+    network = None if architecture is None else re.sub("[-_]", "", architecture)
+    for family in _table().families:
+        if network is not None and network in (re.sub("[-_]", "", each) for each in family.architectures):
+            return family
+    return None
 
 
 def _listed(value: Json) -> Json:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from changeover.core.errors import UnknownModelError, nearest
 from changeover.serving.bundles import Bundle, EnginePart
+from changeover.serving.tuned import Tuning
 from changeover.serving.variants import Variant
-from changeover.store.schema import bundles, deployments, variants
+from changeover.store.schema import bundles, deployments, tunings, variants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,39 @@ def exchange(connection: Connection, *, stop: str, start: str, now: datetime) ->
         .where(deployments.c.name == start, deployments.c.state.not_in(("ready", "starting")))
         .values(state=ASKED_AGAIN, detail=f"takes the place of {stop}", restarts=0)
     )
+
+
+def set_threads(connection: Connection, name: str, threads: int, now: datetime) -> None:
+    """Have a deployment run with so many threads from its next start on. They are no part of its bundle."""
+    options = {**find_deployment(connection, name).options, "threads": threads}
+    changed = update(deployments).where(deployments.c.name == name)
+    connection.execute(changed.values(options=options, updated_at=now))
+
+
+def keep_tuning(connection: Connection, tuning: Tuning, *, model: str, backend: str, actor: str, now: datetime) -> None:
+    """Keep what was found for a model on a kind of engine; what was found before on the same machine is gone."""
+    same = (tunings.c.model == model, tunings.c.backend == backend, tunings.c.machine == tuning.machine)
+    connection.execute(delete(tunings).where(*same))
+    connection.execute(
+        insert(tunings).values(
+            model=model,
+            backend=backend,
+            machine=tuning.machine,
+            document=tuning.document(),
+            measured_by=actor,
+            measured_at=now,
+        )
+    )
+
+
+def find_tuning(connection: Connection, *, model: str, backend: str, machine: str) -> Tuning | None:
+    """What was found for a model on a kind of engine on a machine; None: nobody measured it there."""
+    document = connection.execute(
+        select(tunings.c.document).where(
+            tunings.c.model == model, tunings.c.backend == backend, tunings.c.machine == machine
+        )
+    ).scalar()
+    return None if document is None else Tuning.from_document(document)
 
 
 def note_engine(connection: Connection, name: str, engine: Mapping[str, Any], now: datetime) -> None:

@@ -7,10 +7,17 @@ from typing import Any
 import pytest
 
 from changeover.gateway.needs import lacks_of, needs_of, unsupported
+from changeover.serving.options import Json
+from changeover.serving.parts import EnginePart
 from changeover.serving.profiles import PLAIN, Profile
 
 IMAGE = [{"role": "user", "content": [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {}}]}]
 TOOL = {"type": "function", "function": {"name": "look"}}
+
+
+def lacks(backend: str, profile: Profile, **flags: Json) -> frozenset[str]:
+    part = EnginePart(backend=backend, engine=None, engine_version=None, model="m", flags=flags)
+    return lacks_of(part, profile)
 
 
 @pytest.mark.parametrize(
@@ -48,25 +55,30 @@ def test_a_plain_body_is_looked_at_for_two_fields_only() -> None:
 
 
 def test_the_embedded_engine_lacks_what_it_does_not_declare_and_endpoints_that_it_was_not_started_for() -> None:
-    lacks = lacks_of("local", PLAIN["local"])
+    missing = lacks("local", PLAIN["local"])
 
-    assert {"prompt_logprobs", "vision", "embeddings"} <= lacks
-    assert lacks.isdisjoint({"chat", "logprobs", "grammar", "tools_forced", "choices"})
-    assert "embeddings" not in lacks_of("local", Profile(endpoints=("chat", "embeddings")))
+    assert {"prompt_logprobs", "vision", "embeddings"} <= missing
+    assert missing.isdisjoint({"chat", "logprobs", "grammar", "tools_forced", "choices"})
+    assert "embeddings" not in lacks("local", Profile(endpoints=("chat", "embeddings")))
+
+
+def test_ray_passes_on_what_the_engine_of_its_replicas_can_do() -> None:
+    assert "logprobs" not in lacks("ray", Profile(), engine="local")
+    assert "logprobs" in lacks("ray", Profile(), engine="echo")
 
 
 def test_nothing_is_held_against_a_server_of_which_nothing_is_known() -> None:
-    assert lacks_of("openai", PLAIN["openai"]) == frozenset()
-    assert lacks_of("a-kind-of-another-version", Profile()) == frozenset()
-    assert lacks_of("openai", Profile(lacks=("logprobs", "seeds"))) == {"logprobs"}
-    assert lacks_of("openai", Profile(endpoints=("chat",))) == {"completions", "embeddings", "responses", "messages"}
+    assert lacks("openai", PLAIN["openai"]) == frozenset()
+    assert lacks("a-kind-of-another-version", Profile()) == frozenset()
+    assert lacks("openai", Profile(lacks=("logprobs", "seeds"))) == {"logprobs"}
+    assert lacks("openai", Profile(endpoints=("chat",))) == {"completions", "embeddings", "responses", "messages"}
 
 
 def test_calls_cannot_be_forced_where_neither_the_engine_nor_a_schema_does_it() -> None:
     without = Profile(structured="none", lacks=("tools_forced",))
 
-    assert "tools_forced" in lacks_of("openai", without)
-    assert "tools_forced" not in lacks_of("openai", Profile(lacks=("tools_forced",)))
+    assert "tools_forced" in lacks("openai", without)
+    assert "tools_forced" not in lacks("openai", Profile(lacks=("tools_forced",)))
 
 
 def test_a_refusal_says_what_is_missing_and_which_engines_have_it() -> None:

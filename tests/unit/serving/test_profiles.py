@@ -40,6 +40,9 @@ MODELS = {
     "google/gemma-4-E2B-it": "gemma-4",
     "google/gemma-3-27b-it": "gemma-3",
     "baidu/Qianfan-VL-70B": "qianfan-vl",
+    "Qwen/Qwen2.5-7B-Instruct": "qwen2.5",
+    "meta-llama/Llama-3.1-8B-Instruct": "llama-3",
+    "tencent/Hunyuan-A13B-Instruct": "hunyuan-a13b",
 }
 
 

@@ -6,9 +6,15 @@ from collections.abc import Mapping
 
 from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
+from changeover.serving.backends.kunlun import KunlunBackend
+from changeover.serving.backends.llama_server import LlamaServerBackend
 from changeover.serving.backends.local import LocalBackend
+from changeover.serving.backends.ollama import OllamaBackend
 from changeover.serving.backends.openai import OpenAIBackend
 from changeover.serving.backends.protocol import Backend, Capabilities, Elsewhere, Launch, Missing
+from changeover.serving.backends.ray import RayBackend
+from changeover.serving.backends.sglang import SglangBackend
+from changeover.serving.backends.vllm import VllmBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
@@ -20,10 +26,16 @@ __all__ = [
     "Capabilities",
     "EchoBackend",
     "Elsewhere",
+    "KunlunBackend",
     "Launch",
+    "LlamaServerBackend",
     "LocalBackend",
     "Missing",
+    "OllamaBackend",
     "OpenAIBackend",
+    "RayBackend",
+    "SglangBackend",
+    "VllmBackend",
     "backends_in",
     "describe",
     "usable_cores",
@@ -32,11 +44,17 @@ __all__ = [
 
 def backends_in(homes: Homes) -> Mapping[BackendName, Backend]:
     """Every kind of engine, whose software is where `homes` says."""
-    return {
+    engines: dict[BackendName, Backend] = {
         "local": LocalBackend(),
+        "llama-server": LlamaServerBackend(homes),
+        "ollama": OllamaBackend(homes),
         "echo": EchoBackend(),
         "openai": OpenAIBackend(),
+        "vllm": VllmBackend(homes),
+        "sglang": SglangBackend(homes),
+        "kunlun": KunlunBackend(homes),
     }
+    return {**engines, "ray": RayBackend(homes, engines)}
 
 
 BACKENDS = backends_in(Homes())

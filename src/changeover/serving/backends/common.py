@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from changeover.library.gguf import GgufHeader
 from changeover.serving.options import Json
 from changeover.serving.plan import EnginePlan
 from changeover.serving.profiles import PLAIN, profile_of
@@ -39,3 +40,43 @@ def stored_profile(
 def module(name: str) -> tuple[str, ...]:
     # -P: a file in the working directory must not pose as a module of ours.
     return (sys.executable, "-P", "-m", name)
+
+
+def warden(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    ready_path: str = "/health",
+    needs: Sequence[str] = (),
+    **more: Json,
+) -> dict[str, Json]:
+    """What a warden has to be told of a server.
+
+    Args:
+        argv: The server's command line, with the placeholders that `serving.engines.warden` knows.
+        environment: Of the server, with the same placeholders and the secret's.
+        ready_path: Answers 200 to a GET once the server can work.
+        needs: Files and folders that it must be able to read.
+        more: `owns`, folders that it writes to; `after`, requests that make it ready; `directory`, where it runs.
+    """
+    # The program as it will be found: whoever may not read it may not run it either.
+    return {
+        "argv": list(argv),
+        "environment": dict(environment),
+        "ready_path": ready_path,
+        "needs": [argv[0], *needs],
+        **more,
+    }
+
+
+def context_within(wanted: int, header: GgufHeader) -> int:
+    """Tokens of context, never more than the model was trained on.
+
+    The engine would cap it too, but only after setting memory aside for all that was asked.
+    """
+    return min(wanted, header.context_length or wanted)
+
+
+def pooling(header: GgufHeader) -> str:
+    """How the vectors of tokens become one, where embeddings are served."""
+    return "as the model says" if f"{header.architecture}.pooling_type" in header.metadata else "mean"

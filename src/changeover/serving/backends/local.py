@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from changeover.core.digest import sha256_file
 from changeover.core.errors import EngineError
 from changeover.library.gguf import GgufHeader, read_header
-from changeover.serving.backends.common import module, stored_profile, usable_cores
+from changeover.serving.backends.common import context_within, module, pooling, stored_profile, usable_cores
 from changeover.serving.backends.protocol import Capabilities, Launch, Missing
 from changeover.serving.options import Json, LocalOptions
 from changeover.serving.parts import EnginePart
@@ -71,7 +71,7 @@ class LocalBackend:
             chat_template_digest=header.chat_template_digest,
             # The number of threads is no flag: SmolLM2 gives the same log-probabilities to the last bit with 1 and 2.
             flags={
-                "context_tokens": _context_tokens(options, header),
+                "context_tokens": context_within(options.context_tokens, header),
                 "slots": options.slots,
                 **LOCAL_SETTINGS,
                 **_embeddings(options, header),
@@ -91,7 +91,7 @@ class LocalBackend:
             config={
                 "deployment": plan.deployment,
                 "artifact": str(path.absolute()),
-                "context_tokens": _context_tokens(options, header),
+                "context_tokens": context_within(options.context_tokens, header),
                 "slots": options.slots,
                 "threads": options.threads or usable_cores(),
                 "settings": LOCAL_SETTINGS,
@@ -109,13 +109,7 @@ def _embeddings(options: LocalOptions, header: GgufHeader) -> Mapping[str, Json]
     """How the vectors of tokens become one, where embeddings are served. Only said there: older bundles stay the same."""
     if not options.embeddings:
         return {}
-    own = f"{header.architecture}.pooling_type" in header.metadata
-    return {"embeddings": "as the model says" if own else "mean"}
-
-
-def _context_tokens(options: LocalOptions, header: GgufHeader) -> int:
-    """The engine would cap it too, but only after setting memory aside for all that was asked."""
-    return min(options.context_tokens, header.context_length or options.context_tokens)
+    return {"embeddings": pooling(header)}
 
 
 def _version() -> str:

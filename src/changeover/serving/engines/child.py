@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -44,10 +44,24 @@ class Child:
         _end_with(self._parent, dies_by)
         threading.Thread(target=_at_eof, args=(at_end or _end_now,), name="life line", daemon=True).start()
 
-    def drop_rights(self) -> str | None:
-        """Become nobody if this is root; a note for people if that is not possible here."""
+    def hand_over(self, path: str) -> None:
+        """Give a file or folder to whoever this process becomes."""
+        if os.geteuid() == 0:
+            with contextlib.suppress(OSError):
+                os.chown(path, _NOBODY, _NOBODY)
+
+    def drop_rights(self, needs: Sequence[str] = ()) -> str | None:
+        """Become nobody if this is root; a note for people if that is not possible here.
+
+        Args:
+            needs: Files and folders that must be readable afterwards; if one would not be, this stays root.
+        """
         if os.geteuid() != 0:
             return None
+        closed = _closed_to_nobody(needs)
+        if closed is not None:
+            _end_with(self._parent, self._dies_by)
+            return f"runs as root: no other user can read `{closed}`"
         try:
             os.setgroups([])
             os.setgid(_NOBODY)
@@ -70,6 +84,19 @@ class Child:
     def _say(self, what: dict[str, Any]) -> None:
         os.write(self._answers, json.dumps(what).encode() + b"\n")
         os.close(self._answers)
+
+
+def _closed_to_nobody(paths: Sequence[str]) -> str | None:
+    """The first of some paths that an unprivileged user could not read; None if it could read all, or cannot be asked."""
+    try:
+        os.setegid(_NOBODY)
+        os.seteuid(_NOBODY)
+        return next((path for path in paths if not os.access(path, os.R_OK, effective_ids=True)), None)
+    except OSError:
+        return None
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def _forbid_more_rights() -> None:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 import psutil
 
@@ -25,9 +28,13 @@ from changeover.serving.engines.child import Child
 
 PORT: Final = "{port}"
 """Stands for the chosen port in the command and in the environment."""
+FOLDER: Final = "{folder}"
+"""Stands for a folder of the server's own in the command and in the environment: private, empty, gone with the server."""
 SECRET: Final = "{secret}"
 """Stands for the deployment's secret, in the environment only: a command line can be read by everybody on the machine."""
 LOOK_EVERY_S: Final = 0.1
+STEP_S: Final = 3600.0
+"""For a step between answering and being ready; the supervisor loses its patience earlier."""
 GRACE_S: Final = 1.5
 """Between asking the server to end and killing it; the supervisor kills the warden after two seconds."""
 _LIBC: Final = ctypes.CDLL(None)
@@ -42,36 +49,71 @@ def main() -> None:
     child = Child(at_end=end.set, dies_by=signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda signum, frame: end.set())
     _call_prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    note = child.drop_rights() if child.config.get("drop_rights", True) else None
+    note = _drop_rights(child)
+    folder = _own_folder(child.config)
+    name = os.path.basename(child.config["argv"][0])
     try:
         port = _free_port()
-        server = _start(child.config, port, child.secret)
+        server = _start(child.config, port, child.secret, folder)
     except OSError as exc:
+        _remove(folder)
         child.failed(f"`{child.config['argv'][0]}` could not be started: {exc.strerror}")
+    said: str | None = None
     try:
-        while (
-            not end.is_set() and server.poll() is None and not _answers(port, child.config["ready_path"], child.secret)
-        ):
+        while not end.is_set() and server.poll() is None:
+            said = _answer(port, child.config["ready_path"], child.secret)
+            if said is not None:
+                break
             end.wait(LOOK_EVERY_S)
+        problem = _take_steps(child.config.get("after", ()), port, child.secret, server, end)
         if server.poll() is not None:
+            problem = f"`{name}` ended with status {server.returncode}"
+        if problem is not None and not end.is_set():
             _end_all(server)
-            child.failed(f"`{os.path.basename(child.config['argv'][0])}` ended with status {server.returncode}")
+            _remove(folder)
+            child.failed(problem)
         if not end.is_set():
-            child.ready(port, note)
+            child.ready(port, "; ".join(each for each in (said, note) if each) or None)
         while not end.is_set() and server.poll() is None:
             end.wait(LOOK_EVERY_S)
     finally:
         _end_all(server)
+        _remove(folder)
     os._exit(0 if end.is_set() else abs(server.returncode or 0) or 1)
 
 
-def _start(config: Mapping[str, Any], port: int, secret: str) -> subprocess.Popen[bytes]:
-    argv = [str(part).replace(PORT, str(port)) for part in config["argv"]]
+def _drop_rights(child: Child) -> str | None:
+    """Become nobody, unless the server would then not reach what it needs; a note if this stays root."""
+    if not child.config.get("drop_rights", True):
+        return child.config.get("note")
+    owns: Sequence[str] = child.config.get("owns", ())
+    for folder in owns:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        child.hand_over(folder)
+    return child.drop_rights((*child.config.get("needs", ()), *owns))
+
+
+def _own_folder(config: Mapping[str, Any]) -> str | None:
+    if not any(FOLDER in part for part in (*map(str, config["argv"]), *config["environment"].values())):
+        return None
+    # Directly there: sockets are made in it, whose paths may have no more than a hundred characters.
+    return tempfile.mkdtemp(prefix="changeover-", dir="/tmp")
+
+
+def _remove(folder: str | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(config: Mapping[str, Any], port: int, secret: str, folder: str | None) -> subprocess.Popen[bytes]:
+    def filled(text: str) -> str:
+        return text.replace(PORT, str(port)).replace(FOLDER, folder or "")
+
     said: Mapping[str, str] = config["environment"]
-    environment = {name: value.replace(PORT, str(port)).replace(SECRET, secret) for name, value in said.items()}
+    environment = {name: filled(value).replace(SECRET, secret) for name, value in said.items()}
     # Same session as the warden: the supervisor kills both as one group when it has to.
     return subprocess.Popen(
-        argv,
+        [filled(str(part)) for part in config["argv"]],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         stderr=sys.stderr,
@@ -97,15 +139,89 @@ def _free_port() -> int:
         return taken.getsockname()[1]
 
 
-def _answers(port: int, path: str, secret: str) -> bool:
+def _answer(port: int, path: str, secret: str) -> str | None:
+    """None while it is not ready; else what it says of itself, which most servers do not."""
     connection = HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path, headers={"authorization": f"Bearer {secret}"})
-        return connection.getresponse().status == 200
+        answer = connection.getresponse()
+        return _field(answer.read(), "note") if answer.status == 200 else None
     except (OSError, HTTPException):
-        return False
+        return None
     finally:
         connection.close()
+
+
+def _take_steps(
+    steps: Sequence[Mapping[str, Any]],
+    port: int,
+    secret: str,
+    server: subprocess.Popen[bytes],
+    end: threading.Event,
+) -> str | None:
+    """Send what a server has to be told before it can do its work; why that failed, None if it did not.
+
+    A step is `{"post": path, "json": body}`, or `{"post": path, "file": path}`. With `"unless": path`, it is left out
+    where that is answered with 200: a HEAD, or with `"asked": body` a POST.
+    """
+    problems: list[str] = []
+    # In a thread: one step may take minutes, and the end is not to wait for it.
+    taking = threading.Thread(target=_take, args=(steps, port, secret, problems), daemon=True)
+    taking.start()
+    while taking.is_alive() and not end.is_set() and server.poll() is None:
+        taking.join(LOOK_EVERY_S)
+    return problems[0] if problems else None
+
+
+def _take(steps: Sequence[Mapping[str, Any]], port: int, secret: str, problems: list[str]) -> None:
+    for step in steps:
+        try:
+            if _is_done(step, port, secret):
+                continue
+            if "file" in step:
+                with open(step["file"], "rb") as file:
+                    status, body = _sent(port, secret, "POST", step["post"], file, os.fstat(file.fileno()).st_size)
+            else:
+                status, body = _sent(port, secret, "POST", step["post"], json.dumps(step["json"]).encode())
+        except (OSError, HTTPException) as exc:
+            problems.append(f"`{step['post']}` was not answered: {exc}")
+            return
+        if status >= 300:
+            problems.append(f"`{step['post']}` was refused with status {status}: {_field(body, 'error')[:300]}")
+            return
+
+
+def _is_done(step: Mapping[str, Any], port: int, secret: str) -> bool:
+    if "unless" not in step:
+        return False
+    asked = step.get("asked")
+    body = None if asked is None else json.dumps(asked).encode()
+    return _sent(port, secret, "HEAD" if body is None else "POST", step["unless"], body)[0] == 200
+
+
+def _sent(
+    port: int, secret: str, method: str, path: str, body: bytes | IO[bytes] | None = None, length: int | None = None
+) -> tuple[int, bytes]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=STEP_S)
+    headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
+    if length is not None:
+        headers |= {"content-type": "application/octet-stream", "content-length": str(length)}
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _field(body: bytes, name: str) -> str:
+    """One text of a JSON object; empty where there is none."""
+    try:
+        fields: Any = json.loads(body)
+    except ValueError:
+        return ""
+    value = cast("dict[str, Any]", fields).get(name) if isinstance(fields, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _end_all(server: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,69 @@
+"""A plan for a deployment that is there already: it runs as it did."""
+
+from __future__ import annotations
+
+from changeover.app.installation import Installation
+from changeover.app.planning.answer import HERE, DeployPlan, Weights
+from changeover.app.planning.wish import Wish
+from changeover.core.errors import ConfigError
+from changeover.library.cards import Card
+from changeover.library.pull import present
+from changeover.serving.deployments import plan_from_row
+from changeover.serving.memory import budget_bytes, needed_bytes
+from changeover.serving.process import ready_deadline_s
+from changeover.serving.queries import Deployment, all_deployments
+from changeover.serving.weights import LOADS, artifact_for
+
+
+def deployed(installation: Installation, wish: Wish) -> Deployment | None:
+    """The deployment that has the name which is asked for; None where the name is free.
+
+    Raises:
+        ConfigError: It has another engine than the one that is asked for.
+    """
+    name = wish.name or wish.model
+    with installation.store.read() as connection:
+        row = next((row for row in all_deployments(connection) if row.name == name), None)
+    engine = wish.replicated().engine
+    if row is not None and engine not in (None, row.backend):
+        raise ConfigError(
+            f"`{name}` is deployed already, with the engine `{row.backend}`. Give this one a name of its own, such as "
+            f"`--name {name}-{engine}`."
+        )
+    return row
+
+
+def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
+    """Plan to run a deployment again, with the options that it has.
+
+    Raises:
+        EngineError: Its card has no weights for its engine any more.
+        UnknownModelError: Its card is gone.
+    """
+    project = installation.project
+    plan = plan_from_row(row, installation.catalogue, project.cache)
+    card = card_of_plan(installation, plan.model) if plan.backend in LOADS else None
+    artifact = None if card is None else artifact_for(card, plan.backend)
+    weights = None
+    if artifact is not None:
+        here = present(artifact, project.cache)
+        weights = Weights(format=artifact.format, bytes=artifact.size_bytes, source=None, here=here)
+    return DeployPlan(
+        deployment=row.name,
+        model=row.model,
+        hardware="elsewhere" if plan.backend == "openai" else HERE,
+        engine=plan.backend,
+        why="It is deployed already, and keeps the options it has.",
+        quantisation=plan.quantisation,
+        weights=weights,
+        needs_bytes=needed_bytes(plan, row.memory_bytes) or None,
+        has_bytes=budget_bytes(project.settings.engines.memory_gib),
+        command=f"changeover deploy {row.name}",
+        ready_s=ready_deadline_s(plan.artifact, project.settings.engines.ready_s),
+        engine_plan=plan,
+    )
+
+
+def card_of_plan(installation: Installation, model: str) -> Card | None:
+    """The card that a plan's model is; None where it is none's."""
+    return next((card for card in installation.catalogue.cards() if card.id == model), None)
