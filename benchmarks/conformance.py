@@ -34,6 +34,7 @@ from changeover.serving.deployments import plan_for_card
 from changeover.serving.homes import Homes
 from changeover.serving.options import OPTIONS, BackendName, Json
 from changeover.serving.plan import EnginePlan
+from changeover.serving.weights import ready_weights
 
 DATA = Path(__file__).parents[1] / "docs" / "data" / "conformance.json"
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "gemma-3-270m")
@@ -77,7 +78,8 @@ async def looked_at(
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     lies: list[tuple[str, Finding]] = []
-    backends = backends_in(homes())
+    found = homes()
+    backends = backends_in(found)
     for kind, backend in backends.items():
         if (engines and kind not in engines) or kind in ("openai", "adapter"):
             continue
@@ -86,6 +88,7 @@ async def looked_at(
             continue
         for plan in plans(kind, models):
             try:
+                await asyncio.to_thread(ready_weights, plan, found)
                 findings = await _look(plan, backends)
             except ChangeoverError as exc:
                 skipped[f"{kind} · {plan.model}"] = exc.message
@@ -131,7 +134,7 @@ def plans(kind: BackendName, models: Sequence[str]) -> list[EnginePlan]:
     catalogue = Catalogue.load()
     for name in models or MODELS:
         plan = _plan(kind, catalogue.card(name))
-        if plan is not None and plan.artifact is not None and plan.artifact.exists():
+        if plan is not None and _is_here(plan):
             made.append(plan)
     return made
 
@@ -144,6 +147,12 @@ def _plan(kind: BackendName, card: Card) -> EnginePlan | None:
         return plan_for_card(card, cache_directory(), EngineSettings(), backend=kind, name="looked-at", options=chosen)
     except ChangeoverError:
         return None  # it has no weights that this kind of engine loads
+
+
+def _is_here(plan: EnginePlan) -> bool:
+    """Whether its weights are here, or what they are made of."""
+    source = plan.artifact if plan.making is None else plan.making.source
+    return source is not None and source.exists()
 
 
 def write(rows: Sequence[Row], skipped: Mapping[str, str]) -> None:
