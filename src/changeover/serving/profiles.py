@@ -68,6 +68,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Where a grammar for the answer goes, as GBNF writes it: a field of that name, or vLLM's `structured_outputs`."""
     dropped: tuple[str, ...] = ()
     """Fields of a request that the engine does not know and would refuse."""
+    seeded: Literal["cached", "fresh"] = "cached"
+    """Whether a prompt that was computed before may be used for a request with a seed. llama.cpp's differs in the last bits
+    from one that is computed anew, and so does what is drawn."""
     context_tokens: int | None = None
     """Prompt and answer together; None: it is not known here."""
     endpoints: tuple[Endpoint, ...] | None = None
@@ -83,6 +86,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def takes_plain(self) -> bool:
         """Texts of systems and users, with OpenAI's own sampling parameters, can be sent as they are."""
         return self.system_role == "yes" and not self.dropped
+
+    def with_seed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A body whose seed has the same answer each time; the same object where that is so anyway."""
+        fresh = self.seeded == "fresh" and body.get("seed") is not None and "cache_prompt" not in body
+        return {**body, "cache_prompt": False} if fresh else body
 
     def document(self, backend: BackendName) -> dict[str, Json]:
         """What is not plain for this kind of engine, as JSON; `{}` if all is, so that such bundles stay what they were."""
@@ -125,7 +133,10 @@ PLAIN: Mapping[BackendName, Profile] = {
     # them, which the deployment's profile then says.
     # It forces no call, and leaves bare JSON, which small models write instead of their template's format, in the text.
     "local": Profile(
-        endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
+        endpoints=("chat", "completions", "responses", "messages"),
+        tool_calls="native_or_bare",
+        forced_calls="schema",
+        seeded="fresh",
     ),
     # vLLM 0.32 answers these, and embeddings only where it was started for nothing else. Without a tool parser it refuses
     # `tools`, so they go through the prompt; with one a call is forced, and its arguments are held to the tool's schema by
@@ -151,7 +162,10 @@ PLAIN: Mapping[BackendName, Profile] = {
     # transformers 5.23 answers 422 to fields that it does not know, and reads no schema.
     "transformers": Profile(endpoints=("chat",), structured="none"),
     "llama-server": Profile(
-        endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
+        endpoints=("chat", "completions", "responses", "messages"),
+        tool_calls="native_or_bare",
+        forced_calls="schema",
+        seeded="fresh",
     ),
     # Ollama's documentation of its compatible API, and openai/openai.go: `reasoning`, and four values of the effort.
     "ollama": Profile(

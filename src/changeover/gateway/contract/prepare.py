@@ -21,6 +21,7 @@ def prepare(profile: Profile, endpoint: Endpoint, body: dict[str, Any]) -> dict[
     sent = body
     if endpoint == "chat" and isinstance(body.get("messages"), list):
         sent = _chat(profile, body)
+    sent = profile.with_seed(sent)
     if profile.grammar != "grammar" and sent.get("grammar"):
         rest = {key: value for key, value in sent.items() if key != "grammar"}
         sent = {**rest, "structured_outputs": {"grammar": sent["grammar"]}}

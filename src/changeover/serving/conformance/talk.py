@@ -188,6 +188,7 @@ class Talk:
         subject = self.subject
         dropped = subject.profile.dropped if subject.through == "engine" else ()
         body = {"model": subject.model, **{key: value for key, value in fields.items() if key not in dropped}}
+        body = subject.profile.with_seed(body) if subject.through == "engine" else body
         self.sent = _short(path, body)
         return await subject.upstream.open(
             path, _encode(body), first_byte_s=subject.patience_s, stall_s=subject.patience_s, as_is=True
