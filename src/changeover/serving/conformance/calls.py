@@ -81,6 +81,7 @@ async def reason(talk: Talk) -> str:
 
 async def results(talk: Talk) -> str:
     """What a tool answered is taken, and read."""
+    _has_parser(talk)
     call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
     turns: list[Mapping[str, Any]] = [
         {"role": "user", "content": ASK},
@@ -95,6 +96,7 @@ async def results(talk: Talk) -> str:
 
 async def forced(talk: Talk) -> str:
     """`tool_choice` = `required` has a call made where the model would make none."""
+    _has_parser(talk)
     answer = await talk.chat(JOKE, tools=TOOLS, tool_choice="required", max_tokens=MOST)
     _enforced(answer)
     return _checked(answer.calls)
@@ -102,6 +104,7 @@ async def forced(talk: Talk) -> str:
 
 async def named(talk: Talk) -> str:
     """`tool_choice` that names a tool has that one called, whole and streamed."""
+    _has_parser(talk)
     answer = await talk.chat(JOKE, tools=TOOLS, tool_choice=NAMED, max_tokens=MOST)
     _enforced(answer)
     said = _checked(answer.calls, only="get_weather")
@@ -115,6 +118,11 @@ def _in_fields(talk: Talk) -> None:
     form = talk.subject.profile.tool_calls
     if talk.subject.through == "engine" and form not in ("native", "native_or_bare"):
         raise Beside(f"the engine leaves calls in the text (`{form}`): the gateway reads them")
+
+
+def _has_parser(talk: Talk) -> None:
+    if talk.subject.through == "engine" and talk.subject.profile.tool_calls == "none":
+        raise Beside("this deployment's engine is told no tools: the gateway describes them in the prompt")
 
 
 def _is_bare(talk: Talk) -> bool:
