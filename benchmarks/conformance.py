@@ -142,7 +142,7 @@ def plans(kind: BackendName, models: Sequence[str]) -> list[EnginePlan]:
 def _plan(kind: BackendName, card: Card) -> EnginePlan | None:
     known = OPTIONS[kind].model_fields
     options = {"context_tokens": CONTEXT, "slots": SLOTS, "threads": 1}
-    chosen = {key: value for key, value in options.items() if key in known}
+    chosen = {"options": options} if kind == "ray" else {key: value for key, value in options.items() if key in known}
     try:
         return plan_for_card(card, cache_directory(), EngineSettings(), backend=kind, name="looked-at", options=chosen)
     except ChangeoverError:

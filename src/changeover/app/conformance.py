@@ -21,7 +21,7 @@ from changeover.serving.backends.ray import RayBackend
 from changeover.serving.capabilities import Capabilities, standing
 from changeover.serving.conformance import Adapter, Subject
 from changeover.serving.deployments import plan_from_row
-from changeover.serving.options import BackendName
+from changeover.serving.options import BackendName, RayOptions
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ready_deadline_s
@@ -153,7 +153,8 @@ def _subject(
     adapter: Adapter | None = None,
 ) -> Subject:
     options = plan.parsed()
-    context = profile.context_tokens or getattr(options, "context_tokens", None)
+    told = {**options.model_dump(), **(options.options if isinstance(options, RayOptions) else {})}
+    context, slots = profile.context_tokens or told.get("context_tokens"), told.get("slots")
     return Subject(
         upstream=upstream,
         model=model,
@@ -162,7 +163,7 @@ def _subject(
         through="gateway" if at_gateway else "engine",
         stranger=stranger,
         context_tokens=context if isinstance(context, int) else None,
-        slots=getattr(options, "slots", None),
+        slots=slots if isinstance(slots, int) else None,
         adapter=adapter,
     )
 

@@ -22,6 +22,8 @@ Needs = frozenset[str]
 PLAIN: Final[Mapping[str, Needs]] = {each.name: frozenset((each.name,)) for each in ENDPOINTS.values()}
 """Of a request that asks for nothing beyond its endpoint."""
 _GRAMMARS: Final = ("grammar", "structured_outputs", "guided_grammar", "guided_regex", "guided_choice")
+_ASKING: Final = frozenset({*_GRAMMARS, "stop", "stop_sequences", "n", "logprobs", "prompt_logprobs", "tool_choice"})
+"""Fields by which a request may need something; without them only its messages are looked at, for images."""
 _IMAGES: Final = frozenset({"image_url", "input_image", "image"})
 """Types of parts of a message."""
 _WORDS: Final[Mapping[str, str]] = {
@@ -43,14 +45,14 @@ _BY_HAND: Final = frozenset({"chat", *_WORDS})
 
 
 def needs_of(endpoint: str, fields: Mapping[str, Any], *, plain: bool = False) -> Needs:
-    """What a body needs. A microsecond or two; a fraction of that for most.
+    """What a body needs. Some microseconds; a fraction of one for most.
 
     Args:
         endpoint: Its name.
         fields: The body.
         plain: It is a plain one, see `plain`: it may ask for several choices or for stops, and for nothing else.
     """
-    if plain and "n" not in fields and "stop" not in fields:
+    if _ASKING.isdisjoint(fields) and (plain or not _has_image(fields.get("messages") or fields.get("input"))):
         return PLAIN[endpoint]
     return PLAIN[endpoint].union(_beyond(endpoint, fields))
 
