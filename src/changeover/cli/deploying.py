@@ -23,12 +23,12 @@ from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import actor, err, note, out, plain, print_json
 from changeover.cli.plan_view import in_short, plan_lines
 from changeover.cli.running import READY_WAIT_S, opened, states
-from changeover.cli.weights import Terms, bars, fetch_one
+from changeover.cli.weights import Terms, fetch_for
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError, LicenceError
 from changeover.core.sizes import in_mib
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import Deployment, find_deployment
-from changeover.serving.weights import LOADS, artifact_for
+from changeover.serving.weights import LOADS
 
 LIVES: Final = 4
 """Of an engine that does not come up, each as long as its deadline: then the supervisor has given it up."""
@@ -160,14 +160,12 @@ def _refusal(plan: DeployPlan, missing: Sequence[Lack]) -> str:
 def _fetch(installation: Installation, plan: EnginePlan) -> None:
     """Have the weights of a plan here."""
     card = card_of_plan(installation, plan.model) if plan.backend in LOADS else None
-    artifact = None if card is None else artifact_for(card, plan.backend)
-    if card is None or artifact is None:
+    if card is None:
         return
     check_fetch(licensing_of(installation), [card])
     project = installation.project
     try:
-        with bars() as bar_of:
-            fetch_one(card, artifact, project.cache, Terms.of(project), bar_of(card.id))
+        fetch_for(plan, card, project.cache, Terms.of(project), installation.homes)
     except KeyboardInterrupt:
         note("what was fetched so far is kept: the same command goes on from there")
         raise
