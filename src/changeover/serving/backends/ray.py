@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -48,8 +48,8 @@ class RayBackend:
         runnable = RUN_BY_REPLICAS & self._engines.keys()
         known = [self._engines[each].capabilities for each in runnable]
         # The key is asked for at our own door, whatever stands behind it.
-        shared = {name: all(getattr(one, name) for one in known) for name in CAPABILITIES}
-        return Capabilities(**{**shared, "key": True})
+        shared: dict[str, Any] = {name: all(getattr(one, name) for one in known) for name in CAPABILITIES}
+        return replace(Capabilities(**shared), key=True)
 
     def capabilities_of(self, plan: EnginePlan) -> Capabilities:
         """What a deployment does: requests and answers pass through unchanged, so it is what its engine does."""
