@@ -57,7 +57,7 @@ def compose(
             sent["stream"] = False
     # A parameter of the variant's may be one that the family has another word for.
     if plain and not bundle.parameters and profile.takes_plain:
-        return _encode(sent)
+        return _encode(profile.with_seed(sent) if "seed" in sent else sent)
     return _encode(prepare(profile, endpoint.name, sent))
 
 

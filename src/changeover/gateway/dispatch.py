@@ -23,6 +23,7 @@ from changeover.core.errors import (
     UpstreamError,
 )
 from changeover.gateway.breaker import NEVER_OPEN, Breakers
+from changeover.gateway.needs import unsupported
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.resolve import Call
 from changeover.gateway.waiting import not_ready
@@ -165,13 +166,8 @@ async def _one_round(
 
 
 async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
-    call, upstream, variant = asking.call, asking.upstream, asking.way.variant
+    upstream, variant = asking.upstream, asking.way.variant
     trail.attempts += 1
-    served = asking.way.profile.endpoints
-    if served is not None and call.endpoint.name not in served:
-        raise RequestError(
-            f"`{call.live.task.name}` is answered by `{variant.deployment}`, which does not serve {call.endpoint.path}."
-        )
     try:
         opened = await open_answer(asking)
     except RequestError as exc:
@@ -190,6 +186,24 @@ async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
     if opened.answer is None:
         breakers.succeeded(upstream)  # of a stream that is known at its end
     return opened
+
+
+def able(call: Call, turns: Sequence[Turn], trail: Trail) -> Sequence[Turn]:
+    """Those in turn that can do what a request needs, as far as anybody knows: mostly all.
+
+    Raises:
+        UnsupportedError: None can.
+    """
+    needs = call.needs
+    kept = [turn for turn in turns if needs.isdisjoint(turn[1].lacks)]
+    if len(kept) == len(turns):
+        return turns
+    if not kept:
+        way = turns[0][1]
+        raise unsupported(call.live.task.name, way.variant.deployment, needs & way.lacks)
+    if kept[0] is not turns[0] and turns[0][1].variant.id not in trail.failed:
+        trail.note(turns[0][1].variant.id)  # whoever should have answered could not, as the guard has to see
+    return kept
 
 
 def too_late(call: Call) -> OverdueError:

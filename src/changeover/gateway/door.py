@@ -22,7 +22,7 @@ from changeover.gateway.allowances import Allowances
 from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.breaker import Breakers
 from changeover.gateway.choose import choose
-from changeover.gateway.dispatch import Fleet, Limits, dispatch, too_late
+from changeover.gateway.dispatch import Fleet, Limits, Trail, able, dispatch, too_late
 from changeover.gateway.endpoints import CHAT, Endpoint
 from changeover.gateway.envelope import refuse
 from changeover.gateway.feedback import Ratings
@@ -230,12 +230,12 @@ class Door:
             headers: Sequence[tuple[str, str]] = ()
             if trace is not None:
                 visit.trace, headers = trace.id, trace.headers()
-            turns, deadline = _turns(call), visit.deadline - GRACE_S
+            turns, deadline = _turns(call, visit.trail), visit.deadline - GRACE_S
             if parts.fleet.upstream(turns[0][1].variant.deployment) is None and self._outlook(call, turns) != "ready":
                 await self._line.wait(call.name, partial(self._now, visit, call), deadline)
                 # Asked of nobody yet, it is answered by the route of now: that may be another one since.
                 visit.call = call = self._again(visit.call)
-                turns = _turns(call)
+                turns = _turns(call, visit.trail)
             visit.opened = opened = await dispatch(
                 call, turns, parts.fleet, visit.trail, self._limits, headers, deadline
             )
@@ -270,7 +270,7 @@ class Door:
 
     def _now(self, visit: Visit, call: Call) -> Outlook:
         visit.call = call = self._again(visit.call or call)
-        return self._outlook(call, _turns(call))
+        return self._outlook(call, _turns(call, visit.trail))
 
     def _outlook(self, call: Call, turns: Sequence[Turn]) -> Outlook:
         """Whether anybody in turn can answer, or will once engines have been exchanged or one is loaded again.
@@ -332,12 +332,13 @@ def _dearest(live: LiveTask, prices: Mapping[str, Price]) -> tuple[float, float]
     )
 
 
-def _turns(call: Call) -> tuple[Turn, ...]:
+def _turns(call: Call, trail: Trail) -> Sequence[Turn]:
     """Stage 4, `choose`: whom to ask, in turn. Who named a variant gets that one or an error, never another."""
     live = call.live
+    turns = live.only_turns
     if call.pinned is not None:
-        return ((None, live.ways.get(call.pinned.id) or Way.of(call.pinned, live.route.revision)),)
-    return live.only_turns or live.turns(choose(live.route, call.sticky))
+        turns = ((None, live.ways.get(call.pinned.id) or Way.of(call.pinned, live.route.revision)),)
+    return able(call, turns or live.turns(choose(live.route, call.sticky)), trail)
 
 
 def _id_header(visit: Visit) -> Headers:

@@ -17,11 +17,10 @@ from changeover.gateway.plain import plain_answer
 from changeover.gateway.resolve import Call
 from changeover.gateway.sse import Cutter, events, payload
 from changeover.gateway.ways import Way
+from changeover.serving.profiles import NO_GRAMMAR
 from changeover.serving.upstream import Answer, Upstream
 from changeover.tasks.routes import Side
 
-NO_GRAMMAR = ("json_object", "none")
-"""Engines that hold no answer to a schema: theirs is looked at whole before any of it is passed on."""
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -114,6 +113,7 @@ async def open_answer(asking: Asking) -> Opened:
     """
     call = asking.call
     expects = call.expects
+    # An engine that holds no answer to a schema: its answer is looked at whole before any of it is passed on.
     if call.stream and (
         expects is None or call.endpoint is not CHAT or asking.way.profile.structured not in NO_GRAMMAR
     ):

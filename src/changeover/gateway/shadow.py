@@ -22,7 +22,7 @@ from changeover.core.ids import new_id
 from changeover.core.settings import Price
 from changeover.gateway.admit import Admission
 from changeover.gateway.choose import position
-from changeover.gateway.dispatch import READY_POLL_S, Fleet, too_late
+from changeover.gateway.dispatch import READY_POLL_S, Fleet, Trail, able, too_late
 from changeover.gateway.endpoints import CHAT
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.record import Draft, Recorder
@@ -166,6 +166,7 @@ class Shadows:
         timeout_s = copy.live.task.declared.timeout_s
         opened, error = None, None
         try:
+            able(copy.call, ((None, copy.way),), Trail())
             async with asyncio.timeout(timeout_s):
                 upstream = upstream or await self._woken(copy.way.variant.deployment)
                 # No breaker is asked or told: what becomes of a copy is held against nobody who answers applications.

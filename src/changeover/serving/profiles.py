@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import msgspec
 from pydantic import Field
@@ -17,6 +17,7 @@ from pydantic import Field
 from changeover.core import toml
 from changeover.core.errors import ConfigError, nearest
 from changeover.library.lineage import plain_name
+from changeover.serving.capabilities import CAPABILITIES
 from changeover.serving.options import BackendName, Json
 from changeover.serving.parts import EnginePart
 
@@ -30,6 +31,10 @@ ToolCalls = Literal[
     "native", "native_or_bare", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4", "none"
 ]  # fmt: skip
 Structured = Literal["response_format", "guided_json", "structured_outputs", "grammar", "json_object", "none"]
+
+NO_GRAMMAR: Final[tuple[Structured, ...]] = ("json_object", "none")
+"""Where an engine holds no answer to a schema."""
+Grammar = Literal["grammar", "structured_outputs"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,19 +64,33 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether system messages may stand as they are, must be one at the beginning, or do not exist."""
     structured: Structured = "response_format"
     """Where a JSON Schema for the answer goes. `grammar` is TGI's form; from `json_object` on it stands in the prompt."""
+    grammar: Grammar = "grammar"
+    """Where a grammar for the answer goes, as GBNF writes it: a field of that name, or vLLM's `structured_outputs`."""
     dropped: tuple[str, ...] = ()
     """Fields of a request that the engine does not know and would refuse."""
+    seeded: Literal["cached", "fresh"] = "cached"
+    """Whether a prompt that was computed before may be used for a request with a seed. llama.cpp's differs in the last bits
+    from one that is computed anew, and so does what is drawn."""
     context_tokens: int | None = None
     """Prompt and answer together; None: it is not known here."""
     endpoints: tuple[Endpoint, ...] | None = None
     """What the engine serves; None: it is not known, and the engine itself is asked."""
     usage: bool = True
     """Whether the engine counts tokens."""
+    has: tuple[str, ...] = ()
+    """Capabilities of this deployment that its kind of engine does not declare."""
+    lacks: tuple[str, ...] = ()
+    """Capabilities that this deployment has not, whatever its kind of engine declares."""
 
     @property
     def takes_plain(self) -> bool:
         """Texts of systems and users, with OpenAI's own sampling parameters, can be sent as they are."""
         return self.system_role == "yes" and not self.dropped
+
+    def with_seed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A body whose seed has the same answer each time; the same object where that is so anyway."""
+        fresh = self.seeded == "fresh" and body.get("seed") is not None and "cache_prompt" not in body
+        return {**body, "cache_prompt": False} if fresh else body
 
     def document(self, backend: BackendName) -> dict[str, Json]:
         """What is not plain for this kind of engine, as JSON; `{}` if all is, so that such bundles stay what they were."""
@@ -90,9 +109,23 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             if key not in cls.__struct_fields__:
                 raise ConfigError(f"{where}: `{key}`: unknown key. {nearest(key, cls.__struct_fields__)}")
         try:
-            return msgspec.convert(dict(document), cls)
+            profile = msgspec.convert(dict(document), cls)
         except msgspec.ValidationError as exc:
             raise ConfigError(f"{where}: {_place(str(exc))}. See the fields of a profile in the reference.") from exc
+        for key, names in (("has", profile.has), ("lacks", profile.lacks)):
+            for name in names:
+                if name not in CAPABILITIES:
+                    raise ConfigError(f"{where}: `{key}`: no capability `{name}`. {nearest(name, CAPABILITIES)}")
+        return profile._without()
+
+    def _without(self) -> Profile:
+        """What is lacking and can be done another way is done so: a schema, and tools, go through the prompt."""
+        changed: dict[str, Any] = {}
+        if "json_schema" in self.lacks and self.structured not in NO_GRAMMAR:
+            changed["structured"] = "none"
+        if "tools" in self.lacks and self.tool_calls in ("native", "native_or_bare"):
+            changed["tool_calls"] = "none"
+        return msgspec.structs.replace(self, **changed) if changed else self
 
 
 PLAIN: Mapping[BackendName, Profile] = {
@@ -100,7 +133,10 @@ PLAIN: Mapping[BackendName, Profile] = {
     # them, which the deployment's profile then says.
     # It forces no call, and leaves bare JSON, which small models write instead of their template's format, in the text.
     "local": Profile(
-        endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
+        endpoints=("chat", "completions", "responses", "messages"),
+        tool_calls="native_or_bare",
+        forced_calls="schema",
+        seeded="fresh",
     ),
     # vLLM 0.32 answers these, and embeddings only where it was started for nothing else. Without a tool parser it refuses
     # `tools`, so they go through the prompt; with one a call is forced, and its arguments are held to the tool's schema by
@@ -110,9 +146,14 @@ PLAIN: Mapping[BackendName, Profile] = {
         tool_calls="none",
         forced_calls="schema",
         reasoning_field="reasoning",
+        grammar="structured_outputs",
     ),
     "kunlun": Profile(
-        endpoints=("chat", "completions"), tool_calls="none", forced_calls="schema", reasoning_field="reasoning"
+        endpoints=("chat", "completions"),
+        tool_calls="none",
+        forced_calls="schema",
+        reasoning_field="reasoning",
+        grammar="structured_outputs",
     ),
     # sglang 0.5.23 leaves calls in the text where it has no parser, and takes either name of reasoning in a message. It
     # forces calls itself; told to call none, it would not show the tools to the model.
@@ -122,7 +163,10 @@ PLAIN: Mapping[BackendName, Profile] = {
     "openvino": Profile(endpoints=("chat", "completions"), tool_calls="none", forced_calls="schema"),
     "transformers": Profile(endpoints=("chat", "completions"), tool_calls="none", structured="none"),
     "llama-server": Profile(
-        endpoints=("chat", "completions", "responses", "messages"), tool_calls="native_or_bare", forced_calls="schema"
+        endpoints=("chat", "completions", "responses", "messages"),
+        tool_calls="native_or_bare",
+        forced_calls="schema",
+        seeded="fresh",
     ),
     # Ollama's documentation of its compatible API, and openai/openai.go: `reasoning`, and four values of the effort.
     "ollama": Profile(

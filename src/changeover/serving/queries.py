@@ -207,6 +207,13 @@ def note_engine(connection: Connection, name: str, engine: Mapping[str, Any], no
     connection.execute(changed.values(engine=dict(engine), updated_at=now))
 
 
+def note_options(connection: Connection, name: str, options: Mapping[str, Any], now: datetime) -> None:
+    """Have a deployment start with other options from its next start on."""
+    connection.execute(
+        update(deployments).where(deployments.c.name == name).values(options=dict(options), updated_at=now)
+    )
+
+
 def note_state(
     connection: Connection,
     name: str,

@@ -25,7 +25,26 @@ NOT_OPENAIS: Sequence[str] = (
 class EchoBackend:
     """The engine without a model that ships for tests and demos."""
 
-    capabilities = Capabilities(**dict.fromkeys(Capabilities.__dataclass_fields__, True))
+    capabilities = Capabilities(
+        chat=True,
+        completions=True,
+        stop_reasons=True,
+        stop_sequences=True,
+        choices=True,
+        usage=True,
+        reasoning=True,
+        tools=True,
+        tools_streamed=True,
+        tools_parallel=True,
+        tools_forced=True,
+        json_schema=True,
+        embeddings=True,
+        context_refused=True,
+        cancels=True,
+        batches=True,
+        seeds=True,
+        key=True,
+    )
 
     def missing(self, plan: EnginePlan | None) -> Sequence[Missing]:
         return ()

@@ -60,7 +60,7 @@ class KunlunBackend:
     """vLLM with Baidu's plugin."""
 
     # As vLLM itself, which its documentation says it keeps up with; what is enforced of a forced call needs a later vLLM.
-    capabilities = replace(CAPABILITIES, tools_forced=False, prompt_logprobs=False, embeddings=False)
+    capabilities = replace(CAPABILITIES, tools_forced=False, prompt_logprobs=False, embeddings=False, beyond="unknown")
 
     def __init__(self, homes: Homes, detected: Callable[[], Detected] = machine) -> None:
         self._home = homes.python("kunlun")

@@ -14,7 +14,7 @@ from changeover.serving.plan import EnginePlan
 class OpenAIBackend:
     """Any OpenAI-compatible server. What runs behind it cannot be known, so most of its part is None."""
 
-    capabilities = Capabilities(chat=True)  # what runs behind it is not known; its profile may say more
+    capabilities = Capabilities(chat=True, beyond="unknown")  # its profile may say more: `changeover conformance`
 
     def missing(self, plan: EnginePlan | None) -> Sequence[Missing]:
         return ()

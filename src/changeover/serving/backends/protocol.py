@@ -3,67 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from changeover.serving.capabilities import Capabilities
 from changeover.serving.options import Json
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import Adapter, EnginePlan
 from changeover.serving.upstream.interface import Patch
 
-
-@dataclass(frozen=True, kw_only=True)
-class Capabilities:
-    """What an engine does, whatever model it serves. Nothing is taken for granted: each is no until it is declared.
-
-    What a family of models can do besides stands in its profile; a capability is there where both have it.
-    """
-
-    chat: bool = False
-    """`/v1/chat/completions`, whole and streamed."""
-    completions: bool = False
-    """`/v1/completions`: text goes on, without a chat template."""
-    stop_reasons: bool = False
-    """`finish_reason` tells an end from a limit, and from a tool call."""
-    stop_sequences: bool = False
-    usage: bool = False
-    """Tokens are counted, at the end of a stream too where that is asked for."""
-    reasoning: bool = False
-    """Reasoning is taken out of the text of every family whose template is known."""
-    tools: bool = False
-    """Tool calls are taken out of the text."""
-    tools_streamed: bool = False
-    tools_parallel: bool = False
-    tools_forced: bool = False
-    """`tool_choice` is enforced where it is `required`, or names a tool."""
-    json_schema: bool = False
-    """Answers are held to a JSON Schema while they are made."""
-    grammar: bool = False
-    """Answers are held to a grammar."""
-    logprobs: bool = False
-    """Of what was generated."""
-    prompt_logprobs: bool = False
-    embeddings: bool = False
-    vision: bool = False
-    """Images beside text, for models that have eyes."""
-    context_refused: bool = False
-    """A prompt that is too long is refused, as OpenAI does, and never cut short without a word."""
-    cancels: bool = False
-    """A caller who leaves frees the place in the engine."""
-    batches: bool = False
-    """Requests are answered side by side."""
-    seeds: bool = False
-    """The same seed gives the same answer, where nothing else runs."""
-    adapters: bool = False
-    """LoRA adapters, chosen with each request, beside one copy of the weights."""
-    adapters_at_run_time: bool = False
-    """Adapters can be added while it runs."""
-    key: bool = False
-    """It refuses who does not know the deployment's secret."""
-
-    def names(self) -> Sequence[str]:
-        """Those that it has, in their order."""
-        return [each.name for each in fields(self) if getattr(self, each.name)]
+__all__ = ["Backend", "Capabilities", "Elsewhere", "Launch", "Missing"]
 
 
 @dataclass(frozen=True, kw_only=True)

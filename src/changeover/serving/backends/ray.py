@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from changeover.core.errors import EngineError
 from changeover.core.sizes import GIB
 from changeover.serving.backends.common import module, usable_cores, warden
 from changeover.serving.backends.protocol import Backend, Capabilities, Launch, Missing
+from changeover.serving.capabilities import CAPABILITIES
 from changeover.serving.homes import Homes
 from changeover.serving.options import OPTIONS, BackendName, Json, Options, RayOptions
 from changeover.serving.parts import EnginePart
@@ -47,12 +48,12 @@ class RayBackend:
         runnable = RUN_BY_REPLICAS & self._engines.keys()
         known = [self._engines[each].capabilities for each in runnable]
         # The key is asked for at our own door, whatever stands behind it.
-        shared = {each.name: all(getattr(one, each.name) for one in known) for each in fields(Capabilities)}
-        return Capabilities(**{**shared, "key": True})
+        shared: dict[str, Any] = {name: all(getattr(one, name) for one in known) for name in CAPABILITIES}
+        return replace(Capabilities(**shared), key=True)
 
     def capabilities_of(self, plan: EnginePlan) -> Capabilities:
         """What a deployment does: requests and answers pass through unchanged, so it is what its engine does."""
-        return Capabilities(**{**asdict(self._engine(plan).capabilities), "key": True})
+        return replace(self._engine(plan).capabilities, key=True)
 
     def missing(self, plan: EnginePlan | None) -> Sequence[Missing]:
         found: list[Missing] = []

@@ -54,6 +54,7 @@ class SglangBackend:
         cancels=True,
         batches=True,
         key=True,
+        beyond="unknown",  # it has run nowhere that we could look
     )
 
     def __init__(self, homes: Homes, detected: Callable[[], Detected] = machine) -> None:

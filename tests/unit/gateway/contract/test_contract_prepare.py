@@ -9,7 +9,7 @@ from tests.unit.gateway.contract.reading import WEATHER
 
 from changeover.core.errors import RequestError
 from changeover.gateway.contract import prepare
-from changeover.serving.profiles import Profile
+from changeover.serving.profiles import PLAIN, Profile
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 SHAPED = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}
@@ -311,3 +311,21 @@ def test_a_tool_that_is_named_and_not_offered_is_the_callers_mistake(calls: Any)
 
     with pytest.raises(RequestError, match="names `subtract`, which is none of the tools: `get_weather`, `add`"):
         prepare(profile, "chat", chat(tools=[WEATHER, ADD], tool_choice=named))
+
+
+def test_a_seed_has_its_prompt_computed_anew_where_a_kept_one_would_change_what_is_drawn() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "seed": 7}
+
+    assert prepare(PLAIN["local"], "chat", body) == {**body, "cache_prompt": False}
+    assert prepare(PLAIN["local"], "chat", {**body, "seed": None}) == {**body, "seed": None}
+    assert prepare(PLAIN["openai"], "chat", body) is body
+
+
+def test_a_grammar_goes_where_the_engine_reads_it() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "grammar": 'root ::= "a"'}
+
+    assert prepare(PLAIN["vllm"], "chat", body) == {
+        "messages": body["messages"],
+        "structured_outputs": {"grammar": 'root ::= "a"'},
+    }
+    assert prepare(PLAIN["local"], "chat", body) is body

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from changeover.core.errors import RequestError
 from changeover.gateway.contract.toolcalls.tools import functions
-from changeover.serving.profiles import Profile
+from changeover.serving.profiles import NO_GRAMMAR, Profile
 
 
 def is_forced(body: Mapping[str, Any]) -> bool:
@@ -22,7 +22,7 @@ def is_forced(body: Mapping[str, Any]) -> bool:
 
 def held_by_schema(profile: Profile, body: Mapping[str, Any]) -> bool:
     """Whether a call is to be forced by a schema, so that the answer's text is one."""
-    can = profile.structured not in ("json_object", "none")
+    can = profile.structured not in NO_GRAMMAR
     return profile.forced_calls == "schema" and can and is_forced(body) and not body.get("response_format")
 
 
