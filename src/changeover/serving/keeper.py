@@ -131,7 +131,7 @@ class Keeper:
         """It was unloaded, and is not back yet."""
         self._used: tuple[int, float] = (0, around.clock.monotonic())
         """Requests answered when it was last looked at, and when that was another number."""
-        self._outgoing: set[asyncio.Task[None]] = set()
+        self._outgoing: dict[asyncio.Task[None], Life] = {}
         """Ends of earlier processes, which answer their last requests."""
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
@@ -145,9 +145,8 @@ class Keeper:
     @property
     def in_flight(self) -> int:
         """Requests of this process that it has not answered yet, those to adapters on it among them."""
-        if self._life is not None:
-            return self._life.in_flight
-        return 0 if self._upstream is None else self._upstream.in_flight
+        asked = self._life or self._upstream
+        return (0 if asked is None else asked.in_flight) + sum(life.in_flight for life in self._outgoing.values())
 
     @property
     def stopping(self) -> bool:
@@ -168,7 +167,7 @@ class Keeper:
     @property
     def loaded(self) -> bool:
         """It has a process, or is about to: it holds memory."""
-        return self.state != "idle" and not self.ended
+        return (self.state != "idle" or self._woken.is_set()) and not self.ended
 
     @property
     def load_s(self) -> float:
@@ -179,7 +178,7 @@ class Keeper:
         """Since its last request ended, as far as whoever looks regularly can tell; 0 while one is under way."""
         now = self._around.clock.monotonic()
         asked = self._life or self._upstream
-        if asked is not None and (asked.in_flight or asked.answered != self._used[0]):
+        if asked is not None and (self.in_flight or asked.answered != self._used[0]):
             self._used = (asked.answered, now)
         return now - self._used[1]
 
@@ -222,19 +221,19 @@ class Keeper:
     async def drain(self, drain_s: float | None) -> None:
         """Send nothing new there, and wait until nothing is in flight; if `drain_s` is given, for no longer than that."""
         self._draining = True
+        if self._upstream is not None:
+            self._before_drain = self._detail
+            self._become(self.state, DRAINING)
+            self._tell_riders()
+        # One that gets nothing new already, since it is unloaded or leaks, may have its last requests to answer still.
         asked = self._life or self._upstream
-        if self._upstream is None or asked is None:
-            return
-        self._before_drain = self._detail
-        self._become(self.state, DRAINING)
-        self._tell_riders()
         try:
             async with asyncio.timeout(drain_s):
-                await asked.idle()
-                if self._outgoing:
-                    await asyncio.wait(self._outgoing)
+                if asked is not None:
+                    await asked.idle()
+                await self._outgoing_ended()
         except TimeoutError:
-            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, asked.in_flight)
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, self.in_flight)
 
     def keep_on(self) -> None:
         """Take new requests again: it was draining, and shall not stop after all."""
@@ -245,9 +244,9 @@ class Keeper:
         self._tell_riders()
         self.carry()
 
-    def unload(self, why: str) -> None:
-        """End the process once its requests are answered, and start it again when it is woken."""
-        self._ask(Unload(why))
+    def unload(self, why: str) -> bool:
+        """End the process once its requests are answered, and start it again when it is woken. False: not now, or never."""
+        return self._ask(Unload(why))
 
     def renew(self, why: str, *, beside: bool) -> None:
         """Put a fresh process in the place of the present one; counts as a restart.
@@ -366,6 +365,7 @@ class Keeper:
             if isinstance(wished, Unload):
                 self._sleeps = True
                 await self._hide(life, None)
+                await self._outgoing_ended()  # it counts as one that holds no memory from here on
                 return wished
             if isinstance(wished, Renew):
                 leaked = True
@@ -463,8 +463,12 @@ class Keeper:
         self._life, self._load_s = fresh, fresh.load_s
         self._answer_by(fresh, said)
         task = asyncio.create_task(self._retire(life, drain_s))
-        self._outgoing.add(task)
-        task.add_done_callback(self._outgoing.discard)
+        self._outgoing[task] = life
+        task.add_done_callback(self._outgoing.pop)
+
+    async def _outgoing_ended(self) -> None:
+        if self._outgoing:
+            await asyncio.wait(list(self._outgoing))
 
     async def _hide_when_ended(self, life: Life) -> None:
         await life.watch()
@@ -533,7 +537,7 @@ class Keeper:
                 return
             try:
                 launch = await self._launch_with(load.adapters)
-                if self._wish is None or self._wish.done():
+                if self._draining or self._wish is None or self._wish.done():
                     await asyncio.sleep(BUSY_S)  # it is being renewed or unloaded, or has just been told something else
                     continue
                 await self.exchange(launch)

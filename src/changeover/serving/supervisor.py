@@ -151,13 +151,15 @@ class Supervisor:
         """
         return self._keeper(name).unused_s()
 
-    def unload(self, name: str, why: str) -> None:
+    def unload(self, name: str, why: str) -> bool:
         """End a deployment's process once its requests are answered; `wake` starts it again.
+
+        False where it is busy with another change, or has no process of ours: nothing happens then.
 
         Raises:
             EngineError: There is no deployment of that name.
         """
-        self._keeper(name).unload(why)
+        return self._keeper(name).unload(why)
 
     def wake(self, name: str) -> None:
         """Start a deployment that was unloaded.
