@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
@@ -20,33 +20,15 @@ from changeover.serving.process import EngineLog
 from changeover.serving.restart import Failure, GiveUp, Restart, next_restart, remember
 from changeover.serving.riders import next_load
 from changeover.serving.sockets import Sockets
+from changeover.serving.status import DeploymentStatus, State
 from changeover.serving.upstream import Client, Upstream
+from changeover.serving.wishes import Exchange, Renew, Sleep, Wish
 
 log = logging.getLogger(__name__)
 
 DRAINING = "finishing its last requests"
 BUSY_S = 0.05
 """Between looks whether a process that something else becomes of can be exchanged."""
-
-State = Literal["starting", "ready", "restarting", "idle", "failed", "stopped"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeploymentStatus:
-    """What a person sees of a deployment."""
-
-    name: str
-    state: State
-    detail: str
-    """Why it is in this state, or how far its start has come; empty when there is nothing to say."""
-    address: str | None
-    pid: int | None
-    started_at: datetime | None
-    """When the present process became ready."""
-    restarts: int
-    """Since somebody last asked for the deployment. One that was unloaded and woken again is none."""
-    memory_bytes: int | None
-    """Resident memory of its process and of all that this has started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,31 +49,6 @@ class Surroundings:
     """The keeper of a deployment."""
     riders: Callable[[str], Sequence[Keeper]] = lambda name: ()
     """Keepers of the adapters that shall run on a deployment's engine."""
-
-
-@dataclass(frozen=True)
-class Unload:
-    """Asked of a keeper: end the process until somebody asks for it again."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class Renew:
-    """Asked of a keeper: a fresh process in place of the present one."""
-
-    why: str
-    beside: bool
-    """Memory holds both for a while: the present one answers until the fresh one can."""
-
-
-@dataclass(frozen=True, eq=False)
-class Exchange:
-    """Asked of a keeper: a process that is started otherwise, in place of the present one."""
-
-    launch: Launch
-    done: asyncio.Future[None]
-    """Says whether it has taken over."""
 
 
 class Keeper:
@@ -124,7 +81,7 @@ class Keeper:
         self._one_by_one = False
         self._carrying: asyncio.Task[None] | None = None
         """Brings the process in line with the adapters that it shall hold."""
-        self._wish: asyncio.Future[Unload | Renew | Exchange] | None = None
+        self._wish: asyncio.Future[Wish] | None = None
         """Set while its engine answers: what somebody wants to become of it."""
         self._woken = asyncio.Event()
         self._sleeps = False
@@ -246,7 +203,7 @@ class Keeper:
 
     def unload(self, why: str) -> bool:
         """End the process once its requests are answered, and start it again when it is woken. False: not now, or never."""
-        return self._ask(Unload(why))
+        return self._ask(Sleep(why))
 
     def renew(self, why: str, *, beside: bool) -> None:
         """Put a fresh process in the place of the present one; counts as a restart.
@@ -293,7 +250,7 @@ class Keeper:
             raise EngineError("it is busy with another change, or does not run")
         await done
 
-    def _ask(self, wish: Unload | Renew | Exchange) -> bool:
+    def _ask(self, wish: Wish) -> bool:
         if self._wish is None or self._wish.done() or self._draining:
             return False
         self._wish.set_result(wish)
@@ -323,7 +280,7 @@ class Keeper:
         while self._launch is not None:
             tried = self._launch
             ended = await self._live_once(tried)
-            if isinstance(ended, Unload):
+            if isinstance(ended, Sleep):
                 await self._sleep(ended.why)
                 continue
             if ended.ready_s is None and not self._proven.issuperset(tried.adapters):
@@ -348,13 +305,13 @@ class Keeper:
         await self._woken.wait()
         self._become("starting", "")
 
-    async def _live_once(self, launch: Launch) -> Failure | Unload:
+    async def _live_once(self, launch: Launch) -> Failure | Sleep:
         """Have it answer, by one process or by several that take each other's place, until there is none."""
         life = self._life = Life(self.plan, launch, self._log, self._around)
         leaked = False
         try:
             await self._begin(life, launch)
-            while not isinstance(wished := await self._until_wished(life), str | Unload):
+            while not isinstance(wished := await self._until_wished(life), str | Sleep):
                 if isinstance(wished, Exchange):
                     life = await self._exchanged(life, wished)
                     continue
@@ -362,7 +319,7 @@ class Keeper:
                 if fresh is None:
                     break
                 life = fresh
-            if isinstance(wished, Unload):
+            if isinstance(wished, Sleep):
                 self._sleeps = True
                 await self._hide(life, None)
                 await self._outgoing_ended()  # it counts as one that holds no memory from here on
@@ -396,7 +353,7 @@ class Keeper:
             notes.insert(0, f"woken in {life.load_s:.1f} s")
         self._answer_by(life, "; ".join(notes))
 
-    async def _until_wished(self, life: Life) -> str | Unload | Renew | Exchange:
+    async def _until_wished(self, life: Life) -> str | Wish:
         """Wait until the process ends or hangs, and say which, or until somebody wants something of it."""
         wish = self._wish = asyncio.get_running_loop().create_future()
         watching = asyncio.create_task(life.watch())

@@ -11,11 +11,12 @@ from pathlib import Path
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, EngineError, nearest
 from changeover.serving.backends import BACKENDS, Backend
-from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings
+from changeover.serving.keeper import Keeper, Surroundings
 from changeover.serving.life import Timing
 from changeover.serving.options import BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.sockets import Sockets
+from changeover.serving.status import DeploymentStatus
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
 __all__ = ["DeploymentStatus", "Supervisor", "Timing"]
