@@ -169,9 +169,7 @@ async def test_one_that_leaks_as_soon_as_it_is_ready_is_given_up(supervisor: Sup
 
 @pytest.mark.parametrize("behaviour", ["dies_mid_stream", "leaks", "rubbish"])
 async def test_no_request_fails_where_another_can_answer(tmp_path: Path, behaviour: str) -> None:
-    write_project(
-        tmp_path / "p", gateway="ready_wait_s = 0.2\n[engines]\nmemory_limit = 1.1\nmemory_gib = 1.5\n"
-    )
+    write_project(tmp_path / "p", gateway="ready_wait_s = 0.2\n[engines]\nmemory_limit = 1.1\nmemory_gib = 1.5\n")
     async with running(open_written(tmp_path / "p")) as up, aiohttp.ClientSession(headers=up.headers()) as http:
         await up.ready("echo")
         misbehaving = deploy_echo(up.installation, "bad", behaviour=behaviour, memory_mib=64)
