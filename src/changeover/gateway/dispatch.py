@@ -1,6 +1,7 @@
 """Stage 5: ask a model, and wait for its first bytes before anything is said to the caller.
 
-Until then a failure costs the caller nothing: the next variant in turn is asked. Afterwards nothing is tried again.
+Until then a failure costs the caller nothing: the next variant in turn is asked. A stream that breaks
+off afterwards is dispatched once more by `deliver`, with what is there of it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ MOST_ROUNDS = 2
 fails everywhere twice is not tried a third time, for it may be what kills them."""
 SHORTEST_WAIT_S = 0.1
 CANNOT_GO_ON = "cannot_go_on"
+"""Of an engine that refuses a beginning of an answer: no failure of it. The caller never sees the code."""
 CRASH_SEEN_S = 0.3
 """An engine whose process died is known to be gone after this at the latest; until then it looks like one that fails."""
 

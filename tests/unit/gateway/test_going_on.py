@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 from tests.unit.gateway.test_relay import Reply
-from tests.unit.gateway.test_resolve import SNAPSHOT, ask
+from tests.unit.gateway.test_resolve import LIVE, SNAPSHOT, ask
 
 from changeover.core.clock import SystemClock
 from changeover.core.errors import RequestError, UpstreamError
@@ -147,12 +147,16 @@ def profiled(engine: Engine, profile: Mapping[str, Any]) -> Turn:
 
 
 async def answered(
-    *engines: Engine, profile: Mapping[str, Any] | None = None, on_break: str = "go_on", **asked: Any
+    *engines: Engine,
+    profile: Mapping[str, Any] | None = None,
+    on_break: str = "go_on",
+    made: Mapping[str, Any] | None = None,
+    **asked: Any,
 ) -> Seen:
     call = ask(**{"stream": True, "stream_options": {"include_usage": True}, **asked})
     task = call.live.task
     declared = task.declared.model_copy(update={"on_break": on_break, "timeout_s": 5})
-    call = structs.replace(call, live=replace(call.live, task=replace(task, declared=declared)))
+    call = structs.replace(call, live=replace(call.live, task=replace(task, declared=declared)), **(made or {}))
     visit = Visit("req_1", Head("POST", "/v1/chat/completions", ()), datetime.now(UTC), CLOCK.monotonic(), call=call)
     breakers = Breakers(failures=1, open_s=60, clock=CLOCK)
     limits = Limits(ready_wait_s=0, clock=CLOCK, breakers=breakers)
@@ -311,6 +315,16 @@ async def test_before_the_first_word_anybody_may_answer() -> None:
         assert seen.error is None
         assert second.asked[0]["messages"][-1]["role"] == "user"
     assert seen.visit.trail.failed == ("first",)
+
+
+@pytest.mark.parametrize("made", [{"pinned": LIVE}, {"internal": True}], ids=["named", "internal"])
+async def test_an_evaluation_gets_the_one_that_it_asked_or_an_error(made: dict[str, Any]) -> None:
+    second = Engine("second")
+    seen = await answered(Engine("first", [MIDDLE]), second, made=made)
+    assert isinstance(seen.error, UpstreamError)
+    assert not second.asked
+    finished = await answered(Engine("first", [len(WHOLE) - 10]), second, made=made)
+    assert isinstance(finished.error, UpstreamError), "not even its end is said for it"
 
 
 async def test_a_task_that_says_no_gets_the_error() -> None:
