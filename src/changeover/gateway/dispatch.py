@@ -1,7 +1,7 @@
 """Stage 5: ask a model, and wait for its first bytes before anything is said to the caller.
 
-Until then a failure costs the caller nothing: the next variant in turn is asked. A stream that breaks
-off afterwards is dispatched once more by `deliver`, with what is there of it.
+Until then a failure costs the caller nothing: the next variant in turn is asked. A stream that breaks off
+afterwards is dispatched once more by `deliver`, with what is there of it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from changeover.serving.backends import describe
 from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.options import BackendName, Json
 from changeover.serving.plan import EnginePlan
-from changeover.serving.profiles import PLAIN, Profile, family_profile, family_profiles, profile_of, profile_of_bundle
+from changeover.serving.profiles import PLAIN, family_profile, family_profiles, profile_of, profile_of_bundle
 
 MODELS = {
     "Qwen/Qwen3-8B": "qwen3",
