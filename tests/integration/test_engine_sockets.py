@@ -94,6 +94,15 @@ async def test_what_a_killed_process_left_is_cleared_by_the_next_start(tmp_path:
     sockets.close()
 
 
+def test_a_folder_that_somebody_tidied_away_is_made_again(tmp_path: Path) -> None:
+    sockets = Sockets(tmp_path / "s")
+    first = sockets.fresh()
+    first.parent.rmdir()
+    second = sockets.fresh()
+    assert second.parent.is_dir()
+    assert second != first
+
+
 def test_a_folder_whose_path_is_too_long_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is too long a path for sockets\. Set `TMPDIR`"):
         Sockets(tmp_path / ("x" * 100)).fresh()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +15,12 @@ from tests.support.projects import Running, deploy_echo, open_written, running, 
 
 from changeover.core.sizes import MIB
 from changeover.rollouts import actions
+from changeover.serving.backends import EchoBackend
 from changeover.serving.fleet import Fleet
 from changeover.serving.life import Timing
 from changeover.serving.occupancy import Bounds
+from changeover.serving.plan import EnginePlan
+from changeover.serving.process import ChildEngine, EngineLog
 from changeover.serving.queries import Deployment, add_deployment, find_deployment, want
 from changeover.serving.supervisor import Supervisor
 from changeover.tasks.exchanges import Exchange
@@ -166,14 +170,14 @@ class Machine:
         load = lambda: self.installation.catalogue  # noqa: E731 - as short as it can be
         self.fleet = Fleet(self.installation.store, load, directory, self.supervisor, clock, bounds=bounds)
 
-    def deploy(self, name: str, mib: float, **options: float | str) -> None:
+    def deploy(self, name: str, mib: float, kind: str = "echo", **options: float | str) -> None:
         with self.installation.store.write() as connection:
             add_deployment(
                 connection,
                 name=name,
-                backend="echo",
+                backend=kind,
                 model=name,
-                options={"memory_mib": mib, **options},
+                options={"memory_mib": mib, **options} if kind == "echo" else options,
                 engine={},
                 actor="test",
                 now=self.installation.clock.now(),
@@ -267,3 +271,39 @@ async def test_one_that_was_unloaded_can_be_stopped_and_asked_for_again(tmp_path
             with machine.installation.store.write() as connection:
                 want(connection, "one", desired, machine.installation.clock.now())
             await until(lambda state=state: machine.row("one").state in (state, "idle" if state == "ready" else state))
+
+
+async def test_of_two_that_are_asked_for_at_once_only_one_takes_the_room_that_there_is_for_one(tmp_path: Path) -> None:
+    async with a_machine(tmp_path / "p", idle_s=0.3) as machine:
+        for name in ("one", "two"):
+            machine.deploy(name, 600, ready_delay_s=0.5)
+            await machine.is_(name, "idle")
+        assert machine.fleet.wake("one")
+        assert machine.fleet.wake("two")
+        loaded = machine.supervisor.loaded
+        await until(lambda: loaded("one") or loaded("two"))
+        while not any(machine.supervisor.upstreams()):
+            assert not (loaded("one") and loaded("two"))
+            await asyncio.sleep(0.02)
+
+
+async def test_one_that_runs_elsewhere_is_not_said_to_be_unloaded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    there = ChildEngine(
+        EchoBackend().launch(EnginePlan(deployment="there", backend="echo", model="m")),
+        EngineLog(tmp_path / "there.log"),
+        os.environ,
+    )
+    address = await there.start(PATIENCE_S)
+    monkeypatch.setenv("THEIR_KEY", address.secret)
+    try:
+        async with a_machine(tmp_path / "p", idle_s=0.2) as machine:
+            where = {"base_url": f"http://127.0.0.1:{address.port}/v1", "model": "m", "api_key_env": "THEIR_KEY"}
+            machine.deploy("far", 0, kind="openai", **where)
+            await machine.is_("far", "ready")
+            await until(lambda: machine.supervisor.unused_s("far") > 0.8)
+    finally:
+        await there.stop(1)
+    assert not [each.getMessage() for each in caplog.records if "unloaded" in each.getMessage()]

@@ -142,6 +142,30 @@ async def test_one_that_is_to_stop_is_not_exchanged(keeper: Keeper) -> None:
     assert keeper.status().pid == pid
 
 
+async def test_one_that_is_stopped_while_it_is_unloaded_answers_its_last_requests(keeper: Keeper) -> None:
+    await keeper.exchange(launch("slow", delay_s=1.0))
+    asking = asyncio.create_task(said(keeper))
+    await until(lambda: keeper.in_flight == 1)
+    assert keeper.unload("nobody asked for it")
+    await until(lambda: keeper.upstream is None)
+    assert not keeper.unload("nobody asked for it"), "it is under way"
+    await keeper.drain(20)
+    await keeper.stop()
+    assert await asking == "slow"
+
+
+async def test_what_an_earlier_process_still_answers_counts_and_is_waited_for_before_it_sleeps(keeper: Keeper) -> None:
+    await keeper.exchange(launch("slow", delay_s=1.0))
+    asking = asyncio.create_task(said(keeper))
+    await until(lambda: keeper.in_flight == 1)
+    await keeper.exchange(launch("second"))
+    assert (keeper.in_flight, keeper.unused_s()) == (1, 0)
+    assert keeper.unload("nobody asked for it")
+    await until(lambda: not keeper.loaded)
+    assert asking.done(), "it holds memory as long as it answers"
+    assert await asking == "slow"
+
+
 async def test_stopping_leaves_neither_of_two_processes(keeper: Keeper) -> None:
     replacing = asyncio.create_task(keeper.exchange(slow("second", ready_delay_s=30.0)))
     here = psutil.Process()

@@ -107,6 +107,12 @@ async def test_several_choices_come_side_by_side(upstream: Upstream) -> None:
     assert sum("role" in each["choices"][0]["delta"] for each in streamed) == 3
 
 
+async def test_what_cannot_be_is_a_number_that_json_has(upstream: Upstream) -> None:
+    chat = await ask(upstream, said("impossible", logprobs=True, top_logprobs=2))
+    first = chat["choices"][0]["logprobs"]["content"][0]
+    assert (first["logprob"], [each["logprob"] for each in first["top_logprobs"]]) == (-9999.0, [-9999.0, -1.5])
+
+
 async def test_log_probabilities_come_in_openais_two_forms(upstream: Upstream) -> None:
     chat = await ask(upstream, said("hi", logprobs=True, top_logprobs=2))
     first = chat["choices"][0]["logprobs"]["content"][0]

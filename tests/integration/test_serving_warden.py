@@ -29,7 +29,7 @@ def launch(*how: str) -> Launch:
             "environment": {"STRANGER_KEY": "{secret}"},
             "ready_path": "/health",
             "directory": str(ROOT),
-            "drop_rights": False,
+            "needs": ["/etc/shadow"],  # so that root stays root: nobody may not be able to read these tests
         },
     )
 
@@ -90,10 +90,14 @@ async def test_its_folder_is_private_and_goes_with_it(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root has rights to give up")
 async def test_root_gives_its_rights_up_unless_the_server_could_not_read_its_weights_then(tmp_path: Path) -> None:
-    weights = tmp_path / "weights"
+    folder = tmp_path / "model"
+    folder.mkdir(mode=0o755)
+    weights = folder / "weights"
     weights.write_bytes(b"")
     weights.chmod(0o600)
-    config = {**launch().config, "drop_rights": True, "needs": [str(weights)]}
+    for each in (tmp_path, *tmp_path.parents[:2]):
+        each.chmod(0o755)
+    config = {**launch().config, "needs": [str(tmp_path / "not there"), str(folder)]}
     server = ChildEngine(Launch(argv=launch().argv, config=config), EngineLog(tmp_path / "d.log"), os.environ)
     try:
         assert (await server.start(60)).note == f"runs as root: no other user can read `{weights}`"
@@ -129,6 +133,16 @@ async def test_one_that_finds_its_port_taken_is_started_on_another(tmp_path: Pat
         assert "was taken meanwhile; another one is tried" in (tmp_path / "d.log").read_text()
     finally:
         await server.stop(5)
+
+
+async def test_one_that_ends_by_itself_after_it_was_looked_at_is_not_started_again(tmp_path: Path) -> None:
+    server = engine(tmp_path, "spent")
+    with pytest.raises(EngineError, match="ended with status 1; its log says: no memory for the cache"):
+        await server.start(60)
+    await server.stop(5)
+    log = (tmp_path / "d.log").read_text()
+    assert "another one is tried" not in log
+    assert log.count("no memory for the cache") == 1
 
 
 async def test_one_that_can_listens_on_a_socket(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A server that knows nothing of us: what a warden has to start, wait for, and clear away.
 
 Usage: python -m tests.support.stranger PORT [how…], where `how` is any of `slow` (a second until it can answer), `deaf`
-(ignores SIGTERM), `parent` (has started a process in a session of its own), `dies` (at once, with a word on why), `beaten`
+(ignores SIGTERM), `spent` (ends, with a word on why, once it was asked how it is), `parent` (has started a process in a session of its own), `dies` (at once, with a word on why), `beaten`
 (finds its port taken, unless the file that is named after this word is there). PORT may be the path of a Unix socket.
 """
 
@@ -12,6 +12,7 @@ import signal
 import socketserver
 import subprocess
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,13 +20,20 @@ from pathlib import Path
 
 class Stranger(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if "spent" in how:
+            threading.Timer(0.3, _give_up).start()
         right = self.headers.get("authorization") == f"Bearer {os.environ['STRANGER_KEY']}"
-        self.send_response(200 if right and time.monotonic() > ready_at else 503)
+        self.send_response(200 if right and "spent" not in how and time.monotonic() > ready_at else 503)
         self.send_header("content-length", "0")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def _give_up() -> None:
+    print("no memory for the cache", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

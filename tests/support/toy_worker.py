@@ -1,12 +1,13 @@
 """A worker without a model: letters are its tokens, and it says what it was asked. For the front's tests.
 
 Words of the last message that change what it does: `boom` (a step raises), `boom-grammar` (a step raises while a grammar waits
-for its first token), `sleep` (as long as it may, each step a third of a second), `die` (the process ends), `endless` (as long as it may). `running` is answered with
-how many others are under way.
+for its first token), `sleep` (as long as it may, each step a third of a second), `die` (the process ends), `impossible` (its
+tokens cannot be), `endless` (as long as it may). `running` is answered with how many others are under way.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +60,8 @@ class ToyEngine:
                 raise RuntimeError("[09:00:00] /build/grammar.cc:552: it broke")
             at = len(run.taken)
             token = ord("x") if prompt in (b"endless", b"sleep") else run.prompt[at] if at < len(run.prompt) else END
-            run.take([token], [(-0.5, [(token, -0.5), (ord("z"), -1.5)][: run.ask.get("logprobs") or 0])])
+            likely = -math.inf if prompt == b"impossible" else -0.5
+            run.take([token], [(likely, [(token, likely), (ord("z"), -1.5)][: run.ask.get("logprobs") or 0])])
             if prompt == b"endless":
                 time.sleep(0.001)
         self._runs = [run for run in self._runs if not run.done]

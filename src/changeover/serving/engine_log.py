@@ -131,9 +131,13 @@ class Scribe:
         # A pipe of our own: whoever waits for the process must not have to wait for all that have inherited it.
         ours, theirs = os.pipe()
         reader = asyncio.StreamReader(limit=_PIECE)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", 0)
-        )
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", 0)
+            )
+        except BaseException:
+            os.close(theirs)
+            raise
         self._task = asyncio.create_task(self._write_down(reader, transport))
         return theirs
 

@@ -81,12 +81,12 @@ class Fleet:
 
     def is_ready(self, name: str) -> bool:
         """Whether a deployment can answer, if need be once it is loaded again."""
-        return self._supervisor.upstream(name) is not None or self._supervisor.asleep(name)
+        return self._supervisor.upstream(name) is not None or self._can_be_woken(name)
 
     def wake(self, name: str) -> bool:
         """Have a deployment loaded again that was unloaded. False if it was not, or memory does not hold it now."""
         name = self._supervisor.engine_of(name)
-        if not self._supervisor.asleep(name) or name in self._no_room:
+        if not self._can_be_woken(name):
             return False
         if name not in self._wanted:
             self._wanted.add(name)
@@ -95,12 +95,10 @@ class Fleet:
 
     def asleep(self) -> frozenset[str]:
         """Those that can be woken."""
-        supervisor = self._supervisor
-        return frozenset(
-            name
-            for name in self._started
-            if supervisor.asleep(name) and supervisor.engine_of(name) not in self._no_room
-        )
+        return frozenset(name for name in self._started if self._can_be_woken(name))
+
+    def _can_be_woken(self, name: str) -> bool:
+        return self._supervisor.asleep(name) and self._supervisor.engine_of(name) not in self._no_room
 
     def statuses(self) -> list[DeploymentStatus]:
         """What the supervisor sees now."""
@@ -181,9 +179,8 @@ class Fleet:
         """What an engine waits for, as a person reads it; None: for nothing. Unloads those that go for it."""
         if isinstance(decision, Unload):
             for each in decision.names:
-                if self._supervisor.upstream(each) is not None:
+                if self._supervisor.unload(each, f"unloaded to make room for {name}"):
                     log.info("%s: unloaded, nobody needs it and %s has no room beside it", each, name)
-                self._supervisor.unload(each, f"unloaded to make room for {name}")
             return f"waits for the memory of {', '.join(decision.names)}" if decision.names else None
         if self._stopping:
             return f"waits for the memory of {', '.join(sorted(self._stopping))}: {decision.fit}"
@@ -198,8 +195,8 @@ class Fleet:
     async def _see_to_memory(self) -> None:
         """Unload what nobody asks for, load what somebody does, and start anew what leaks."""
         for name, allowed_s in self._occupancy.idle(self._started).items():
-            log.info("%s: unloaded, nobody asked for it", name)
-            self._supervisor.unload(name, f"unloaded after {span(allowed_s)} without a request")
+            if self._supervisor.unload(name, f"unloaded after {span(allowed_s)} without a request"):
+                log.info("%s: unloaded, nobody asked for it", name)
         for name, (held, limit) in self._occupancy.leaking(self._started).items():
             beside = self._occupancy.has_room_twice(name, held, self._here())
             self._supervisor.renew(name, f"took {in_gib(held)}, and may take {in_gib(limit)}", beside=beside)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
@@ -20,33 +20,15 @@ from changeover.serving.process import EngineLog
 from changeover.serving.restart import Failure, GiveUp, Restart, next_restart, remember
 from changeover.serving.riders import next_load
 from changeover.serving.sockets import Sockets
+from changeover.serving.status import DeploymentStatus, State
 from changeover.serving.upstream import Client, Upstream
+from changeover.serving.wishes import Exchange, Renew, Sleep, Wish
 
 log = logging.getLogger(__name__)
 
 DRAINING = "finishing its last requests"
 BUSY_S = 0.05
 """Between looks whether a process that something else becomes of can be exchanged."""
-
-State = Literal["starting", "ready", "restarting", "idle", "failed", "stopped"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeploymentStatus:
-    """What a person sees of a deployment."""
-
-    name: str
-    state: State
-    detail: str
-    """Why it is in this state, or how far its start has come; empty when there is nothing to say."""
-    address: str | None
-    pid: int | None
-    started_at: datetime | None
-    """When the present process became ready."""
-    restarts: int
-    """Since somebody last asked for the deployment. One that was unloaded and woken again is none."""
-    memory_bytes: int | None
-    """Resident memory of its process and of all that this has started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,31 +49,6 @@ class Surroundings:
     """The keeper of a deployment."""
     riders: Callable[[str], Sequence[Keeper]] = lambda name: ()
     """Keepers of the adapters that shall run on a deployment's engine."""
-
-
-@dataclass(frozen=True)
-class Unload:
-    """Asked of a keeper: end the process until somebody asks for it again."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class Renew:
-    """Asked of a keeper: a fresh process in place of the present one."""
-
-    why: str
-    beside: bool
-    """Memory holds both for a while: the present one answers until the fresh one can."""
-
-
-@dataclass(frozen=True, eq=False)
-class Exchange:
-    """Asked of a keeper: a process that is started otherwise, in place of the present one."""
-
-    launch: Launch
-    done: asyncio.Future[None]
-    """Says whether it has taken over."""
 
 
 class Keeper:
@@ -124,14 +81,14 @@ class Keeper:
         self._one_by_one = False
         self._carrying: asyncio.Task[None] | None = None
         """Brings the process in line with the adapters that it shall hold."""
-        self._wish: asyncio.Future[Unload | Renew | Exchange] | None = None
+        self._wish: asyncio.Future[Wish] | None = None
         """Set while its engine answers: what somebody wants to become of it."""
         self._woken = asyncio.Event()
         self._sleeps = False
         """It was unloaded, and is not back yet."""
         self._used: tuple[int, float] = (0, around.clock.monotonic())
         """Requests answered when it was last looked at, and when that was another number."""
-        self._outgoing: set[asyncio.Task[None]] = set()
+        self._outgoing: dict[asyncio.Task[None], Life] = {}
         """Ends of earlier processes, which answer their last requests."""
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
@@ -145,9 +102,8 @@ class Keeper:
     @property
     def in_flight(self) -> int:
         """Requests of this process that it has not answered yet, those to adapters on it among them."""
-        if self._life is not None:
-            return self._life.in_flight
-        return 0 if self._upstream is None else self._upstream.in_flight
+        asked = self._life or self._upstream
+        return (0 if asked is None else asked.in_flight) + sum(life.in_flight for life in self._outgoing.values())
 
     @property
     def stopping(self) -> bool:
@@ -168,7 +124,7 @@ class Keeper:
     @property
     def loaded(self) -> bool:
         """It has a process, or is about to: it holds memory."""
-        return self.state != "idle" and not self.ended
+        return (self.state != "idle" or self._woken.is_set()) and not self.ended
 
     @property
     def load_s(self) -> float:
@@ -179,7 +135,7 @@ class Keeper:
         """Since its last request ended, as far as whoever looks regularly can tell; 0 while one is under way."""
         now = self._around.clock.monotonic()
         asked = self._life or self._upstream
-        if asked is not None and (asked.in_flight or asked.answered != self._used[0]):
+        if asked is not None and (self.in_flight or asked.answered != self._used[0]):
             self._used = (asked.answered, now)
         return now - self._used[1]
 
@@ -222,19 +178,19 @@ class Keeper:
     async def drain(self, drain_s: float | None) -> None:
         """Send nothing new there, and wait until nothing is in flight; if `drain_s` is given, for no longer than that."""
         self._draining = True
+        if self._upstream is not None:
+            self._before_drain = self._detail
+            self._become(self.state, DRAINING)
+            self._tell_riders()
+        # One that gets nothing new already, since it is unloaded or leaks, may have its last requests to answer still.
         asked = self._life or self._upstream
-        if self._upstream is None or asked is None:
-            return
-        self._before_drain = self._detail
-        self._become(self.state, DRAINING)
-        self._tell_riders()
         try:
             async with asyncio.timeout(drain_s):
-                await asked.idle()
-                if self._outgoing:
-                    await asyncio.wait(self._outgoing)
+                if asked is not None:
+                    await asked.idle()
+                await self._outgoing_ended()
         except TimeoutError:
-            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, asked.in_flight)
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, self.in_flight)
 
     def keep_on(self) -> None:
         """Take new requests again: it was draining, and shall not stop after all."""
@@ -245,9 +201,9 @@ class Keeper:
         self._tell_riders()
         self.carry()
 
-    def unload(self, why: str) -> None:
-        """End the process once its requests are answered, and start it again when it is woken."""
-        self._ask(Unload(why))
+    def unload(self, why: str) -> bool:
+        """End the process once its requests are answered, and start it again when it is woken. False: not now, or never."""
+        return self._ask(Sleep(why))
 
     def renew(self, why: str, *, beside: bool) -> None:
         """Put a fresh process in the place of the present one; counts as a restart.
@@ -294,7 +250,7 @@ class Keeper:
             raise EngineError("it is busy with another change, or does not run")
         await done
 
-    def _ask(self, wish: Unload | Renew | Exchange) -> bool:
+    def _ask(self, wish: Wish) -> bool:
         if self._wish is None or self._wish.done() or self._draining:
             return False
         self._wish.set_result(wish)
@@ -324,7 +280,7 @@ class Keeper:
         while self._launch is not None:
             tried = self._launch
             ended = await self._live_once(tried)
-            if isinstance(ended, Unload):
+            if isinstance(ended, Sleep):
                 await self._sleep(ended.why)
                 continue
             if ended.ready_s is None and not self._proven.issuperset(tried.adapters):
@@ -349,13 +305,13 @@ class Keeper:
         await self._woken.wait()
         self._become("starting", "")
 
-    async def _live_once(self, launch: Launch) -> Failure | Unload:
+    async def _live_once(self, launch: Launch) -> Failure | Sleep:
         """Have it answer, by one process or by several that take each other's place, until there is none."""
         life = self._life = Life(self.plan, launch, self._log, self._around)
         leaked = False
         try:
             await self._begin(life, launch)
-            while not isinstance(wished := await self._until_wished(life), str | Unload):
+            while not isinstance(wished := await self._until_wished(life), str | Sleep):
                 if isinstance(wished, Exchange):
                     life = await self._exchanged(life, wished)
                     continue
@@ -363,9 +319,10 @@ class Keeper:
                 if fresh is None:
                     break
                 life = fresh
-            if isinstance(wished, Unload):
+            if isinstance(wished, Sleep):
                 self._sleeps = True
                 await self._hide(life, None)
+                await self._outgoing_ended()  # it counts as one that holds no memory from here on
                 return wished
             if isinstance(wished, Renew):
                 leaked = True
@@ -396,7 +353,7 @@ class Keeper:
             notes.insert(0, f"woken in {life.load_s:.1f} s")
         self._answer_by(life, "; ".join(notes))
 
-    async def _until_wished(self, life: Life) -> str | Unload | Renew | Exchange:
+    async def _until_wished(self, life: Life) -> str | Wish:
         """Wait until the process ends or hangs, and say which, or until somebody wants something of it."""
         wish = self._wish = asyncio.get_running_loop().create_future()
         watching = asyncio.create_task(life.watch())
@@ -463,8 +420,12 @@ class Keeper:
         self._life, self._load_s = fresh, fresh.load_s
         self._answer_by(fresh, said)
         task = asyncio.create_task(self._retire(life, drain_s))
-        self._outgoing.add(task)
-        task.add_done_callback(self._outgoing.discard)
+        self._outgoing[task] = life
+        task.add_done_callback(self._outgoing.pop)
+
+    async def _outgoing_ended(self) -> None:
+        if self._outgoing:
+            await asyncio.wait(list(self._outgoing))
 
     async def _hide_when_ended(self, life: Life) -> None:
         await life.watch()
@@ -533,7 +494,7 @@ class Keeper:
                 return
             try:
                 launch = await self._launch_with(load.adapters)
-                if self._wish is None or self._wish.done():
+                if self._draining or self._wish is None or self._wish.done():
                     await asyncio.sleep(BUSY_S)  # it is being renewed or unloaded, or has just been told something else
                     continue
                 await self.exchange(launch)

@@ -38,7 +38,7 @@ class Sockets:
         Raises:
             ConfigError: The folder cannot be made, or its path is too long for a socket.
         """
-        if not self._made:
+        if not self._made or not self._folder.is_dir():  # whoever tidies temporary files up may have taken it
             self._make()
         return self._folder / f"{next(self._numbers)}.sock"
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, EngineError, nearest
 from changeover.serving.backends import BACKENDS, Backend
-from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings
+from changeover.serving.keeper import Keeper, Surroundings
 from changeover.serving.life import Timing
 from changeover.serving.options import BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.sockets import Sockets
+from changeover.serving.status import DeploymentStatus
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
 __all__ = ["DeploymentStatus", "Supervisor", "Timing"]
@@ -151,13 +152,15 @@ class Supervisor:
         """
         return self._keeper(name).unused_s()
 
-    def unload(self, name: str, why: str) -> None:
+    def unload(self, name: str, why: str) -> bool:
         """End a deployment's process once its requests are answered; `wake` starts it again.
+
+        False where it is busy with another change, or has no process of ours: nothing happens then.
 
         Raises:
             EngineError: There is no deployment of that name.
         """
-        self._keeper(name).unload(why)
+        return self._keeper(name).unload(why)
 
     def wake(self, name: str) -> None:
         """Start a deployment that was unloaded.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from changeover.core.sizes import GIB, in_gib
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected, Found, detect
-from changeover.serving.backends.common import module
+from changeover.serving.backends.common import module, warden
 from changeover.serving.backends.protocol import Launch, Missing
 from changeover.serving.engines.warden import PORT
 from changeover.serving.homes import Python
@@ -46,21 +44,10 @@ def under_warden(
         first_answer: Whether it has to answer before it counts as ready.
     """
     assert any(PORT in part for part in argv), "a server without a port cannot be asked"
-    note = None
-    if os.geteuid() == 0:
-        closed = next((path for path in (Path(argv[0]), *reads) if not _open_to_all(path)), None)
-        note = None if closed is None else f"runs as root: nobody else may read `{closed}`"
     return Launch(
         argv=module("changeover.serving.engines.warden"),
-        config={
-            "argv": list(argv),
-            "environment": dict(environment),
-            "ready_path": "/health",
-            # A file in the directory where we were started must not pose as a module of the server's.
-            "directory": "/",
-            "drop_rights": note is None,
-            "note": note,
-        },
+        # A file in the directory where we were started must not pose as a module of the server's.
+        config=warden(argv, environment, needs=[str(path.absolute()) for path in reads], directory="/"),
         model=model,
         start_s=start_s,
         first_answer=first_answer,
@@ -133,20 +120,3 @@ def _size(weights: Path | None) -> int | None:
         return None if weights is None else size_of(weights)
     except OSError:
         return None  # they are not here yet
-
-
-def _open_to_all(path: Path) -> bool:
-    """Whether any user may read a path and what is in it. What is not there is nobody's fault."""
-    try:
-        real = path.resolve()
-        inside = [real, *(real.rglob("*") if real.is_dir() else ())]
-        above = {*path.absolute().parents, *real.parents}
-        return all(_allows(each, stat.S_IXOTH) for each in above) and all(
-            _allows(each, stat.S_IROTH | (stat.S_IXOTH if each.is_dir() else 0)) for each in inside
-        )
-    except OSError:
-        return True
-
-
-def _allows(path: Path, bits: int) -> bool:
-    return path.stat().st_mode & bits == bits

@@ -55,7 +55,8 @@ class Child:
         """Become nobody if this is root; a note for people if that is not possible here.
 
         Args:
-            needs: Files and folders that must be readable afterwards; if one would not be, this stays root.
+            needs: Files and folders, with all that is in them, that must be readable afterwards; if one would not be, this
+                stays root. What is not there is left out.
         """
         if os.geteuid() != 0:
             return None
@@ -107,15 +108,28 @@ class Child:
 
 def _closed_to_nobody(paths: Sequence[str]) -> str | None:
     """The first of some paths that an unprivileged user could not read; None if it could read all, or cannot be asked."""
+    there = [path for path in paths if os.path.exists(path)]
     try:
         os.setegid(_NOBODY)
         os.seteuid(_NOBODY)
-        return next((path for path in paths if not os.access(path, os.R_OK, effective_ids=True)), None)
+        return next((closed for path in there if (closed := _closed(path)) is not None), None)
     except OSError:
         return None
     finally:
         os.seteuid(0)
         os.setegid(0)
+
+
+def _closed(path: str) -> str | None:
+    """The first that this user may not read of a path and of what is in it."""
+    if not os.access(path, os.R_OK, effective_ids=True):
+        return path
+    if not os.path.isdir(path):
+        return None
+    if not os.access(path, os.X_OK, effective_ids=True):
+        return path
+    with os.scandir(path) as inside:
+        return next((closed for each in inside if (closed := _closed(each.path)) is not None), None)
 
 
 def _forbid_more_rights() -> None:

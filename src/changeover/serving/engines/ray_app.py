@@ -264,7 +264,7 @@ class Door:
 
 def _only_with(expected: bytes) -> Any:
     async def admit(request: Any, handler: Any) -> Any:
-        given = request.headers.get("authorization", "").encode()
+        given = request.headers.get("authorization", "").encode(errors="surrogateescape")
         return await handler(request) if hmac.compare_digest(given, expected) else _refusal(401, "Invalid API Key")
 
     return web.middleware(admit)

@@ -85,8 +85,6 @@ def main() -> None:
 
 def _drop_rights(child: Child) -> str | None:
     """Become nobody, unless the server would then not reach what it needs; a note if this stays root."""
-    if not child.config.get("drop_rights", True):
-        return child.config.get("note")
     owns: Sequence[str] = child.config.get("owns", ())
     for folder in owns:
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -170,6 +168,8 @@ def _is_taken(place: Place) -> bool:
     if isinstance(place, str):
         return False
     with socket.socket() as other:
+        # Else the ends of our own looks at a server that is gone would be taken for somebody else.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             other.bind(("127.0.0.1", place))
         except OSError:

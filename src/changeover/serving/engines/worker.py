@@ -8,6 +8,7 @@ is another process, can always say that it is well and hear that a caller left.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import select
@@ -22,6 +23,8 @@ from changeover.serving.engines.pieces import Pieces
 
 MOST_FAILURES: Final = 3
 """Steps that fail in a row, after which the process ends: another one may do better."""
+LEAST_LOGPROB: Final = -9999.0
+"""What cannot be is said to be so unlikely, as other servers do: JSON has no infinity."""
 _SOURCE: Final = re.compile(r"^(\[[\d:]+\] )?\S+\.(cc|cpp|hpp|h|py):\d+: ")
 _READ_BYTES: Final = 1 << 20
 Ask = Mapping[str, Any]
@@ -142,8 +145,13 @@ class Run:
 
     def _entry(self, token: int, score: Score) -> dict[str, Any]:
         logprob, likeliest = score
-        top = [{"token": self._engine.text([each]), "logprob": value} for each, value in likeliest]
-        return {"token": self._engine.text([token]), "logprob": logprob, "top": top}
+        top = [{"token": self._engine.text([each]), "logprob": _finite(value)} for each, value in likeliest]
+        own = None if logprob is None else _finite(logprob)
+        return {"token": self._engine.text([token]), "logprob": own, "top": top}
+
+
+def _finite(logprob: float) -> float:
+    return logprob if math.isfinite(logprob) else LEAST_LOGPROB
 
 
 class Engine(Protocol):
