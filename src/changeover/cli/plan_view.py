@@ -38,6 +38,7 @@ def in_short(plan: DeployPlan) -> str:
     parts = [
         plan.engine,
         plan.quantisation,
+        None if plan.threads is None else f"threads {plan.threads}",
         None if size is None else f"{in_gib(size)} to fetch",
         None if plan.needs_bytes is None else f"needs {in_gib(plan.needs_bytes)} of {in_gib(plan.has_bytes or 0)}",
         None if plan.ready_s is None else f"ready within {_time(plan.ready_s)}",
@@ -64,6 +65,8 @@ def _rows(plan: DeployPlan) -> Iterator[tuple[str, str]]:
         yield "weights", _weights(plan.weights, plan.quantisation)
     if plan.slots and plan.context_tokens:
         yield "room", f"{plan.slots} × {plan.context_tokens:,} tokens at once"
+    if plan.threads is not None:
+        yield "threads", plan.threads
     if plan.needs_bytes is not None:
         yield "memory", f"{in_gib(plan.needs_bytes)} of {in_gib(plan.has_bytes or 0)}"
     if plan.layout is not None:
