@@ -128,9 +128,8 @@ def _read_gguf(path: Path) -> Lora:
 
 def _pairs(file: str, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Pair]:
     """Pairs of a GGUF file; shapes stand with the inner dimension first."""
-    _only(file, shapes, (".lora_a", ".lora_b"))
     pairs: dict[str, Pair] = {}
-    for changed in dict.fromkeys(name.removesuffix(".lora_a").removesuffix(".lora_b") for name in shapes):
+    for changed in _changed(file, shapes, ".lora_a", ".lora_b"):
         a, b = shapes.get(f"{changed}.lora_a", ()), shapes.get(f"{changed}.lora_b", ())
         if len(a) < 2 or len(b) < 2 or a[2:] != b[2:]:
             raise ArtifactError(f"`{file}` has half a pair for {shown(changed)}. Convert the adapter again.")
@@ -138,7 +137,7 @@ def _pairs(file: str, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Pai
             pairs[changed] = Pair(b[1], _same(file, changed, a[0], b[0]), a[1], a[2:])
         else:
             pairs[changed] = Pair(a[0], _same(file, changed, a[1], b[0]), b[1], a[2:])
-    return _some(file, pairs)
+    return pairs
 
 
 def _read_peft(directory: Path) -> Lora:
@@ -154,9 +153,8 @@ def _read_peft(directory: Path) -> Lora:
                 "weights instead."
             )
     shapes = {each.name: each.shape for each in safetensors.read_header(directory / TENSORS).tensors}
-    _only(TENSORS, shapes, (_LOWER, _UPPER))
     pairs: dict[str, Pair] = {}
-    for stem in dict.fromkeys(name.removesuffix(_LOWER).removesuffix(_UPPER) for name in shapes):
+    for stem in _changed(TENSORS, shapes, _LOWER, _UPPER):
         changed = f"{stem.removeprefix(_PREFIX)}.weight"
         a, b = shapes.get(stem + _LOWER, ()), shapes.get(stem + _UPPER, ())
         if len(a) != 2 or len(b) != 2:
@@ -167,7 +165,7 @@ def _read_peft(directory: Path) -> Lora:
         form="safetensors",
         architecture=None,
         base=base if isinstance(base, str) else None,
-        pairs=_some(TENSORS, pairs),
+        pairs=pairs,
     )
 
 
@@ -193,13 +191,23 @@ def _same(file: str, name: str, one: int, other: int) -> int:
     return one
 
 
-def _only(file: str, names: Iterable[str], endings: tuple[str, ...]) -> None:
-    """Refuse what is no LoRA matrix: engines leave it out silently, or do not start."""
-    other = next((name for name in names if not name.endswith(endings)), None)
+def _changed(file: str, names: Iterable[str], *endings: str) -> Iterable[str]:
+    """What the matrices of a file change. Anything besides is refused: engines leave it out silently, or do not start."""
+    changed: dict[str, None] = {}
+    other = None
+    for name in names:
+        ending = next((each for each in endings if name.endswith(each)), None)
+        if ending is None:
+            other = other or name
+        else:
+            changed[name.removesuffix(ending)] = None
+    if not changed:
+        raise ArtifactError(f"`{file}` holds no LoRA matrices. Name the file that the training wrote.")
     if other is not None:
         raise ArtifactError(
             f"`{file}` holds {shown(other)} besides LoRA matrices, which engines do not take. Merge it into the weights instead."
         )
+    return changed
 
 
 def _bare(shape: Sequence[int]) -> tuple[int, ...]:
@@ -208,9 +216,3 @@ def _bare(shape: Sequence[int]) -> tuple[int, ...]:
     while len(bare) > 2 and bare[-1] == 1:
         bare.pop()
     return tuple(bare)
-
-
-def _some(file: str, pairs: Mapping[str, Pair]) -> Mapping[str, Pair]:
-    if not pairs:
-        raise ArtifactError(f"`{file}` holds no LoRA matrices. Name the file that the training wrote.")
-    return pairs

@@ -83,7 +83,7 @@ class EnginePlan:
             raise ConfigError(f"deployment `{self.deployment}`: a {self.backend} engine needs weights.")
         options = self.parsed()
         if options.profile:
-            Profile.from_document(options.profile, where=f"deployment `{self.deployment}`: `profile`")
+            Profile.from_document(options.profile, where=f"deployment `{self.deployment}`: profile")
 
     def parsed(self) -> Options:
         """The options with their defaults filled in."""

@@ -92,6 +92,8 @@ def test_half_a_pair_and_none_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "adapter.gguf"
     file.write_bytes(file_of([(f"{WEIGHT}.lora_a", np.zeros((2, 64)))]))
     assert refusal(file) == f"`adapter.gguf` has half a pair for `{WEIGHT}`. Convert the adapter again."
+    file.write_bytes(file_of([(f"{WEIGHT}.lora_b", np.zeros((2, 64)))]))
+    assert "half a pair" in refusal(file), "an engine does not start with it"
     file.write_bytes(file_of([("other", np.zeros((2, 64)))]))
     assert "holds no LoRA matrices" in refusal(file)
 
