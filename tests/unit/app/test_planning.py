@@ -260,6 +260,12 @@ def test_options_for_rays_replicas_are_checked_before_anything_is_planned(option
     assert says in caught.value.message
 
 
+def test_what_somebody_calls_a_model_moves_no_cursor() -> None:
+    options = {"base_url": "http://h/v1", "model": "a\x1b[31mb"}
+    plan = plan_deployment(Wish(model="far", engine="openai", options=options), ground())
+    assert not any("\x1b" in line.plain for line in plan_lines(plan, 100))
+
+
 def test_a_profile_that_cannot_be_is_refused_by_the_plan() -> None:
     with pytest.raises(ConfigError, match=r"profile: `has`: expected"):
         plan_deployment(Wish(model="any", engine="echo", options={"profile": {"has": 5}}), ground())

@@ -98,6 +98,25 @@ def test_half_a_pair_and_none_are_refused(tmp_path: Path) -> None:
     assert "holds no LoRA matrices" in refusal(file)
 
 
+def test_what_is_no_matrix_of_lora_is_refused_by_its_name_on_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "adapter.gguf"
+    pair = [(f"{WEIGHT}.lora_a", np.zeros((2, 64))), (f"{WEIGHT}.lora_b", np.zeros((32, 2)))]
+    file.write_bytes(file_of([*pair, ("blk.0.\x1b[31m\n.bias", np.zeros((2, 64)))]))
+    said = refusal(file)
+    assert "besides LoRA matrices" in said
+    assert said.isprintable()
+
+
+def test_experts_that_are_stacked_in_one_tensor_have_as_many_as_the_base(tmp_path: Path) -> None:
+    file = tmp_path / "adapter.gguf"
+    stacked = [(f"{WEIGHT}.lora_a", np.zeros((4, 2, 64))), (f"{WEIGHT}.lora_b", np.zeros((4, 32, 2)))]
+    file.write_bytes(file_of(stacked))
+    assert read(file).pairs == {WEIGHT: Pair(64, 2, 32, (4,))}
+    assert "is 64 × 32 × 4, and the base's is 64 × 32" in refusal(file, model(tmp_path))
+    file.write_bytes(file_of([stacked[0], (f"{WEIGHT}.lora_b", np.zeros((3, 32, 2)))]))
+    assert "half a pair" in refusal(file)
+
+
 def test_a_directory_of_pefts_says_the_same_and_fits_its_checkpoint(tmp_path: Path) -> None:
     lora = read(peft_lora(tmp_path / "tune", {MODULE: (64, 2, 32)}))
     assert (lora.form, lora.base, lora.rank) == ("safetensors", "somebody/model", 2)
