@@ -167,8 +167,8 @@ def test_a_dry_run_of_what_is_deployed_says_how_it_runs_and_refuses_another_engi
         keep_tuning(connection, found, model=SMALL, backend="local", actor="ana", now=now)
     assert started.json("deploy", "mine", "--dry-run")["threads"] == "1, tuned 2026-11-30"
     assert started.json("deploy", SMALL, "--dry-run")["options"]["threads"] == 1, "the next one gets them too"
-    (row,) = started.json("status")["deployments"]
-    assert row["threads"] == "1, tuned 2026-11-30"
+    rows = {row["name"]: row for row in started.json("status")["deployments"]}
+    assert rows["mine"]["threads"] == "1, tuned 2026-11-30"
     status, _, err = started.call("deploy", "mine", "--engine", "vllm", "--dry-run")
     assert (status, "is deployed already, with the engine `local`" in err) == (2, True)
     installation.store.close()
