@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.support.commands import User
 from tests.support.projects import open_written, write_project
 
+from changeover.app.prepare import deployed_weights
 from changeover.cli.main import run_command
-from changeover.serving.queries import all_deployments, find_deployment
+from changeover.serving.queries import add_deployment, all_deployments, find_deployment, keep_tuning
+from changeover.serving.tuned import Tuning, this_machine
 
 SMALL = "smollm2-135m-instruct"
 OWN = """\
@@ -149,3 +152,49 @@ def test_a_name_that_is_taken_keeps_its_engine(started: User) -> None:
     assert status == 2
     assert "`twin` is deployed already, with the engine `echo`" in err
     assert "--name twin-openai" in err
+
+
+def test_a_dry_run_of_what_is_deployed_says_how_it_runs_and_refuses_another_engine(started: User) -> None:
+    installation = open_written(started.project)
+    with installation.store.write() as connection:
+        asked = {"name": "mine", "backend": "local", "model": SMALL, "options": {"threads": 1, "slots": 3}}
+        add_deployment(connection, **asked, engine={}, actor="ana", now=installation.clock.now())
+    plan = started.json("deploy", "mine", "--dry-run")
+    assert (plan["deployment"], plan["options"], plan["threads"]) == ("mine", asked["options"], "1")
+    with installation.store.write() as connection:
+        found = Tuning(machine=this_machine(), slots=3, threads=1, quantisation="Q4_K_M", fastest="Q4_K_M", trials=())
+        now = datetime(2026, 11, 30, tzinfo=UTC)
+        keep_tuning(connection, found, model=SMALL, backend="local", actor="ana", now=now)
+    assert started.json("deploy", "mine", "--dry-run")["threads"] == "1, tuned 2026-11-30"
+    assert started.json("deploy", SMALL, "--dry-run")["options"]["threads"] == 1, "the next one gets them too"
+    rows = {row["name"]: row for row in started.json("status")["deployments"]}
+    assert rows["mine"]["threads"] == "1, tuned 2026-11-30"
+    status, _, err = started.call("deploy", "mine", "--engine", "vllm", "--dry-run")
+    assert (status, "is deployed already, with the engine `local`" in err) == (2, True)
+    installation.store.close()
+
+
+def test_weights_of_any_engine_that_are_gone_are_fetched_or_said_to_be_made_again(started: User) -> None:
+    installation = open_written(started.project)
+    with installation.store.write() as connection:
+        for engine in ("local", "transformers", "echo"):
+            add_deployment(
+                connection,
+                name=f"on-{engine}",
+                backend=engine,
+                model=SMALL,
+                options={},
+                engine={},
+                actor="ana",
+                now=installation.clock.now(),
+            )
+    absent = [(each.deployment, each.card.id, each.to_make) for each in deployed_weights(installation)]
+    installation.store.close()
+    assert absent == [("on-local", SMALL, False), ("on-transformers", SMALL, True)]
+
+
+def test_a_home_of_an_engine_that_there_is_not_is_refused_with_the_nearest(started: User) -> None:
+    settings = started.project / "changeover.toml"
+    settings.write_text(settings.read_text() + '\n[engines.homes.vlm]\npython = "/opt/vllm/bin/python"\n')
+    status, _, err = started.call("engines", "list")
+    assert (status, "`engines.homes.vlm`: no such engine. Did you mean `vllm`?" in err) == (2, True)

@@ -125,7 +125,7 @@ def stands_on(row: Deployment, base: str) -> bool:
 
 
 def _named(installation: Installation, card: Card, rows: Mapping[str, Deployment], name: Any) -> Deployment:
-    if name not in rows:
+    if not isinstance(name, str) or name not in rows:
         known = ", ".join(f"`{each}`" for each in rows) or "none"
         raise EngineError(f"No deployment named `{name}` to attach `{card.id}` to. Deployed: {known}.")
     row = rows[name]

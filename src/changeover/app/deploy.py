@@ -14,7 +14,7 @@ from changeover.app.adapting import ADAPTER, check_base_runs, check_holds_none, 
 from changeover.app.installation import ECHO, Installation
 from changeover.app.licence_checks import check, judge_somewhere, licensing_of
 from changeover.app.room import check_room
-from changeover.app.tuning import tuned_options
+from changeover.app.tunings import tuned_options, tunings_here
 from changeover.core.errors import GateError
 from changeover.serving.bundles import EnginePart
 from changeover.serving.deployments import plan_for_card, plan_from_row
@@ -104,12 +104,9 @@ def first_plan(installation: Installation, model: str) -> EnginePlan:
     if model == ECHO:
         return EnginePlan(deployment=ECHO, backend="echo", model=ECHO)
     project = installation.project
-    return plan_for_card(
-        installation.catalogue.card(model),
-        project.cache,
-        project.settings.engines,
-        options=tuned_options(installation, model, "local"),
-    )
+    with installation.store.read() as connection:
+        tuned = tuned_options(tunings_here(installation, connection), model, "local")
+    return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines, options=tuned)
 
 
 def first_plan_of(installation: Installation, task: Task) -> EnginePlan:

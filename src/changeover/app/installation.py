@@ -11,7 +11,7 @@ from typing import cast
 
 from changeover.core import toml
 from changeover.core.clock import Clock, SystemClock
-from changeover.core.errors import ChangeoverError, ConfigError, StoreError
+from changeover.core.errors import ChangeoverError, ConfigError, StoreError, nearest
 from changeover.core.settings import Project
 from changeover.evals.live import check_live
 from changeover.evals.scorers import ScorerSpec
@@ -19,7 +19,7 @@ from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy, load_policy
 from changeover.serving.backends import Backend, backends_in
 from changeover.serving.homes import Homes
-from changeover.serving.options import BackendName, EchoOptions
+from changeover.serving.options import OPTIONS, BackendName, EchoOptions
 from changeover.store.engine import Store
 from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_all_tasks
 from changeover.tools.declarations import Tools
@@ -57,7 +57,14 @@ class Installation:
 
 
 def homes_of(project: Project) -> Homes:
-    """Where the software of engines is, as a project says."""
+    """Where the software of engines is, as a project says.
+
+    Raises:
+        ConfigError: It says so of an engine that there is not.
+    """
+    for name in project.settings.engines.homes:
+        if name not in OPTIONS:
+            raise ConfigError(f"changeover.toml: `engines.homes.{name}`: no such engine. {nearest(name, OPTIONS)}")
     return Homes(declared=project.settings.engines.homes, managed=project.engines)
 
 

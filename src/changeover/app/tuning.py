@@ -1,18 +1,16 @@
-"""Tuning a model for this machine, and what is kept of it: threads that a deployment gets where nobody named any."""
+"""Tuning a model for this machine: measured, kept, and given to its deployments. `app.tunings` reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from changeover.app.installation import Installation
 from changeover.app.room import room_for
 from changeover.core.errors import EngineError
 from changeover.serving.eviction import NoRoom, Unload
-from changeover.serving.options import BackendName
 from changeover.serving.plan import EnginePlan
-from changeover.serving.queries import all_deployments, find_tuning, keep_tuning, set_threads
+from changeover.serving.queries import all_deployments, keep_tuning, set_threads
 from changeover.serving.tuned import Tuning, this_machine
 from changeover.serving.tuning import Candidate, candidates_of, decide, measure
 
@@ -75,12 +73,3 @@ async def tune(
         for name in mine:
             set_threads(connection, name, tuning.threads, now)
     return Tuned(tuning=tuning, deployments=tuple(mine))
-
-
-def tuned_options(installation: Installation, model: str, backend: BackendName) -> Mapping[str, Any]:
-    """Options that were found best for a model here; empty where nobody measured it, or the project names threads."""
-    if installation.project.settings.engines.threads is not None:
-        return {}
-    with installation.store.read() as connection:
-        found = find_tuning(connection, model=model, backend=backend, machine=this_machine())
-    return {} if found is None else {"threads": found.threads}

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from changeover.app.adapting import ADAPTER
 from changeover.app.deploy import deploy as ask_for
-from changeover.app.installation import Installation
+from changeover.app.installation import Installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.app.licence_checks import check_fetch, licensing_of
 from changeover.app.local import running_address
@@ -80,18 +80,12 @@ class Ask:
 def deploy(ask: Ask) -> int:
     """Deploy, or only plan it. Returns the exit status."""
     wish = ask.wish()
-    if ask.dry_run and wish.on is None and means_adapter(wish, LibraryFiles.at(Path.cwd()).catalogue()):
-        return _show(plan_attached(opened(), wish), as_json=ask.as_json)
-    if wish.on is not None or ask.dry_run:
-        return _show(plan_deployment(wish, ground_at(Path.cwd()).without(ask.instead_of)), as_json=ask.as_json)
+    if wish.on is not None or (ask.dry_run and not _started(wish)):
+        return _show(plan_deployment(wish, ground_at(Path.cwd())), as_json=ask.as_json)
     installation = opened()
-    row = deployed(installation, wish)
-    if row is not None:
-        plan = plan_again(installation, row)
-    elif means_adapter(wish, installation.catalogue):
-        plan = plan_attached(installation, wish)
-    else:
-        plan = plan_deployment(wish, ground_of(installation))
+    plan = _planned(installation, wish, instead_of=ask.instead_of)
+    if ask.dry_run:
+        return _show(plan, as_json=ask.as_json)
     engine_plan = _checked(plan, instead_of=ask.instead_of)
     note(in_short(plan))
     _fetch(installation, engine_plan)
@@ -104,6 +98,21 @@ def deploy(ask: Ask) -> int:
     else:
         _list(installation, plan, "starts with the next `changeover up`", as_json=ask.as_json)
     return EXIT_PASS
+
+
+def _started(wish: Wish) -> bool:
+    """Whether there may be deployments that count for a plan; for an adapter there must be one."""
+    files = LibraryFiles.at(Path.cwd())
+    return (files.project is not None and was_started(files.project)) or means_adapter(wish, files.catalogue())
+
+
+def _planned(installation: Installation, wish: Wish, *, instead_of: str | None) -> DeployPlan:
+    row = deployed(installation, wish)
+    if row is not None:
+        return plan_again(installation, row)
+    if means_adapter(wish, installation.catalogue):
+        return plan_attached(installation, wish)
+    return plan_deployment(wish, ground_of(installation).without(instead_of))
 
 
 def options_of(pairs: Sequence[str]) -> dict[str, Any]:

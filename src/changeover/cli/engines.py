@@ -34,7 +34,7 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Engines, as
 def list_command(as_json: Json = False) -> None:
     """List every kind of engine: whether it can run here, what it is for, what it does, what it lacks.
 
-    Example: changeover engines
+    Example: changeover engines list
     """
     work().show(as_json=as_json)
 

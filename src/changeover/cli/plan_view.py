@@ -8,6 +8,7 @@ from rich.text import Text
 
 from changeover.app.planning import DeployPlan, Weights
 from changeover.cli.columns import hanging
+from changeover.cli.terminal import clean
 from changeover.core.sizes import in_gib
 
 INDENT = 11
@@ -20,15 +21,15 @@ def plan_lines(plan: DeployPlan, width: int) -> list[Text]:
     said, style = _verdict(plan)
     lines = [Text.assemble((said, style), f"  {plan.deployment} {where}")]
     for name, words in _rows(plan):
-        lines += hanging(f"  {name:<{INDENT}}", Text(words), width)
+        lines += hanging(f"  {name:<{INDENT}}", Text(clean(words)), width)
     for name, command in (("process", plan.process), ("command", plan.command), ("attach", plan.attach)):
         if command is not None:
-            lines.append(Text(f"  {name:<{INDENT}}{command}"))
+            lines.append(Text(f"  {name:<{INDENT}}{clean(command)}"))
         if name == "process" and plan.environment:
-            lines += hanging(f"  {'with':<{INDENT}}", Text(" ".join(plan.environment)), width)
+            lines += hanging(f"  {'with':<{INDENT}}", Text(clean(" ".join(plan.environment))), width)
     for lack in plan.missing:
-        lines += hanging(f"  {'missing':<{INDENT}}", Text(lack.what, "yellow"), width)
-        lines += hanging(f"  {'':<{INDENT}}", Text(lack.remedy), width)
+        lines += hanging(f"  {'missing':<{INDENT}}", Text(clean(lack.what), "yellow"), width)
+        lines += hanging(f"  {'':<{INDENT}}", Text(clean(lack.remedy)), width)
     return lines
 
 
@@ -38,6 +39,7 @@ def in_short(plan: DeployPlan) -> str:
     parts = [
         plan.engine,
         plan.quantisation,
+        None if plan.threads is None else f"threads {plan.threads}",
         None if size is None else f"{in_gib(size)} to fetch",
         None if plan.needs_bytes is None else f"needs {in_gib(plan.needs_bytes)} of {in_gib(plan.has_bytes or 0)}",
         None if plan.ready_s is None else f"ready within {_time(plan.ready_s)}",
@@ -64,6 +66,8 @@ def _rows(plan: DeployPlan) -> Iterator[tuple[str, str]]:
         yield "weights", _weights(plan.weights, plan.quantisation)
     if plan.slots and plan.context_tokens:
         yield "room", f"{plan.slots} × {plan.context_tokens:,} tokens at once"
+    if plan.threads is not None:
+        yield "threads", plan.threads
     if plan.needs_bytes is not None:
         yield "memory", f"{in_gib(plan.needs_bytes)} of {in_gib(plan.has_bytes or 0)}"
     if plan.layout is not None:

@@ -1,17 +1,47 @@
-"""What `changeover tune` is to measure: a deployment as it is, or a card as it would be deployed."""
+"""The work of `changeover tune`."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from dataclasses import replace
 
+from rich.table import Table
+
 from changeover.app.installation import Installation
-from changeover.core.errors import ConfigError, EngineError, nearest
+from changeover.app.planning.wish import engine_named
+from changeover.app.tuning import Tuned
+from changeover.app.tuning import tune as tune_model
+from changeover.cli.frame import actor, err, note, out, print_json
+from changeover.cli.running import opened
+from changeover.core.errors import EngineError
 from changeover.library.pull import artifact_path, present
+from changeover.serving.backends import usable_cores
 from changeover.serving.deployments import plan_for_card, plan_from_row
-from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import all_deployments
+from changeover.serving.tuning import Candidate
 from changeover.serving.weights import LOADS
+
+
+def tune(model: str, engine: str, *, rounds: int, tokens: int, as_json: bool) -> None:
+    """Measure, and say what was found."""
+    installation = opened()
+    plans = plans_for(installation, model, engine)
+
+    busy, cores = os.getloadavg()[0], usable_cores()
+    if busy > cores:
+        note(f"this machine is busy (load {busy:.1f} on {cores} cores): measure again when it is not")
+
+    def on_trial(candidate: Candidate, round_: int) -> None:
+        what = f"{candidate.quantisation or 'as it is'}, {_threads(candidate.threads)}"
+        err.print(f"round {round_ + 1} of {rounds}: {what}")
+
+    tuned = asyncio.run(tune_model(installation, plans, actor(), rounds=rounds, tokens=tokens, on_trial=on_trial))
+    if as_json:
+        print_json({"model": plans[0].model, "engine": plans[0].backend, **_said(tuned)})
+    else:
+        _show(plans[0].deployment, tuned)
 
 
 def plans_for(installation: Installation, model: str, engine: str) -> list[EnginePlan]:
@@ -28,7 +58,9 @@ def plans_for(installation: Installation, model: str, engine: str) -> list[Engin
     if model in rows:
         plan = plan_from_row(rows[model], catalogue, project.cache)
     else:
-        plan = plan_for_card(catalogue.card(model), project.cache, project.settings.engines, backend=_backend(engine))
+        plan = plan_for_card(
+            catalogue.card(model), project.cache, project.settings.engines, backend=engine_named(engine)
+        )
     form = LOADS.get(plan.backend)
     if form is None or plan.artifact is None:
         raise EngineError(f"`{plan.deployment}` loads no weights of ours, so there is nothing to tune.")
@@ -49,8 +81,32 @@ def plans_for(installation: Installation, model: str, engine: str) -> list[Engin
     return [plan, *others]
 
 
-def _backend(engine: str) -> BackendName:
-    for name in OPTIONS:
-        if name == engine:
-            return name
-    raise ConfigError(f"No engine named `{engine}`. {nearest(engine, OPTIONS)}")
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _said(tuned: Tuned) -> dict[str, object]:
+    return {**tuned.tuning.document(), "deployments": list(tuned.deployments)}
+
+
+def _show(name: str, tuned: Tuned) -> None:
+    tuning = tuned.tuning
+    table = Table("quantisation", "threads", "tokens/s, 1", f"tokens/s, {tuning.slots}", "first token", box=None)
+    for trial in tuning.trials:
+        kept = (trial.quantisation, trial.threads) == (tuning.quantisation, tuning.threads)
+        table.add_row(
+            trial.quantisation or "–",
+            str(trial.threads),
+            f"{trial.alone_per_s:.1f}",
+            f"{trial.together_per_s:.1f}",
+            f"{1000 * trial.first_s:.0f} ms",
+            style="bold" if kept else None,
+        )
+    out.print(f"{name} on {tuning.machine}")
+    out.print(table)
+    who = (
+        f"{', '.join(tuned.deployments)} from the next start on" if tuned.deployments else "who deploys it from now on"
+    )
+    out.print(f"kept: {_threads(tuning.threads)}, for {who}")
+    if tuning.fastest != tuning.quantisation:
+        out.print(f"{tuning.fastest} is faster; it is another bundle, to be measured as any candidate")

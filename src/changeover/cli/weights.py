@@ -100,6 +100,12 @@ def fetch_one(card: Card, artifact: Artifact, cache: Path, terms: Terms, bar: Ba
     return path
 
 
+def fetch_artifact(card: Card, artifact: Artifact, cache: Path, terms: Terms) -> Path:
+    """Fetch one artifact of a card unless it is here, with a bar of its own."""
+    with bars() as bar_of:
+        return fetch_one(card, artifact, cache, terms, bar_of(card.id))
+
+
 def fetch_for(plan: EnginePlan, card: Card, cache: Path, terms: Terms, homes: Homes) -> Path | None:
     """Fetch what a plan's engine loads of a card, and make it into the form that it takes. Gives where it is.
 

@@ -7,19 +7,22 @@ Two forms: a GGUF file as llama.cpp's `convert_lora_to_gguf.py` writes it, and a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from changeover.core.errors import ArtifactError
 from changeover.library import gguf, safetensors
+from changeover.library.damage import shown
 
 CONFIG: Final = "adapter_config.json"
 TENSORS: Final = "adapter_model.safetensors"
 MAX_RANK: Final = 4096
 _MAX_CONFIG_BYTES: Final = 1 << 20
 _PREFIX: Final = "base_model.model."
+_LOWER: Final = ".lora_A.weight"
+_UPPER: Final = ".lora_B.weight"
 _EMBEDDING: Final = "token_embd.weight"
 """The one tensor of llama.cpp whose pair lies the other way round."""
 
@@ -31,6 +34,13 @@ class Pair:
     inputs: int
     rank: int
     outputs: int
+    stacked: tuple[int, ...] = ()
+    """Further dimensions of a large one that is many in one, as those of experts are."""
+
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """The shape of what it changes, the inner dimension first."""
+        return self.inputs, self.outputs, *self.stacked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +80,11 @@ def check_fits(lora: Lora, weights: Path) -> None:
         header = gguf.read_header(weights)
         if header.architecture != lora.architecture:
             raise ArtifactError(
-                f"it is an adapter for the architecture `{lora.architecture}`, and the base's is `{header.architecture}`. "
+                f"it is an adapter for the architecture {shown(str(lora.architecture))}, and the base's is "
+                f"{shown(header.architecture)}. "
                 "Attach it to the model that it was trained on."
             )
-        shapes = {name: (shape[0], shape[1]) for name, shape in header.shapes.items() if len(shape) > 1}
+        shapes = header.shapes
     else:
         files = sorted(weights.glob("*.safetensors")) if weights.is_dir() else []
         tensors = (tensor for file in files for tensor in safetensors.read_header(file).tensors)
@@ -81,17 +92,16 @@ def check_fits(lora: Lora, weights: Path) -> None:
     _compare(lora, shapes)
 
 
-def _compare(lora: Lora, shapes: Mapping[str, tuple[int, int]]) -> None:
+def _compare(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name, pair in lora.pairs.items():
         if name not in shapes:
             raise ArtifactError(
-                f"it changes `{name}`, which the base does not have. Attach it to the model that it was trained on."
+                f"it changes {shown(name)}, which the base does not have. Attach it to the model that it was trained on."
             )
-        if shapes[name] != (pair.inputs, pair.outputs):
-            has = " × ".join(map(str, shapes[name]))
+        if _bare(shapes[name]) != _bare(pair.changes):
+            has, its = (" × ".join(map(str, shape)) for shape in (shapes[name], pair.changes))
             raise ArtifactError(
-                f"its `{name}` is {pair.inputs} × {pair.outputs}, and the base's is {has}. "
-                "Attach it to the model that it was trained on."
+                f"its {shown(name)} is {its}, and the base's is {has}. Attach it to the model that it was trained on."
             )
 
 
@@ -100,44 +110,41 @@ def _read_gguf(path: Path) -> Lora:
     kind, type_ = header.metadata.get("general.type"), header.metadata.get("adapter.type")
     if kind != "adapter":
         raise ArtifactError(
-            f"`{path.name}` is not an adapter: its `general.type` is `{kind or 'model'}`. Whole weights are deployed "
+            f"`{path.name}` is not an adapter: its `general.type` is {shown(str(kind or 'model'))}. Whole weights are deployed "
             "without `--engine adapter`."
         )
     if type_ != "lora":
-        raise ArtifactError(f"`{path.name}` is an adapter of the type `{type_}`; only `lora` can be attached.")
+        raise ArtifactError(
+            f"`{path.name}` is an adapter of the type {shown(str(type_))}; only `lora` can be attached."
+        )
     base = header.metadata.get("general.base_model.0.name")
     return Lora(
         form="gguf",
         architecture=header.architecture,
         base=base if isinstance(base, str) else None,
-        pairs=_pairs(
-            path.name,
-            {name: shape for name, shape in header.shapes.items() if name.endswith(".lora_a")},
-            {name: shape for name, shape in header.shapes.items() if name.endswith(".lora_b")},
-        ),
+        pairs=_pairs(path.name, header.shapes),
     )
 
 
-def _pairs(file: str, lower: Mapping[str, tuple[int, ...]], upper: Mapping[str, tuple[int, ...]]) -> Mapping[str, Pair]:
+def _pairs(file: str, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Pair]:
     """Pairs of a GGUF file; shapes stand with the inner dimension first."""
     pairs: dict[str, Pair] = {}
-    for name, a in lower.items():
-        changed = name.removesuffix(".lora_a")
-        b = upper.get(f"{changed}.lora_b", ())
-        if changed == _EMBEDDING and len(a) == len(b) == 2:
-            pairs[changed] = Pair(b[1], _same(file, changed, a[0], b[0]), a[1])
-        elif len(a) >= 2 and len(b) >= 2:
-            pairs[changed] = Pair(a[0], _same(file, changed, a[1], b[0]), b[1])
+    for changed in _changed(file, shapes, ".lora_a", ".lora_b"):
+        a, b = shapes.get(f"{changed}.lora_a", ()), shapes.get(f"{changed}.lora_b", ())
+        if len(a) < 2 or len(b) < 2 or a[2:] != b[2:]:
+            raise ArtifactError(f"`{file}` has half a pair for {shown(changed)}. Convert the adapter again.")
+        if changed == _EMBEDDING:
+            pairs[changed] = Pair(b[1], _same(file, changed, a[0], b[0]), a[1], a[2:])
         else:
-            raise ArtifactError(f"`{file}` has half a pair for `{changed}`. Convert the adapter again.")
-    return _some(file, pairs)
+            pairs[changed] = Pair(a[0], _same(file, changed, a[1], b[0]), b[1], a[2:])
+    return pairs
 
 
 def _read_peft(directory: Path) -> Lora:
     config = _config(directory / CONFIG)
     if config.get("peft_type") != "LORA":
         raise ArtifactError(
-            f"`{directory.name}` is an adapter of the type `{config.get('peft_type')}`; only `LORA` can be attached."
+            f"`{directory.name}` is an adapter of the type {shown(str(config.get('peft_type')))}; only `LORA` can be attached."
         )
     for key, what in (("use_dora", "DoRA"), ("modules_to_save", "whole modules (`modules_to_save`)")):
         if config.get(key):
@@ -147,21 +154,18 @@ def _read_peft(directory: Path) -> Lora:
             )
     shapes = {each.name: each.shape for each in safetensors.read_header(directory / TENSORS).tensors}
     pairs: dict[str, Pair] = {}
-    for name, a in shapes.items():
-        stem, found, _ = name.partition(".lora_A.")
-        if not found:
-            continue
+    for stem in _changed(TENSORS, shapes, _LOWER, _UPPER):
         changed = f"{stem.removeprefix(_PREFIX)}.weight"
-        b = shapes.get(name.replace(".lora_A.", ".lora_B."), ())
+        a, b = shapes.get(stem + _LOWER, ()), shapes.get(stem + _UPPER, ())
         if len(a) != 2 or len(b) != 2:
-            raise ArtifactError(f"`{TENSORS}` has half a pair for `{changed}`. Save the adapter again.")
+            raise ArtifactError(f"`{TENSORS}` has half a pair for {shown(changed)}. Save the adapter again.")
         pairs[changed] = Pair(a[1], _same(TENSORS, changed, a[0], b[1]), b[0])
     base = config.get("base_model_name_or_path")
     return Lora(
         form="safetensors",
         architecture=None,
         base=base if isinstance(base, str) else None,
-        pairs=_some(TENSORS, pairs),
+        pairs=pairs,
     )
 
 
@@ -183,11 +187,32 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _same(file: str, name: str, one: int, other: int) -> int:
     if one != other or not 0 < one <= MAX_RANK:
-        raise ArtifactError(f"`{file}`: the ranks of `{name}` are {one} and {other}. Convert the adapter again.")
+        raise ArtifactError(f"`{file}`: the ranks of {shown(name)} are {one} and {other}. Convert the adapter again.")
     return one
 
 
-def _some(file: str, pairs: Mapping[str, Pair]) -> Mapping[str, Pair]:
-    if not pairs:
+def _changed(file: str, names: Iterable[str], *endings: str) -> Iterable[str]:
+    """What the matrices of a file change. Anything besides is refused: engines leave it out silently, or do not start."""
+    changed: dict[str, None] = {}
+    other = None
+    for name in names:
+        ending = next((each for each in endings if name.endswith(each)), None)
+        if ending is None:
+            other = other or name
+        else:
+            changed[name.removesuffix(ending)] = None
+    if not changed:
         raise ArtifactError(f"`{file}` holds no LoRA matrices. Name the file that the training wrote.")
-    return pairs
+    if other is not None:
+        raise ArtifactError(
+            f"`{file}` holds {shown(other)} besides LoRA matrices, which engines do not take. Merge it into the weights instead."
+        )
+    return changed
+
+
+def _bare(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without what says nothing."""
+    bare = list(shape)
+    while len(bare) > 2 and bare[-1] == 1:
+        bare.pop()
+    return tuple(bare)

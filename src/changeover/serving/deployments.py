@@ -33,14 +33,11 @@ def plan_for_card(
         EngineError: The card has no artifact that this kind of engine can load.
     """
     weights = _loaded(card, backend, options or {})
-    known = OPTIONS[backend].model_fields
-    said = {"context_tokens": defaults.context_tokens, "slots": defaults.slots, "threads": defaults.threads}
-    filled = {key: value for key, value in said.items() if key in known and value is not None}
     return EnginePlan(
         deployment=name or card.id,
         backend=backend,
         model=card.id,
-        options={**filled, **(options or {})},
+        options=_filled(backend, options or {}, defaults),
         **_of(weights, cache),
     )
 
@@ -59,6 +56,18 @@ def plan_from_row(row: Deployment, catalogue: Catalogue, cache: Path) -> EngineP
         options=row.options,
         **_of(weights, cache),
     )
+
+
+def _filled(backend: BackendName, options: Mapping[str, Any], defaults: EngineSettings) -> Mapping[str, Any]:
+    """Options with the project's defaults under them. Ray's replicas have as many threads as cores, so none of ours."""
+    if backend == "ray":
+        kind = cast("BackendName", options.get("engine", "local"))
+        inner = _filled(kind, options.get("options", {}), defaults.model_copy(update={"threads": None}))
+        return {**options, "options": inner}
+    known = OPTIONS[backend].model_fields
+    said = {"context_tokens": defaults.context_tokens, "slots": defaults.slots, "threads": defaults.threads}
+    filled = {key: value for key, value in said.items() if key in known and value is not None}
+    return {**filled, **options}
 
 
 class _Loaded(TypedDict, total=False):

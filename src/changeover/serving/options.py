@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from changeover.core.toml import Declared
+from changeover.core.errors import ConfigError
+from changeover.core.toml import Declared, validate
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 BackendName = Literal[
@@ -274,6 +275,14 @@ class RayOptions(Declared):
     """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
     None: as `engines.idle_unload_s` says."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+
+    @model_validator(mode="after")
+    def _fit_the_engine(self) -> RayOptions:
+        try:
+            validate(OPTIONS[self.engine], self.options, where=f"`options` of `{self.engine}`")
+        except ConfigError as exc:
+            raise ValueError(exc.message) from exc
+        return self
 
 
 class AdapterOptions(Declared):

@@ -21,6 +21,7 @@ from changeover.serving.options import (
     OpenAIOptions,
     Options,
 )
+from changeover.serving.profiles import Profile
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,118}")
 """A deployment's name is also a file name (its log), so nothing in it may lead elsewhere."""
@@ -80,7 +81,9 @@ class EnginePlan:
             raise ConfigError(f"No backend named `{self.backend}`. {nearest(self.backend, OPTIONS)}")
         if self.backend in NEED_WEIGHTS and self.artifact is None:
             raise ConfigError(f"deployment `{self.deployment}`: a {self.backend} engine needs weights.")
-        self.parsed()
+        options = self.parsed()
+        if options.profile:
+            Profile.from_document(options.profile, where=f"deployment `{self.deployment}`: profile")
 
     def parsed(self) -> Options:
         """The options with their defaults filled in."""

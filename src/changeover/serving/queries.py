@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from changeover.core.errors import UnknownModelError, nearest
 from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.eviction import Need
-from changeover.serving.tuned import Tuning
+from changeover.serving.tuned import KeptTuning, Tuning
 from changeover.serving.variants import Variant
 from changeover.store.schema import bundles, deployments, rollouts, tunings, variants
 from changeover.tasks.queries import current_routes
@@ -191,14 +191,13 @@ def keep_tuning(connection: Connection, tuning: Tuning, *, model: str, backend: 
     )
 
 
-def find_tuning(connection: Connection, *, model: str, backend: str, machine: str) -> Tuning | None:
-    """What was found for a model on a kind of engine on a machine; None: nobody measured it there."""
-    document = connection.execute(
-        select(tunings.c.document).where(
-            tunings.c.model == model, tunings.c.backend == backend, tunings.c.machine == machine
-        )
-    ).scalar()
-    return None if document is None else Tuning.from_document(document)
+def tunings_on(connection: Connection, machine: str) -> dict[tuple[str, str], KeptTuning]:
+    """What was found on a machine, by model and kind of engine."""
+    rows = connection.execute(select(tunings).where(tunings.c.machine == machine))
+    return {
+        (row.model, row.backend): KeptTuning(tuning=Tuning.from_document(row.document), measured_at=row.measured_at)
+        for row in rows
+    }
 
 
 def note_engine(connection: Connection, name: str, engine: Mapping[str, Any], now: datetime) -> None:

@@ -6,12 +6,13 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from changeover.serving.backends import usable_cores
+from changeover.serving.backends.common import usable_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,19 @@ class Tuning:
         return msgspec.convert(document, cls)
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeptTuning:
+    """What was found, and when."""
+
+    tuning: Tuning
+    measured_at: datetime
+
+    @property
+    def says(self) -> str:
+        """The date of it, as it is stated beside threads."""
+        return f"tuned {self.measured_at:%Y-%m-%d}"
+
+
 def this_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """This machine's processor and how many of its cores we may use: figures of another one say nothing here."""
     try:
@@ -56,4 +70,4 @@ def this_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         found = None
     name = found[1].strip() if found else platform.processor() or platform.machine()
-    return f"{name}, {usable_cores()} cores"
+    return f"{name[:180]}, {usable_cores()} cores"

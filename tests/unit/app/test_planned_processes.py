@@ -26,7 +26,7 @@ def ground(tmp_path: Path, detected: Detected, size_gib: int = 1) -> Ground:
     weights = Artifact.model_validate(
         {"format": "gguf", "quantisation": "F16", "size_bytes": size_gib * GIB, "sha256": "a" * 64}
     )
-    library = catalogue(card("qwen3-8b", artifacts=(weights,)))
+    library = catalogue(card("qwen3-8b", parameters_b=size_gib * GIB / 2e9, artifacts=(weights,)))
     kunlun = homes(tmp_path / "k", "kunlun", "vllm-kunlun==0.11.1", "vllm==0.11.0")
     return Ground(
         catalogue=library,

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from changeover.app.planning import DeployPlan, Ground, Wish, engine_named, plan
 from changeover.app.planning.here import command_of
 from changeover.app.planning.there import served_name, suggested
 from changeover.cli.deploying import options_of
+from changeover.cli.plan_view import plan_lines
 from changeover.core.errors import ConfigError, UnknownModelError
 from changeover.core.sizes import GIB
 from changeover.library.artifacts import Artifact, ArtifactFile, digest_of_files
@@ -31,10 +32,12 @@ from changeover.library.licences.policy import Policy
 from changeover.library.pull import Silent, pull
 from changeover.library.running import EngineSupport, Hosted
 from changeover.serving.backends import BACKENDS, Backend, Capabilities, Launch, Missing
+from changeover.serving.eviction import Need, Tenant
 from changeover.serving.homes import Homes
 from changeover.serving.options import OPTIONS, BackendName, OpenAIOptions
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
+from changeover.serving.tuned import KeptTuning, Tuning
 
 SHIPPED = Catalogue.load()
 GPU = SHIPPED.accelerator("rtx-4090")
@@ -94,6 +97,10 @@ def safetensors(size: int = GIB) -> Artifact:
 
 def small(id: str = "small", **more: Any) -> Card:
     return card(id, parameters_b=1.0, modalities_out=("text",), **more)
+
+
+def held(name: str, gib: int, need: Need = "incumbent") -> Tenant:
+    return Tenant(name=name, bytes=gib * GIB, need=need)
 
 
 def plan_of(wish: Wish, *cards: Card, **more: Any) -> DeployPlan:
@@ -211,11 +218,57 @@ def test_too_little_memory_names_what_would_fit_and_where_it_would() -> None:
 
 def test_memory_that_others_hold_is_named_with_what_to_stop() -> None:
     model = small(artifacts=(gguf(),))
-    plan = plan_of(Wish(model="small"), model, budget=4 * GIB, held={"a": GIB, "big": 2 * GIB, "small": GIB})
+    plan = plan_of(Wish(model="small"), model, budget=4 * GIB, held=[held("a", 1), held("big", 2), held("small", 1)])
     assert kinds(plan) == ["room"]
     assert "beside 3.0 GiB that run" in plan.missing[0].what
     assert "`changeover undeploy big`" in plan.missing[0].remedy
-    assert plan_of(Wish(model="small"), model, budget=4 * GIB, held={"small": 3 * GIB}).ok, "it takes its own place"
+    assert plan_of(Wish(model="small"), model, budget=4 * GIB, held=[held("small", 3)]).ok, "it takes its own place"
+
+
+def test_what_nobody_needs_is_unloaded_for_it_as_the_fleet_will_do() -> None:
+    model = small(artifacts=(gguf(),))
+    plan = plan_of(Wish(model="small"), model, budget=4 * GIB, held=[held("a", 1), held("rests", 2, "none")])
+    assert plan.ok
+    assert [note for note in plan.notes if "`rests`" in note] == [
+        "Nobody needs `rests` now: unloaded for it, and loaded again when asked for."
+    ]
+
+
+def test_threads_that_tuning_found_are_taken_and_stated_unless_others_were_asked_for() -> None:
+    model = small(artifacts=(gguf(),))
+    found = Tuning(machine="m", slots=4, threads=1, quantisation="Q4_1", fastest="Q4_1", trials=())
+    kept = {("small", "local"): KeptTuning(tuning=found, measured_at=datetime(2026, 11, 30, tzinfo=UTC))}
+    for common, threads, says in (({}, 1, "1, tuned 2026-11-30"), ({"threads": 2}, 2, "2")):
+        plan = plan_of(Wish(model="small", common=common), model, tunings=kept)
+        assert plan.engine_plan is not None
+        assert (plan.engine_plan.options["threads"], plan.threads) == (threads, says)
+        assert any(f"threads    {says}" in line.plain for line in plan_lines(plan, 100))
+    assert plan_of(Wish(model="small"), model).threads is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"options": {"context_tokens": "abc"}}, "`options` of `local`: `context_tokens` = `abc`"),
+        ({"options": {"slotts": 2}}, "`slotts`: unknown key. Did you mean `slots`?"),
+        ({"options": 5}, "`options` are those of the engine that Ray runs"),
+    ],
+)
+def test_options_for_rays_replicas_are_checked_before_anything_is_planned(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_of(Wish(model="small", engine="ray", options=options), small(artifacts=(gguf(),)), installed=("ray",))
+    assert says in caught.value.message
+
+
+def test_what_somebody_calls_a_model_moves_no_cursor() -> None:
+    options = {"base_url": "http://h/v1", "model": "a\x1b[31mb"}
+    plan = plan_deployment(Wish(model="far", engine="openai", options=options), ground())
+    assert not any("\x1b" in line.plain for line in plan_lines(plan, 100))
+
+
+def test_a_profile_that_cannot_be_is_refused_by_the_plan() -> None:
+    with pytest.raises(ConfigError, match=r"profile: `has`: expected"):
+        plan_deployment(Wish(model="any", engine="echo", options={"profile": {"has": 5}}), ground())
 
 
 def test_a_licence_that_the_policy_refuses_is_missing_wherever_it_would_run() -> None:
@@ -290,7 +343,7 @@ def test_replicas_are_rays_of_the_engine_that_was_named() -> None:
     assert plan.engine_plan.options == {
         "engine": "openvino",
         "replicas": 3,
-        "options": {"slots": 2, "cache_gib": 2},
+        "options": {"context_tokens": 4096, "slots": 2, "cache_gib": 2},
     }
     one = plan_of(Wish(model="small", engine="openvino", common={"slots": 2}), model, installed=("openvino",))
     assert plan.needs_bytes == 3 * (one.needs_bytes or 0), "each has its own weights and context"
@@ -434,7 +487,7 @@ def test_an_address_that_is_given_is_taken_for_any_name() -> None:
 
 def test_what_is_to_be_stopped_for_it_holds_no_memory() -> None:
     model = small(artifacts=(gguf(),))
-    full = ground(catalogue(model), budget=4 * GIB, held={"big": 3 * GIB})
+    full = ground(catalogue(model), budget=4 * GIB, held=[held("big", 3)])
     assert kinds(plan_deployment(Wish(model="small"), full)) == ["room"]
     assert plan_deployment(Wish(model="small"), full.without("big")).ok
 

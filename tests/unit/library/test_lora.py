@@ -92,8 +92,29 @@ def test_half_a_pair_and_none_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "adapter.gguf"
     file.write_bytes(file_of([(f"{WEIGHT}.lora_a", np.zeros((2, 64)))]))
     assert refusal(file) == f"`adapter.gguf` has half a pair for `{WEIGHT}`. Convert the adapter again."
+    file.write_bytes(file_of([(f"{WEIGHT}.lora_b", np.zeros((2, 64)))]))
+    assert "half a pair" in refusal(file), "an engine does not start with it"
     file.write_bytes(file_of([("other", np.zeros((2, 64)))]))
     assert "holds no LoRA matrices" in refusal(file)
+
+
+def test_what_is_no_matrix_of_lora_is_refused_by_its_name_on_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "adapter.gguf"
+    pair = [(f"{WEIGHT}.lora_a", np.zeros((2, 64))), (f"{WEIGHT}.lora_b", np.zeros((32, 2)))]
+    file.write_bytes(file_of([*pair, ("blk.0.\x1b[31m\n.bias", np.zeros((2, 64)))]))
+    said = refusal(file)
+    assert "besides LoRA matrices" in said
+    assert said.isprintable()
+
+
+def test_experts_that_are_stacked_in_one_tensor_have_as_many_as_the_base(tmp_path: Path) -> None:
+    file = tmp_path / "adapter.gguf"
+    stacked = [(f"{WEIGHT}.lora_a", np.zeros((4, 2, 64))), (f"{WEIGHT}.lora_b", np.zeros((4, 32, 2)))]
+    file.write_bytes(file_of(stacked))
+    assert read(file).pairs == {WEIGHT: Pair(64, 2, 32, (4,))}
+    assert "is 64 × 32 × 4, and the base's is 64 × 32" in refusal(file, model(tmp_path))
+    file.write_bytes(file_of([stacked[0], (f"{WEIGHT}.lora_b", np.zeros((3, 32, 2)))]))
+    assert "half a pair" in refusal(file)
 
 
 def test_a_directory_of_pefts_says_the_same_and_fits_its_checkpoint(tmp_path: Path) -> None:

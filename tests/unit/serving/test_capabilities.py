@@ -42,7 +42,7 @@ def test_a_schema_and_tools_that_an_engine_lacks_go_through_the_prompt() -> None
     assert Profile.from_document({**PLAIN["openai"].document("echo"), **profile.document("openai")}) == profile
 
 
-@pytest.mark.parametrize("kind", [name for name in BACKENDS if name not in ("openai", "adapter")])
+@pytest.mark.parametrize("kind", [name for name in BACKENDS if name not in ("openai", "adapter", "ray")])
 def test_a_kind_of_engine_is_told_a_schema_as_it_declares_to_take_one(kind: str) -> None:
     declared, plain = BACKENDS[kind].capabilities, PLAIN[kind]  # pyright: ignore[reportArgumentType] - one of them
 

@@ -108,12 +108,10 @@ def test_a_profile_is_what_was_written_of_it(backend: BackendName) -> None:
     ],
 )
 def test_a_wrong_override_is_refused_with_its_name(overrides: dict[str, Any], words: str) -> None:
-    plan = EnginePlan(
-        deployment="d", backend="openai", model="m", options={"base_url": "http://h/v1", "profile": overrides}
-    )
+    options = {"base_url": "http://h/v1", "profile": overrides}
 
     with pytest.raises(ConfigError) as caught:
-        describe(plan)
+        EnginePlan(deployment="d", backend="openai", model="m", options=options)
 
     assert caught.value.message.startswith("deployment `d`: profile: ")
     assert words in caught.value.message

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from changeover.app.installation import Installation
 from changeover.app.planning.answer import HERE, DeployPlan, Weights
+from changeover.app.planning.sources import made_of, source_of
 from changeover.app.planning.wish import Wish
+from changeover.app.tunings import threads_of, tunings_here
 from changeover.core.errors import ConfigError
 from changeover.library.cards import Card
 from changeover.library.pull import present
@@ -12,7 +14,7 @@ from changeover.serving.deployments import plan_from_row
 from changeover.serving.memory import budget_bytes, needed_bytes
 from changeover.serving.process import ready_deadline_s
 from changeover.serving.queries import Deployment, all_deployments
-from changeover.serving.weights import LOADS, artifact_for
+from changeover.serving.weights import LOADS, artifact_for, pending
 
 
 def deployed(installation: Installation, wish: Wish) -> Deployment | None:
@@ -46,8 +48,16 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
     artifact = None if card is None else artifact_for(card, plan.backend, plan.options)
     weights = None
     if artifact is not None:
-        here = present(artifact, project.cache)
-        weights = Weights(format=artifact.format, bytes=artifact.size_bytes, source=None, here=here)
+        here, making = present(artifact, project.cache), pending(plan)
+        weights = Weights(
+            format=artifact.format,
+            bytes=artifact.size_bytes,
+            source=source_of(artifact),
+            here=here,
+            to_make=None if making is None else made_of(making),
+        )
+    with installation.store.read() as connection:
+        threads = threads_of(row, tunings_here(installation, connection))
     return DeployPlan(
         deployment=row.name,
         model=row.model,
@@ -56,6 +66,7 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
         why="It is deployed already, and keeps the options it has.",
         quantisation=plan.quantisation,
         weights=weights,
+        threads=threads,
         needs_bytes=needed_bytes(plan, row.memory_bytes) or None,
         has_bytes=budget_bytes(project.settings.engines.memory_gib),
         command=f"changeover deploy {row.name}",

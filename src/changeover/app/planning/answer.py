@@ -63,6 +63,8 @@ class DeployPlan:
     context_tokens: int | None = None
     slots: int | None = None
     """Requests at once."""
+    threads: str | None = None
+    """Those of its engine, and since when they are known to be best, in words; None: nobody chose any."""
     needs_bytes: int | None = None
     has_bytes: int | None = None
     """Memory that engines may use there."""

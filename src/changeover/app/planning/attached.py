@@ -6,6 +6,7 @@ from changeover.app.adapting import ADAPTER, attachment, is_adapter
 from changeover.app.installation import Installation
 from changeover.app.planning.answer import HERE, DeployPlan, Weights
 from changeover.app.planning.here import command_of
+from changeover.app.planning.sources import source_of
 from changeover.app.planning.wish import Wish
 from changeover.core.errors import ConfigError
 from changeover.library.catalogue import Catalogue
@@ -47,7 +48,7 @@ def plan_attached(installation: Installation, wish: Wish) -> DeployPlan:
         engine=ADAPTER,
         why=f"An adapter: it shares the engine and the weights of `{base}`.",
         quantisation=found.plan.quantisation,
-        weights=Weights(format=artifact.format, bytes=artifact.size_bytes, source=None, here=here),
+        weights=Weights(format=artifact.format, bytes=artifact.size_bytes, source=source_of(artifact), here=here),
         needs_bytes=artifact.size_bytes,
         command=command_of(wish, ADAPTER),
         ready_s=ready_deadline_s(found.plan.artifact, project.settings.engines.ready_s),

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from changeover.app.installation import Installation, homes_of, open_installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.app.room import running
+from changeover.app.tunings import Tunings, tunings_here
 from changeover.core.clock import SystemClock
 from changeover.core.settings import EngineSettings
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected, detect
 from changeover.library.licences.licensing import Licensing
 from changeover.serving.backends import BACKENDS, Backend, backends_in
+from changeover.serving.eviction import Tenant
 from changeover.serving.homes import Homes
 from changeover.serving.memory import budget_bytes
 from changeover.serving.options import BackendName
 from changeover.serving.queries import all_deployments
+from changeover.serving.tuned import KeptTuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +37,17 @@ class Ground:
     engines: EngineSettings = field(default_factory=EngineSettings)
     homes: Homes = field(default_factory=Homes)
     backends: Mapping[BackendName, Backend] = field(default_factory=lambda: BACKENDS)
-    held: Mapping[str, int] = field(default_factory=dict[str, int])
-    """What runs here and needs memory: bytes by deployment."""
+    held: Sequence[Tenant] = ()
+    """What runs here and needs memory."""
+    tunings: Tunings = field(default_factory=dict[tuple[str, str], KeptTuning])
+    """What was found for models on this machine."""
     detected: Detected = field(default_factory=lambda: Detected((), ()))
     variables: frozenset[str] = frozenset()
     """Names of the environment variables that are set."""
 
     def without(self, deployment: str | None) -> Ground:
         """The same, as if a deployment were stopped."""
-        return replace(self, held={name: count for name, count in self.held.items() if name != deployment})
+        return replace(self, held=[each for each in self.held if each.name != deployment])
 
 
 def ground_of(installation: Installation) -> Ground:
@@ -50,7 +55,7 @@ def ground_of(installation: Installation) -> Ground:
     project = installation.project
     with installation.store.read() as connection:
         rows = all_deployments(connection)
-        held = {each.name: each.bytes for each in running(installation, connection, rows)}
+        held, tunings = running(installation, connection, rows), tunings_here(installation, connection)
     return Ground(
         catalogue=installation.catalogue,
         licensing=Licensing(installation.catalogue, installation.policy, installation.clock.now().date()),
@@ -60,6 +65,7 @@ def ground_of(installation: Installation) -> Ground:
         homes=installation.homes,
         backends=installation.backends,
         held=held,
+        tunings=tunings,
         detected=detect(installation.catalogue.accelerators()),
         variables=frozenset(os.environ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +11,19 @@ from typing import Any, Final, cast
 
 from changeover.app.planning.answer import HERE, DeployPlan, Lack, LackKind, Weights
 from changeover.app.planning.ground import Ground
-from changeover.app.planning.needs import ON_ACCELERATORS, Needs, memory_lacks, needs_of
-from changeover.app.planning.sources import files_of, weights_lacks
+from changeover.app.planning.needs import ON_ACCELERATORS, Needs, memory_lacks, needs_of, unloaded_for
+from changeover.app.planning.sources import files_of, made_of, weights_lacks
 from changeover.app.planning.terms import licence_of
 from changeover.app.planning.there import suggested
 from changeover.app.planning.wish import COMMON, Wish
+from changeover.app.tunings import threads_in, tuned_options
 from changeover.core.errors import ChangeoverError, ConfigError
-from changeover.core.sizes import GIB, in_gib
+from changeover.core.sizes import GIB
 from changeover.core.toml import validate
 from changeover.library.cards import Card
 from changeover.library.fit.outright import writes_no_text
 from changeover.library.pull import present
 from changeover.serving.backends import Launch
-from changeover.serving.conversions import Making, expected_bytes, expected_s
 from changeover.serving.deployments import plan_for_card
 from changeover.serving.life import Timing
 from changeover.serving.options import OPTIONS, BackendName
@@ -96,8 +97,9 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
             missing=(*licence_of(card, ground), *never),
         )
     launch = _launch(way, ground)
+    name = wish.name or card.id
     return DeployPlan(
-        deployment=wish.name or card.id,
+        deployment=name,
         model=card.id,
         hardware=HERE,
         engine=way.engine,
@@ -109,6 +111,7 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
         flags=way.needs.flags,
         context_tokens=way.needs.context_tokens,
         slots=way.needs.slots,
+        threads=_threads(way, ground),
         needs_bytes=way.needs.bytes,
         has_bytes=way.needs.has_bytes,
         command=None if way.missing else command_of(wish, way.engine),
@@ -116,7 +119,7 @@ def on_this_machine(wish: Wish, ground: Ground, card: Card) -> DeployPlan:
         environment=_environment(launch),
         ready_s=_ready_s(way, ground, launch),
         missing=way.missing,
-        notes=(*_unverified(way, card), *way.needs.notes, *ground.detected.unknown),
+        notes=(*_unverified(way, card), *way.needs.notes, *_unloads(way, ground, name), *ground.detected.unknown),
         engine_plan=way.plan,
     )
 
@@ -146,7 +149,7 @@ def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
     needs = needs_of(card, ground, engine, weights, options)
     plan = None
     if weights is not None:
-        laid = {**_layout_options(needs, engine), **options}
+        laid = {**tuned_options(ground.tunings, card.id, engine), **_layout_options(needs, engine), **options}
         plan = plan_for_card(card, ground.cache, ground.engines, backend=engine, name=wish.name, options=laid)
     lacks = [
         *licence_of(card, ground),
@@ -163,6 +166,17 @@ def _way(wish: Wish, ground: Ground, card: Card, engine: BackendName) -> Way:
         missing=tuple(lacks),
         error=error,
     )
+
+
+def _threads(way: Way, ground: Ground) -> str | None:
+    """The threads that it gets, as `threads_of` states those of a deployment that is there."""
+    return None if way.plan is None else threads_in(way.plan.options, ground.tunings.get((way.plan.model, way.engine)))
+
+
+def _unloads(way: Way, ground: Ground, name: str) -> Iterator[str]:
+    names = unloaded_for(way.needs, ground, name)
+    if names:
+        yield f"Nobody needs {', '.join(f'`{each}`' for each in names)} now: unloaded for it, and loaded again when asked for."
 
 
 def _layout_options(needs: Needs, engine: BackendName) -> Mapping[str, Any]:
@@ -258,13 +272,8 @@ def _files(way: Way, card: Card, ground: Ground) -> Weights | None:
         bytes=way.needs.weights_bytes if size is None else size,
         source=source,
         here=artifact is not None and present(artifact, ground.cache),
-        to_make=None if making is None else _making(making),
+        to_make=None if making is None else made_of(making),
     )
-
-
-def _making(making: Making) -> str:
-    made = f"{making.conversion.quantisation} {making.conversion.makes}"
-    return f"{made}, about {in_gib(expected_bytes(making))}, up to {expected_s(making)} s, once"
 
 
 def _process(launch: Launch | None) -> str | None:
@@ -311,4 +320,4 @@ def _toml(value: Any) -> str:
         return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in table.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, cast("Sequence[Any]", value))) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

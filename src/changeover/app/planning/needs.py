@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -19,6 +19,8 @@ from changeover.library.fit.quantisation import usual_quantisation
 from changeover.library.gguf import read_header
 from changeover.library.pull import artifact_path, present
 from changeover.library.running import Shape
+from changeover.serving.eviction import NoRoom, Unload, make_room
+from changeover.serving.memory import Held
 from changeover.serving.options import BackendName
 from changeover.serving.weights import LOADS, Weights
 
@@ -94,14 +96,26 @@ def memory_lacks(card: Card, needs: Needs, ground: Ground, deployment: str) -> I
         what = f"{in_gib(needs.bytes)} of memory; {where} may use {in_gib(needs.has_bytes)}"
         yield Lack(kind="memory", what=what, remedy=_smaller(card, needs, ground))
     elif needs.on_accelerator is None:
-        held = {name: count for name, count in ground.held.items() if name != deployment}
-        if needs.bytes + sum(held.values()) > needs.has_bytes:
-            most = max(held, key=lambda name: held[name])
-            what = (
-                f"{in_gib(needs.bytes)} beside {in_gib(sum(held.values()))} that run; the budget is "
-                f"{in_gib(needs.has_bytes)}"
-            )
+        room = _room(needs.bytes, ground, deployment)
+        if isinstance(room, NoRoom):
+            held = [each for each in ground.held if each.name != deployment]
+            # What would be unloaded by itself would not be enough.
+            most = max([each for each in held if not each.may_go] or held, key=lambda each: each.bytes).name
+            what = f"{in_gib(needs.bytes)} beside {in_gib(room.fit.beside)} that run; the budget is {in_gib(ground.budget)}"
             yield Lack(kind="room", what=what, remedy=f"`changeover undeploy {most}` first, or `--instead-of {most}`.")
+
+
+def unloaded_for(needs: Needs, ground: Ground, deployment: str) -> Sequence[str]:
+    """Deployments that would be unloaded for it, since nobody needs them."""
+    if needs.bytes is None or needs.on_accelerator is not None:
+        return ()
+    room = _room(needs.bytes, ground, deployment)
+    return room.names if isinstance(room, Unload) else ()
+
+
+def _room(count: int, ground: Ground, deployment: str) -> Unload | NoRoom:
+    """As the fleet will decide it."""
+    return make_room(ground.budget, ground.held, Held(name=deployment, bytes=count))
 
 
 def _counted(judged: Fit, *, on: str | None = None, notes: tuple[str, ...] = (), copies: int = 1) -> Needs:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from changeover.app.planning.answer import Lack
 from changeover.app.planning.ground import Ground
 from changeover.core.errors import EngineError
+from changeover.core.sizes import in_gib
 from changeover.library.artifacts import Artifact, ArtifactSource, FileSource, HubSource, MirrorSource
 from changeover.library.cards import Card
 from changeover.library.pull import present
-from changeover.serving.conversions import Making, is_made, maker
+from changeover.serving.conversions import Making, expected_bytes, expected_s, is_made, maker
 from changeover.serving.options import BackendName
 from changeover.serving.weights import LOADS, Weights
 
@@ -43,9 +44,20 @@ def _tools(making: Making, ground: Ground) -> Iterator[Lack]:
 def files_of(card: Card, artifact: Artifact | None) -> tuple[int | None, str | None]:
     """Bytes of an artifact, and where it is fetched, in words; of none the repository that could be pinned."""
     if artifact is not None:
-        return artifact.size_bytes, next((_words(source) for source in artifact.sources), None)
+        return artifact.size_bytes, source_of(artifact)
     where = card.repositories or card.modelscope
     return None, f"the repository {where[0]}, which is not pinned yet" if where else None
+
+
+def source_of(artifact: Artifact) -> str | None:
+    """Where an artifact is fetched first, in words; None: nothing says."""
+    return next((_words(source) for source in artifact.sources), None)
+
+
+def made_of(making: Making) -> str:
+    """What is made of fetched weights, in words."""
+    made = f"{making.conversion.quantisation} {making.conversion.makes}"
+    return f"{made}, about {in_gib(expected_bytes(making))}, up to {expected_s(making)} s, once"
 
 
 def _pinning(card: Card, form: str) -> str:

@@ -61,7 +61,11 @@ class Wish:
         if self.engine == "ray":
             inner = engine_named(str(self.options.get("engine", "local")))
             said = {**self.options, **({"replicas": self.replicas} if self.replicas > 1 else {})}
-            within: Mapping[str, Any] = self.options.get("options", {})
+            within: Any = self.options.get("options", {})
+            if not isinstance(within, Mapping):
+                raise ConfigError(
+                    "`options` are those of the engine that Ray runs: a table, such as `options={slots = 2}`."
+                )
         else:
             inner, said, within = self.engine or "local", {"replicas": self.replicas}, self.options
         if inner not in REPLICABLE:
