@@ -32,7 +32,8 @@ from changeover.core.settings import EngineHome, EngineSettings, cache_directory
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.serving.backends import Backend, backends_in, usable_cores
-from changeover.serving.conformance import Finding, look_at
+from changeover.serving.capabilities import CAPABILITIES
+from changeover.serving.conformance import PROBES, Finding, look_at
 from changeover.serving.deployments import plan_for_card
 from changeover.serving.homes import Homes
 from changeover.serving.options import OPTIONS, BackendName, Json
@@ -61,6 +62,8 @@ class Started:
     """Of what was asked for beside the plain thing."""
     rider: EnginePlan | None = None
     """An adapter on it."""
+    capabilities: Sequence[str] = CAPABILITIES
+    """What is looked at: of something that was looked at already in its plain form, what differs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,7 @@ async def looked_at(
     skipped: dict[str, str] = {}
     lies: list[tuple[str, Finding]] = []
     with TemporaryDirectory(prefix="changeover-") as directory:
-        Path(directory).chmod(0o755)  # engines give up their rights before they read
+        os.chmod(directory, 0o755)
         found = homes(Path(directory))
         backends = backends_in(found)
         for kind, backend in backends.items():
@@ -142,7 +145,9 @@ async def _look(title: str, started: Started, backends: Mapping[BackendName, Bac
     print(f"\n{title}", flush=True)
     async with at_engine(started.plan, backends, rider=started.rider, ready_s=READY_S) as subject:
         return await look_at(
-            subject, on_finding=lambda each: print(f"  {each.probe:24} {each.result:15} {each.seen}", flush=True)
+            subject,
+            [probe for probe in PROBES if probe.capability in started.capabilities],
+            on_finding=lambda each: print(f"  {each.probe:24} {each.result:15} {each.seen}", flush=True),
         )
 
 
@@ -176,8 +181,12 @@ def started(kind: BackendName, models: Sequence[str], directory: Path) -> list[S
     )
     return [
         *(Started(plan=plan) for plan in plain),
-        Started(plan=replace(first, options={**first.options, "embeddings": True}), name="embeddings"),
-        Started(plan=first, rider=rider, name="an adapter"),
+        Started(
+            plan=replace(first, options={**first.options, "embeddings": True}),
+            name="embeddings",
+            capabilities=("chat", "embeddings"),
+        ),
+        Started(plan=first, rider=rider, name="an adapter", capabilities=("chat", "adapters")),
     ]
 
 
