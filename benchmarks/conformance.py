@@ -226,7 +226,7 @@ def write(rows: Sequence[Row], skipped: Mapping[str, str]) -> None:
     kept = {(row["engine"], row["model"], row["started"]): row for row in known["rows"]}
     order: list[str] = [*OPTIONS]
     merged = sorted((kept | fresh).values(), key=lambda row: (order.index(row["engine"]), row["model"], row["started"]))
-    seen = {row["engine"] for row in merged}
+    seen = {row["engine"] for row in merged} | {f"{row['engine']} · {row['model']}" for row in merged}
     left_out = {name: why for name, why in {**known["skipped"], **skipped}.items() if name not in seen}
     memory = psutil.virtual_memory().total / (1 << 30)
     document = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from changeover.serving.backends import BACKENDS
 from changeover.serving.capabilities import CAPABILITIES
 from changeover.serving.conformance import Finding, verdicts
+from changeover.serving.options import BackendName
 
 ROWS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[3] / "docs" / "data" / "conformance.json").read_bytes()
@@ -22,7 +23,8 @@ INSIDE = {"ray": "local"}
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['engine']}-{row['model']}-{row['started']}")
 def test_what_was_found_of_an_engine_is_what_it_declares(row: Mapping[str, Any]) -> None:
-    declared = BACKENDS[INSIDE.get(row["engine"], row["engine"])].capabilities
+    kind = cast("BackendName", INSIDE.get(row["engine"], row["engine"]))
+    declared = BACKENDS[kind].capabilities
     findings = [
         Finding(**each, capability=each["probe"].partition(".")[0], sent="", declared=None) for each in row["findings"]
     ]
