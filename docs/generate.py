@@ -262,10 +262,7 @@ def conformance() -> str:
         f"By `python -m benchmarks.conformance --write`, on {found['machine']}, at each engine itself: what the gateway does "
         "for those that lack something is not in here. *yes*: it passed; *no*: it is not there; **wrong**: it is there and "
         "is not right; a dot: it could not be asked of that model, or not be seen. The reasons stand below.",
-        "| capability | "
-        + " | ".join(f"{row['engine']} · {row['model']}" for row in rows)
-        + " |\n|---|"
-        + "---|" * len(rows),
+        "| capability | " + " | ".join(_title(row) for row in rows) + " |\n|---|" + "---|" * len(rows),
     ]
     found_of = [verdicts(_findings(row)) for row in rows]
     parts[-1] += "".join(
@@ -296,7 +293,12 @@ def _reasons(row: Mapping[str, Any]) -> str:
         for finding in _findings(row)
         if finding.result != "passed"
     ]
-    return "\n".join([f"### {row['engine']} · {row['model']}", "", f"{row['software']}, {row['date']}.", "", *lines])
+    note = f" {row['note'][0].upper()}{row['note'][1:]}." if row["note"] else ""
+    return "\n".join([f"### {_title(row)}", "", f"{row['software']}, {row['date']}.{note}", "", *lines]).rstrip()
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return " · ".join(part for part in (row["engine"], row["model"], row["started"]) if part)
 
 
 def _loads() -> Iterator[str]:

@@ -17,6 +17,7 @@ from changeover.serving.backends import OpenVINOBackend
 from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import Upstream
 
+FOREIGN = "狐狸 🦊🏔️ жёлтый Größe ñandú 日本語"
 QUESTION = "What is the capital of France?"
 SCHEMA = {
     "type": "object",
@@ -72,6 +73,16 @@ async def says_what_it_should(upstream: Upstream) -> None:
         max_tokens=48,
     )
     assert not any("\ufffd" in each["choices"][0]["delta"].get("content", "") for each in japanese)
+    foreign = await events(
+        upstream,
+        messages=[{"role": "user", "content": "Repeat exactly."}],
+        temperature=0,
+        max_tokens=120,
+        grammar=f'root ::= "{FOREIGN}"',
+    )
+    pieces = [each["choices"][0]["delta"].get("content", "") for each in foreign]
+    assert "".join(pieces) == FOREIGN  # its own decoder leaves out parts of characters
+    assert len(pieces) > 10
 
 
 async def ends_where_it_should(upstream: Upstream) -> None:

@@ -41,7 +41,7 @@ async def found(plan: EnginePlan, *, without: Sequence[str] = ()) -> list[Findin
 def known(engine: str, model: str) -> Mapping[str, str]:
     """What the documentation's table says."""
     rows = json.loads(DATA.read_text())["rows"]
-    [row] = [row for row in rows if (row["engine"], row["model"]) == (engine, model)]
+    [row] = [row for row in rows if (row["engine"], row["model"], row["started"]) == (engine, model, "")]
     return {finding["probe"]: finding["result"] for finding in row["findings"]}
 
 

@@ -64,9 +64,15 @@ async def through_gateway(
 
 @asynccontextmanager
 async def at_engine(
-    plan: EnginePlan, backends: Mapping[BackendName, Backend], *, adapter: Adapter | None = None, ready_s: float = 60.0
+    plan: EnginePlan, backends: Mapping[BackendName, Backend], *, rider: EnginePlan | None = None, ready_s: float = 60.0
 ) -> AsyncGenerator[Subject]:
     """An engine itself: at its address where it runs elsewhere, else a copy that is started for this and ended after it.
+
+    Args:
+        plan: What is looked at.
+        backends: All kinds.
+        rider: An adapter on it, for an engine that is started.
+        ready_s: How long it may take to come up, beside what its bytes take.
 
     Raises:
         EngineError: It does not come up.
@@ -80,11 +86,12 @@ async def at_engine(
             secret = os.environ.get(launch.api_key_env) if launch.api_key_env else None
             upstream = client.upstream(plan.deployment, launch.base_url, secret, launch.model)
             stranger = client.upstream(plan.deployment, launch.base_url, A_GUESS, launch.model) if secret else None
-            yield _subject(plan, profile, backend, upstream, stranger, launch.model, adapter=adapter)
+            yield _subject(plan, profile, backend, upstream, stranger, launch.model)
             return
-        async with _started(plan, backends, client, ready_s) as upstream:
+        async with _started([plan, *([rider] if rider else [])], backends, client, ready_s) as (upstream, *ridden):
             stranger = client.upstream(plan.deployment, upstream.base_url, A_GUESS, upstream.model)
             model = upstream.model or plan.deployment
+            adapter = next((Adapter(on={"model": each.model or model}, off={}, at=each) for each in ridden), None)
             yield _subject(plan, profile, backend, upstream, stranger, model, adapter=adapter)
     finally:
         await client.close()
@@ -124,19 +131,20 @@ def keep_profile(installation: Installation, row: Deployment, options: Mapping[s
 
 @asynccontextmanager
 async def _started(
-    plan: EnginePlan, backends: Mapping[BackendName, Backend], client: Client, ready_s: float
-) -> AsyncGenerator[Upstream]:
+    plans: Sequence[EnginePlan], backends: Mapping[BackendName, Backend], client: Client, ready_s: float
+) -> AsyncGenerator[Sequence[Upstream]]:
     with TemporaryDirectory(prefix="changeover-") as logs:
         supervisor = Supervisor(
             SystemClock(), Path(logs), backends=backends, timing=Timing(ready_base_s=ready_s), client=client
         )
         try:
-            await supervisor.ensure(plan)
-            await supervisor.wait_ready(plan.deployment, ready_deadline_s(plan.artifact, ready_s))
-            upstream = supervisor.upstream(plan.deployment)
-            if upstream is None:
-                raise ConfigError(f"`{plan.deployment}` was ready, and is gone again. Look at it once more.")
-            yield upstream
+            for each in plans:
+                await supervisor.ensure(each)
+                await supervisor.wait_ready(each.deployment, ready_deadline_s(plans[0].artifact, ready_s))
+            found = supervisor.upstreams()
+            if gone := [each.deployment for each in plans if each.deployment not in found]:
+                raise ConfigError(f"`{gone[0]}` was ready, and is gone again. Look at it once more.")
+            yield [found[each.deployment] for each in plans]
         finally:
             await supervisor.close()
 

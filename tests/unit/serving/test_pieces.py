@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeover.serving.engines.pieces import Pieces
+from changeover.serving.engines.pieces import Pieces, is_cut
 
 
 def of_bytes(tokens: Sequence[int]) -> str:
@@ -79,3 +79,22 @@ def test_a_decoder_that_treats_the_first_token_otherwise_does_not_lose_spaces() 
 
     pieces = Pieces(decode)
     assert [pieces.push(token) for token in range(3)] == ["The", " sun", " rises"]
+
+
+@pytest.mark.parametrize(
+    ("data", "cut"),
+    [
+        (b"", False),
+        (b"fox", False),
+        ("né".encode(), False),
+        ("né".encode()[:-1], True),
+        ("🦊".encode()[:3], True),
+        ("🦊".encode()[:1], True),
+        ("🦊".encode()[1:], False),
+        ("🦊狐".encode()[2:-1], True),
+        ("🦊é".encode()[3:], False),
+        (b"\xff", False),
+    ],
+)
+def test_a_text_is_cut_where_it_ends_within_a_character_wherever_it_begins(data: bytes, cut: bool) -> None:
+    assert is_cut(data) is cut

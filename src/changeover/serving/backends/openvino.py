@@ -29,6 +29,7 @@ class OpenVINOBackend:
         completions=True,
         stop_reasons=True,
         stop_sequences=True,
+        choices=True,
         usage=True,
         reasoning=True,
         tools=True,
@@ -40,7 +41,7 @@ class OpenVINOBackend:
         context_refused=True,
         cancels=True,
         batches=True,
-        seeds=True,
+        # No `seeds`: a prompt of which a part was computed earlier is computed otherwise, and unlikely tokens are others.
         key=True,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from changeover.core.errors import ContextOverflow, RequestError, UpstreamError
@@ -140,9 +141,11 @@ async def adapters(talk: Talk) -> str:
     adapter = talk.subject.adapter
     if adapter is None:
         raise Beside("no adapter is attached")
-    said: Sequence[str] = [
-        (await talk.chat(STORY, **choice)).text for choice in (adapter.off, adapter.on, adapter.off, adapter.on)
-    ]
+    off, on = (
+        (talk, adapter.off),
+        (Talk(replace(talk.subject, upstream=adapter.at or talk.subject.upstream)), adapter.on),
+    )
+    said: Sequence[str] = [(await whom.chat(STORY, **fields)).text for whom, fields in (off, on, off, on)]
     if said[0] == said[1]:
         raise Absent("the adapter changes nothing")
     if said[0] != said[2]:

@@ -31,6 +31,8 @@ class Adapter:
 
     on: Fields
     off: Fields
+    at: Upstream | None = None
+    """Where it is asked; None: where the model without it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from changeover.serving.conformance.outcome import Absent, Beside, Wrong
 from changeover.serving.conformance.talk import COMPLETIONS, Streamed, Talk, Whole
 
 STORY = "Write a short story about a fox and a river."
-FOREIGN = "狐狸 🦊🏔️ жёлтый Größe ñandú 日本語"
-"""Letters of one to four bytes, and one made of several: engines' tokens cut through them."""
+FOREIGN = "狐狸 🦊🏔️ жёлтый größt ñoño 日本語"
+"""Letters of one to four bytes, and one made of several: engines' tokens cut through them. No such letter stands before a
+digit or one of a to f: XGrammar reads a schema's `ße` as one letter, which is another matter."""
 ENDS = ("stop", "length")
 
 
@@ -199,6 +200,7 @@ async def unicode(talk: Talk) -> str:
 
 async def seeds(talk: Talk) -> str:
     """The same seed gives the same answer."""
+    await talk.chat(STORY, max_tokens=1)  # all of the prompt is known now: engines that keep it begin elsewhere
     same = {"temperature": 1.0, "max_tokens": 16}
     first, again, other = [(await talk.chat(STORY, seed=seed, **same)).text for seed in (7, 7, 8)]
     if first != again:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy
 import openvino  # pyright: ignore[reportMissingImports] - as the next
 import openvino_genai  # pyright: ignore[reportMissingImports] - installed in the engine's environment only
 
+from changeover.serving.engines.pieces import HALF, is_cut
 from changeover.serving.engines.worker import Ask, Refused, Run, Score, reason, work
 
 _openvino: Any = openvino
@@ -21,6 +23,10 @@ _genai: Any = openvino_genai
 _native: Any = _genai.py_openvino_genai  # has the classes that the package itself does not name
 _SAMPLING: Final = ("top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 _MOST_CLEARING_STEPS: Final = 8
+_MOST_PARTS: Final = 4
+"""Tokens that together may be one character."""
+_ONE_BYTE: Final = re.compile(rb"<0x([0-9A-F]{2})>")
+"""A token that is a byte, in vocabularies that SentencePiece has made."""
 _GRAMMAR: Final = {"regex": "regex", "ebnf": "grammar"}
 """Our names, and the engine's."""
 
@@ -44,6 +50,7 @@ class OpenVINOEngine:
         properties = {"INFERENCE_NUM_THREADS": config["threads"], "NUM_STREAMS": 1} if config["device"] == "CPU" else {}
         self._pipeline = _genai.ContinuousBatchingPipeline(config["artifact"], scheduler, config["device"], properties)
         self._tokenizer = self._pipeline.get_tokenizer()
+        self._bytes = {number: _spelled(token) for token, number in self._tokenizer.get_vocab().items()}
         self._special = bool(config["special_text"])
         self._end: int = self._tokenizer.get_eos_token_id()
         self.ends = frozenset({self._end, *config["ends"], *_ends_beside(Path(config["artifact"]))})
@@ -73,7 +80,12 @@ class OpenVINOEngine:
         return [int(each) for each in encoded.data[0]]
 
     def text(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(tokens), skip_special_tokens=not self._special) if tokens else ""
+        if not tokens:
+            return ""
+        text = self._tokenizer.decode(list(tokens), skip_special_tokens=not self._special)
+        # The engine's own decoder leaves out what is not a whole character, so that nobody sees that more is to come.
+        last = b"".join(self._bytes.get(each, b"") for each in tokens[-_MOST_PARTS:])
+        return text + HALF if is_cut(last) else text
 
     def start(self, run: Run) -> None:
         self._running[run] = self._handle(run)
@@ -149,7 +161,11 @@ class OpenVINOEngine:
         grammar = run.ask.get("grammar")
         if grammar is not None:
             ((kind, value),) = grammar.items()
-            said = {"json_schema": json.dumps(value)} if kind == "json_schema" else {_GRAMMAR[kind]: value}
+            said = (
+                {"json_schema": json.dumps(value, ensure_ascii=False)}
+                if kind == "json_schema"
+                else {_GRAMMAR[kind]: value}
+            )
             config.structured_output_config = _genai.StructuredOutputConfig(**said)
         return config
 
@@ -170,6 +186,12 @@ class OpenVINOEngine:
             run.fail("The engine has no room for this request in its cache. A larger `cache_gib` has.")
         if run.done:
             self.cancel(run)
+
+
+def _spelled(token: bytes) -> bytes:
+    """The bytes that a token of the vocabulary stands for."""
+    byte = _ONE_BYTE.fullmatch(token)
+    return bytes([int(byte[1], 16)]) if byte else token
 
 
 def _ends_beside(weights: Path) -> Sequence[int]:

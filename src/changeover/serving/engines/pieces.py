@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Sequence
 from typing import Final
 
-_HALF: Final = "\ufffd"
+HALF: Final = "\ufffd"
 """What tokenizers write for bytes that are not a character, or not yet."""
 _MOST_BYTES: Final = 4
 """Of a character in UTF-8. So many tokens may each hold a part of one."""
@@ -18,7 +19,7 @@ class Pieces:
         """Begin an answer.
 
         Args:
-            decode: Text of some tokens in a row.
+            decode: Text of some tokens in a row, with a `HALF` at its end for a character that is not whole.
             stops: Where one of these begins, the answer ends.
         """
         self._decode = decode
@@ -44,7 +45,7 @@ class Pieces:
         """What was held back and turned out to be text. A character of which a part never came is left out."""
         if self.stopped:
             return ""
-        text, self._held = self._certain(self._fresh(whole=True).rstrip(_HALF)) + self._held, ""
+        text, self._held = self._certain(self._fresh(whole=True).rstrip(HALF)) + self._held, ""
         return text
 
     def _fresh(self, *, whole: bool) -> str:
@@ -52,7 +53,7 @@ class Pieces:
         known = self._decode(self._tokens[self._before : self._given])
         text = self._decode(self._tokens[self._before :])
         waiting = len(self._tokens) - self._given
-        if text.endswith(_HALF) and not whole and waiting < 2 * _MOST_BYTES:
+        if text.endswith(HALF) and not whole and waiting < 2 * _MOST_BYTES:
             return ""
         self._before, self._given = self._given, len(self._tokens)
         return text[len(known) :]
@@ -69,6 +70,13 @@ class Pieces:
         keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
+
+
+def is_cut(data: bytes) -> bool:
+    """Whether a text in UTF-8 ends within a character; it may begin within one."""
+    decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+    decoder.decode(data)
+    return bool(decoder.getstate()[0])
 
 
 def _overlap(text: str, stop: str) -> int:
