@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.support.engines import COMPLETIONS, ask, chat, events, home_of, running
+from tests.engines.places import SMALL
+from tests.support.engines import COMPLETIONS, ask, chat, events, running
 
 from changeover.core.errors import ContextOverflow, RequestError
 from changeover.serving.backends import OpenVINOBackend
+from changeover.serving.homes import Homes
 from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import Upstream
 
@@ -25,16 +26,17 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
+pytestmark = pytest.mark.engine("openvino")
+
 
 @pytest.fixture
-async def openvino(tmp_path: Path) -> AsyncIterator[Upstream]:
-    cache = Path(os.environ.get("CHANGEOVER_CACHE", "~/.cache/changeover")).expanduser()
-    path = cache / "models" / "b179c9523d0e6a0f" / "model.gguf"
-    homes = home_of("openvino")
-    if not path.is_file():
-        pytest.skip("SmolLM2-135M-Instruct is not in the cache; `changeover pull smollm2-135m-instruct` fetches it")
+async def openvino(
+    home: Callable[[str], Path], homes: Homes, weights: Callable[[str, str], Path], tmp_path: Path
+) -> AsyncIterator[Upstream]:
+    home("openvino")
+    path = weights(SMALL, "openvino")
     plan = EnginePlan(
-        deployment="small", backend="openvino", model="smollm2-135m-instruct", artifact=path, quantisation="Q4_1",
+        deployment="small", backend="openvino", model=SMALL, artifact=path, quantisation="Q4_1",
         options={"context_tokens": 1024, "slots": 4},
     )  # fmt: skip
     backend = OpenVINOBackend(homes)
