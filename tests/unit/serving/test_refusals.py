@@ -157,10 +157,10 @@ BODIES: list[tuple[str, int, str, type[ChangeoverError], str]] = [
     (
         FRONT,
         400,
-        '{"error":{"message":"`temperature` has to be a number.","type":"invalid_request_error",'
-        '"param":"temperature","code":null}}',
+        '{"error":{"message":"`stream` must be true or false.","type":"invalid_request_error",'
+        '"param":"stream","code":null}}',
         RequestError,
-        "`d` refused the request: `temperature` has to be a number.",
+        "`d` refused the request: `stream` must be true or false.",
     ),
     (
         FRONT,
