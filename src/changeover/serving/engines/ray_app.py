@@ -286,8 +286,8 @@ def main() -> None:
     watch = None if config["address"] else _watched(config)
     try:
         _reach(config)
-        # Ray's own handler would end this process at once.
-        signal.signal(signal.SIGTERM, lambda signum, frame: _leave(config, 0))
+        # Ray's own handler would end this process at once. Ours comes in the middle of a call to Ray, so another thread leaves.
+        signal.signal(signal.SIGTERM, lambda signum, frame: threading.Thread(target=_leave, args=(config, 0)).start())
         handle = _deploy(config)
     except Exception as exc:  # whatever it was, the deployment's log ends with the reason
         _log(_reason(config, exc))
@@ -313,6 +313,7 @@ def _leave(config: Mapping[str, Any], status: int) -> NoReturn:
     if config["address"]:
         with contextlib.suppress(Exception):
             serve.delete(application_of(config), _blocking=False)
+            serve.status()  # only asked of it, the other may still be here when we end; Serve hears them in order
     sys.stderr.flush()
     os._exit(status)
 
