@@ -1,7 +1,7 @@
 """What the lane's tests have in common: engines in environments of their own, real weights, tiny checkpoints.
 
-Each test is marked with the engine that it is about, so that `--engine NAME` runs the tests of that one alone. No phase
-of a test goes on for ever, and no process is left when all are over.
+A test is marked with the engine that it is about, so that `--engine NAME` leaves out those of others. No phase of a test
+goes on for ever, and no process is left when all are over.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of engines that were not asked for; refuse one that says nothing of its engine."""
-    if unmarked := [item.nodeid for item in items if item.get_closest_marker("engine") is None]:
-        raise pytest.UsageError(f"Mark `{unmarked[0]}` with the engine that it is about: `pytest.mark.engine(NAME)`.")
+    """Leave out the tests of engines that were not asked for. One without a mark is about several, and runs always."""
     if wanted := config.getoption("--engine"):
-        others = [item for item in items if item.get_closest_marker("engine").args[0] not in wanted]  # pyright: ignore[reportOptionalMemberAccess] - refused above
+        marks = {item: item.get_closest_marker("engine") for item in items}
+        others = [item for item, mark in marks.items() if mark is not None and mark.args[0] not in wanted]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
 
