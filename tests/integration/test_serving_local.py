@@ -197,7 +197,7 @@ async def test_its_threads_do_not_spin_and_who_leaves_in_the_middle_of_a_prompt_
 async def test_its_vectors_come_from_an_engine_of_their_own_and_of_texts_longer_than_a_batch(
     supervisor: Supervisor, smollm2: Path
 ) -> None:
-    options = {"context_tokens": 1024, "slots": 1, "embeddings": True}
+    options = {"context_tokens": 1024, "slots": 1, "threads": 1, "embeddings": True}
     await supervisor.ensure(replace(local(smollm2), options=options))
     await supervisor.wait_ready("small", 60)
     upstream = supervisor.upstream("small")
