@@ -242,6 +242,9 @@ class Door:
     async def _look_on(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            if _has_lost_a_process():
+                _log("a process of Ray's own has ended")
+                os._exit(1)  # what is left of the cluster is of no use, and is ended after this
             await self._look()
 
     async def _look(self) -> None:
@@ -260,6 +263,12 @@ class Door:
         self._running = running
         # While some start, and even while none runs, Ray is at work on it: requests wait.
         self._problem = "Ray Serve gave the application up." if status.status == "DEPLOY_FAILED" else None
+
+
+def _has_lost_a_process() -> bool:
+    """Whether one that this process started for its own cluster is gone; without one, Ray's client waits and says nothing."""
+    node = ray._private.worker._global_node
+    return node is not None and any(kind in ("raylet", "gcs_server") for kind, _ in node.dead_processes())
 
 
 def _only_with(expected: bytes) -> Any:
