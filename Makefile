@@ -26,10 +26,11 @@ test: $(READY)  ## All tests, the real small model and the sandbox included.
 test-clients: $(READY) $(CLIENTS)/.ready  ## Real clients, unchanged, against a gateway of their own.
 	$(CLIENTS)/bin/python -m pytest tests/clients $(PYTEST)
 
-test-engines: $(READY)  ## Real engines, each in an environment of its own; ENGINES="openvino ray" sets up only these.
+test-engines: $(READY)  ## Real engines, each in an environment of its own; ENGINES="openvino ray" for these alone.
 	@mkdir -p .venv-engines && echo '*' >.venv-engines/.gitignore
 	@$(BIN)/python -m tests.engines.setup $(ENGINES)
-	CHANGEOVER_LOADS=docs/data/loads.json $(BIN)/python -m pytest tests/engines -p no:cacheprovider $(PYTEST)
+	CHANGEOVER_LOADS=docs/data/loads.json $(BIN)/python -m pytest tests/engines -p no:cacheprovider -v --durations=10 \
+	  $(addprefix --engine=,$(ENGINES)) $(PYTEST)
 
 check: $(READY)  ## Style, types, and the directions of imports.
 	$(BIN)/ruff check .

@@ -1,24 +1,77 @@
-"""What the lane's tests have in common: engines in environments of their own, real weights, tiny checkpoints."""
+"""What the lane's tests have in common: engines in environments of their own, real weights, tiny checkpoints.
+
+A test is marked with the engine that it is about, so that `--engine NAME` leaves out those of others. No phase of a test
+goes on for ever, and no process is left when all are over.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines.places import ENGINES, TINY, python_of, run
+from tests.engines.limits import ending_all, no_longer_than
+from tests.engines.places import ENGINES, NEEDS, TINY, python_of, run
 from tests.engines.tiny.recipes import RECIPES
 
-from changeover.core.settings import EngineSettings, cache_directory
+from changeover.core.settings import EngineHome, EngineSettings, cache_directory
 from changeover.library.catalogue import Catalogue
 from changeover.serving.deployments import plan_for_card
 from changeover.serving.homes import Homes
 from changeover.serving.weights import pending
 
-SMALL = "smollm2-135m-instruct"
+PREPARING_S, TESTING_S, ENDING_S = 2400, 1200, 180
+"""No wall-clock tests: a test that is not over by then hangs, on however busy a machine."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the names of engines."""
+    parser.addoption(
+        "--engine", action="append", default=[], choices=[*NEEDS], help="only the tests of this engine; again for more"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the marks mean."""
+    config.addinivalue_line("markers", "engine(name): the engine that a test is about")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of engines that were not asked for. One without a mark is about several, and runs always."""
+    if wanted := config.getoption("--engine"):
+        marks = {item: item.get_closest_marker("engine") for item in items}
+        others = [item for item, mark in marks.items() if mark is not None and mark.args[0] not in wanted]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    with no_longer_than(PREPARING_S, f"Preparing `{item.name}`"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    with no_longer_than(TESTING_S, f"`{item.name}`"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    with no_longer_than(ENDING_S, f"Clearing up after `{item.name}`"):
+        return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """Whatever a test starts ends with it, wherever that has moved; what does not is ended and named."""
+    with ending_all() as left:
+        yield
+    assert left == [], "processes were left, and have been ended"
 
 
 def converted(model: str, backend: str) -> Path | None:
@@ -27,10 +80,6 @@ def converted(model: str, backend: str) -> Path | None:
     plan = plan_for_card(card, cache_directory(), EngineSettings(), backend=backend)  # pyright: ignore[reportArgumentType]
     there = plan.artifact is not None and plan.artifact.exists() and pending(plan) is None
     return plan.artifact if there else None
-
-
-if found := converted(SMALL, "vllm"):
-    os.environ.setdefault("CHANGEOVER_SAFETENSORS", str(found))
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +97,9 @@ def home() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def homes() -> Homes:
-    """Where engines are, for backends."""
-    return Homes(managed=ENGINES)
+    """Where engines are, for backends: in the lane's environments alone, or beside us."""
+    there = {name: python for name in NEEDS if (python := python_of(name)) is not None}
+    return Homes(declared={name: EngineHome(python=str(python)) for name, python in there.items()})
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,26 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+SMALL, BETTER = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"
+"""The models that the lane fetches."""
 ENGINES = Path(os.environ.get("CHANGEOVER_ENGINES", ROOT / ".venv-engines"))
 """A folder with one environment for each engine."""
 TINY = ENGINES / "tiny"
 """Tiny checkpoints, and the GGUF files that are made of them, each in a directory of its own."""
 RECIPES = Path(__file__).with_name("tiny")
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "local": ("transformers", "convert"),
+    "openvino": ("openvino",),
+    "transformers": ("transformers",),
+    "vllm": ("transformers", "vllm"),
+    "ray": ("ray",),
+    "llama-server": (),
+    "ollama": (),
+    "sglang": (),
+    "kunlun": (),
+}
+"""The environments for the tests of each engine, its own and those that make its weights. The last four need what no
+environment gives: a program, or an accelerator."""
 ENVIRONMENT: Mapping[str, str] = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -1,14 +1,17 @@
 """Set the lane up: an environment for each engine, by the code of `changeover engines install`, and weights in their forms.
 
-An engine that cannot be had stops no other: its tests are skipped. Run as `python -m tests.engines.setup [NAME…]`.
+An engine that cannot be had stops no other: its tests are skipped. An environment that is somebody's own, a link, is taken
+as it is. Run as `python -m tests.engines.setup [ENGINE…]`; without a name it is for all of them.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
-from tests.engines.places import ENGINES
+from tests.engines.places import BETTER, ENGINES, NEEDS, SMALL
 
 from changeover.cli.weights import Terms, fetch_for
 from changeover.core.errors import ChangeoverError
@@ -19,43 +22,67 @@ from changeover.serving.environments import environment, has_nvidia, install
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 
-NAMES = ("openvino", "transformers", "convert", "ray", "vllm")
-WEIGHTS: tuple[tuple[str, BackendName], ...] = (
-    ("smollm2-135m-instruct", "local"),
-    ("smollm2-135m-instruct", "vllm"),
-    ("qwen2.5-coder-0.5b-instruct", "local"),
-    ("qwen2.5-coder-0.5b-instruct", "openvino"),
-    ("qwen2.5-coder-0.5b-instruct", "vllm"),
+ORDER = ("openvino", "ray", "transformers", "convert", "vllm")
+"""Quick ones first, so that what is wrong with an index is seen soon."""
+WEIGHTS: Sequence[tuple[str, BackendName]] = (
+    (SMALL, "local"),
+    (SMALL, "openvino"),
+    (SMALL, "transformers"),
+    (SMALL, "vllm"),
+    (BETTER, "local"),
+    (BETTER, "openvino"),
 )
 
 
-def main(*names: str) -> None:
+def main() -> None:
     """Environments first: some of them make the weights of others."""
-    for name in names or NAMES:
-        _set_up(name)
-    catalogue, cache, homes = Catalogue.load(), cache_directory(), Homes(managed=ENGINES)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("engines", nargs="*", choices=[*NEEDS, []], metavar="ENGINE")
+    asked: Sequence[str] = parser.parse_args().engines or [*NEEDS]
+    wanted = {name for engine in asked for name in NEEDS[engine]}
+    for name in ORDER:
+        if name in wanted:
+            _set_up(name)
     for model, backend in WEIGHTS:
-        card = catalogue.card(model)
-        try:
-            plan = plan_for_card(card, cache, EngineSettings(), backend=backend)
-            said = str(fetch_for(plan, card, cache, Terms(), homes))
-        except ChangeoverError as exc:
-            said = f"not here: {exc}"
-        print(f"{model:30}{backend:14}{said}", flush=True)
+        if backend == "local" or backend in asked:
+            _fetch(model, backend)
 
 
 def _set_up(name: str) -> None:
-    started = time.monotonic()
+    started, needed = time.monotonic(), environment(name, nvidia=has_nvidia())
     if (ENGINES / name).is_symlink():
-        print(f"{name:14}somebody's own", flush=True)
+        _say(name, "is there: somebody's own")
         return
+    _say(name, f"takes about {needed.megabytes} MB, and {needed.seconds} s on two quiet cores")
     try:
-        fresh = install(name, environment(name, nvidia=has_nvidia()), ENGINES, lambda _: None)
-        said = f"installed in {time.monotonic() - started:.0f} s" if fresh else "is there already"
+        fresh = install(name, needed, ENGINES, lambda _: None)
     except ChangeoverError as exc:
-        said = f"not installed: {exc}"
-    print(f"{name:14}{said}", flush=True)
+        _say(name, f"not installed, and its tests are skipped: {exc}")
+        return
+    _say(name, f"{_megabytes(ENGINES / name)} MB, in {time.monotonic() - started:.0f} s" if fresh else "is there")
+
+
+def _fetch(model: str, backend: BackendName) -> None:
+    started, card, cache = time.monotonic(), Catalogue.load().card(model), cache_directory()
+    try:
+        plan = plan_for_card(card, cache, EngineSettings(), backend=backend)
+        fetch_for(plan, card, cache, Terms(), Homes(managed=ENGINES))
+        said = f"{plan.artifact and _megabytes(plan.artifact)} MB, in {time.monotonic() - started:.0f} s"
+    except ChangeoverError as exc:
+        said = f"not here, and tests with it are skipped: {exc}"
+    _say(f"{model} for {backend}", said)
+
+
+def _megabytes(path: Path) -> int:
+    """On disk; what several names share counts once."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]
+    sizes = {(found.st_dev, found.st_ino): found.st_blocks * 512 for found in (each.stat() for each in files)}
+    return round(sum(sizes.values()) / 1e6)
+
+
+def _say(what: str, said: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {what:44}{said}", flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

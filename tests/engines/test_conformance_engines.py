@@ -1,40 +1,31 @@
 """The conformance suite on every engine that is installed here, with the first small model that it loads.
 
-What it finds is compared with what is declared, and with the table of the documentation where that has the engine. The
-folder of engines' environments is `CHANGEOVER_ENGINES`. Each engine takes half a minute to two on two quiet cores.
+What it finds is compared with what is declared, and with the table of the documentation where that has the engine. Each
+engine takes half a minute to two on two quiet cores.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.conformance import DATA, READY_S, homes, plans
+from benchmarks.conformance import DATA, READY_S, plans
 
 from changeover.app.conformance import at_engine
 from changeover.serving.backends import backends_in
 from changeover.serving.conformance import look_at
+from changeover.serving.homes import Homes
 from changeover.serving.options import OPTIONS, BackendName
 from changeover.serving.weights import ready_weights
 
 KINDS = [kind for kind in OPTIONS if kind not in ("echo", "openai", "adapter")]
-ENGINES = os.environ.get("CHANGEOVER_ENGINES", str(Path(__file__).parents[2] / ".venv-engines"))
 
 
-@pytest.fixture(autouse=True)
-def environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    if Path(ENGINES).is_dir():
-        monkeypatch.setenv("CHANGEOVER_ENGINES", ENGINES)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-async def test_an_engine_does_what_it_is_said_to_do_and_what_the_table_says(kind: BackendName, tmp_path: Path) -> None:
-    found = homes(tmp_path)
-    backends = backends_in(found)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.engine(kind)) for kind in KINDS])
+async def test_an_engine_does_what_it_is_said_to_do_and_what_the_table_says(kind: BackendName, homes: Homes) -> None:
+    backends = backends_in(homes)
     if kind not in backends:
         pytest.skip(f"there is no backend `{kind}` yet")
     if missing := backends[kind].missing(None):
@@ -44,7 +35,7 @@ async def test_an_engine_does_what_it_is_said_to_do_and_what_the_table_says(kind
         pytest.skip(
             f"{kind}: no weights of a small model are here; `changeover pull smollm2-135m-instruct` fetches some"
         )
-    await asyncio.to_thread(ready_weights, plan, found)
+    await asyncio.to_thread(ready_weights, plan, homes)
 
     async with at_engine(plan, backends, ready_s=READY_S) as subject:
         findings = await look_at(subject)

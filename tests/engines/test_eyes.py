@@ -25,6 +25,8 @@ from changeover.serving.upstream import Upstream
 NAME = "qwen3-vl"
 START_S = 120
 
+pytestmark = pytest.mark.engine("local")
+
 
 @pytest.fixture(scope="module")
 def projector(ggufs: dict[str, str | None], home: Callable[[str], Path]) -> Path:

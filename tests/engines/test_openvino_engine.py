@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.engines import COMPLETIONS, ask, chat, events, home_of, running
+from tests.engines.places import BETTER, SMALL
+from tests.support.engines import COMPLETIONS, ask, chat, events, running
 
-from changeover.core.errors import ContextOverflow, RequestError
+from changeover.core.errors import ContextOverflow, EngineError, RequestError
 from changeover.serving.backends import OpenVINOBackend
+from changeover.serving.homes import Homes
 from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import Upstream
 
@@ -26,16 +28,17 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
+pytestmark = pytest.mark.engine("openvino")
+
 
 @pytest.fixture
-async def openvino(tmp_path: Path) -> AsyncIterator[Upstream]:
-    cache = Path(os.environ.get("CHANGEOVER_CACHE", "~/.cache/changeover")).expanduser()
-    path = cache / "models" / "b179c9523d0e6a0f" / "model.gguf"
-    homes = home_of("openvino")
-    if not path.is_file():
-        pytest.skip("SmolLM2-135M-Instruct is not in the cache; `changeover pull smollm2-135m-instruct` fetches it")
+async def openvino(
+    home: Callable[[str], Path], homes: Homes, weights: Callable[[str, str], Path], tmp_path: Path
+) -> AsyncIterator[Upstream]:
+    home("openvino")
+    path = weights(SMALL, "openvino")
     plan = EnginePlan(
-        deployment="small", backend="openvino", model="smollm2-135m-instruct", artifact=path, quantisation="Q4_1",
+        deployment="small", backend="openvino", model=SMALL, artifact=path, quantisation="Q4_1",
         options={"context_tokens": 1024, "slots": 4},
     )  # fmt: skip
     backend = OpenVINOBackend(homes)
@@ -53,6 +56,20 @@ async def test_a_real_model_answers_as_every_capability_that_is_declared_says(op
     await refuses_without_harm(openvino)
     await answers_side_by_side(openvino)
     await frees_the_place_of_who_left(openvino)
+
+
+async def test_a_mix_of_quantisations_is_not_read_and_what_is_made_of_it_is(
+    home: Callable[[str], Path], homes: Homes, weights: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    home("openvino")
+    backend, mixed, made = OpenVINOBackend(homes), weights(BETTER, "local"), weights(BETTER, "openvino")
+    options = {"context_tokens": 512, "slots": 1}
+    plan = EnginePlan(deployment="mixed", backend="openvino", model=BETTER, artifact=mixed, options=options)
+    with pytest.raises(EngineError, match="gguf"):
+        async with running(backend, plan, tmp_path):
+            pass
+    async with running(backend, replace(plan, deployment="made", artifact=made), tmp_path) as upstream:
+        assert "Paris" in (await chat(upstream, QUESTION, max_tokens=24))["message"]["content"]
 
 
 async def says_what_it_should(upstream: Upstream) -> None:

@@ -1,7 +1,6 @@
 """Ray Serve itself on this machine: two replicas of the embedded engine, and what becomes of them.
 
-SmolLM2. The folder of engines' environments is `CHANGEOVER_ENGINES`, with one called `ray`. A cluster takes about 15 s to
-start on two quiet cores, and 1.5 GB of memory.
+SmolLM2. A cluster takes about 15 s to start on two quiet cores, and 1.5 GB of memory.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from typing import NamedTuple
 import psutil
 import pytest
 import pytest_asyncio
+from tests.engines.places import SMALL
 
 from changeover.core.clock import SystemClock
 from changeover.core.errors import EngineError, RequestError
-from changeover.core.settings import EngineHome
-from changeover.serving.backends import RayBackend, backends_in
+from changeover.serving.backends import Launch, RayBackend, backends_in
 from changeover.serving.homes import Homes
 from changeover.serving.options import Json
 from changeover.serving.plan import EnginePlan
@@ -34,22 +33,63 @@ from changeover.serving.process import ChildEngine, EngineLog
 from changeover.serving.supervisor import Supervisor, Timing
 from changeover.serving.upstream import Upstream, make_client
 
-ROOT = Path(__file__).parents[2]
-ENGINES = Path(os.environ.get("CHANGEOVER_ENGINES", ROOT / ".venv-engines"))
-PYTHON = ENGINES / "ray" / "bin" / "python"
-CACHE = Path(os.environ.get("CHANGEOVER_CACHE", "~/.cache/changeover")).expanduser()
-SMOLLM2 = CACHE / "models" / "b179c9523d0e6a0f" / "model.gguf"
 CHAT = "/v1/chat/completions"
 START_S = 200
 PATIENCE_S = 90
 
-pytestmark = [
-    pytest.mark.skipif(not PYTHON.exists(), reason=f"no environment `ray` in {ENGINES}"),
-    pytest.mark.skipif(
-        not SMOLLM2.exists(), reason="SmolLM2-135M-Instruct is not in the cache; `make demo` fetches it"
-    ),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.engine("ray"), pytest.mark.asyncio(loop_scope="module")]
+
+
+class Rays(NamedTuple):
+    """What a deployment on Ray is made of."""
+
+    homes: Homes
+    python: Path
+    weights: Path
+
+    def plan(self, name: str, weights: Path | None = None, **options: Json) -> EnginePlan:
+        inner: Json = {"context_tokens": 512, "slots": 2}
+        return EnginePlan(
+            deployment=name,
+            backend="ray",
+            model="card",
+            artifact=weights or self.weights,
+            options={"options": inner, **options},
+        )
+
+    def launch(self, plan: EnginePlan) -> Launch:
+        launch = RayBackend(self.homes, backends_in(self.homes)).launch(plan)
+        assert isinstance(launch, Launch)
+        return launch
+
+    def supervisor(self, directory: Path) -> Supervisor:
+        timing = Timing(stop_grace_s=5.0)
+        return Supervisor(SystemClock(), directory, backends=backends_in(self.homes), timing=timing)
+
+    @asynccontextmanager
+    async def deployed(self, directory: Path, of: EnginePlan) -> AsyncGenerator[Running]:
+        supervisor = self.supervisor(directory)
+        try:
+            await supervisor.ensure(of)
+            await supervisor.wait_ready(of.deployment, START_S)
+            upstream, pid = supervisor.upstream(of.deployment), supervisor.status(of.deployment).pid
+            assert upstream is not None
+            assert pid is not None
+            yield Running(supervisor, upstream, psutil.Process(pid))
+        finally:
+            await supervisor.close()
+
+    def run(self, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Somebody else's program, with Ray's interpreter and these variables."""
+        environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "RAY_USAGE_STATS_ENABLED": "0", **variables}
+        return subprocess.run(
+            [self.python, "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
 
 
 class Running(NamedTuple):
@@ -85,29 +125,9 @@ def words(process: psutil.Process) -> str:
         return ""
 
 
-def homes() -> Homes:
-    return Homes(declared={"ray": EngineHome(python=str(PYTHON))})
-
-
-def plan(name: str, weights: Path = SMOLLM2, **options: Json) -> EnginePlan:
-    inner: Json = {"context_tokens": 512, "slots": 2}
-    return EnginePlan(
-        deployment=name, backend="ray", model="card", artifact=weights, options={"options": inner, **options}
-    )
-
-
-@asynccontextmanager
-async def deployed(directory: Path, of: EnginePlan) -> AsyncGenerator[Running]:
-    supervisor = Supervisor(SystemClock(), directory, backends=backends_in(homes()), timing=Timing(stop_grace_s=5.0))
-    try:
-        await supervisor.ensure(of)
-        await supervisor.wait_ready(of.deployment, START_S)
-        upstream, pid = supervisor.upstream(of.deployment), supervisor.status(of.deployment).pid
-        assert upstream is not None
-        assert pid is not None
-        yield Running(supervisor, upstream, psutil.Process(pid))
-    finally:
-        await supervisor.close()
+@pytest.fixture(scope="module")
+def rays(home: Callable[[str], Path], homes: Homes, weights: Callable[[str, str], Path]) -> Rays:
+    return Rays(homes, home("ray"), weights(SMALL, "local"))
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +136,8 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def two(logs: Path) -> AsyncGenerator[Running]:
-    async with deployed(logs, plan("two", replicas=2, cores=0.5)) as running:
+async def two(rays: Rays, logs: Path) -> AsyncGenerator[Running]:
+    async with rays.deployed(logs, rays.plan("two", replicas=2, cores=0.5)) as running:
         yield running
 
 
@@ -125,14 +145,6 @@ async def ask(upstream: Upstream, text: str, **fields: object) -> bytes:
     body = json.dumps({"messages": [{"role": "user", "content": text}], "temperature": 0, **fields}).encode()
     async with upstream.send(CHAT, body, first_byte_s=PATIENCE_S, stall_s=PATIENCE_S) as answer:
         return await answer.read()
-
-
-def run_in_ray(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Somebody else's program, with Ray's interpreter and these variables."""
-    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "RAY_USAGE_STATS_ENABLED": "0", **variables}
-    return subprocess.run(
-        [PYTHON, "-c", program], env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
 
 
 async def until(holds: Callable[[], bool]) -> bool:
@@ -201,14 +213,14 @@ async def test_its_door_asks_for_a_key_that_ray_never_sees(two: Running) -> None
     assert not any(key in words(each) or key in each.environ().values() for each in others)
 
 
-async def test_rays_own_ports_refuse_whoever_has_no_token(two: Running) -> None:
+async def test_rays_own_ports_refuse_whoever_has_no_token(rays: Rays, two: Running) -> None:
     address, token = two.cluster()
     program = f"import ray; ray.init(address='{address}', log_to_driver=False); print('joined')"
     assert Path(token).stat().st_mode & 0o077 == 0
     # One after the other: each may take seconds.
-    without = await asyncio.to_thread(run_in_ray, program, RAY_AUTH_MODE="disabled")
-    wrong = await asyncio.to_thread(run_in_ray, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
-    right = await asyncio.to_thread(run_in_ray, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token)
+    without = await asyncio.to_thread(rays.run, program, RAY_AUTH_MODE="disabled")
+    wrong = await asyncio.to_thread(rays.run, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
+    right = await asyncio.to_thread(rays.run, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token)
     assert "joined" in right.stdout, right.stderr
     for refused in (without, wrong):
         assert refused.returncode != 0, refused.stdout
@@ -245,11 +257,13 @@ async def test_an_engine_that_is_killed_costs_no_request_that_had_no_answer_yet(
     assert two.supervisor.status("two").restarts == 0, "Ray mends it, not the supervisor"
 
 
-async def test_another_deployment_runs_in_the_same_cluster_and_leaves_it_as_it_was(two: Running, logs: Path) -> None:
+async def test_another_deployment_runs_in_the_same_cluster_and_leaves_it_as_it_was(
+    rays: Rays, two: Running, logs: Path
+) -> None:
     address, token = two.cluster()
-    guest = plan("guest", address=address, token_file=token, cores=0.5)
+    guest = rays.plan("guest", address=address, token_file=token, cores=0.5)
     before = len(two.engines())
-    async with deployed(logs, guest) as running:
+    async with rays.deployed(logs, guest) as running:
         assert json.loads(await ask(running.upstream, "Hi", max_tokens=2))["model"] == "guest"
         assert len(two.engines()) == before + 1, "it runs where Ray puts it, and not under its own warden"
         left = running.processes()
@@ -258,12 +272,11 @@ async def test_another_deployment_runs_in_the_same_cluster_and_leaves_it_as_it_w
     assert json.loads(await ask(two.upstream, "Hi", max_tokens=2))["choices"]
 
 
-async def test_a_replica_that_ray_has_no_place_for_is_said(two: Running, logs: Path) -> None:
+async def test_a_replica_that_ray_has_no_place_for_is_said(rays: Rays, two: Running, logs: Path) -> None:
     address, token = two.cluster()
-    backends = backends_in(homes())
-    supervisor = Supervisor(SystemClock(), logs, backends=backends, timing=Timing(stop_grace_s=5.0))
+    supervisor = rays.supervisor(logs)
     try:
-        await supervisor.ensure(plan("large", address=address, token_file=token, cores=500))
+        await supervisor.ensure(rays.plan("large", address=address, token_file=token, cores=500))
         log = logs / "large.log"
         assert await until(lambda: log.exists() and '"CPU": 500.0' in log.read_text()), log.read_text()
     finally:
@@ -273,13 +286,13 @@ async def test_a_replica_that_ray_has_no_place_for_is_said(two: Running, logs: P
         "while 'changeover-large' in serve.status().applications: time.sleep(0.2)\n"
         "print(*serve.status().applications)"
     )
-    listed = await asyncio.to_thread(run_in_ray, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token)
+    listed = await asyncio.to_thread(rays.run, program, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token)
     assert "changeover-two" in listed.stdout, listed.stderr
 
 
-async def test_replicas_come_with_the_load_and_go_with_it(logs: Path) -> None:
-    moving = plan("moving", most_replicas=2, ongoing_requests=1, upscale_delay_s=1, downscale_delay_s=2)
-    async with deployed(logs, moving) as running:
+async def test_replicas_come_with_the_load_and_go_with_it(rays: Rays, logs: Path) -> None:
+    moving = rays.plan("moving", most_replicas=2, ongoing_requests=1, upscale_delay_s=1, downscale_delay_s=2)
+    async with rays.deployed(logs, moving) as running:
         assert len(running.engines()) == 1
         more = False
         deadline = time.monotonic() + PATIENCE_S
@@ -294,34 +307,42 @@ async def test_replicas_come_with_the_load_and_go_with_it(logs: Path) -> None:
     assert not alive(left)
 
 
-async def test_why_a_replica_does_not_start_is_said(tmp_path: Path) -> None:
+async def test_why_a_replica_does_not_start_is_said(rays: Rays, tmp_path: Path) -> None:
     broken = tmp_path / "model.gguf"
-    whole = SMOLLM2.read_bytes()
+    whole = rays.weights.read_bytes()
     broken.write_bytes(whole.replace(b"llama.block_count", b"llama.block_cuont", 1))
-    launch = RayBackend(homes(), backends_in(homes())).launch(plan("broken", broken))
+    launch = rays.launch(rays.plan("broken", broken))
     engine = ChildEngine(launch, EngineLog(tmp_path / "broken.log"), os.environ)
     with pytest.raises(EngineError, match="block_count"):
         await engine.start(START_S)
     await engine.stop(5)
 
 
+KEEPING = """
+import json, os, subprocess, sys
+told = json.loads(sys.argv[1])
+for _ in range(3):
+    warden = subprocess.Popen(told['argv'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    warden.stdin.write(json.dumps({**told['config'], 'secret': 's', 'parent': os.getpid()}).encode() + b'\\n')
+    warden.stdin.flush()
+    said = warden.stdout.readline().decode()
+    if '"ready": true' in said:
+        break
+    warden.wait()
+print(warden.pid, said, flush=True)
+warden.wait()
+"""
+"""A supervisor that can be killed. It tries again as ours does: Ray gives its own node 30 s, too few on very busy cores."""
+
+
 @pytest.mark.parametrize("killed", ["supervisor", "warden", "raylet"])
-async def test_whoever_is_killed_nothing_is_left(tmp_path: Path, killed: str) -> None:
-    launch = RayBackend(homes(), backends_in(homes())).launch(plan("killed", replicas=1))
-    program = (
-        "import json, os, subprocess, sys\n"
-        "told = json.loads(sys.argv[1])\n"
-        "warden = subprocess.Popen(told['argv'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
-        "warden.stdin.write(json.dumps({**told['config'], 'secret': 's', 'parent': os.getpid()}).encode() + b'\\n')\n"
-        "warden.stdin.flush()\n"
-        "print(warden.pid, warden.stdout.readline().decode(), flush=True)\n"
-        "warden.wait()\n"
-    )
+async def test_whoever_is_killed_nothing_is_left(rays: Rays, tmp_path: Path, killed: str) -> None:
+    launch = rays.launch(rays.plan("killed", replicas=1))
     told = json.dumps({"argv": launch.argv, "config": launch.config})
     with (
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-c", program, told], stdout=subprocess.PIPE, stderr=log, text=True
+            [sys.executable, "-c", KEEPING, told], stdout=subprocess.PIPE, stderr=log, text=True
         ) as parent,
     ):
         assert parent.stdout is not None

@@ -49,6 +49,7 @@ def in_transformers(built: dict[str, str | None], home: Callable[[str], Path]) -
     return {each["name"]: each for each in said}
 
 
+@pytest.mark.engine("transformers")
 @pytest.mark.parametrize("name", RECIPES)
 def test_transformers_loads_the_real_class(
     name: str, tiny: Callable[[str], Path], in_transformers: dict[str, dict[str, Any]], loads: Rows
@@ -57,6 +58,7 @@ def test_transformers_loads_the_real_class(
     _judge("transformers", name, in_transformers[name], loads)
 
 
+@pytest.mark.engine("vllm")
 @pytest.mark.parametrize("name", RECIPES)
 def test_vllm_loads_the_real_class(
     name: str, tiny: Callable[[str], Path], home: Callable[[str], Path], loads: Rows
@@ -66,6 +68,7 @@ def test_vllm_loads_the_real_class(
     _judge("vllm", name, run(python, "load_vllm.py", str(TINY), name, timeout_s=300)[-1], loads)
 
 
+@pytest.mark.engine("local")
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_embedded_engine_loads_what_is_made_of_the_real_class(
     name: str, ggufs: dict[str, str | None], loads: Rows

@@ -18,20 +18,32 @@ from changeover.serving.supervisor import Supervisor
 START_S = 300
 
 
+LAUNCHED: tuple[tuple[BackendName, str], ...] = (
+    ("local", "qwen3"),
+    ("local", "gpt-oss"),
+    ("local", "glm4-moe"),
+    ("transformers", "ernie4_5"),
+    ("vllm", "qwen3"),
+)
+
+
 @pytest.mark.parametrize(
-    ("backend", "name"),
-    [("local", "qwen3"), ("local", "gpt-oss"), ("local", "glm4-moe"), ("transformers", "ernie4_5"), ("vllm", "qwen3")],
+    ("backend", "name"), [pytest.param(*each, marks=pytest.mark.engine(each[0])) for each in LAUNCHED]
 )
 async def test_a_deployment_of_it_becomes_ready(
     backend: BackendName,
     name: str,
     tiny: Callable[[str], Path],
-    ggufs: dict[str, str | None],
+    request: pytest.FixtureRequest,
     homes: Homes,
     tmp_path: Path,
 ) -> None:
     known = backends_in(homes)
-    weights = TINY / name / f"{name}.gguf" if backend == "local" else tiny(name)
+    weights = tiny(name)
+    if backend == "local":
+        ggufs: dict[str, str | None] = request.getfixturevalue("ggufs")
+        assert ggufs[name] is None
+        weights = TINY / name / f"{name}.gguf"
     plan = EnginePlan(
         deployment="tiny", backend=backend, model=name, artifact=weights, options={"context_tokens": 512, "slots": 1}
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.support.engines import COMPLETIONS, ask, chat, events, home_of, running
+from tests.support.engines import COMPLETIONS, ask, chat, events, running
 
 from changeover.core.errors import ContextOverflow, RequestError
 from changeover.serving.backends import TransformersBackend
+from changeover.serving.homes import Homes
 from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import Upstream
 
@@ -36,11 +37,12 @@ fast.save_pretrained(sys.argv[1])
 """
 """Letters are its tokens, so that an end inside a character comes by itself."""
 
+pytestmark = pytest.mark.engine("transformers")
+
 
 @pytest.fixture
-async def transformers(tmp_path: Path) -> AsyncIterator[Upstream]:
-    homes = home_of("transformers")
-    python = homes.python("transformers").executable
+async def transformers(home: Callable[[str], Path], homes: Homes, tmp_path: Path) -> AsyncIterator[Upstream]:
+    python = home("transformers")
     await asyncio.to_thread(subprocess.run, [python, "-c", MAKE, tmp_path / "tiny"], check=True, timeout=300)
     plan = EnginePlan(
         deployment="tiny", backend="transformers", model="tiny-glm", artifact=tmp_path / "tiny",

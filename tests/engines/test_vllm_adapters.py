@@ -1,33 +1,27 @@
-"""LoRA adapters on vLLM itself: models of their own beside one copy of the weights. See `test_vllm_engine` for what it needs."""
+"""LoRA adapters on vLLM itself: models of their own beside one copy of the weights."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.engines.places import SMALL
 from tests.support.asking import ask
 from tests.support.loras import peft_lora
 
 from changeover.core.clock import SystemClock
-from changeover.core.settings import EngineHome
 from changeover.library import safetensors
 from changeover.serving.backends import backends_in
 from changeover.serving.homes import Homes
 from changeover.serving.plan import EnginePlan
 from changeover.serving.supervisor import Supervisor
 
-ROOT = Path(__file__).parents[2]
-ENGINES = Path(os.environ.get("CHANGEOVER_ENGINES", ROOT / ".venv-engines"))
-WEIGHTS = Path(os.environ.get("CHANGEOVER_SAFETENSORS", "none"))
 CHANGED = ("q_proj", "v_proj", "o_proj")
 PROMPT = "Write one sentence about the city of Paris and its river."
 START_S = 400
 
-pytestmark = [
-    pytest.mark.skipif(not (ENGINES / "vllm/bin/python").exists(), reason=f"no environment `vllm` in {ENGINES}"),
-    pytest.mark.skipif(not (WEIGHTS / "config.json").exists(), reason="CHANGEOVER_SAFETENSORS names no checkpoint"),
-]
+pytestmark = pytest.mark.engine("vllm")
 
 
 def adapter_for(weights: Path, directory: Path) -> Path:
@@ -39,23 +33,26 @@ def adapter_for(weights: Path, directory: Path) -> Path:
     )
 
 
-async def test_an_adapter_answers_beside_its_base_and_neither_is_mixed_with_the_other(tmp_path: Path) -> None:
+async def test_an_adapter_answers_beside_its_base_and_neither_is_mixed_with_the_other(
+    home: Callable[[str], Path], homes: Homes, safetensors: Callable[[str], Path], tmp_path: Path
+) -> None:
+    home("vllm")
+    weights = safetensors(SMALL)
     for each in (tmp_path, *list(tmp_path.parents)[:3]):
         each.chmod(0o755)  # the engine gives up its rights before it reads
-    homes = Homes(declared={"vllm": EngineHome(python=str(ENGINES / "vllm/bin/python"))})
     supervisor = Supervisor(SystemClock(), tmp_path / "logs", backends=backends_in(homes))
     options = {"context_tokens": 512, "slots": 4}
     tuned = EnginePlan(
         deployment="tuned",
         backend="adapter",
         model="tune",
-        artifact=adapter_for(WEIGHTS, tmp_path / "tune"),
+        artifact=adapter_for(weights, tmp_path / "tune"),
         options={"base": "base"},
     )
     try:
         await supervisor.ensure(tuned)
         await supervisor.ensure(
-            EnginePlan(deployment="base", backend="vllm", model="smollm2", artifact=WEIGHTS, options=options)
+            EnginePlan(deployment="base", backend="vllm", model="smollm2", artifact=weights, options=options)
         )
         await supervisor.wait_ready("tuned", START_S)
         asked = [supervisor.upstream(name) for name in ("base", "tuned")]

@@ -1,19 +1,17 @@
 """vLLM itself on this machine's processor, started as a deployment is: what it answers, what it refuses, what it leaves.
 
-SmolLM2 in safetensors. The folder of engines' environments is `CHANGEOVER_ENGINES`, with one called `vllm`; the weights are
-`CHANGEOVER_SAFETENSORS`. An engine takes half a minute to start on two quiet cores.
+SmolLM2 in safetensors. An engine takes half a minute to start on two quiet cores.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +19,9 @@ import aiohttp
 import psutil
 import pytest
 import pytest_asyncio
+from tests.engines.places import SMALL
 
 from changeover.core.clock import SystemClock
-from changeover.core.settings import EngineHome
 from changeover.serving.backends import VllmBackend
 from changeover.serving.homes import Homes
 from changeover.serving.options import Json
@@ -31,16 +29,9 @@ from changeover.serving.overflows import overflow
 from changeover.serving.plan import EnginePlan
 from changeover.serving.supervisor import Supervisor
 
-ROOT = Path(__file__).parents[2]
-ENGINES = Path(os.environ.get("CHANGEOVER_ENGINES", ROOT / ".venv-engines"))
-WEIGHTS = Path(os.environ.get("CHANGEOVER_SAFETENSORS", "none"))
 START_S = 400
 
-pytestmark = [
-    pytest.mark.skipif(not (ENGINES / "vllm/bin/python").exists(), reason=f"no environment `vllm` in {ENGINES}"),
-    pytest.mark.skipif(not (WEIGHTS / "config.json").exists(), reason="CHANGEOVER_SAFETENSORS names no checkpoint"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.engine("vllm"), pytest.mark.asyncio(loop_scope="module")]
 
 SCHEMA = {
     "type": "object",
@@ -84,22 +75,29 @@ class Running(NamedTuple):
         return json.loads(answer)
 
 
-def backend() -> VllmBackend:
-    return VllmBackend(Homes(declared={"vllm": EngineHome(python=str(ENGINES / "vllm/bin/python"))}))
+class Vllm(NamedTuple):
+    """What a deployment of vLLM is made of."""
+
+    backend: VllmBackend
+    weights: Path
+
+    def plan(self, **options: Json) -> EnginePlan:
+        return EnginePlan(
+            deployment="d",
+            backend="vllm",
+            model="smollm2",
+            artifact=self.weights,
+            options={"context_tokens": 2048, "tool_parser": "hermes", **options},
+        )
+
+    def supervisor(self, directory: Path) -> Supervisor:
+        return Supervisor(SystemClock(), directory, backends={"vllm": self.backend})
 
 
-def plan(**options: Json) -> EnginePlan:
-    return EnginePlan(
-        deployment="d",
-        backend="vllm",
-        model="smollm2",
-        artifact=WEIGHTS,
-        options={"context_tokens": 2048, "tool_parser": "hermes", **options},
-    )
-
-
-def supervisor(directory: Path) -> Supervisor:
-    return Supervisor(SystemClock(), directory, backends={"vllm": backend()})
+@pytest.fixture(scope="module")
+def vllm(home: Callable[[str], Path], homes: Homes, safetensors: Callable[[str], Path]) -> Vllm:
+    home("vllm")
+    return Vllm(VllmBackend(homes), safetensors(SMALL))
 
 
 async def started(engines: Supervisor) -> Running:
@@ -132,11 +130,11 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(logs: Path) -> AsyncGenerator[Running]:
-    engines = supervisor(logs)
+async def engine(vllm: Vllm, logs: Path) -> AsyncGenerator[Running]:
+    engines = vllm.supervisor(logs)
     try:
-        assert list(backend().missing(plan())) == []
-        await engines.ensure(plan())
+        assert list(vllm.backend.missing(vllm.plan())) == []
+        await engines.ensure(vllm.plan())
         yield await started(engines)
     finally:
         await engines.close()
@@ -234,10 +232,10 @@ async def test_it_listens_on_loopback_alone(engine: Running) -> None:
     assert listening <= {"127.0.0.1", "::1"}
 
 
-async def test_its_vectors_come_from_an_engine_that_serves_nothing_else(tmp_path: Path) -> None:
-    engines = supervisor(tmp_path)
+async def test_its_vectors_come_from_an_engine_that_serves_nothing_else(vllm: Vllm, tmp_path: Path) -> None:
+    engines = vllm.supervisor(tmp_path)
     try:
-        await engines.ensure(plan(embeddings=True))
+        await engines.ensure(vllm.plan(embeddings=True))
         vectors = await started(engines)
         status, body = await vectors.post("/v1/embeddings", {"input": ["one text", "another"]})
         assert status == 200, body
@@ -250,10 +248,10 @@ async def test_its_vectors_come_from_an_engine_that_serves_nothing_else(tmp_path
         await engines.close()
 
 
-async def test_when_its_server_is_killed_nothing_of_it_is_left_and_it_starts_anew(tmp_path: Path) -> None:
-    engines = supervisor(tmp_path)
+async def test_when_its_server_is_killed_nothing_of_it_is_left_and_it_starts_anew(vllm: Vllm, tmp_path: Path) -> None:
+    engines = vllm.supervisor(tmp_path)
     try:
-        await engines.ensure(plan())
+        await engines.ensure(vllm.plan())
         first = await started(engines)
         names = {each.name() for each in first.processes}
         assert any("EngineCore" in each for each in names), names
@@ -266,16 +264,16 @@ async def test_when_its_server_is_killed_nothing_of_it_is_left_and_it_starts_ane
     assert await gone(again.processes) == []
 
 
-async def test_when_it_is_stopped_while_it_starts_nothing_is_left(tmp_path: Path) -> None:
-    engines = supervisor(tmp_path)
-    await engines.ensure(plan())
+async def test_when_it_is_stopped_while_it_starts_nothing_is_left(vllm: Vllm, tmp_path: Path) -> None:
+    engines = vllm.supervisor(tmp_path)
+    await engines.ensure(vllm.plan())
     processes = await until_its_core_starts(lambda: engines.status("d").pid)
     await engines.close()
     assert await gone(processes) == []
 
 
-async def test_when_we_are_killed_while_it_starts_nothing_is_left() -> None:
-    launch = backend().launch(plan())
+async def test_when_we_are_killed_while_it_starts_nothing_is_left(vllm: Vllm) -> None:
+    launch = vllm.backend.launch(vllm.plan())
     program = (
         "import json, os, subprocess, sys\n"
         "told = json.loads(sys.argv[1])\n"

@@ -1,4 +1,4 @@
-"""Engines that are too large for the environment of the tests: where theirs are, and one of them running."""
+"""An engine running as its backend launches it, without a supervisor, and how it is asked."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from changeover.core.settings import EngineHome
 from changeover.serving.backends import Backend, Launch
-from changeover.serving.homes import Homes
 from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog
 from changeover.serving.upstream import Upstream, make_client
@@ -21,14 +17,6 @@ from changeover.serving.upstream import Upstream, make_client
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 PATIENCE_S = 300
-
-
-def home_of(engine: str) -> Homes:
-    """The environment of an engine, in the folder that `CHANGEOVER_ENGINES` names."""
-    python = Path(os.environ.get("CHANGEOVER_ENGINES", ".venv-engines")).absolute() / engine / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"there is no environment with `{engine}`; CHANGEOVER_ENGINES names the folder that has one")
-    return Homes(declared={engine: EngineHome(python=str(python))})
 
 
 @asynccontextmanager

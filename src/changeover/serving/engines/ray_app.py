@@ -242,6 +242,9 @@ class Door:
     async def _look_on(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            if _has_lost_a_process():
+                _log("a process of Ray's own has ended")
+                os._exit(1)  # what is left of the cluster is of no use, and is ended after this
             await self._look()
 
     async def _look(self) -> None:
@@ -260,6 +263,12 @@ class Door:
         self._running = running
         # While some start, and even while none runs, Ray is at work on it: requests wait.
         self._problem = "Ray Serve gave the application up." if status.status == "DEPLOY_FAILED" else None
+
+
+def _has_lost_a_process() -> bool:
+    """Whether one that this process started for its own cluster is gone; without one, Ray's client waits and says nothing."""
+    node = ray._private.worker._global_node
+    return node is not None and any(kind in ("raylet", "gcs_server") for kind, _ in node.dead_processes())
 
 
 def _only_with(expected: bytes) -> Any:
@@ -286,8 +295,8 @@ def main() -> None:
     watch = None if config["address"] else _watched(config)
     try:
         _reach(config)
-        # Ray's own handler would end this process at once.
-        signal.signal(signal.SIGTERM, lambda signum, frame: _leave(config, 0))
+        # Ray's own handler would end this process at once. Ours comes in the middle of a call to Ray, so another thread leaves.
+        signal.signal(signal.SIGTERM, lambda signum, frame: threading.Thread(target=_leave, args=(config, 0)).start())
         handle = _deploy(config)
     except Exception as exc:  # whatever it was, the deployment's log ends with the reason
         _log(_reason(config, exc))
@@ -313,6 +322,7 @@ def _leave(config: Mapping[str, Any], status: int) -> NoReturn:
     if config["address"]:
         with contextlib.suppress(Exception):
             serve.delete(application_of(config), _blocking=False)
+            serve.status()  # only asked of it, the other may still be here when we end; Serve hears them in order
     sys.stderr.flush()
     os._exit(status)
 
