@@ -11,10 +11,15 @@ import urllib.request
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.support.processes import PATIENCE_S, Up
+from tests.support.processes import Up
+
+from changeover.app.deploy import declared_variant
+from changeover.rollouts import actions
+from changeover.rollouts.decide import Step
+from changeover.serving.queries import keep_variant
 
 PAUSE_S = 0.01
 
@@ -90,7 +95,7 @@ class Traffic:
         request = self._up.request(task, **fields)
         request.add_header("authorization", f"Bearer {self._key}")
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
+            with urllib.request.urlopen(request, timeout=self._patience_s) as response:
                 who = response.headers["x-changeover-deployment"]
                 try:
                     body = response.read()
@@ -102,3 +107,31 @@ class Traffic:
             return "", repr(exc), None
         whole = body.endswith(b"data: [DONE]\n\n") and b'"error"' not in body if stream else b'"choices"' in body
         return who, None, None if whole else body[-300:].decode(errors="replace")
+
+
+def no_request_failed(seen: Mapping[str, Seen]) -> None:
+    """Check it, and print what was seen: for tables."""
+    for task, each in seen.items():
+        print(f"{task}: {each.requests} requests, {len(each.failed)} failed, {len(each.broken)} broken", end=" ")
+        print(dict(each.answered_by))
+    assert {task: each.failed for task, each in seen.items() if each.failed} == {}
+    assert all(each.requests > 4 for each in seen.values())
+
+
+def give_traffic(up: Up, task: str, name: str, *, promoted: bool) -> None:
+    """Let a deployment answer a task whatever becomes of it: no guard takes it out."""
+    with up.opened() as installation:
+        variant = declared_variant(installation, task, name)
+        plan = replace(
+            actions.plan_of(installation.tasks[task].declared),
+            steps=(Step(canary=0.5, requests=10**9, hold_s=0),),
+            tolerated_failures=0.99,
+            tolerated_violations=0.99,
+            tolerated_slow=0.99,
+        )
+        by = actions.By(actor="test", reason="test", now=installation.clock.now())
+        with installation.store.write() as connection:
+            keep_variant(connection, variant, by.now)
+            rollout = actions.start(connection, variant, plan, None, by)
+            if promoted:
+                actions.promote(connection, rollout, None, by)

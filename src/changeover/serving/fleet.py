@@ -198,8 +198,8 @@ class Fleet:
     async def _see_to_memory(self) -> None:
         """Unload what nobody asks for, load what somebody does, and start anew what leaks."""
         for name, allowed_s in self._occupancy.idle(self._started).items():
-            log.info("%s: unloaded, nobody asked for it", name)
-            self._supervisor.unload(name, f"unloaded after {span(allowed_s)} without a request")
+            if self._supervisor.unload(name, f"unloaded after {span(allowed_s)} without a request"):
+                log.info("%s: unloaded, nobody asked for it", name)
         for name, (held, limit) in self._occupancy.leaking(self._started).items():
             beside = self._occupancy.has_room_twice(name, held, self._here())
             self._supervisor.renew(name, f"took {in_gib(held)}, and may take {in_gib(limit)}", beside=beside)

@@ -245,9 +245,9 @@ class Keeper:
         self._tell_riders()
         self.carry()
 
-    def unload(self, why: str) -> None:
-        """End the process once its requests are answered, and start it again when it is woken."""
-        self._ask(Unload(why))
+    def unload(self, why: str) -> bool:
+        """End the process once its requests are answered, and start it again when it is woken; False where there is none."""
+        return self._ask(Unload(why))
 
     def renew(self, why: str, *, beside: bool) -> None:
         """Put a fresh process in the place of the present one; counts as a restart.

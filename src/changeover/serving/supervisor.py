@@ -151,13 +151,13 @@ class Supervisor:
         """
         return self._keeper(name).unused_s()
 
-    def unload(self, name: str, why: str) -> None:
-        """End a deployment's process once its requests are answered; `wake` starts it again.
+    def unload(self, name: str, why: str) -> bool:
+        """End a deployment's process once its requests are answered; `wake` starts it again. False: it has none to end now.
 
         Raises:
             EngineError: There is no deployment of that name.
         """
-        self._keeper(name).unload(why)
+        return self._keeper(name).unload(why)
 
     def wake(self, name: str) -> None:
         """Start a deployment that was unloaded.
