@@ -168,7 +168,9 @@ async def test_what_somebody_else_runs_is_not_unloaded_and_nothing_is_said_of_it
     caplog.set_level("INFO", "changeover.serving.fleet")
     async with a_system(tmp_path / "p", idle_s=0.2) as up:
         await until(lambda: row(up).state == "idle")
-        plan = EnginePlan(deployment="theirs", backend="openai", model="m", options={"base_url": f"{up.address}/v1"})
+        plan = EnginePlan(
+            deployment="theirs", backend="openai", model="m", options={"base_url": f"{up.address}/elsewhere"}
+        )
         deploy(up.installation, plan, "test")
         await until(lambda: row(up, "theirs").state == "ready" and bool(up.system.fleet.is_ready("theirs")))
         deploy_echo(up.installation, "later", idle_unload_s=0.5)

@@ -45,9 +45,16 @@ class Traffic:
     """Callers of several tasks, each time as another user. Their answers may be looked at while they go on."""
 
     def __init__(
-        self, up: Up, *, key: str | None = None, streams: bool = True, fields: Mapping[str, Any] | None = None
-    ):
+        self,
+        up: Up,
+        *,
+        key: str | None = None,
+        streams: bool = True,
+        fields: Mapping[str, Any] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._up = up
+        self._patience_s = patience_s
         self._key = key or up.key
         self._streams = streams
         self._fields = fields or {}
