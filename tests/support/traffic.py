@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.support.processes import Up
+from tests.support.processes import PATIENCE_S, Up
 
 from changeover.app.deploy import declared_variant
 from changeover.rollouts import actions
