@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -213,7 +214,7 @@ def wardens_killed(up: Up, traffic: Traffic, elsewhere: Elsewhere) -> Collection
 
 
 def hanging(up: Up, traffic: Traffic, elsewhere: Elsewhere) -> Collection[str]:
-    """Every process stands still, as one does that waits for a disk, and goes on before anybody takes it for dead."""
+    """Every process stands still, as one does that waits for a disk, and goes on unless somebody took it for dead."""
     stopped = [the_process(up, kind) for kind in OURS]
     asked = {kind: traffic.seen[kind].requests for kind in KINDS}
     for process in stopped:
@@ -221,7 +222,8 @@ def hanging(up: Up, traffic: Traffic, elsewhere: Elsewhere) -> Collection[str]:
     elsewhere.send(signal.SIGSTOP)
     until(lambda: all(traffic.seen[kind].requests > count + 6 for kind, count in asked.items()))
     for process in stopped:
-        process.resume()
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
     elsewhere.send(signal.SIGCONT)
     return KINDS
 
