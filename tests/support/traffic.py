@@ -98,7 +98,7 @@ class Traffic:
     def _ask(self, task: str, stream: bool) -> tuple[str, str | None, str | None]:
         """Who answered, why it failed, and how a stream that had begun broke off."""
         with self._lock:
-            fields = {**self._fields, "user": f"u{next(self._users)}", "stream": stream}
+            fields: dict[str, Any] = {**self._fields, "user": f"u{next(self._users)}", "stream": stream}
         request = self._up.request(task, **fields)
         request.add_header("authorization", f"Bearer {self._key}")
         try:
