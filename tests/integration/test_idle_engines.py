@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from tests.support.projects import Running, deploy_echo, open_written, running, write_project
 
+from changeover.app.deploy import deploy
 from changeover.core.sizes import MIB
 from changeover.rollouts import actions
 from changeover.serving.backends import EchoBackend
@@ -157,6 +158,39 @@ async def test_a_rollout_goes_on_though_its_candidate_was_unloaded(tmp_path: Pat
         assert await ask(up, http) == (200, "")
         [kept] = await recorded(up, 1)
         assert (kept.deployment, kept.failed_variants) == ("new", ()), "the former was ready no more than the new one"
+
+
+async def test_who_waits_for_one_that_is_long_in_loading_is_answered_by_another_while_there_is_time(
+    tmp_path: Path,
+) -> None:
+    async with a_system(tmp_path / "p", idle_s=60, timeout_s=4) as up, aiohttp.ClientSession() as http:
+        candidate = deploy_echo(up.installation, "new", ready_delay_s=4, idle_unload_s=0.2)
+        await until(lambda: row(up, "new").state == "idle" and row(up).state == "ready")
+        by = actions.By("test", "try it", up.installation.clock.now())
+        with up.installation.store.write() as connection:
+            plan = actions.plan_of(up.installation.tasks["echo"].declared)
+            actions.promote(connection, actions.start(connection, candidate, plan, None, by), None, by)
+        await until(lambda: up.system.snapshot.tasks["echo"].route.former is not None)
+        assert await ask(up, http) == (200, "")
+        [kept] = await recorded(up, 1)
+        assert (kept.deployment, kept.failed_variants) == (ENGINE, (candidate.id,)), "the guard sees who could not"
+
+
+async def test_what_somebody_else_runs_is_not_unloaded_and_nothing_is_said_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "changeover.serving.fleet")
+    async with a_system(tmp_path / "p", idle_s=0.2) as up:
+        await until(lambda: row(up).state == "idle")
+        plan = EnginePlan(
+            deployment="theirs", backend="openai", model="m", options={"base_url": f"{up.address}/elsewhere"}
+        )
+        deploy(up.installation, plan, "test")
+        await until(lambda: row(up, "theirs").state == "ready" and bool(up.system.fleet.is_ready("theirs")))
+        deploy_echo(up.installation, "later", idle_unload_s=0.5)
+        await until(lambda: row(up, "later").state == "idle")
+        assert row(up, "theirs").state == "ready"
+    assert not any("theirs: unloaded" in each.message for each in caplog.records)
 
 
 class Machine:

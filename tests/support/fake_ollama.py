@@ -85,8 +85,19 @@ class FakeOllama(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
         head = {"id": "chatcmpl-1", "created": 1, "model": asked["model"], "system_fingerprint": "fp_ollama"}
         message = {"role": "assistant", "content": content}
+        if asked.get("stream"):
+            chunk = {"index": 0, "delta": message, "finish_reason": "stop"}
+            self.stream({**head, "object": "chat.completion.chunk", "choices": [chunk], "usage": usage})
+            return
         whole = {"index": 0, "message": message, "finish_reason": "stop"}
         self.say(200, {**head, "object": "chat.completion", "choices": [whole], "usage": usage})
+
+    def stream(self, event: dict[str, Any]) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.wfile.write(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
 
     def say(self, status: int, body: dict[str, Any]) -> None:
         encoded = json.dumps(body).encode()

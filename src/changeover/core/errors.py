@@ -219,7 +219,8 @@ class NotReadyError(CapacityError):
 class UpstreamError(ChangeoverError):
     """A model's engine refused, failed, stalled or broke off.
 
-    `upstream_status` is what the engine answered, None when it did not answer at all.
+    `upstream_status` is what the engine answered, None when it did not answer at all. One that was not `reached` has seen
+    nothing of the request.
     """
 
     status = 502
@@ -227,10 +228,13 @@ class UpstreamError(ChangeoverError):
     retryable = True
     source = "model"
 
-    def __init__(self, message: str, *, upstream_status: int | None = None, retryable: bool = True) -> None:
+    def __init__(
+        self, message: str, *, upstream_status: int | None = None, retryable: bool = True, reached: bool = True
+    ) -> None:
         super().__init__(message)
         self.upstream_status = upstream_status
         self.retryable = retryable
+        self.reached = reached
 
 
 class OverdueError(UpstreamError):

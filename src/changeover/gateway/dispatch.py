@@ -36,10 +36,12 @@ MOST_ROUNDS = 2
 """An engine that crashed is back within a second or two: the caller waits for it rather than fails. A request that
 fails everywhere twice is not tried a third time, for it may be what kills them."""
 SHORTEST_WAIT_S = 0.1
+CRASH_SEEN_S = 1.0
+"""An engine whose process died is known to be gone after this at the latest, also where a warden has to see it first; until
+then it looks like one that fails."""
+NOT_THERE = 404
 CANNOT_GO_ON = "cannot_go_on"
 """Of an engine that refuses a beginning of an answer: no failure of it. The caller never sees the code."""
-CRASH_SEEN_S = 0.3
-"""An engine whose process died is known to be gone after this at the latest; until then it looks like one that fails."""
 
 
 class Fleet(Protocol):
@@ -75,8 +77,9 @@ class Trail(msgspec.Struct):
     """Variants that were asked, or should have been, and could not answer."""
 
     def note(self, variant: str) -> None:
-        """One more could not."""
-        self.failed = (*self.failed, variant)
+        """One could not; said once, however often it was asked."""
+        if variant not in self.failed:
+            self.failed = (*self.failed, variant)
 
 
 async def dispatch(
@@ -102,33 +105,37 @@ async def dispatch(
     Raises:
         NotReadyError: No engine came up in time, or all are left alone for having failed.
         UpstreamError, CapacityError: What the last variant in turn said, after all failed.
-        RequestError: An engine refused the request itself; nobody else is asked, unless it was too long for one.
+        RequestError: An engine refused the request itself; nobody else is asked, unless another may take it all the same.
     """
     # Who is named, as an evaluation names a candidate, is asked however it did; and what becomes of it is held against
     # nobody who answers applications.
     breakers = NEVER_OPEN if call.pinned is not None else limits.breakers
-    now = limits.clock.monotonic()
+    clock = limits.clock
+    failed_at = asked_at = clock.monotonic()
     if deadline is None:
-        deadline = now + call.live.task.declared.timeout_s
-    patience = min(deadline, now + limits.ready_wait_s)
+        deadline = asked_at + call.live.task.declared.timeout_s
     rounds = 0
     last: ChangeoverError | None = None
     while rounds < MOST_ROUNDS:
         ready = _who_is_ready(turns, fleet, breakers)
         if ready:
-            rounds += 1
             _note_absent(call, turns[0], ready[0][0], trail)
-        said = await _one_round(ready, call, headers, deadline, limits.clock, breakers, trail)
+        said = await _one_round(ready, call, headers, deadline, clock, breakers, trail)
         if isinstance(said, Opened):
             return said
-        last = said or last
-        if not isinstance(last, ContextOverflow) and await _awake(turns, fleet, deadline, limits.clock):
+        if said is not None:
+            last, failed_at = said, clock.monotonic()
+            if _was_asked(said):
+                rounds, asked_at = rounds + 1, failed_at
+        known = ready if rounds < MOST_ROUNDS else None
+        if await _awake(turns, fleet, breakers, known, deadline, clock):
             rounds = min(rounds, MOST_ROUNDS - 1)
             continue
-        if isinstance(last, ContextOverflow) or limits.clock.monotonic() >= patience:
+        # Whoever died in the middle of an answer is waited for as long as one that was gone before.
+        if isinstance(last, RequestError) or clock.monotonic() >= min(deadline, asked_at + limits.ready_wait_s):
             break
         wait_s = None if ready else _left_alone_for(turns, fleet, breakers)
-        if wait_s is not None and limits.clock.monotonic() - now > CRASH_SEEN_S:
+        if wait_s is not None and clock.monotonic() - failed_at > CRASH_SEEN_S:
             raise last or _left_alone(call, wait_s)
         await asyncio.sleep(READY_POLL_S)
     raise last or not_ready(call.live.task.name)
@@ -143,7 +150,9 @@ async def _one_round(
     breakers: Breakers,
     trail: Trail,
 ) -> Opened | ChangeoverError | None:
-    """Ask who is ready, in turn: the first answer, else what was said last; None where nobody could be asked.
+    """Ask who is ready, in turn: the first answer, else what was said last, by one that was reached if there was one.
+
+    None where nobody could be asked.
 
     Raises:
         UpstreamError: No other is to be asked, or there is no time for another.
@@ -157,10 +166,13 @@ async def _one_round(
         first_byte_s = _first_byte_s(call, left, place == len(ready) - 1)
         try:
             return await _ask(Asking(call, *turn, upstream, headers, first_byte_s), breakers, trail)
-        except ContextOverflow as exc:
-            last = exc  # the next in turn may take longer ones
-        except (UpstreamError, CapacityError) as exc:
+        except RequestError as exc:
+            if not _may_pass_elsewhere(exc):
+                raise
             last = exc
+        except (UpstreamError, CapacityError) as exc:
+            if not isinstance(last, UpstreamError) or _was_asked(exc):
+                last = exc
             if isinstance(exc, UpstreamError) and not exc.retryable:
                 raise
         if clock.monotonic() >= deadline - SHORTEST_WAIT_S:
@@ -175,7 +187,7 @@ async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
         opened = await open_answer(asking)
     except RequestError as exc:
         breakers.succeeded(upstream)  # it answers
-        if isinstance(exc, ContextOverflow):
+        if _may_pass_elsewhere(exc):
             trail.note(variant.id)
         elif asking.call.begun is not None:  # it may take the request, and only not the beginning of an answer
             unable = UpstreamError(f"`{variant.deployment}` cannot go on with an answer: {exc}")
@@ -208,7 +220,7 @@ def able(call: Call, turns: Sequence[Turn], trail: Trail) -> Sequence[Turn]:
     if not kept:
         way = turns[0][1]
         raise unsupported(call.live.task.name, way.variant.deployment, needs & way.lacks)
-    if kept[0] is not turns[0] and turns[0][1].variant.id not in trail.failed:
+    if kept[0] is not turns[0]:
         trail.note(turns[0][1].variant.id)  # whoever should have answered could not, as the guard has to see
     return kept
 
@@ -227,20 +239,43 @@ def _who_is_ready(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> li
     return ready
 
 
-async def _awake(turns: Sequence[Turn], fleet: Fleet, deadline: float, clock: Clock) -> bool:
+async def _awake(
+    turns: Sequence[Turn],
+    fleet: Fleet,
+    breakers: Breakers,
+    known: Sequence[tuple[Turn, Upstream]] | None,
+    deadline: float,
+    clock: Clock,
+) -> bool:
     """Have the first in turn loaded again that was unloaded, and wait for it; whether there was one, and it can answer.
 
-    Who is in turn and was not asked is the last that can answer once all others have failed.
+    Who is in turn and was not asked is the last that can answer once all others have failed. Where one of those is back
+    sooner, which is none of `known`, it is asked first; None: they are asked no more.
     """
     names = [way.variant.deployment for _, way in turns]
     while (name := next((each for each in names if fleet.wake(each)), None)) is not None:
         while fleet.upstream(name) is None and fleet.wake(name):
+            if known is not None:
+                asked = {upstream for _, upstream in known}
+                if any(upstream not in asked for _, upstream in _who_is_ready(turns, fleet, breakers)):
+                    return True
             if clock.monotonic() >= deadline - SHORTEST_WAIT_S:
                 return False
             await asyncio.sleep(READY_POLL_S)
         if fleet.upstream(name) is not None:
             return True
     return False
+
+
+def _was_asked(error: ChangeoverError) -> bool:
+    """Whether an engine has seen the request: one that could not be reached has not, and may be asked as often as one likes."""
+    return not isinstance(error, UpstreamError) or error.reached
+
+
+def _may_pass_elsewhere(refusal: RequestError) -> bool:
+    """Whether another variant may take what one refused: a longer request, or a model that this engine has no more."""
+    # Which model, and under which path, an engine is asked is our choice: that it is not there is no fault of the caller's.
+    return isinstance(refusal, ContextOverflow) or refusal.status == NOT_THERE
 
 
 def _left_alone_for(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> float | None:
@@ -269,5 +304,4 @@ def _note_absent(call: Call, chosen: Turn, first: Turn, trail: Trail) -> None:
     # While engines are exchanged the candidate has none yet, and the former one answers until it is told to go.
     if first is chosen or call.live.exchange or call.begun is not None:
         return
-    if chosen[1].variant.id not in trail.failed:
-        trail.note(chosen[1].variant.id)
+    trail.note(chosen[1].variant.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -233,7 +234,8 @@ class Door:
                 visit.trace, headers = trace.id, trace.headers()
             turns, deadline = _turns(call, visit.trail), visit.deadline - GRACE_S
             if parts.fleet.upstream(turns[0][1].variant.deployment) is None and self._outlook(call, turns) != "ready":
-                await self._line.wait(call.name, partial(self._now, visit, call), deadline)
+                others_at = (self._clock.monotonic() + deadline) / 2
+                await self._line.wait(call.name, partial(self._now, visit, call, others_at), deadline)
                 # Asked of nobody yet, it is answered by the route of now: that may be another one since.
                 visit.call = call = self._again(visit.call)
                 turns = _turns(call, visit.trail)
@@ -256,14 +258,15 @@ class Door:
             sticky = sticky_of(call.body, call.key, call.endpoint)
         return msgspec.structs.replace(call, live=live, sticky=sticky)
 
-    def _now(self, visit: Visit, call: Call) -> Outlook:
+    def _now(self, visit: Visit, call: Call, others_at: float) -> Outlook:
         visit.call = call = self._again(visit.call or call)
-        return self._outlook(call, _turns(call, visit.trail))
+        return self._outlook(call, _turns(call, visit.trail), others_at)
 
-    def _outlook(self, call: Call, turns: Sequence[Turn]) -> Outlook:
+    def _outlook(self, call: Call, turns: Sequence[Turn], others_at: float = math.inf) -> Outlook:
         """Whether anybody in turn can answer, or will once engines have been exchanged or one is loaded again.
 
-        One that was unloaded is waited for rather than that the next in turn is asked: it has not failed.
+        One that was unloaded is waited for rather than that the next in turn is asked: it has not failed. But no longer than
+        until `others_at`, in monotonic seconds, where others can answer: they need time too.
         """
         parts = self._parts
         names = [way.variant.deployment for _, way in turns]
@@ -271,7 +274,8 @@ class Door:
             if parts.fleet.upstream(name) is not None:
                 return "ready"
             if parts.fleet.wake(name):
-                return "coming"
+                late = self._clock.monotonic() >= others_at
+                return "ready" if late and any(map(parts.fleet.upstream, names)) else "coming"
         if not call.live.exchange:
             return "absent"
         states = parts.snapshots.current.states

@@ -121,7 +121,8 @@ class AioUpstream(Address):
         except BaseException as exc:
             self.landed()
             if isinstance(exc, aiohttp.ClientError):
-                raise UpstreamError(f"`{self.name}` {words_for(exc)}.") from exc
+                reached = not isinstance(exc, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
+                raise UpstreamError(f"`{self.name}` {words_for(exc)}.", reached=reached) from exc
             if isinstance(exc, TimeoutError):
                 raise UpstreamError(words.nothing_within(self.name, first_byte_s)) from exc
             raise

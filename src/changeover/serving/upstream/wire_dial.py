@@ -77,9 +77,9 @@ class Dialler:
         except TimeoutError as exc:
             if due <= limit:
                 raise
-            raise UpstreamError(f"`{self._name}` {words.SLOW_TO_CONNECT}.") from exc
+            raise UpstreamError(f"`{self._name}` {words.SLOW_TO_CONNECT}.", reached=False) from exc
         except (OSError, RuntimeError) as exc:  # uvloop reports some failed connections as RuntimeError
-            raise UpstreamError(f"`{self._name}` {words.unreachable(_reason(exc))}.") from exc
+            raise UpstreamError(f"`{self._name}` {words.unreachable(_reason(exc))}.", reached=False) from exc
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, pool: list[Connection]) -> Connection:
         if self._unix is not None:
