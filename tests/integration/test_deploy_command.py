@@ -149,3 +149,28 @@ def test_a_name_that_is_taken_keeps_its_engine(started: User) -> None:
     assert status == 2
     assert "`twin` is deployed already, with the engine `echo`" in err
     assert "--name twin-openai" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("other", "--name", "twin"), "`twin` is deployed already, and is `first`"),
+        (("twin", "--option", "dely_s=1"), "`dely_s`: unknown key. Did you mean `delay_s`?"),
+        (("twin", "--option", "delay_s=soon"), "`delay_s` = `soon`"),
+    ],
+)
+def test_a_name_that_is_taken_is_not_run_as_if_what_is_asked_for_were_there(
+    started: User, arguments: tuple[str, ...], says: str
+) -> None:
+    assert run_command(["deploy", "first", "--name", "twin", "--engine", "echo", "--option", "delay_s=0.1"]) == 0
+    started.said.readouterr()
+    status, _, err = started.call("deploy", *arguments)
+    assert (status, says in err) == (2, True), err
+
+
+@pytest.mark.parametrize("flag", ["--host", "--key-env", "--url"])
+def test_what_only_another_server_has_is_refused_for_an_engine_that_runs_here(user: User, flag: str) -> None:
+    status, _, err = user.call("deploy", SMALL, "--engine", "local", "--dry-run", flag, "NEARBY")
+    assert status == 2
+    assert f"`{flag}` is" in err
+    assert "say `--engine openai` with it" in err
