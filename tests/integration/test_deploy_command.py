@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.commands import User
 from tests.support.projects import open_written, write_project
 
+from changeover.app.planning.again import plan_again
 from changeover.cli.main import run_command
+from changeover.serving.backends import EchoBackend, Launch
+from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import all_deployments, find_deployment
 
 SMALL = "smollm2-135m-instruct"
@@ -174,3 +178,17 @@ def test_what_only_another_server_has_is_refused_for_an_engine_that_runs_here(us
     assert status == 2
     assert f"`{flag}` is" in err
     assert "say `--engine openai` with it" in err
+
+
+def test_what_is_run_again_may_take_as_long_as_its_engine_says(started: User) -> None:
+    class Slow(EchoBackend):
+        def launch(self, plan: EnginePlan) -> Launch:
+            return replace(super().launch(plan), start_s=240.0)
+
+    assert run_command(["deploy", "twin", "--engine", "echo"]) == 0
+    installation = open_written(started.project)
+    installation.__dict__["backends"] = {"echo": Slow()}
+    with installation.store.read() as connection:
+        row = find_deployment(connection, "twin")
+    assert plan_again(installation, row).ready_s == installation.project.settings.engines.ready_s + 240
+    installation.store.close()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from changeover.app.installation import Installation
 from changeover.app.planning.answer import HERE, DeployPlan, Weights
+from changeover.app.planning.here import launch_of
 from changeover.app.planning.wish import Wish
 from changeover.core.errors import ConfigError
 from changeover.library.cards import Card
@@ -66,6 +67,7 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
     if artifact is not None:
         here = present(artifact, project.cache)
         weights = Weights(format=artifact.format, bytes=artifact.size_bytes, source=None, here=here)
+    launch = launch_of(plan, installation.backends)
     return DeployPlan(
         deployment=row.name,
         model=row.model,
@@ -77,7 +79,8 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
         needs_bytes=needed_bytes(plan, row.memory_bytes) or None,
         has_bytes=budget_bytes(project.settings.engines.memory_gib),
         command=f"changeover deploy {row.name}",
-        ready_s=ready_deadline_s(plan.artifact, project.settings.engines.ready_s),
+        ready_s=ready_deadline_s(plan.artifact, project.settings.engines.ready_s)
+        + (0.0 if launch is None else launch.start_s),
         engine_plan=plan,
     )
 
