@@ -88,7 +88,7 @@ def test_a_fine_tune_takes_over_a_task_and_gives_it_back_and_no_request_fails(up
     tuned = up.ask(*asked[1])
     assert tuned != plain
     with ThreadPoolExecutor(4) as callers:
-        answers = list(callers.map(lambda n: (n % 2, up.ask(*asked[n % 2])), range(40)))
+        answers = list(callers.map(lambda n: (n % 2, up.ask(*asked[n % 2])), range(16)))
     assert {answer for side, answer in answers if side == 0} == {plain}
     assert {answer for side, answer in answers if side == 1} == {tuned}
     assert len(up.engines()) == 1

@@ -138,7 +138,7 @@ def kept(project: Path) -> tuple[Mapping[str, bytes], Sequence[str]]:
 # Words that mean nothing here.
 
 MISTYPED: list[tuple[Sequence[str], int, str]] = [
-    (["stats"], USAGE, "No command `stats`. Did you mean `status`? Known: abort, "),
+    (["stats"], USAGE, "No command `stats`. Did you mean `status`? Near: "),
     (["--verbose"], USAGE, "No command `--verbose`. "),
     (["status", "--jsn"], USAGE, "No such option: --jsn"),
     (["ask"], USAGE, "Missing argument 'task'. See `changeover ask --help`."),

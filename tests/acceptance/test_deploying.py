@@ -132,7 +132,7 @@ def test_who_interrupts_the_waiting_is_told_that_the_engine_goes_on_starting(up:
         with up.opened() as installation, installation.store.read() as connection:
             return any(row.name == "slow" and row.state == "starting" for row in all_deployments(connection))
 
-    until(starting)
+    until(lambda: starting() and len(up.engines()) == 2)
     waiting.send_signal(signal.SIGINT)
     ended = end_of(waiting)
     assert ended.status == 130, ended

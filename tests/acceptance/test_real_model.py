@@ -113,8 +113,9 @@ def test_a_json_schema_binds_what_the_model_says(client: openai.OpenAI) -> None:
     assert said["count"] in range(10)
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "wait"}}])
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("choice", "streamed"), [("required", True), ({"type": "function", "function": {"name": "wait"}}, False)]
+)
 def test_a_call_that_must_be_made_is_made_whatever_the_model_would_rather_say(
     client: openai.OpenAI, choice: Any, streamed: bool
 ) -> None:

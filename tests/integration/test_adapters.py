@@ -12,6 +12,7 @@ import psutil
 import pytest
 from tests.support.asking import ask
 from tests.support.loras import gguf_lora
+from tests.support.processes import line_of
 
 from changeover.core.clock import SystemClock
 from changeover.core.errors import EngineError, RequestError
@@ -96,7 +97,7 @@ async def test_an_adapter_joins_a_running_base_and_neither_is_mixed_with_the_oth
     assert second.pid != first.pid
     status = supervisor.status("tuned")
     assert (status.state, status.detail, status.pid, status.memory_bytes) == ("ready", "on `base`", None, None)
-    assert len(psutil.Process().children()) == 1
+    assert [each.pid for each in psutil.Process().children() if "changeover.serving" in line_of(each)] == [second.pid]
 
     upstream = supervisor.upstream("base")
     assert upstream is not None

@@ -52,7 +52,7 @@ def differing(findings: Sequence[Finding], table: Mapping[str, str]) -> dict[str
 
 
 async def test_the_echo_engine_does_what_it_is_said_to_do_and_what_the_table_says() -> None:
-    findings = await found(echo(**{**ECHO_OPTIONS, "chunk_delay_s": 0.002, "context_tokens": 2000}))
+    findings = await found(echo(**{**ECHO_OPTIONS, "chunk_delay_s": 0.02, "context_tokens": 2000}))
 
     assert [finding for finding in findings if finding.is_lie] == []
     assert profile_options(findings) == {"has": [], "lacks": []}

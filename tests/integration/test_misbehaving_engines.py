@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -19,21 +20,19 @@ from changeover.serving.life import Timing
 from changeover.serving.plan import EnginePlan
 from changeover.serving.supervisor import DeploymentStatus, Supervisor
 
-HASTY = Timing(
-    ready_base_s=4.0,
-    health_every_s=0.1,
-    health_timeout_s=0.5,
-    memory_every_s=0.05,
-    stop_grace_s=0.5,
-    drain_s=1.0,
-)
+HASTY = Timing(memory_every_s=0.05, stop_grace_s=0.5, drain_s=1.0)
+READY_S = 4.0
+"""Most that one may take to start and to answer where it never will."""
 MESSAGES = [{"role": "user", "content": "one two three four five six seven eight"}]
-PATIENCE_S = 30
+PATIENCE_S = 60
+ENOUGH = 20
+"""Requests while one misbehaves."""
 
 
 @pytest.fixture
-async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
-    made = Supervisor(SystemClock(), tmp_path / "logs", timing=HASTY, client="wire")
+async def supervisor(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Supervisor]:
+    timing: Timing = getattr(request, "param", HASTY)
+    made = Supervisor(SystemClock(), tmp_path / "logs", timing=timing, client="wire")
     yield made
     await made.close()
 
@@ -48,6 +47,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize("supervisor", [replace(HASTY, ready_base_s=READY_S)], indirect=True, ids=["hasty"])
 @pytest.mark.parametrize(
     ("behaviour", "said"),
     [
@@ -61,10 +61,17 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_one_that_is_not_ready_though_it_says_so_gets_no_request(
     supervisor: Supervisor, behaviour: str, said: str
 ) -> None:
+    answered = 0
+
+    def failed_so() -> bool:
+        nonlocal answered
+        answered += supervisor.upstream("d") is not None
+        status = supervisor.status("d")
+        return status.state == "restarting" and said in status.detail
+
     await supervisor.ensure(plan(behaviour))
-    await until(lambda: supervisor.status("d").state == "restarting")
-    assert said in supervisor.status("d").detail
-    assert supervisor.upstream("d") is None
+    await until(failed_so)
+    assert answered == 0
 
 
 async def test_one_that_does_not_hear_that_it_shall_end_is_killed(supervisor: Supervisor) -> None:
@@ -96,17 +103,20 @@ async def test_what_an_engine_has_started_ends_with_it_wherever_that_has_moved(
 async def test_one_that_floods_its_log_is_held_back_and_its_secret_is_in_none_of_it(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     await supervisor.ensure(plan("floods"))
     await supervisor.wait_ready("d", PATIENCE_S)
-    file = tmp_path / "logs" / "d.log"
-    began, size = asyncio.get_running_loop().time(), file.stat().st_size
-    await until(lambda: file.stat().st_size > size + (1 << 20))
-    text = file.read_text()
+
+    def written() -> list[str]:
+        return [each.read_text() for each in (tmp_path / "logs").iterdir()]
+
+    await until(lambda: sum(map(len, written())) > 1 << 20)
+    text, elapsed = "".join(written()), loop.time() - began
     assert "with [secret] in it\n" in text
     assert "engine-" not in text
-    written = sum(each.stat().st_size for each in file.parent.iterdir())
-    elapsed = asyncio.get_running_loop().time() - began
-    assert written <= (elapsed + 3) * BYTES_A_SECOND
+    # What a second may hold is written at once, and a little more: the piece that fills it.
+    assert len(text) <= (elapsed + 1) * 1.1 * BYTES_A_SECOND
     upstream = supervisor.upstream("d")
     assert upstream is not None
     assert await upstream.probe(10) is None, "it answers all the same"
@@ -116,9 +126,13 @@ async def test_the_memory_of_an_engine_is_that_of_all_it_has_started(supervisor:
     await supervisor.ensure(plan("children"))
     await supervisor.wait_ready("d", PATIENCE_S)
     engine = psutil.Process(supervisor.status("d").pid)
-    seen = supervisor.status("d").memory_bytes
-    assert seen is not None
-    assert 0 < seen <= engine.memory_info().rss + sum(each.memory_info().rss for each in engine.children())
+    [first, second] = engine.children()
+
+    def counts_both() -> bool:
+        shares = [each.memory_full_info().pss for each in (engine, first, second)]
+        return sum(shares[:2]) < (supervisor.status("d").memory_bytes or 0) <= 1.05 * sum(shares)
+
+    await until(counts_both)
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -155,9 +169,7 @@ async def test_one_that_leaks_as_soon_as_it_is_ready_is_given_up(supervisor: Sup
 
 @pytest.mark.parametrize("behaviour", ["dies_mid_stream", "leaks", "rubbish"])
 async def test_no_request_fails_where_another_can_answer(tmp_path: Path, behaviour: str) -> None:
-    write_project(
-        tmp_path / "p", gateway="ready_wait_s = 0.2\n[engines]\nmemory_limit = 1.1\nready_s = 5\nmemory_gib = 1.5\n"
-    )
+    write_project(tmp_path / "p", gateway="ready_wait_s = 0.2\n[engines]\nmemory_limit = 1.1\nmemory_gib = 1.5\n")
     async with running(open_written(tmp_path / "p")) as up, aiohttp.ClientSession(headers=up.headers()) as http:
         await up.ready("echo")
         misbehaving = deploy_echo(up.installation, "bad", behaviour=behaviour, memory_mib=64)
@@ -168,19 +180,19 @@ async def test_no_request_fails_where_another_can_answer(tmp_path: Path, behavio
         with up.installation.store.write() as connection:
             rollout = actions.start(connection, misbehaving, plan, None, by)
             actions.promote(connection, rollout, None, by)
-        began = asyncio.get_running_loop().time()
+        happened = {
+            "dies_mid_stream": lambda: seen_of(up, "bad").restarts > 0,
+            "leaks": lambda: "GiB, and may take" in seen_of(up, "bad").detail,
+            "rubbish": lambda: True,
+        }
         statuses: list[int] = []
-        while asyncio.get_running_loop().time() < began + 2.0:
-            async with http.post(
-                f"{up.address}/v1/chat/completions", data=json.dumps({"model": "echo", "messages": MESSAGES})
-            ) as answer:
-                statuses.append(answer.status)
-            await asyncio.sleep(0.05)
+        body = json.dumps({"model": "echo", "messages": MESSAGES})
+        async with asyncio.timeout(PATIENCE_S):
+            while len(statuses) < ENOUGH or not happened[behaviour]():
+                async with http.post(f"{up.address}/v1/chat/completions", data=body) as answer:
+                    statuses.append(answer.status)
+                await asyncio.sleep(0.05)
         assert set(statuses) == {200}
-        if behaviour != "rubbish":
-            await until(lambda: seen_of(up, "bad").restarts > 0)
-        if behaviour == "leaks":
-            await until(lambda: "GiB, and may take" in seen_of(up, "bad").detail)
 
 
 def seen_of(up: Running, name: str) -> DeploymentStatus:

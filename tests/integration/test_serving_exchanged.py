@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.support.asking import ask
+from tests.support.processes import line_of
 
 from changeover.core.clock import SystemClock
 from changeover.core.errors import EngineError
@@ -18,7 +19,7 @@ from changeover.serving.keeper import Keeper, Surroundings, Timing
 from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import make_client
 
-TIMING = Timing(ready_base_s=10.0, health_every_s=0.1, health_timeout_s=0.2, stop_grace_s=0.5)
+TIMING = Timing(stop_grace_s=0.5)
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ async def keeper(tmp_path: Path) -> AsyncIterator[Keeper]:
         environment={},
         timing=TIMING,
         on_change=lambda status: None,
+        sockets=None,
         leave=left_at_once,
     )
     keeper = Keeper(plan(), EchoBackend(), around)
@@ -63,7 +65,7 @@ async def said(keeper: Keeper) -> str:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -151,4 +153,4 @@ async def test_stopping_leaves_neither_of_two_processes(keeper: Keeper) -> None:
 
 
 def _engines(here: psutil.Process) -> list[psutil.Process]:
-    return [each for each in here.children() if "changeover.serving.engines.echo" in each.cmdline()]
+    return [each for each in here.children() if "changeover.serving.engines.echo" in line_of(each)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -95,7 +96,8 @@ async def test_the_program_answers_streams_refuses_and_leaves_nothing(supervisor
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     assert not any("engine-" in " ".join(each.cmdline()) for each in processes), "its key stands on a command line"
     await supervisor.stop("small")
-    assert not any(each.is_running() for each in processes)
+    await asyncio.to_thread(psutil.wait_procs, processes, 20)
+    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
 
 
 @pytest.mark.models

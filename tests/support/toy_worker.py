@@ -1,7 +1,8 @@
 """A worker without a model: letters are its tokens, and it says what it was asked. For the front's tests.
 
 Words of the last message that change what it does: `boom` (a step raises), `boom-grammar` (a step raises while a grammar waits
-for its first token), `sleep` (a step takes half a second), `die` (the process ends), `endless` (as long as it may).
+for its first token), `sleep` (as long as it may, each step a third of a second), `die` (the process ends), `endless` (as long as it may). `running` is answered with
+how many others are under way.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ class ToyEngine:
             raise RuntimeError("somewhere/deep.cpp:12: the weights are no weights")
         self.ends = frozenset({END})
         self._runs: list[Run] = []
-        self._cancelled = 0
 
     @property
     def busy(self) -> bool:
@@ -34,7 +34,7 @@ class ToyEngine:
     def templated(self, ask: Ask) -> str:
         if ask["messages"][0]["content"] == "untemplatable":
             raise Refused("The model's chat template refuses these messages: roles must alternate")
-        return ask["messages"][-1]["content"].replace("cancelled", f"{self._cancelled} cancelled")
+        return ask["messages"][-1]["content"].replace("running", str(len(self._runs)))
 
     def tokens(self, text: str, *, special: bool) -> list[int]:
         return list(text.encode())
@@ -46,7 +46,6 @@ class ToyEngine:
         self._runs.append(run)
 
     def cancel(self, run: Run) -> None:
-        self._cancelled += 1
         self._runs.remove(run)
 
     def step(self, hear: Callable[[], None]) -> None:
@@ -55,11 +54,11 @@ class ToyEngine:
             if prompt == b"die":
                 os._exit(3)
             if prompt == b"sleep":
-                time.sleep(0.5)
+                time.sleep(0.3)
             if prompt == b"boom" or run.ask.get("grammar") == {"ebnf": "boom"}:
                 raise RuntimeError("[09:00:00] /build/grammar.cc:552: it broke")
             at = len(run.taken)
-            token = ord("x") if prompt == b"endless" else run.prompt[at] if at < len(run.prompt) else END
+            token = ord("x") if prompt in (b"endless", b"sleep") else run.prompt[at] if at < len(run.prompt) else END
             run.take([token], [(-0.5, [(token, -0.5), (ord("z"), -1.5)][: run.ask.get("logprobs") or 0])])
             if prompt == b"endless":
                 time.sleep(0.001)

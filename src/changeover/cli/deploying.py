@@ -205,9 +205,9 @@ def _wait(installation: Installation, plan: DeployPlan) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[said]}"))
     size = "" if plan.weights is None or plan.weights.bytes is None else f" for {in_mib(plan.weights.bytes)}"
     began, said = time.monotonic(), ""
-    with Progress(*columns, console=err, transient=True) as progress:
-        bar = progress.add_task(f"{plan.deployment}  starting", total=deadline_s, said="")
-        try:
+    try:
+        with Progress(*columns, console=err, transient=True) as progress:
+            bar = progress.add_task(f"{plan.deployment}  starting", total=deadline_s, said="")
             for row in states(installation, plan.deployment, timeout_s):
                 past = time.monotonic() - began
                 start = Start.read(row.detail)
@@ -219,12 +219,12 @@ def _wait(installation: Installation, plan: DeployPlan) -> None:
                 if tells and not err.is_terminal:
                     note(f"{row.name}: {row.state}  {row.detail}")
                 said = row.detail
-        except KeyboardInterrupt:
-            note(
-                f"{plan.deployment} goes on starting: `changeover status` shows how far it is, `changeover undeploy "
-                f"{plan.deployment}` stops it"
-            )
-            raise
+    except KeyboardInterrupt:
+        note(
+            f"{plan.deployment} goes on starting: `changeover status` shows how far it is, `changeover undeploy "
+            f"{plan.deployment}` stops it"
+        )
+        raise
 
 
 def _list(installation: Installation, plan: DeployPlan, instead: str | None, *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Stage 5: ask a model, and wait for its first bytes before anything is said to the caller.
 
-Until then a failure costs the caller nothing: the next variant in turn is asked. Afterwards nothing is tried again.
+Until then a failure costs the caller nothing: the next variant in turn is asked. A stream that breaks off
+afterwards is dispatched once more by `deliver`, with what is there of it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ MOST_ROUNDS = 2
 """An engine that crashed is back within a second or two: the caller waits for it rather than fails. A request that
 fails everywhere twice is not tried a third time, for it may be what kills them."""
 SHORTEST_WAIT_S = 0.1
+CANNOT_GO_ON = "cannot_go_on"
+"""Of an engine that refuses a beginning of an answer: no failure of it. The caller never sees the code."""
 CRASH_SEEN_S = 0.3
 """An engine whose process died is known to be gone after this at the latest; until then it looks like one that fails."""
 
@@ -175,6 +178,10 @@ async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
         breakers.succeeded(upstream)  # it answers
         if isinstance(exc, ContextOverflow):
             trail.note(variant.id)
+        elif asking.call.begun is not None:  # it may take the request, and only not the beginning of an answer
+            unable = UpstreamError(f"`{variant.deployment}` cannot go on with an answer: {exc}")
+            unable.code = CANNOT_GO_ON
+            raise unable from exc
         raise
     except CapacityError:
         trail.note(variant.id)
@@ -262,7 +269,7 @@ def _first_byte_s(call: Call, left: float, is_last: bool) -> float:
 def _note_absent(call: Call, chosen: Turn, first: Turn, trail: Trail) -> None:
     """Where the side that was chosen has no engine and another is asked first, it failed, as far as the guard sees."""
     # While engines are exchanged the candidate has none yet, and the former one answers until it is told to go.
-    if first is chosen or call.live.exchange:
+    if first is chosen or call.live.exchange or call.begun is not None:
         return
     if chosen[1].variant.id not in trail.failed:
         trail.note(chosen[1].variant.id)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from changeover.core.clock import Clock
-from changeover.core.errors import ChangeoverError, UpstreamError
+from changeover.core.errors import ChangeoverError
 from changeover.core.ids import new_id
 from changeover.core.settings import GatewaySettings, Price
 from changeover.gateway.admin import Desk, asked_for
@@ -22,6 +22,7 @@ from changeover.gateway.allowances import Allowances
 from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.breaker import Breakers
 from changeover.gateway.choose import choose
+from changeover.gateway.deliver import Delivering, deliver
 from changeover.gateway.dispatch import Fleet, Limits, Trail, able, dispatch, too_late
 from changeover.gateway.endpoints import CHAT, Endpoint
 from changeover.gateway.envelope import refuse
@@ -32,7 +33,7 @@ from changeover.gateway.keys import Keyring
 from changeover.gateway.pages import Pages
 from changeover.gateway.plain import is_plain_chat
 from changeover.gateway.record import Recorder
-from changeover.gateway.relay import break_off, relay_stream, relay_whole
+from changeover.gateway.relay import break_off
 from changeover.gateway.resolve import Call, read_fields, resolve, sticky_of, task_and_pin
 from changeover.gateway.routes import Route, WrongMethod, find_route
 from changeover.gateway.shadow import Shadows
@@ -239,22 +240,9 @@ class Door:
             visit.opened = opened = await dispatch(
                 call, turns, parts.fleet, visit.trail, self._limits, headers, deadline
             )
-            lines = b"x-changeover-request-id: %b\r\n%b" % (visit.id.encode(), opened.way.lines)
-            delivery = visit.delivery
-            delivery.first_at = self._clock.monotonic()
-            if opened.body is not None:
-                relay_whole(opened, opened.body, reply, lines, delivery)
-                return
-            try:
-                await relay_stream(call, opened, reply, lines, delivery)
-                if call.pinned is None:
-                    parts.breakers.succeeded(opened.upstream)
-            finally:
-                opened.close()
-        except UpstreamError as error:
-            if visit.opened is not None and call.pinned is None and error.code == UpstreamError.code:
-                parts.breakers.failed(visit.opened.upstream)
-            raise
+            visit.delivery.first_at = self._clock.monotonic()
+            asking = Delivering(visit, call, turns, parts.fleet, self._limits, headers, deadline)
+            await deliver(asking, opened, reply)
         finally:
             self._admission.leave(key.id)
 

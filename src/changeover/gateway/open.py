@@ -47,6 +47,7 @@ class Asking(msgspec.Struct, frozen=True):
             stream=stream,
             most_tokens=call.live.task.declared.max_output_tokens,
             plain=call.plain and fields is call.body,
+            begun=call.begun,
         )
 
     def fetch(self, fields: Mapping[str, Any]) -> Coroutine[Any, Any, bytes]:
@@ -228,8 +229,9 @@ def _sum_of(a: Any, b: Any) -> Any:
 
 
 def _reader(asking: Asking) -> Reader | None:
-    if asking.call.endpoint is not CHAT:
-        return None
+    begun = asking.call.begun
+    if asking.call.endpoint is not CHAT or (begun is not None and begun.spoken):
+        return None  # in the middle of a text, its words are content as they are
     way = asking.way
     parameters = way.variant.bundle.parameters
     return reader(way.profile, {**parameters, **asking.call.body} if parameters else asking.call.body)

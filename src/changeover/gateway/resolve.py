@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from changeover.core.errors import PermissionError_, RequestError, UnknownTaskError, nearest
+from changeover.gateway.begun import Begun
 from changeover.gateway.contract.structured import Expectation
 from changeover.gateway.endpoints import Endpoint
 from changeover.gateway.keys import Key
@@ -46,6 +47,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing in the body is to be refused or changed, see `plain`."""
     needs: Needs = frozenset()
     """What whoever answers must be able to do."""
+    begun: Begun | None = None
+    """What the caller has got already of an answer that broke off; None: it is asked from the beginning."""
 
 
 def read_fields(body: bytes) -> dict[str, Any]:

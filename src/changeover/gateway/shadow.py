@@ -247,7 +247,7 @@ class Shadows:
 
 
 def _may_be_copied(visit: Visit, call: Call) -> bool:
-    """Whether it was answered whole, by another than the candidate, and for an application."""
+    """Whether it was answered whole, by one model other than the candidate, and for an application."""
     opened = visit.opened
     return (
         call.endpoint is CHAT
@@ -255,5 +255,6 @@ def _may_be_copied(visit: Visit, call: Call) -> bool:
         and not call.internal
         and visit.whole
         and opened is not None
+        and not visit.begun
         and opened.side != "candidate"
     )

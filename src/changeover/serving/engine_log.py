@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TextIO
 
-from changeover.core.secrets import MASK, without_registered
+from changeover.core.secrets import LEAST, MASK, without_registered
 
 MAX_LOG_BYTES: Final = 8 << 20
 """A log that would grow beyond this is put aside as `.1`, in the place of what was put aside before."""
@@ -155,7 +155,10 @@ class Scribe:
             while piece := await reader.read(_PIECE):
                 whole, newline, rest = (rest + piece).rpartition(b"\n")
                 if len(rest) > _LONGEST_LINE:
-                    whole, newline, rest = whole + newline + rest, b"", b""
+                    # What is cut off may end as the secret begins, so that much waits for what follows.
+                    rest = rest.replace(self._secret.encode(), MASK.encode())
+                    cut = max(0, len(rest) - len(self._secret) + 1)
+                    whole, newline, rest = whole + newline + rest[:cut], b"", rest[cut:]
                 if whole or newline:
                     self._keep(whole + newline)
                 written += len(piece)
@@ -165,7 +168,15 @@ class Scribe:
         finally:
             transport.close()
             if rest:
-                self._keep(rest)
+                self._keep(self._without_beginning(rest))
+
+    def _without_beginning(self, rest: bytes) -> bytes:
+        """The last words of a process that ended within a line, and maybe within its secret."""
+        secret = self._secret.encode()
+        for length in range(len(secret) - 1, LEAST - 1, -1):
+            if rest.endswith(secret[:length]):
+                return rest[:-length] + MASK.encode()
+        return rest
 
     def _keep(self, data: bytes) -> None:
         text = without_registered(data.decode(errors="replace").replace(self._secret, MASK))

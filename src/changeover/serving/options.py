@@ -88,6 +88,8 @@ class LocalOptions(Declared):
     """None: the cores this process may use."""
     embeddings: bool = False
     """Serve embeddings too: for each text, the mean over its tokens unless the model says otherwise."""
+    projector: str | None = Field(default=None, min_length=1)
+    """Path of the GGUF file that turns images into what the model reads, often called `mmproj`; None: it has no eyes."""
     idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000, exclude=True)
     """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
     None: as `engines.idle_unload_s` says."""
@@ -219,6 +221,8 @@ class LlamaServerOptions(ServerOptions):
 
     threads: int | None = Field(default=None, ge=1, le=1024)
     embeddings: bool = False
+    projector: str | None = Field(default=None, min_length=1)
+    """Path of the GGUF file that turns images into what the model reads, often called `mmproj`; None: it has no eyes."""
 
 
 class OllamaOptions(ServerOptions):

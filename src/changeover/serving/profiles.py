@@ -35,6 +35,7 @@ Structured = Literal["response_format", "guided_json", "structured_outputs", "gr
 NO_GRAMMAR: Final[tuple[Structured, ...]] = ("json_object", "none")
 """Where an engine holds no answer to a schema."""
 Grammar = Literal["grammar", "structured_outputs"]
+Continues = Literal["none", "prefill", "continue_final_message"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +72,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seeded: Literal["cached", "fresh"] = "cached"
     """Whether a prompt that was computed before may be used for a request with a seed. llama.cpp's differs in the last bits
     from one that is computed anew, and so does what is drawn."""
+    continues: Continues = "none"
+    """Whether the engine goes on with an assistant's message that is the last one, so that a stream which broke off elsewhere
+    can be gone on with: not at all, always, or where `continue_final_message` asks for it."""
     context_tokens: int | None = None
     """Prompt and answer together; None: it is not known here."""
     endpoints: tuple[Endpoint, ...] | None = None
@@ -132,21 +136,25 @@ PLAIN: Mapping[BackendName, Profile] = {
     # Asked of the server of xllamacpp 2026.10.11549: 200 for these four; embeddings are a 501 unless it was started for
     # them, which the deployment's profile then says.
     # It forces no call, and leaves bare JSON, which small models write instead of their template's format, in the text.
+    # With a last message of the assistant's it goes on at that very letter, and writes nothing of it again.
     "local": Profile(
         endpoints=("chat", "completions", "responses", "messages"),
         tool_calls="native_or_bare",
         forced_calls="schema",
         seeded="fresh",
+        continues="prefill",
     ),
     # vLLM 0.32 answers these, and embeddings only where it was started for nothing else. Without a tool parser it refuses
     # `tools`, so they go through the prompt; with one a call is forced, and its arguments are held to the tool's schema by
     # the latest version alone. Of a message it reads `reasoning`, and no other name (its renderers/chat_utils.py).
+    # It goes on with a message where `continue_final_message` is true and `add_generation_prompt` is not (protocol.py).
     "vllm": Profile(
         endpoints=("chat", "completions", "responses", "messages"),
         tool_calls="none",
         forced_calls="schema",
         reasoning_field="reasoning",
         grammar="structured_outputs",
+        continues="continue_final_message",
     ),
     "kunlun": Profile(
         endpoints=("chat", "completions"),
@@ -154,10 +162,12 @@ PLAIN: Mapping[BackendName, Profile] = {
         forced_calls="schema",
         reasoning_field="reasoning",
         grammar="structured_outputs",
+        continues="continue_final_message",
     ),
     # sglang 0.5.23 leaves calls in the text where it has no parser, and takes either name of reasoning in a message. It
     # forces calls itself; told to call none, it would not show the tools to the model.
-    "sglang": Profile(endpoints=("chat", "completions")),
+    # By `continue_final_message` it goes on (its examples, openai_chat_with_response_prefill.py).
+    "sglang": Profile(endpoints=("chat", "completions"), continues="continue_final_message"),
     # Behind fronts of ours, which take nothing out of the text: of a family whose format is not known, calls come by the
     # prompt. Transformers holds answers to no schema.
     "openvino": Profile(endpoints=("chat", "completions"), tool_calls="none", forced_calls="schema"),
@@ -167,6 +177,7 @@ PLAIN: Mapping[BackendName, Profile] = {
         tool_calls="native_or_bare",
         forced_calls="schema",
         seeded="fresh",
+        continues="prefill",
     ),
     # Ollama's documentation of its compatible API, and openai/openai.go: `reasoning`, and four values of the effort.
     "ollama": Profile(
@@ -176,7 +187,7 @@ PLAIN: Mapping[BackendName, Profile] = {
     ),
     "ray": Profile(endpoints=("chat", "completions")),
     "adapter": Profile(endpoints=("chat", "completions")),
-    "echo": Profile(),
+    "echo": Profile(continues="prefill"),
     "openai": Profile(),
 }
 """What a kind of engine does with a model of no known family. It is not written into bundles: their engine says it."""
@@ -200,7 +211,7 @@ _DOES_ITSELF: Mapping[BackendName, Mapping[str, Json]] = {
     "ray": {},
     "adapter": {},
     # The echo engine speaks as its options say, whatever its model is called.
-    "echo": msgspec.to_builtins(Profile()),
+    "echo": msgspec.to_builtins(PLAIN["echo"]),
     # What runs behind the address is not known: the family's own format is expected, and fields are taken as they come.
     "openai": {},
 }

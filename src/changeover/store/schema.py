@@ -30,7 +30,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 """The migration this code is written for."""
 
 
@@ -482,6 +482,7 @@ exchanges = Table(
     # What was wrong with the answer by the task's contract checks; null: nothing, or nothing was checked.
     Column("violation", String(40)),
     Column("shadow_of", String(40)),  # the exchange whose request this copies
+    Column("begun_by", Text),  # variants whose stream broke off and that another went on with; null: none
     Index("exchanges_by_task", "task", "started_at"),
 )
 

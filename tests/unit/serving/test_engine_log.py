@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
-from changeover.serving.engine_log import EngineLog, last_lines, lines_since
+import pytest
+
+from changeover.serving.engine_log import EngineLog, Scribe, last_lines, lines_since
 
 
 def test_the_newest_lines_are_shown_from_what_was_put_aside_too(tmp_path: Path) -> None:
@@ -40,3 +44,27 @@ def test_a_log_that_is_not_there_yet_is_followed_from_its_beginning(tmp_path: Pa
     assert next(newer) == []
     EngineLog(tmp_path / "d.log").write(b"first\n")
     assert next(newer) == ["first"]
+
+
+SECRET = "engine-0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        (["a line with ", SECRET, " in it\n"], "a line with [secret] in it\n"),
+        (["killed within " + SECRET[:20]], "killed within [secret]"),
+        (["x" * 20_000 + SECRET[:20], SECRET[20:] + " on\n"], "x" * 20_000 + "[secret] on\n"),
+        (["x" * 20_000 + SECRET + "yz", "\n"], "x" * 20_000 + "[secret]yz\n"),
+    ],
+    ids=["in pieces", "cut off", "across the end of a long line", "in a long line"],
+)
+async def test_an_engines_secret_is_masked_wherever_it_is_cut(tmp_path: Path, said: list[str], written: str) -> None:
+    scribe = Scribe(EngineLog(tmp_path / "d.log"), SECRET)
+    pipe = await scribe.reads()
+    for piece in said:
+        os.write(pipe, piece.encode())
+        await asyncio.sleep(0.02)  # so that it is read by itself
+    os.close(pipe)
+    await scribe.last_words(20)
+    assert (tmp_path / "d.log").read_text() == written

@@ -12,7 +12,7 @@ from changeover.serving.backends import describe
 from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.options import BackendName, Json
 from changeover.serving.plan import EnginePlan
-from changeover.serving.profiles import PLAIN, Profile, family_profile, family_profiles, profile_of, profile_of_bundle
+from changeover.serving.profiles import PLAIN, family_profile, family_profiles, profile_of, profile_of_bundle
 
 MODELS = {
     "Qwen/Qwen3-8B": "qwen3",
@@ -79,7 +79,7 @@ def test_what_an_engine_does_itself_stands_above_the_family() -> None:
     assert (local.reasoning, local.tool_calls) == ("field", "native_or_bare")
     assert (elsewhere.reasoning, elsewhere.tool_calls) == ("think_open", "deepseek")
     assert profile_of("local", "gemma-3-270m").reasoning == "none"
-    assert profile_of("echo", "deepseek-r1") == Profile()
+    assert profile_of("echo", "deepseek-r1") == PLAIN["echo"]
 
 
 def test_an_operators_word_stands_above_all() -> None:

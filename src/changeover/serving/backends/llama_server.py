@@ -13,6 +13,7 @@ from changeover.core.errors import EngineError
 from changeover.library.gguf import GgufHeader, read_header
 from changeover.serving.backends.common import context_within, module, pooling, stored_profile, usable_cores, warden
 from changeover.serving.backends.local import LocalBackend
+from changeover.serving.backends.projector import checked, flags_of, seeing
 from changeover.serving.backends.protocol import Launch, Missing
 from changeover.serving.homes import Homes
 from changeover.serving.options import Json, LlamaServerOptions
@@ -39,8 +40,10 @@ CLOSED: Mapping[str, str] = {
     "LLAMA_ARG_LOG_VERBOSITY": "1",  # errors; one more would write about every request
     "LLAMA_ARG_OFFLINE": "1",
 }
-BATCH = 512
+BATCH = 128
 """A prefill is only interrupted between batches, so a caller who left frees the slot sooner."""
+EYES_BATCH = 512
+"""The tokens of an image have to be computed together by models that let each of them see all others."""
 NOT_THERE = Missing(
     what="the program `llama-server`",
     remedy="Install llama.cpp (`brew install llama.cpp`), or name the program as `command` in "
@@ -78,14 +81,18 @@ class LlamaServerBackend:
             flags={
                 "context_tokens": context_within(options.context_tokens, header),
                 "slots": options.slots,
-                "batch": BATCH,
+                "batch": BATCH if options.projector is None else EYES_BATCH,
                 **SETTINGS,
                 **({"embeddings": pooling(header)} if options.embeddings else {}),
+                **flags_of(options.projector, plan.deployment),
                 **({"flags": list(options.flags)} if options.flags else {}),
                 **({"environment": options.environment} if options.environment else {}),
             },
             profile=stored_profile(
-                plan, options.profile, architecture=header.architecture, embeddings=options.embeddings
+                plan,
+                seeing(options.projector, options.profile),
+                architecture=header.architecture,
+                embeddings=options.embeddings,
             ),
         )
 
@@ -94,10 +101,16 @@ class LlamaServerBackend:
         assert path is not None, "a plan for this backend is refused without a file"
         options = plan.options_as(LlamaServerOptions)
         artifact = str(path.absolute())
+        projector = () if options.projector is None else (str(checked(options.projector, plan.deployment)),)
         return Launch(
             argv=module("changeover.serving.engines.warden"),
             config=warden(
-                (self._found(), *_flags(plan.deployment, artifact, options, read_header(path)), *options.flags),
+                (
+                    self._found(),
+                    *_flags(plan.deployment, artifact, options, read_header(path)),
+                    *(part for file in projector for part in ("--mmproj", file)),
+                    *options.flags,
+                ),
                 {
                     "LLAMA_API_KEY": "{secret}",  # by README, what `--api-key` reads too; /health alone needs no key
                     **SETTINGS,
@@ -106,7 +119,7 @@ class LlamaServerBackend:
                     "GOMP_SPINCOUNT": "1000",  # beside busy cores the default spin costs fifty times the speed
                     **options.environment,
                 },
-                needs=(artifact,),
+                needs=(artifact, *projector),
             ),
             first_answer=not options.embeddings,  # a model that makes vectors may have no words
         )
@@ -133,7 +146,7 @@ def _flags(deployment: str, artifact: str, options: LlamaServerOptions, header: 
         "--parallel": options.slots,
         "--threads": threads,
         "--threads-batch": threads,
-        "--batch-size": BATCH,
+        "--batch-size": BATCH if options.projector is None else EYES_BATCH,
     }
     if options.embeddings:
         # A text that does not fit into one physical batch is refused: all that the context holds has to.

@@ -10,6 +10,7 @@ from changeover.core.digest import sha256_file
 from changeover.core.errors import EngineError
 from changeover.library.gguf import GgufHeader, read_header
 from changeover.serving.backends.common import context_within, module, pooling, stored_profile, usable_cores
+from changeover.serving.backends.projector import checked, flags_of, seeing
 from changeover.serving.backends.protocol import Capabilities, Launch, Missing, Selection
 from changeover.serving.options import Json, LocalOptions
 from changeover.serving.parts import EnginePart
@@ -77,11 +78,15 @@ class LocalBackend:
             flags={
                 "context_tokens": context_within(options.context_tokens, header),
                 "slots": options.slots,
-                **LOCAL_SETTINGS,
+                **_settings(options),
                 **_embeddings(options, header),
+                **flags_of(options.projector, plan.deployment),
             },
             profile=stored_profile(
-                plan, options.profile, architecture=header.architecture, embeddings=options.embeddings
+                plan,
+                seeing(options.projector, options.profile),
+                architecture=header.architecture,
+                embeddings=options.embeddings,
             ),
         )
 
@@ -90,6 +95,7 @@ class LocalBackend:
         assert path is not None, "a plan for this backend is refused without a file"
         options = plan.options_as(LocalOptions)
         header = read_header(path)
+        projector = options.projector and str(checked(options.projector, plan.deployment))
         return Launch(
             argv=module("changeover.serving.engines.local"),
             config={
@@ -98,8 +104,9 @@ class LocalBackend:
                 "context_tokens": context_within(options.context_tokens, header),
                 "slots": options.slots,
                 "threads": options.threads or usable_cores(),
-                "settings": LOCAL_SETTINGS,
+                "settings": _settings(options),
                 **_embeddings(options, header),
+                **({"projector": projector} if projector else {}),
                 **({"adapters": [str(each.artifact.absolute()) for each in plan.adapters]} if plan.adapters else {}),
             },
             patch=_scales(plan.adapters, None),
@@ -111,6 +118,11 @@ class LocalBackend:
             sockets=True,
             first_answer=not options.embeddings,  # a model that makes vectors may have no words
         )
+
+
+def _settings(options: LocalOptions) -> Mapping[str, Json]:
+    # The tokens of an image have to be computed together by models that let each of them see all others.
+    return LOCAL_SETTINGS if options.projector is None else {**LOCAL_SETTINGS, "n_batch": 512}
 
 
 def _scales(held: Sequence[Adapter], chosen: Adapter | None) -> Patch | None:

@@ -51,6 +51,7 @@ def serve(config: dict[str, Any], secret: str) -> Any:
         params.n_batch = params.n_ubatch = max(config["context_tokens"], params.n_batch)
         if config["embeddings"] == "mean":
             params.pooling_type = _native.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.mmproj.path = config.get("projector", "")
     params.lora_adapters = [_adapter(path) for path in config.get("adapters", ())]
     params.fit_params = False  # it would shrink the context to the memory that is free, and not say so
     params.offline = True

@@ -115,8 +115,9 @@ def _leak() -> None:
 
 def _flood(secret: str) -> None:
     line = f"misbehaving: and again and again, with {secret} in it\n".encode() * 200
-    while True:
-        os.write(2, line)
+    with open(2, "wb", closefd=False) as log:  # writes on where a signal cut it off
+        while True:
+            log.write(line)
 
 
 def _wait_for_ever() -> NoReturn:
