@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 from tests.support.commands import User
 from tests.support.projects import open_written, write_project
 
+from changeover.app.planning.again import plan_again
 from changeover.app.prepare import deployed_weights
 from changeover.cli.main import run_command
+from changeover.serving.backends import EchoBackend, Launch
+from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import add_deployment, all_deployments, find_deployment, keep_tuning
 from changeover.serving.tuned import Tuning, this_machine
 
@@ -198,3 +202,42 @@ def test_a_home_of_an_engine_that_there_is_not_is_refused_with_the_nearest(start
     settings.write_text(settings.read_text() + '\n[engines.homes.vlm]\npython = "/opt/vllm/bin/python"\n')
     status, _, err = started.call("engines", "list")
     assert (status, "`engines.homes.vlm`: no such engine. Did you mean `vllm`?" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("other", "--name", "twin"), "`twin` is deployed already, and is `first`"),
+        (("twin", "--option", "dely_s=1"), "`dely_s`: unknown key. Did you mean `delay_s`?"),
+        (("twin", "--option", "delay_s=soon"), "`delay_s` = `soon`"),
+    ],
+)
+def test_a_name_that_is_taken_is_not_run_as_if_what_is_asked_for_were_there(
+    started: User, arguments: tuple[str, ...], says: str
+) -> None:
+    assert run_command(["deploy", "first", "--name", "twin", "--engine", "echo", "--option", "delay_s=0.1"]) == 0
+    started.said.readouterr()
+    status, _, err = started.call("deploy", *arguments)
+    assert (status, says in err) == (2, True), err
+
+
+@pytest.mark.parametrize("flag", ["--host", "--key-env", "--url"])
+def test_what_only_another_server_has_is_refused_for_an_engine_that_runs_here(user: User, flag: str) -> None:
+    status, _, err = user.call("deploy", SMALL, "--engine", "local", "--dry-run", flag, "NEARBY")
+    assert status == 2
+    assert f"`{flag}` is" in err
+    assert "say `--engine openai` with it" in err
+
+
+def test_what_is_run_again_may_take_as_long_as_its_engine_says(started: User) -> None:
+    class Slow(EchoBackend):
+        def launch(self, plan: EnginePlan) -> Launch:
+            return replace(super().launch(plan), start_s=240.0)
+
+    assert run_command(["deploy", "twin", "--engine", "echo"]) == 0
+    installation = open_written(started.project)
+    installation.__dict__["backends"] = {"echo": Slow()}
+    with installation.store.read() as connection:
+        row = find_deployment(connection, "twin")
+    assert plan_again(installation, row).ready_s == installation.project.settings.engines.ready_s + 240
+    installation.store.close()

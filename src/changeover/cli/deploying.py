@@ -94,7 +94,7 @@ def deploy(ask: Ask) -> int:
         note(f"{plan.deployment} is there already; it keeps the options it has")
     if running_address(installation.project.state) is not None:
         _wait(installation, plan)
-        _list(installation, plan, "ready", as_json=ask.as_json)
+        _list(installation, plan, None, as_json=ask.as_json)
     else:
         _list(installation, plan, "starts with the next `changeover up`", as_json=ask.as_json)
     return EXIT_PASS
@@ -236,9 +236,11 @@ def _wait(installation: Installation, plan: DeployPlan) -> None:
         raise
 
 
-def _list(installation: Installation, plan: DeployPlan, state: str, *, as_json: bool) -> None:
+def _list(installation: Installation, plan: DeployPlan, instead: str | None, *, as_json: bool) -> None:
+    """Print what it is now; `instead` of its state where nothing runs that would know that."""
     with installation.store.read() as connection:
         row = find_deployment(connection, plan.deployment)
+    state = instead or row.state
     if as_json:
         print_json(
             {
@@ -253,10 +255,10 @@ def _list(installation: Installation, plan: DeployPlan, state: str, *, as_json: 
             }
         )
         return
-    out.print(f"{row.name}  {state}  [dim]{plain(_described(row, plan, state))}[/]", soft_wrap=True)
+    out.print(f"{row.name}  {state}  [dim]{plain(_described(row, plan, running=instead is None))}[/]", soft_wrap=True)
 
 
-def _described(row: Deployment, plan: DeployPlan, state: str) -> str:
-    memory = None if row.memory_bytes is None else in_mib(row.memory_bytes)
-    now = (memory, row.address, row.detail) if state == "ready" else ()
+def _described(row: Deployment, plan: DeployPlan, *, running: bool) -> str:
+    memory = None if row.memory_bytes is None or row.state != "ready" else in_mib(row.memory_bytes)
+    now = (memory, row.address, row.detail) if running else ()
     return " · ".join(part for part in (engine_of(row), plan.quantisation, *now) if part)

@@ -128,7 +128,7 @@ def states(installation: Installation, name: str, timeout_s: float) -> Iterator[
             return
         gateway_address(installation.project)  # nothing starts once the system has gone
         if row.state == "failed":
-            raise EngineError(f"`{name}` does not start: {row.detail} Its log: {log}")
+            raise EngineError(f"`{name}` does not start: {row.detail.rstrip('.')}. Its log: {log}")
         if time.monotonic() > deadline:
             raise EngineError(f"`{name}` is not ready after {timeout_s:.0f} s ({row.detail}). Its log: {log}")
         yield row

@@ -27,6 +27,7 @@ from changeover.gateway.breaker import NEVER_OPEN, Breakers
 from changeover.gateway.needs import unsupported
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.resolve import Call
+from changeover.gateway.snapshot import DIRECT
 from changeover.gateway.waiting import not_ready
 from changeover.gateway.ways import Turn
 from changeover.serving.upstream import Upstream
@@ -219,8 +220,9 @@ def able(call: Call, turns: Sequence[Turn], trail: Trail) -> Sequence[Turn]:
         return turns
     if not kept:
         way = turns[0][1]
-        raise unsupported(call.live.task.name, way.variant.deployment, needs & way.lacks)
-    if kept[0] is not turns[0]:
+        task = call.live.task.name
+        raise unsupported(None if task.startswith(DIRECT) else task, way.variant.deployment, needs & way.lacks)
+    if kept[0] is not turns[0] and turns[0][1].variant.id not in trail.failed:
         trail.note(turns[0][1].variant.id)  # whoever should have answered could not, as the guard has to see
     return kept
 

@@ -105,15 +105,25 @@ def lacks_of(engine: EnginePart, profile: Profile) -> Needs:
     return frozenset(missing)
 
 
-def unsupported(task: str, deployment: str, lacking: Needs) -> UnsupportedError:
-    """The refusal of a request that nobody in turn can answer: what is missing, and which engines have it."""
+def unsupported(task: str | None, deployment: str, lacking: Needs) -> UnsupportedError:
+    """The refusal of a request that nobody in turn can answer: what is missing, and which engines have it.
+
+    Args:
+        task: Which was asked; None where the deployment itself was.
+        deployment: Whose turn it was.
+        lacking: What it has not.
+    """
     name = min(lacking, key=_order)
+    by = (name, "json_schema") if name == "tools_forced" else (name,)  # a schema forces them
     engines = [
-        kind for kind, backend in BACKENDS.items() if kind != "echo" and getattr(backend.capabilities, name, False)
+        kind
+        for kind, backend in BACKENDS.items()
+        if kind != "echo" and any(getattr(backend.capabilities, each, False) for each in by)
     ]
+    who = f"`{deployment}`" if task is None else f"`{deployment}`, which answers `{task}`,"
     where = f" Engines that have it: {', '.join(f'`{kind}`' for kind in sorted(engines))}." if engines else ""
     return UnsupportedError(
-        f"`{deployment}`, which answers `{task}`, has no {_WORDS.get(name, f'`{name}`')}.{where} Leave it out of the request, "
+        f"{who} has no {_WORDS.get(name, f'`{name}`')}.{where} Leave it out of the request, "
         "or have the task answered by a deployment that has it."
     )
 

@@ -87,3 +87,11 @@ def test_a_refusal_says_what_is_missing_and_which_engines_have_it() -> None:
     assert (error.status, error.code) == (400, "unsupported")
     assert "`small`, which answers `code`, has no log-probabilities (`logprobs`)." in error.message
     assert "`local`" in error.message
+
+
+def test_engines_that_a_schema_makes_call_are_named_as_such_and_a_task_only_where_one_was_asked() -> None:
+    error = unsupported(None, "small", frozenset({"tools_forced"}))
+
+    assert error.message.startswith("`small` has no calls that must be made (`tool_choice`).")
+    assert {"`local`", "`openvino`", "`vllm`"} <= set(error.message.replace(",", " ").replace(".", " ").split())
+    assert "`transformers`" not in error.message

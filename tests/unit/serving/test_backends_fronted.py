@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.support.cards import card
 
 from changeover.core.errors import ArtifactError, EngineError
-from changeover.core.settings import EngineHome
+from changeover.core.settings import EngineHome, EngineSettings
+from changeover.library.artifacts import Artifact
 from changeover.serving.backends import Launch, OpenVINOBackend, TransformersBackend
+from changeover.serving.deployments import plan_for_card
 from changeover.serving.homes import Homes
 from changeover.serving.options import BackendName
 from changeover.serving.plan import EnginePlan
@@ -102,6 +105,14 @@ def test_openvino_says_which_weights_it_does_not_read(tmp_path: Path, quantisati
     backend = OpenVINOBackend(homes(tmp_path, openvino_genai="2026.4.1.0"))
     missing = backend.missing(plan("openvino", gguf(tmp_path), quantisation=quantisation))
     assert not missing if reads else quantisation in missing[0].what
+
+
+def test_openvino_reads_what_is_made_for_it(tmp_path: Path) -> None:
+    source = Artifact(format="gguf", quantisation="Q4_K_M", size_bytes=100, sha256="ab" * 32)
+    made = plan_for_card(card("m", artifacts=(source,)), tmp_path, EngineSettings(), backend="openvino")
+
+    assert made.quantisation == "Q8_0 from Q4_K_M"
+    assert OpenVINOBackend(homes(tmp_path, openvino_genai="2026.4.1.0")).missing(made) == []
 
 
 def test_what_openvino_has_made_itself_is_read_whatever_it_is_called(tmp_path: Path) -> None:

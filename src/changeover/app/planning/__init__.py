@@ -35,16 +35,19 @@ def plan_deployment(wish: Wish, ground: Ground) -> DeployPlan:
     """
     if wish.on is not None and wish.on != HERE:
         return on_hardware(wish, ground, ground.catalogue.card(wish.model), parse_hardware(wish.on, ground.catalogue))
-    if wish.url is not None and wish.engine is None:
-        raise ConfigError("`--url` is the address of a server that runs: say `--engine openai` with it.")
     wish = wish.replicated()
-    if wish.engine == "echo":
-        return _echo(wish)
     if wish.engine == "openai":
         return _elsewhere(wish, ground)
+    if wish.url is not None:
+        raise ConfigError("`--url` is the address of a server that runs: say `--engine openai` with it.")
+    if wish.engine == "echo":
+        return _echo(wish)
     card = ground.catalogue.card(wish.model)
     if wish.engine is None and card.weights == "closed":
         return at_host(wish, ground, card)
+    for flag, said in (("--host", wish.host), ("--key-env", wish.key_variable)):
+        if said is not None:
+            raise ConfigError(f"`{flag}` is for a model that runs elsewhere: say `--engine openai` with it.")
     return on_this_machine(wish, ground, card)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from changeover.app.installation import Installation
 from changeover.app.planning.answer import HERE, DeployPlan, Weights
+from changeover.app.planning.here import launch_of
 from changeover.app.planning.sources import made_of, source_of
 from changeover.app.planning.wish import Wish
 from changeover.app.tunings import threads_of, tunings_here
@@ -12,6 +15,7 @@ from changeover.library.cards import Card
 from changeover.library.pull import present
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.memory import budget_bytes, needed_bytes
+from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ready_deadline_s
 from changeover.serving.queries import Deployment, all_deployments
 from changeover.serving.weights import LOADS, artifact_for, pending
@@ -21,18 +25,33 @@ def deployed(installation: Installation, wish: Wish) -> Deployment | None:
     """The deployment that has the name which is asked for; None where the name is free.
 
     Raises:
-        ConfigError: It has another engine than the one that is asked for.
+        ConfigError: It has another model or engine than the one that is asked for, or an option that no engine of its kind has
+            is asked for.
     """
     name = wish.name or wish.model
     with installation.store.read() as connection:
         row = next((row for row in all_deployments(connection) if row.name == name), None)
-    engine = wish.replicated().engine
-    if row is not None and engine not in (None, row.backend):
+    asked = wish.replicated()
+    if row is None:
+        return None
+    if wish.model not in (name, row.model):
+        raise ConfigError(
+            f"`{name}` is deployed already, and is `{row.model}`. Give this one a name of its own, such as "
+            f"`--name {name}-2`."
+        )
+    if asked.engine not in (None, row.backend):
         raise ConfigError(
             f"`{name}` is deployed already, with the engine `{row.backend}`. Give this one a name of its own, such as "
-            f"`--name {name}-{engine}`."
+            f"`--name {name}-{asked.engine}`."
         )
+    plan = plan_from_row(row, installation.catalogue, installation.project.cache)
+    _check_options(plan, asked)
     return row
+
+
+def _check_options(plan: EnginePlan, asked: Wish) -> None:
+    """Refuse what it could not be started with; what only differs from what it has is said, and left."""
+    replace(plan, options={**plan.options, **asked.options_of(plan.backend)})
 
 
 def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
@@ -58,6 +77,7 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
         )
     with installation.store.read() as connection:
         threads = threads_of(row, tunings_here(installation, connection))
+    launch = launch_of(plan, installation.backends)
     return DeployPlan(
         deployment=row.name,
         model=row.model,
@@ -70,7 +90,8 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
         needs_bytes=needed_bytes(plan, row.memory_bytes) or None,
         has_bytes=budget_bytes(project.settings.engines.memory_gib),
         command=f"changeover deploy {row.name}",
-        ready_s=ready_deadline_s(plan.artifact, project.settings.engines.ready_s),
+        ready_s=ready_deadline_s(plan.artifact, project.settings.engines.ready_s)
+        + (0.0 if launch is None else launch.start_s),
         engine_plan=plan,
     )
 

@@ -101,8 +101,10 @@ class OpenVINOBackend:
 
 
 def _readable(plan: EnginePlan, quantisation: str) -> bool:
-    """A directory holds what OpenVINO itself has made."""
-    return (plan.artifact is not None and plan.artifact.suffix != ".gguf") or quantisation.upper() in READS["openvino"]
+    """A directory holds what OpenVINO itself has made, and what we make for it is as it reads it."""
+    if plan.making is not None or (plan.artifact is not None and plan.artifact.suffix != ".gguf"):
+        return True
+    return quantisation.upper() in READS["openvino"]
 
 
 def _batched_tokens(plan: EnginePlan) -> int:
