@@ -24,7 +24,7 @@ from changeover.serving.deployments import plan_from_row
 from changeover.serving.options import BackendName, RayOptions
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
-from changeover.serving.process import ready_deadline_s
+from changeover.serving.process import ready_within_s
 from changeover.serving.profiles import Profile, profile_of_part
 from changeover.serving.queries import Deployment, all_deployments, note_options
 from changeover.serving.supervisor import Supervisor, Timing
@@ -140,7 +140,7 @@ async def _started(
         try:
             for each in plans:
                 await supervisor.ensure(each)
-                await supervisor.wait_ready(each.deployment, ready_deadline_s(plans[0].artifact, ready_s))
+                await supervisor.wait_ready(each.deployment, ready_within_s(plans[0], backends, ready_s))
             found = supervisor.upstreams()
             if gone := [each.deployment for each in plans if each.deployment not in found]:
                 raise ConfigError(f"`{gone[0]}` was ready, and is gone again. Look at it once more.")

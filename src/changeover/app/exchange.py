@@ -16,7 +16,7 @@ from changeover.rollouts.exchange import exchange_plan, tasks_on
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.eviction import NoRoom, Unload
 from changeover.serving.plan import EnginePlan
-from changeover.serving.process import ready_deadline_s
+from changeover.serving.process import ready_within_s
 from changeover.serving.queries import find_deployment, has_deployment
 
 MARGIN_S = 5.0
@@ -85,8 +85,8 @@ def exchange_plan_of(installation: Installation, task: str, candidate: str) -> P
     of its size becomes ready.
     """
     declared = installation.tasks[task].declared
-    artifact = candidate_plan(installation, candidate).artifact
-    load_s = ready_deadline_s(artifact, installation.project.settings.engines.ready_s)
+    plan = candidate_plan(installation, candidate)
+    load_s = ready_within_s(plan, installation.backends, installation.project.settings.engines.ready_s)
     return exchange_plan(plan_of(declared), declared.timeout_s + load_s + MARGIN_S)
 
 

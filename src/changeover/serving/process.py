@@ -16,8 +16,10 @@ from typing import Any, Final, cast
 from changeover.core.errors import EngineError
 from changeover.core.ids import new_secret
 from changeover.core.sizes import GIB
-from changeover.serving.backends import Launch
+from changeover.serving.backends import Backend, Launch, launch_of
 from changeover.serving.engine_log import EngineLog, Scribe
+from changeover.serving.options import BackendName
+from changeover.serving.plan import EnginePlan
 from changeover.serving.weights import size_of
 
 _INHERITED: Final = re.compile(
@@ -40,6 +42,12 @@ class Ready:
 def ready_deadline_s(artifact: Path | None, base_s: float = 30.0, per_gib_s: float = 20.0) -> float:
     """How long an engine may take to become ready: in proportion to what it has to read."""
     return base_s + per_gib_s * weights_bytes(artifact) / GIB
+
+
+def ready_within_s(plan: EnginePlan, backends: Mapping[BackendName, Backend], base_s: float) -> float:
+    """How long the engine of a plan may take to become ready, with what its kind takes before it reads anything."""
+    launch = launch_of(plan, backends)
+    return ready_deadline_s(plan.artifact, base_s) + (0.0 if launch is None else launch.start_s)
 
 
 def weights_bytes(artifact: Path | None) -> int:

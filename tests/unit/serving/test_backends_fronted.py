@@ -147,6 +147,14 @@ def test_what_is_not_installed_is_missing_and_named(tmp_path: Path) -> None:
         OpenVINOBackend(nothing).describe(plan("openvino", gguf(tmp_path)))
 
 
+def test_a_network_that_openvino_does_not_read_is_said_before_it_fails_five_starts(tmp_path: Path) -> None:
+    backend = OpenVINOBackend(homes(tmp_path, openvino_genai="2026.4.1.0"))
+    gemma = gguf(tmp_path, **{"general.architecture": "gemma3", "gemma3.context_length": 2048})
+
+    assert ["gemma3" in each.what for each in backend.missing(plan("openvino", gemma, quantisation="Q8_0"))] == [True]
+    assert backend.missing(plan("openvino", gguf(tmp_path), quantisation="Q8_0")) == []
+
+
 def test_a_directory_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     backend = TransformersBackend(homes(tmp_path, transformers="5.23.0", torch="2.13.0"))
     with pytest.raises(ArtifactError, match=r"no config\.json"):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from changeover.serving.backends import EchoBackend, Launch
 from changeover.serving.engine_log import MAX_LOG_BYTES, EngineLog
-from changeover.serving.process import ready_deadline_s
+from changeover.serving.plan import EnginePlan
+from changeover.serving.process import ready_deadline_s, ready_within_s
 
 LLAMA = """\
 0.00.041.053 E llama_model_load: error loading model: tensor 'blk.16' is not within the file bounds
@@ -76,3 +79,15 @@ def test_an_engine_gets_time_in_proportion_to_what_it_reads(tmp_path: Path) -> N
     assert ready_deadline_s(weights) == 30.0 + 3 * 20.0
     assert ready_deadline_s(None) == 30.0
     assert ready_deadline_s(tmp_path / "missing.gguf") == 30.0
+
+
+def test_an_engine_that_has_much_to_do_before_it_reads_gets_the_time_for_it() -> None:
+    class Slow(EchoBackend):
+        def launch(self, plan: EnginePlan) -> Launch:
+            return replace(super().launch(plan), start_s=240.0)
+
+    plan = EnginePlan(deployment="d", backend="echo", model="m")
+
+    assert ready_within_s(plan, {"echo": EchoBackend()}, 30.0) == 30.0
+    assert ready_within_s(plan, {"echo": Slow()}, 30.0) == 270.0
+    assert ready_within_s(plan, {}, 30.0) == 30.0

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from changeover.app.installation import Installation
 from changeover.app.planning.answer import HERE, DeployPlan, Weights
-from changeover.app.planning.here import launch_of
 from changeover.app.planning.sources import made_of, source_of
 from changeover.app.planning.wish import Wish
 from changeover.app.tunings import threads_of, tunings_here
@@ -16,7 +15,7 @@ from changeover.library.pull import present
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.memory import budget_bytes, needed_bytes
 from changeover.serving.plan import EnginePlan
-from changeover.serving.process import ready_deadline_s
+from changeover.serving.process import ready_within_s
 from changeover.serving.queries import Deployment, all_deployments
 from changeover.serving.weights import LOADS, artifact_for, pending
 
@@ -77,7 +76,6 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
         )
     with installation.store.read() as connection:
         threads = threads_of(row, tunings_here(installation, connection))
-    launch = launch_of(plan, installation.backends)
     return DeployPlan(
         deployment=row.name,
         model=row.model,
@@ -90,8 +88,7 @@ def plan_again(installation: Installation, row: Deployment) -> DeployPlan:
         needs_bytes=needed_bytes(plan, row.memory_bytes) or None,
         has_bytes=budget_bytes(project.settings.engines.memory_gib),
         command=f"changeover deploy {row.name}",
-        ready_s=ready_deadline_s(plan.artifact, project.settings.engines.ready_s)
-        + (0.0 if launch is None else launch.start_s),
+        ready_s=ready_within_s(plan, installation.backends, project.settings.engines.ready_s),
         engine_plan=plan,
     )
 

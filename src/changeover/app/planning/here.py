@@ -23,7 +23,7 @@ from changeover.core.toml import validate
 from changeover.library.cards import Card
 from changeover.library.fit.outright import writes_no_text
 from changeover.library.pull import present
-from changeover.serving.backends import Backend, Launch
+from changeover.serving.backends import Launch, launch_of
 from changeover.serving.deployments import plan_for_card
 from changeover.serving.life import Timing
 from changeover.serving.options import OPTIONS, BackendName
@@ -301,16 +301,6 @@ def _ready_s(way: Way, ground: Ground, launch: Launch | None) -> float:
 
 def _launch(way: Way, ground: Ground) -> Launch | None:
     return None if way.plan is None else launch_of(way.plan, ground.backends)
-
-
-def launch_of(plan: EnginePlan, backends: Mapping[BackendName, Backend]) -> Launch | None:
-    """How it would be started; None where that cannot be said before its weights or its software are here."""
-    backend = backends.get(plan.backend)
-    try:
-        launch = None if backend is None else backend.launch(plan)
-    except (ChangeoverError, OSError):
-        return None
-    return launch if isinstance(launch, Launch) else None
 
 
 def _toml(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from changeover.core.errors import ChangeoverError
 from changeover.serving.backends.adapter import AdapterBackend
 from changeover.serving.backends.common import usable_cores
 from changeover.serving.backends.echo import EchoBackend
@@ -46,6 +47,7 @@ __all__ = [
     "VllmBackend",
     "backends_in",
     "describe",
+    "launch_of",
     "usable_cores",
 ]
 
@@ -79,3 +81,13 @@ def describe(plan: EnginePlan, backends: Mapping[BackendName, Backend] = BACKEND
         EngineError: The engine's package is not installed.
     """
     return backends[plan.backend].describe(plan)
+
+
+def launch_of(plan: EnginePlan, backends: Mapping[BackendName, Backend]) -> Launch | None:
+    """How it would be started; None where it has no process, or that cannot be said before its files are here."""
+    backend = backends.get(plan.backend)
+    try:
+        launch = None if backend is None else backend.launch(plan)
+    except (ChangeoverError, OSError):
+        return None
+    return launch if isinstance(launch, Launch) else None

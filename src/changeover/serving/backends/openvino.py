@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from changeover.library.gguf import read_header
 from changeover.serving.backends.common import stored_profile, usable_cores
 from changeover.serving.backends.foreign import lacking_package
 from changeover.serving.backends.fronted import Worker, installed_version, launch_worker, weights_of
@@ -16,6 +17,8 @@ from changeover.serving.plan import EnginePlan
 from changeover.serving.weights import READS, size_of
 
 PACKAGE: Final = "openvino-genai"
+UNREAD: Final = frozenset({"gemma3"})
+"""Networks of GGUF files that its reader refused when it was tried: openvino-genai 2026.4.1."""
 _BATCHES: Final = ((1 << 30, 512), (4 << 30, 256))
 """Of weights of at most so many bytes, tokens of prompts that one step computes; it cannot be interrupted."""
 _SMALLEST_BATCH: Final = 128
@@ -58,6 +61,9 @@ class OpenVINOBackend:
                     remedy="Use another file of the model, or one that is converted to Q8_0.",
                 )
             )
+        if plan is not None and (unread := _unread(plan)) is not None:
+            what = f"a model that OpenVINO reads from GGUF; it does not read {unread}"
+            lacks.append(Missing(what=what, remedy="Take another engine, or a directory that OpenVINO has made."))
         return lacks
 
     def describe(self, plan: EnginePlan) -> EnginePart:
@@ -105,6 +111,15 @@ def _readable(plan: EnginePlan, quantisation: str) -> bool:
     if plan.making is not None or (plan.artifact is not None and plan.artifact.suffix != ".gguf"):
         return True
     return quantisation.upper() in READS["openvino"]
+
+
+def _unread(plan: EnginePlan) -> str | None:
+    """The network of weights that are here, if OpenVINO's reader of GGUF is known not to read it."""
+    source = plan.artifact if plan.making is None else plan.making.source
+    if source is None or source.suffix != ".gguf" or not source.is_file():
+        return None
+    architecture = read_header(source).architecture
+    return architecture if architecture in UNREAD else None
 
 
 def _batched_tokens(plan: EnginePlan) -> int:
