@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import gettempdir
 
 import psutil
 import pytest
@@ -95,7 +96,8 @@ async def test_root_gives_its_rights_up_unless_the_server_could_not_read_its_wei
     weights = folder / "weights"
     weights.write_bytes(b"")
     weights.chmod(0o600)
-    for each in (tmp_path, *tmp_path.parents[:2]):
+    above = [each for each in tmp_path.parents if each.is_relative_to(gettempdir()) and each != Path(gettempdir())]
+    for each in (tmp_path, *above):
         each.chmod(0o755)
     config = {**launch().config, "needs": [str(tmp_path / "not there"), str(folder)]}
     server = ChildEngine(Launch(argv=launch().argv, config=config), EngineLog(tmp_path / "d.log"), os.environ)

@@ -27,7 +27,8 @@ from changeover.app.logs import register_secret, set_up_logging
 from changeover.app.loops import background
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project, Settings
-from changeover.serving.upstream import Client, Patch, Upstream, make_client
+from changeover.serving.patch import Patch
+from changeover.serving.upstream import Client, Upstream, make_client
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,8 @@ from changeover.app.logs import register_secret
 from changeover.app.worker import Order, Said, Setup, Where
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project
-from changeover.serving.upstream import Client, ClientKind, Patch, Upstream, make_client
+from changeover.serving.patch import Patch
+from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 from changeover.serving.upstream.base import Address
 
 log = logging.getLogger(__name__)

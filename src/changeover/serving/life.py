@@ -16,11 +16,12 @@ from changeover.core.errors import ChangeoverError, EngineError
 from changeover.core.sizes import in_gib
 from changeover.serving.backends import Launch
 from changeover.serving.family import end_rest, family_of, session_of
+from changeover.serving.patch import Patch
 from changeover.serving.plan import Adapter, EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog, Ready, ready_deadline_s, weights_bytes
 from changeover.serving.progress import Phase, Progress
 from changeover.serving.sockets import Sockets
-from changeover.serving.upstream import Client, Patch, Upstream
+from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import pytest
 from tests.support.loopback import BODY, CHUNKED, OK, PATH, Loopback, ask, chunk, whole
 
 from changeover.core.errors import CapacityError, ConfigError, RequestError, UpstreamError
-from changeover.serving.upstream import MAX_ANSWER_BYTES, Client, Patch, Upstream
+from changeover.serving.patch import Patch
+from changeover.serving.upstream import MAX_ANSWER_BYTES, Client, Upstream
 
 
 async def test_an_answer_arrives_whole_with_its_content_type_and_nothing_else(

@@ -14,8 +14,8 @@ from changeover.serving.backends.projector import checked, flags_of, seeing
 from changeover.serving.backends.protocol import Capabilities, Launch, Missing, Selection
 from changeover.serving.options import Json, LocalOptions
 from changeover.serving.parts import EnginePart
+from changeover.serving.patch import Patch
 from changeover.serving.plan import Adapter, EnginePlan
-from changeover.serving.upstream.interface import Patch
 
 LOCAL_SETTINGS: Mapping[str, Json] = {
     "cache_ram_mib": 256,  # prompts kept beside the slots; the engine's own default may grow to 8 GiB

@@ -9,8 +9,8 @@ from typing import Protocol
 from changeover.serving.capabilities import Capabilities
 from changeover.serving.options import Json
 from changeover.serving.parts import EnginePart
+from changeover.serving.patch import Patch
 from changeover.serving.plan import Adapter, EnginePlan
-from changeover.serving.upstream.interface import Patch
 
 __all__ = ["Backend", "Capabilities", "Elsewhere", "Launch", "Missing"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Literal
 
-from changeover.serving.upstream.interface import MAX_ANSWER_BYTES, Answer, Client, Headers, Patch, Sending, Upstream
+from changeover.serving.upstream.interface import MAX_ANSWER_BYTES, Answer, Client, Headers, Sending, Upstream
 from changeover.serving.upstream.wire import WireClient
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Client",
     "ClientKind",
     "Headers",
-    "Patch",
     "Sending",
     "Upstream",
     "make_client",

@@ -14,11 +14,12 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from changeover.core.errors import ChangeoverError, UpstreamError
+from changeover.serving.patch import Patch
 from changeover.serving.refusals import MAX_REFUSAL_BYTES, classify, retry_after
 from changeover.serving.upstream import words
 from changeover.serving.upstream.aio_answer import AioAnswer, words_for
 from changeover.serving.upstream.base import Address, checked
-from changeover.serving.upstream.interface import CONNECT_S, KEEPALIVE_S, PROBE_S, REFUSAL_S, Headers, Patch
+from changeover.serving.upstream.interface import CONNECT_S, KEEPALIVE_S, PROBE_S, REFUSAL_S, Headers
 
 _LARGE_BODY: Final = 1 << 20
 """aiohttp warns of a larger body unless it comes as a file."""

@@ -14,8 +14,9 @@ import msgspec
 from yarl import URL
 
 from changeover.core.errors import ConfigError, RequestError, UpstreamError
+from changeover.serving.patch import Patch
 from changeover.serving.upstream import words
-from changeover.serving.upstream.interface import MAX_ANSWER_BYTES, PROBE_S, Answer, Headers, Patch
+from changeover.serving.upstream.interface import MAX_ANSWER_BYTES, PROBE_S, Answer, Headers
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from types import TracebackType
 from typing import Any, Final, Protocol
 
-import msgspec
+from changeover.serving.patch import Patch
 
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Of an answer that is read whole. An engine that sends more has lost its way."""
@@ -19,14 +19,6 @@ REFUSAL_S: Final = 2.0
 
 Headers = Iterable[tuple[str, str]]
 """Names and values, to be sent beside our own."""
-
-
-class Patch(msgspec.Struct, frozen=True):
-    """What a deployment puts into the body of each request, whoever sends it and whatever stands there."""
-
-    fields: Mapping[str, Any]
-    unread: tuple[str, ...] = ()
-    """Paths on which the engine does not read such fields: requests there are refused."""
 
 
 class Answer(Protocol):
