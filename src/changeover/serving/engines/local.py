@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ from changeover.serving.engines.child import Child
 
 _native: Any = xllamacpp  # a compiled module without types
 
+LAST_WORDS_S = 0.3
+"""llama.cpp writes its log from a thread of its own, which on busy cores has often not come to the cause when it gives up."""
 ERRORS_ONLY = 1
 """llama.cpp's log level. One more would write about every request."""
 
@@ -22,6 +25,7 @@ def main() -> None:
     try:
         server = serve(child.config, child.secret)
     except (RuntimeError, ValueError, OSError) as exc:
+        time.sleep(LAST_WORDS_S)
         child.failed(str(exc))
     note = child.drop_rights()
     address: str = server.listening_address
