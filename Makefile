@@ -10,7 +10,7 @@ export PIP_NO_INPUT = 1
 
 CLIENTS := .venv-clients
 
-.PHONY: demo test test-clients check format bench docs recording lock clean
+.PHONY: demo test test-clients test-engines check format bench docs recording lock clean
 
 demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 	@$(BIN)/changeover sandbox >/dev/null
@@ -25,6 +25,12 @@ test: $(READY)  ## All tests, the real small model and the sandbox included.
 
 test-clients: $(READY) $(CLIENTS)/.ready  ## Real clients, unchanged, against a gateway of their own.
 	$(CLIENTS)/bin/python -m pytest tests/clients $(PYTEST)
+
+test-engines: $(READY)  ## Real engines, each in an environment of its own; ENGINES="openvino ray" for these alone.
+	@mkdir -p .venv-engines && echo '*' >.venv-engines/.gitignore
+	@$(BIN)/python -m tests.engines.setup $(ENGINES)
+	CHANGEOVER_LOADS=docs/data/loads.json $(BIN)/python -m pytest tests/engines -p no:cacheprovider -v --durations=10 \
+	  $(addprefix --engine=,$(ENGINES)) $(PYTEST)
 
 check: $(READY)  ## Style, types, and the directions of imports.
 	$(BIN)/ruff check .
@@ -43,6 +49,7 @@ bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one,
 	$(BIN)/python -m benchmarks.evidence --quick
 	$(BIN)/python -m benchmarks.rollouts --quick
 	$(BIN)/python -m benchmarks.evals --quick
+	$(BIN)/python -m benchmarks.serving --quick
 	$(BIN)/python -m benchmarks.gateway --quick
 
 docs: $(READY)  ## Write the generated parts of docs/ anew.
@@ -80,4 +87,4 @@ $(CLIENTS)/.ready: tests/clients/requirements.txt tests/clients/constraints.txt 
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) .venv-engines .pytest_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,12 +31,17 @@ from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
 from changeover.evals.scorers import SCORERS
 from changeover.library.licences.policy import Policy
-from changeover.serving.plan import EchoOptions, LocalOptions, OpenAIOptions
+from changeover.serving.backends import BACKENDS
+from changeover.serving.capabilities import CAPABILITIES, Capabilities
+from changeover.serving.conformance import PROBES, Finding, Result, verdicts
+from changeover.serving.options import OPTIONS
 from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
 from changeover.tools.load import NEEDS
 
 REFERENCE = Path(__file__).parent / "reference"
+DATA = Path(__file__).parent / "data"
+"""What was measured, as it was written down."""
 MARK = "<!-- Written by `make docs` from the code. Edit the code's docstrings, not this page. -->"
 KINDS = {
     str: "text",
@@ -88,7 +94,7 @@ def configuration() -> str:
         "## Options of engines",
         "Given to `changeover deploy`, by a flag of their own or as `--option NAME=VALUE`, and kept with the deployment.",
     ]
-    for name, model in (("local", LocalOptions), ("echo", EchoOptions), ("openai", OpenAIOptions)):
+    for name, model in OPTIONS.items():
         parts += [f"### `--engine {name}`", _doc(model), _table(keys_of(model))]
     parts += [
         "## Environment",
@@ -225,6 +231,104 @@ def baselines() -> str:
     return _page(parts)
 
 
+def conformance() -> str:
+    """What every kind of engine declares, what the suite proves, and what it found on real engines."""
+    found = _data("conformance.json")
+    rows: list[dict[str, Any]] = found["rows"]
+    kinds = [kind for kind in BACKENDS if kind != "openai"]
+    capabilities = attribute_docs(Capabilities)
+    parts = [
+        "# Conformance",
+        "What engines can do: as each kind declares it, and as the suite found it. "
+        "[Capabilities](../concepts/capabilities.md) says what the gateway makes of it.",
+        "## Declared",
+        "Of every kind of engine, whatever model it serves; what a model or its deployment has besides stands in its profile. "
+        "Of `openai`, a server that others run, nothing is known but that it chats.",
+        "| capability | " + " | ".join(kinds) + " | meaning |\n|---|" + "---|" * len(kinds) + "---|",
+    ]
+    parts[-1] += "".join(
+        f"\n| `{name}` | "
+        + " | ".join("yes" if getattr(BACKENDS[kind].capabilities, name) else "–" for kind in kinds)
+        + f" | {capabilities[name]} |"
+        for name in CAPABILITIES
+    )
+    parts += [
+        "## The probes",
+        "Each looks at how an answer comes, never at how wise it is. Where a model is free to call a tool and does not, "
+        "nothing was found out, and that is said.",
+        "| probe | what it proves |\n|---|---|\n"
+        + "\n".join(f"| `{probe.name}` | {probe.proves.replace('|', chr(92) + '|')} |" for probe in PROBES),
+        "## Found",
+        f"By `python -m benchmarks.conformance --write`, on {found['machine']}, at each engine itself: what the gateway does "
+        "for those that lack something is not in here. *yes*: it passed; *no*: it is not there; **wrong**: it is there and "
+        "is not right; a dot: it could not be asked of that model, or not be seen. The reasons stand below.",
+        "| capability | " + " | ".join(_title(row) for row in rows) + " |\n|---|" + "---|" * len(rows),
+    ]
+    found_of = [verdicts(_findings(row)) for row in rows]
+    parts[-1] += "".join(
+        f"\n| `{name}` | " + " | ".join(_SIGNS[found.get(name, "not applicable")] for found in found_of) + " |"
+        for name in CAPABILITIES
+        if any(name in found for found in found_of)
+    )
+    parts += [
+        *(_reasons(row) for row in rows),
+    ]
+    if found["skipped"]:
+        parts += ["### Not looked at", "\n".join(f"* `{name}`: {why}" for name, why in found["skipped"].items())]
+    return _page([*parts, *_loads()])
+
+
+_SIGNS: Mapping[Result, str] = {"passed": "yes", "failed": "**wrong**", "missing": "no", "not applicable": "·"}
+
+
+def _findings(row: Mapping[str, Any]) -> list[Finding]:
+    return [
+        Finding(**each, capability=each["probe"].partition(".")[0], sent="", declared=None) for each in row["findings"]
+    ]
+
+
+def _reasons(row: Mapping[str, Any]) -> str:
+    lines = [
+        f"* `{finding.probe}` {finding.result}: {finding.seen}".replace("<", "&lt;")
+        for finding in _findings(row)
+        if finding.result != "passed"
+    ]
+    note = f" {row['note'][0].upper()}{row['note'][1:]}." if row["note"] else ""
+    return "\n".join([f"### {_title(row)}", "", f"{row['software']}, {row['date']}.{note}", "", *lines]).rstrip()
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return " · ".join(part for part in (row["engine"], row["model"], row["started"]) if part)
+
+
+def _loads() -> Iterator[str]:
+    """Which architectures each engine loads, by checkpoints of the real classes with random weights."""
+    rows: list[dict[str, Any]] = _data("loads.json") if (DATA / "loads.json").exists() else []
+    if not rows:
+        return
+    engines = sorted({row["engine"] for row in rows})
+    yield "## Architectures"
+    yield (
+        "Tiny checkpoints of the real class with random weights, loaded by the code that would load the real ones, and asked "
+        "for a few tokens. `make test-engines` makes and loads them."
+    )
+    of = {(row["architecture"], row["engine"]): row for row in rows}
+    yield ("| architecture | " + " | ".join(engines) + " |\n|---|" + "---|" * len(engines)) + "".join(
+        f"\n| {name} | " + " | ".join(_loaded(of.get((name, engine))) for engine in engines) + " |"
+        for name in dict.fromkeys(row["architecture"] for row in rows)
+    )
+
+
+def _loaded(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    return "yes" if row["loads"] else "no: " + str(row["reason"]).replace("|", "\\|")
+
+
+def _data(name: str) -> Any:
+    return json.loads((DATA / name).read_text())
+
+
 def _points(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f}"
 
@@ -245,6 +349,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": command_line,
     "tools.md": tools,
     "baselines.md": baselines,
+    "conformance.md": conformance,
 }
 
 
@@ -265,11 +370,11 @@ def keys_of(model: type[BaseModel]) -> list[Key]:
     ]
 
 
-def attribute_docs(model: type[BaseModel]) -> dict[str, str]:
+def attribute_docs(model: type) -> dict[str, str]:
     """The texts that stand below the fields of a class, on one line each; those of its bases too."""
     docs: dict[str, str] = {}
     for kind in reversed(model.__mro__):
-        if kind is BaseModel or not issubclass(kind, BaseModel):
+        if kind in (BaseModel, object):
             continue
         [declared] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
         assert isinstance(declared, ast.ClassDef)

@@ -26,7 +26,7 @@ import uvloop
 from changeover.app.listening import address_of, listen
 from changeover.serving.engines.echo_app import Behaviour, EchoApp
 from changeover.serving.engines.echo_faults import Message, Receive, Scope, Send
-from changeover.serving.plan import EchoOptions
+from changeover.serving.options import EchoOptions
 
 KEY = "sk-loopback"
 """Every tool sends it as its API key."""

@@ -138,7 +138,7 @@ def kept(project: Path) -> tuple[Mapping[str, bytes], Sequence[str]]:
 # Words that mean nothing here.
 
 MISTYPED: list[tuple[Sequence[str], int, str]] = [
-    (["stats"], USAGE, "No command `stats`. Did you mean `status`? Known: abort, "),
+    (["stats"], USAGE, "No command `stats`. Did you mean `status`? Near: "),
     (["--verbose"], USAGE, "No command `--verbose`. "),
     (["status", "--jsn"], USAGE, "No such option: --jsn"),
     (["ask"], USAGE, "Missing argument 'task'. See `changeover ask --help`."),
@@ -159,7 +159,15 @@ MISTYPED: list[tuple[Sequence[str], int, str]] = [
     (["models", "smollm2-135-instruct"], USAGE, "No card named `smollm2-135-instruct`. Did you mean `smollm2-135m-"),
     (["pull", "smollm2-135-instruct"], USAGE, "No card named `smollm2-135-instruct`. Did you mean `smollm2-135m-"),
     (["deploy", "smollm2-135-instruct"], USAGE, "No card named `smollm2-135-instruct`. Did you mean `smollm2-135m-"),
-    (["deploy", "x", "--engine", "vllm"], USAGE, "No engine named `vllm`. Known: echo, local, openai."),
+    (["deploy", "x", "--engine", "vlm"], USAGE, "No engine named `vlm`. Did you mean `vllm`? Known: adapter, echo, "),
+    (["deploy", "x", "--engine", "vllm"], USAGE, "No card named `x`. "),
+    (["deploy", "x", "--url", "http://127.0.0.1:9/v1"], USAGE, "`--url` is the address of a server that runs: say "),
+    (["deploy", "smollm2-135m-instruct", "--engine", "ollama", "--threads", "2"], USAGE, "`--engine ollama` has no `--th"),
+    (["deploy", "smollm2-135m-instruct", "--engine", "sglang", "--replicas", "2"], USAGE, "`--replicas` is Ray's work, "),
+    (["deploy", "smollm2-135m-instruct", "--on", "h300x8"], USAGE, "No accelerator named `h300`. "),
+    (["deploy", "smollm2-135m-instruct", "--on", "h200", "--engine", "ray"], USAGE, "`ray` is not started by hand on "),
+    (["deploy", "qwen3-max", "--host", "nobody"], USAGE, "No host named `nobody` for `qwen3-max`. Known: Alibaba Cloud"),
+    (["deploy", "gemma-3-4b-it"], FAIL, "`gemma-3-4b-it` cannot run here with `"),
     (["deploy", "x", "--engine", "openai"], USAGE, "`--engine openai` needs `--url`, such as "),
     (["deploy", "x", "--engine", "openai", "--url", "here"], USAGE, "deployment `x`: `base_url` must look like "),
     (["deploy", "x", "--engine", "echo", "--option", "delay_s"], USAGE, "`--option delay_s`: write NAME=VALUE"),

@@ -192,6 +192,7 @@ GROUPS = {
     "key": ("new", "list", "set", "revoke"),
     "team": ("new", "list", "set", "remove"),
     "dataset": ("check", "diff", "import", "from-traffic"),
+    "engines": ("list", "install", "remove"),
     "labels": ("export", "import"),
     "evidence": ("pack", "verify", "key"),
     "library": ("sync", "conflicts", "observations", "serve"),

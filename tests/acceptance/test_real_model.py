@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import openai
 import psutil
@@ -15,7 +16,7 @@ import pytest
 from tests.support.processes import Up, begin, end_of, load, start, system, until
 
 import changeover
-from changeover.app.deploy import ask_for, declared_variant, deploy
+from changeover.app.deploy import ask_for, declared_variant, deploy, first_plan
 from changeover.app.exchange import exchange_plan_of, needs_exchange
 from changeover.core.errors import EngineError
 from changeover.core.settings import cache_directory
@@ -112,6 +113,46 @@ def test_a_json_schema_binds_what_the_model_says(client: openai.OpenAI) -> None:
     assert said["count"] in range(10)
 
 
+@pytest.mark.parametrize(
+    ("choice", "streamed"), [("required", True), ({"type": "function", "function": {"name": "wait"}}, False)]
+)
+def test_a_call_that_must_be_made_is_made_whatever_the_model_would_rather_say(
+    client: openai.OpenAI, choice: Any, streamed: bool
+) -> None:
+    asked: Any = {
+        "model": "code",
+        "messages": [{"role": "user", "content": "Tell me a joke."}],
+        "tools": [_tool("look", {"at": {"enum": ["stars", "ships"]}}), _tool("wait", {"hours": {"enum": [1, 2]}})],
+        "tool_choice": choice,
+        "max_tokens": 64,
+    }
+
+    if streamed:
+        chunks = [each.choices[0] for each in client.chat.completions.create(**asked, stream=True) if each.choices]
+        pieces = [call.function for each in chunks for call in each.delta.tool_calls or () if call.function]
+        name = "".join(piece.name or "" for piece in pieces)
+        arguments, ended = "".join(piece.arguments or "" for piece in pieces), chunks[-1].finish_reason
+    else:
+        answer = client.chat.completions.create(**asked).choices[0]
+        [call] = answer.message.tool_calls
+        name, arguments, ended = call.function.name, call.function.arguments, answer.finish_reason
+
+    allowed = {"look": [{"at": "stars"}, {"at": "ships"}], "wait": [{"hours": 1}, {"hours": 2}]}
+    assert name in (("look", "wait") if choice == "required" else ("wait",))
+    assert json.loads(arguments) in allowed[name]
+    assert ended == "tool_calls"
+
+
+def _tool(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
 def test_what_the_engine_refuses_is_the_callers_to_mend(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="tokens and `smollm2-135m-instruct` takes") as refused:
         client.chat.completions.create(model="code", messages=[{"role": "user", "content": "word " * 3000}])
@@ -128,6 +169,21 @@ def test_an_evaluation_runs_the_answers_code_in_the_sandbox(up: Up) -> None:
     assert (result["samples"], result["failed"], result["first_failure"]) == (3, 0, None)
     assert result["score"] in (0, 1 / 3, 2 / 3, 1)
     assert result["calls_new"] == 3
+
+
+def test_tuning_measures_each_thread_count_and_keeps_the_best_for_the_deployment(up: Up) -> None:
+    ended = end_of(begin(up.project, "tune", MODEL, "--rounds", "1", "--tokens", "8", "--json"))
+
+    assert ended.status == 0, ended
+    found = ended.json
+    assert found["deployments"] == [MODEL]
+    assert found["threads"] in [trial["threads"] for trial in found["trials"]]
+    assert all(trial["alone_per_s"] > 0 and trial["first_s"] > 0 for trial in found["trials"])
+    with up.opened() as installation:
+        with installation.store.read() as connection:
+            kept = find_deployment(connection, MODEL).options
+        assert kept["threads"] == found["threads"]
+        assert first_plan(installation, MODEL).options["threads"] == found["threads"]
 
 
 def test_a_killed_engine_makes_the_next_request_wait_and_not_fail(up: Up, client: openai.OpenAI) -> None:

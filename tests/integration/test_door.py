@@ -20,6 +20,12 @@ class BrokenFleet:
     def upstream(self, name: str) -> Upstream | None:
         raise RuntimeError(f"a bug that met {name}")
 
+    def is_ready(self, name: str) -> bool:
+        raise RuntimeError(f"a bug that met {name}")
+
+    def wake(self, name: str) -> bool:
+        raise RuntimeError(f"a bug that met {name}")
+
 
 async def test_a_bug_of_ours_is_an_envelope_that_names_the_gateway_and_tells_no_inner_word(tmp_path: Path) -> None:
     installation = open_written(write_project(tmp_path / "p"))

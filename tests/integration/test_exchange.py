@@ -361,7 +361,8 @@ async def test_an_engine_that_another_task_needs_is_not_exchanged(tmp_path: Path
 async def test_what_does_not_fit_is_refused_with_the_figures_and_what_could_be_stopped(tmp_path: Path) -> None:
     async with scarce(tmp_path / "p") as it:
         installation = it.up.installation
-        small = EnginePlan(deployment="small", backend="echo", model="small", options={"memory_mib": 200})
+        kept = {"memory_mib": 200, "idle_unload_s": 0}
+        small = EnginePlan(deployment="small", backend="echo", model="small", options=kept)
         deploy(installation, small, "test")
         new = EnginePlan(deployment="new", backend="echo", model="new", options={"memory_mib": 300})
         with pytest.raises(

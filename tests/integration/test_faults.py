@@ -20,7 +20,7 @@ import pytest_asyncio
 from tests.support.faults import Engine, calm, canary, engine, fault_task, recorded, tasks_running
 from tests.support.projects import Running, open_written, running, write_project
 
-from changeover.serving.plan import Fault
+from changeover.serving.options import Fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,7 +36,7 @@ SURFACES: Mapping[str, dict[str, Any]] = {
 }
 CHAT = "/v1/chat/completions"
 
-Seen = Literal["itself", "the next", "an error event", "429", "502", "503", "504"]
+Seen = Literal["itself", "the next", "goes on", "ended", "an error event", "429", "502", "503", "504"]
 CODES = {"429": "over_capacity", "502": "model_failed", "503": "not_ready", "504": "model_failed"}
 
 
@@ -73,16 +73,16 @@ TABLE: Mapping[str, Row] = {
     "error_429": before_words("429"),
     "error_429_bare": before_words("429"),
     "cut_before_first": before_words("502"),
-    "cut_after": Row("an error event", "the next", "an error event", "502", echo=SLOWLY),
-    "stall_after": Row("an error event", "the next", "an error event", "502", {"between_tokens_s": 0.4}),
-    "malformed_event": Row("an error event", "the next", "an error event", "502", echo=SLOWLY),
+    "cut_after": Row("goes on", "the next", "an error event", "502", echo=SLOWLY),
+    "stall_after": Row("goes on", "the next", "an error event", "502", {"between_tokens_s": 0.4}),
+    "malformed_event": Row("goes on", "the next", "an error event", "502", echo=SLOWLY),
     "wrong_json": before_words("502"),
     "wrong_shape": before_words("502"),
     "missing_usage": harmless(),
     "leaked_reasoning": harmless(reasoning=THOUGHT, reasoning_format="field"),
     "huge_chunk": harmless(),
     "trickle": harmless(),
-    "no_done": Row("an error event", "itself", "an error event", "itself", echo=SLOWLY),
+    "no_done": Row("ended", "itself", "ended", "itself", echo=SLOWLY),
     "empty_answer": before_words("502"),
 }
 
@@ -213,6 +213,12 @@ def check(answer: Answer, expected: Seen, fault: str, stream: bool) -> None:
         return
     assert answer.status == 200, answer.text
     assert answer.headers["x-changeover-deployment"] == ("echo" if expected == "the next" else f"echo-alone-{fault}")
+    if stream:
+        # Whoever wrote them, and however it ended: one stream of one answer.
+        named = [event for event in answer.events if "choices" in event]
+        assert len({event["id"] for event in named if "id" in event}) == 1
+        assert len({event["model"] for event in named}) == 1
+        assert sum("role" in choice["delta"] for event in named for choice in event["choices"]) == 1
     if expected == "an error event":
         error = answer.events[-1]["error"]
         assert (error["code"], error["source"]) == ("model_failed", "model")
@@ -228,7 +234,10 @@ def check(answer: Answer, expected: Seen, fault: str, stream: bool) -> None:
     if fault == "leaked_reasoning":
         assert answer.words("reasoning_content") == THOUGHT
     assert answer.usage["completion_tokens"] > 0
-    assert answer.usage.get("estimated", False) is (fault == "missing_usage")
+    assert answer.usage.get("estimated", False) is (fault == "missing_usage" or expected == "goes on")
+    if stream:
+        ends = [choice["finish_reason"] for event in answer.events for choice in event["choices"]]
+        assert [end for end in ends if end] == ["stop"]
 
 
 def check_record(kept: Any, answer: Answer, expected: Seen) -> None:
@@ -238,6 +247,15 @@ def check_record(kept: Any, answer: Answer, expected: Seen) -> None:
     assert not kept.abandoned
     if expected == "the next":
         assert (kept.attempts, len(kept.failed_variants)) == (2, 1), "the guard sees what the caller did not"
+    elif expected == "goes on":
+        assert (kept.attempts, kept.failed_variants) == (2, (kept.begun_by,)), "and here who wrote how much"
+        assert kept.variant != kept.begun_by
+        assert (kept.prompt_tokens, kept.completion_tokens) == tuple(
+            answer.usage[name] for name in ("prompt_tokens", "completion_tokens")
+        )
+        assert kept.usage_estimated
+    elif expected == "ended":
+        assert (kept.attempts, kept.failed_variants, kept.begun_by) == (1, (kept.variant,), None)
     elif expected == "itself":
         assert (kept.attempts, kept.failed_variants) == (1, ())
         assert kept.usage_estimated == bool(answer.usage.get("estimated"))
@@ -254,6 +272,8 @@ async def test_every_surface_fails_alike(stage: Stage, path: str, fault: str, st
     if stream and path == "/v1/embeddings":
         pytest.skip("embeddings are not streamed")
     expected = TABLE[fault].stream if stream else TABLE[fault].whole
+    if expected in ("goes on", "ended"):
+        expected = "an error event"  # only a chat's text can be gone on with
     await calm(stage.up, f"echo-alone-{fault}", "echo")
 
     answer = await stage.ask(f"turn-{fault}", path, **({"stream": True} if stream else {}))

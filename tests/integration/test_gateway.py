@@ -173,8 +173,8 @@ async def test_a_candidate_that_fails_before_its_first_byte_costs_no_request(
         assert rows[0].attempts == 2
 
 
-async def test_a_stream_that_breaks_after_its_first_byte_ends_with_an_error_and_is_counted(up: Running) -> None:
-    await switch(up, "cuts", weight=0.999999, fault="cut_after", fault_after=2)
+async def test_a_stream_that_breaks_after_its_first_byte_goes_on_elsewhere_and_is_counted(up: Running) -> None:
+    await switch(up, "cuts", weight=0.999999, fault="cut_after", fault_after=2, chunk_delay_s=0.05)
     await up.ready("cuts")
     async with (
         aiohttp.ClientSession(up.address, headers=up.headers()) as http,
@@ -182,13 +182,16 @@ async def test_a_stream_that_breaks_after_its_first_byte_ends_with_an_error_and_
     ):
         assert response.status == 200
         text = await response.text()
-    last = json.loads(text.strip().splitlines()[-1][6:])
-    assert last["error"]["source"] == "model"
-    assert "[DONE]" not in text
+    assert text.endswith("data: [DONE]\n\n")
+    events = [json.loads(each[6:]) for each in text.split("\n\n") if each.startswith("data: {")]
+    words = [choice["delta"].get("content") or "" for event in events for choice in event["choices"]]
+    assert "".join(words) == "one two three four five six"
     async with asyncio.timeout(20):
         while not (rows := exchanges(up)):
             await asyncio.sleep(0.05)
-    assert rows[0].truncated
+    assert not rows[0].truncated
+    assert rows[0].failed_variants == (rows[0].begun_by,), "the guard sees what the caller did not"
+    assert rows[0].deployment == "echo"
 
 
 async def test_a_failing_whole_answer_is_tried_elsewhere_even_when_it_breaks_in_the_middle(up: Running) -> None:

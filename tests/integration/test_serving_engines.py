@@ -19,7 +19,8 @@ import pytest
 
 from changeover.core.errors import CapacityError, ChangeoverError, NotReadyError, UpstreamError
 from changeover.serving.backends import EchoBackend
-from changeover.serving.plan import EnginePlan, Json
+from changeover.serving.options import Json
+from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog, Ready
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
@@ -195,7 +196,7 @@ async def test_delays_are_kept(tmp_path: Path, client: Client) -> None:
 def configuration(parent: int) -> bytes:
     """The line that an engine waits for."""
     options = EnginePlan(deployment="d", backend="echo", model="m").parsed().model_dump()
-    config = {"deployment": "d", "model": "m", "options": options, "secret": "s", "parent": parent}
+    config = {"deployment": "d", "model": "m", "options": options, "behaviour": "none", "secret": "s", "parent": parent}
     return json.dumps(config).encode() + b"\n"
 
 

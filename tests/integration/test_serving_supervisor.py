@@ -21,7 +21,8 @@ import pytest
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError, EngineError, UpstreamError
 from changeover.serving.backends import EchoBackend, Launch
-from changeover.serving.plan import EnginePlan, Json
+from changeover.serving.options import Json
+from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog, Ready
 from changeover.serving.supervisor import DeploymentStatus, Supervisor, Timing
 from changeover.serving.upstream import ClientKind, Upstream

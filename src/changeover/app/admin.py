@@ -29,7 +29,14 @@ from changeover.rollouts.queries import latest_rollout, rollout_history
 from changeover.rollouts.terms import Terms
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.parts import EnginePart
-from changeover.serving.queries import all_deployments, find_deployment, keep_variant, load_variants, want
+from changeover.serving.queries import (
+    ANSWERING,
+    all_deployments,
+    find_deployment,
+    keep_variant,
+    load_variants,
+    want,
+)
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.tasks.queries import current_route, current_routes, route_history
@@ -103,9 +110,9 @@ class Admin:
         with self.store.write() as connection:
             name = steering.former_to_start(connection, task)
             row = None if name is None else find_deployment(connection, name)
-            if row is not None and row.state != "ready":
+            if row is not None and row.state not in ANSWERING:
                 want(connection, row.name, "running", by.now)
-        if row is not None and row.state != "ready":
+        if row is not None and row.state not in ANSWERING:
             raise GateError(
                 f"`{row.name}` was stopped and is being started ({row.detail or row.state}). "
                 f"Ask again once it can answer; nothing was changed so far."

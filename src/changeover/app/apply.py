@@ -160,7 +160,7 @@ def _opening(installation: Installation, task: Task) -> _Opening:
             )
     try:
         plan = first_plan_of(installation, task)
-        engine = describe(plan)
+        engine = describe(plan, installation.backends)
         check(judge_engine(licensing_of(installation), engine, task.name))
         return _Opening(task=task, plan=plan, engine=engine)
     except ChangeoverError as exc:

@@ -30,6 +30,7 @@ from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
 from changeover.serving.bundles import EnginePart
 from changeover.serving.memory import budget_bytes
+from changeover.serving.queries import ANSWERING
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import find_task
 
@@ -254,7 +255,7 @@ class Candidates:
         if row is not None and row.backend == ELSEWHERE:
             return "on a server"
         if row is not None:
-            return "running" if row.state == "ready" else "deployed"
+            return "running" if row.state in ANSWERING else "deployed"
         artifact = None if card is None else embeddable(card.artifacts)
         if artifact is None:
             return "by a server only"

@@ -10,11 +10,12 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from changeover.app.adapting import ADAPTER, check_base_runs, check_holds_none, engine_of
 from changeover.app.installation import ECHO, Installation
 from changeover.app.licence_checks import check, judge_somewhere, licensing_of
 from changeover.app.room import check_room
+from changeover.app.tunings import tuned_options, tunings_here
 from changeover.core.errors import GateError
-from changeover.serving.backends import describe
 from changeover.serving.bundles import EnginePart
 from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
@@ -34,16 +35,20 @@ def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_
         instead_of: A deployment that is stopped for it, whoever needs that.
 
     Raises:
-        EngineError: Memory does not hold it beside what runs; says what could be stopped.
+        EngineError: Memory does not hold it beside what runs; says what could be stopped. Or it is an adapter, and what it
+            stands on does not run.
+        GateError: Adapters stand on what it would take the place of.
         LicenceError: The policy or its licence does not allow it here; names the clause.
         UnknownModelError: There is no deployment that it could take the place of.
     """
-    engine = describe(plan)
+    engine = engine_of(installation, plan)
     check(judge_somewhere(licensing_of(installation), engine))
     now = installation.clock.now()
     with installation.store.write() as connection:
+        check_base_runs(connection, plan)
         if instead_of is not None:
             find_deployment(connection, instead_of)
+            check_holds_none(connection, instead_of)
         check_room(installation, connection, plan, without=instead_of)
         fresh = ask_for(connection, plan, engine, actor, now)
         if instead_of is not None:
@@ -52,7 +57,7 @@ def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_
 
 
 def run_again(installation: Installation, name: str) -> None:
-    """Ask for a deployment that is known to run.
+    """Ask for a deployment that is known to run; for an adapter's base too.
 
     Raises:
         EngineError: Memory does not hold it beside what runs; says what could be stopped.
@@ -62,6 +67,8 @@ def run_again(installation: Installation, name: str) -> None:
         row = find_deployment(connection, name)
         check(judge_somewhere(licensing_of(installation), EnginePart.from_document(row.engine)))
         check_room(installation, connection, plan_from_row(row, installation.catalogue, installation.project.cache))
+        if row.backend == ADAPTER:
+            want(connection, str(row.options["base"]), "running", installation.clock.now())
         want(connection, name, "running", installation.clock.now())
 
 
@@ -97,7 +104,9 @@ def first_plan(installation: Installation, model: str) -> EnginePlan:
     if model == ECHO:
         return EnginePlan(deployment=ECHO, backend="echo", model=ECHO)
     project = installation.project
-    return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines)
+    with installation.store.read() as connection:
+        tuned = tuned_options(tunings_here(installation, connection), model, "local")
+    return plan_for_card(installation.catalogue.card(model), project.cache, project.settings.engines, options=tuned)
 
 
 def first_plan_of(installation: Installation, task: Task) -> EnginePlan:

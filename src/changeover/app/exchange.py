@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from changeover.app.adapting import check_holds_none, engine_of
 from changeover.app.deploy import ask_for, first_plan, incumbent_of
 from changeover.app.installation import Installation
 from changeover.app.matching import known_verdict
@@ -12,10 +13,10 @@ from changeover.evals.queries import Comparison
 from changeover.rollouts.actions import plan_of
 from changeover.rollouts.decide import Plan
 from changeover.rollouts.exchange import exchange_plan, tasks_on
-from changeover.serving.backends import describe
 from changeover.serving.deployments import plan_from_row
+from changeover.serving.eviction import NoRoom, Unload
 from changeover.serving.plan import EnginePlan
-from changeover.serving.process import ready_deadline_s
+from changeover.serving.process import ready_within_s
 from changeover.serving.queries import find_deployment, has_deployment
 
 MARGIN_S = 5.0
@@ -32,23 +33,24 @@ def needs_exchange(installation: Installation, task: str, candidate: str) -> boo
 
     Raises:
         EngineError: It would not fit there either; says what could be stopped.
-        GateError: The incumbent's engine answers other tasks too, or the task has no route.
+        GateError: The incumbent's engine answers other tasks too, or holds adapters; or the task has no route.
     """
     plan = candidate_plan(installation, candidate)
     with installation.store.read() as connection:
         known = has_deployment(connection, plan.deployment)
         if known and find_deployment(connection, plan.deployment).desired == "running":
             return False
-        if room_for(installation, connection, plan).ok:
+        room = room_for(installation, connection, plan)
+        if isinstance(room, Unload):
             return False
         incumbent = incumbent_of(connection, task).deployment
-        if not room_for(installation, connection, plan, without=incumbent).ok:
+        if isinstance(room_for(installation, connection, plan, without=incumbent), NoRoom):
             check_room(installation, connection, plan)
+        check_holds_none(connection, incumbent)
         others = tasks_on(connection, incumbent, beside=task)
         if others:
-            fit = room_for(installation, connection, plan)
             raise GateError(
-                f"`{candidate}` {fit}, and `{incumbent}` answers {', '.join(f'`{name}`' for name in others)} besides "
+                f"`{candidate}` {room.fit}, and `{incumbent}` answers {', '.join(f'`{name}`' for name in others)} besides "
                 f"`{task}`, so that it cannot be exchanged. Switch the others to another deployment first."
             )
         return True
@@ -70,7 +72,7 @@ def candidate_plan(installation: Installation, candidate: str) -> EnginePlan:
 def keep_candidate(installation: Installation, candidate: str, actor: str) -> None:
     """Know a candidate as a deployment that shall not run yet, unless it is known: its variant can be written then."""
     plan = candidate_plan(installation, candidate)
-    engine = describe(plan)
+    engine = engine_of(installation, plan)
     with installation.store.write() as connection:
         if not has_deployment(connection, plan.deployment):
             ask_for(connection, plan, engine, actor, installation.clock.now(), desired="stopped")
@@ -83,8 +85,8 @@ def exchange_plan_of(installation: Installation, task: str, candidate: str) -> P
     of its size becomes ready.
     """
     declared = installation.tasks[task].declared
-    artifact = candidate_plan(installation, candidate).artifact
-    load_s = ready_deadline_s(artifact, installation.project.settings.engines.ready_s)
+    plan = candidate_plan(installation, candidate)
+    load_s = ready_within_s(plan, installation.backends, installation.project.settings.engines.ready_s)
     return exchange_plan(plan_of(declared), declared.timeout_s + load_s + MARGIN_S)
 
 

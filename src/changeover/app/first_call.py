@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from changeover.app.installation import ECHO
 from changeover.app.local import running_address
+from changeover.app.planning.there import served_name
 from changeover.app.shelf import Presence, Shelf
 from changeover.core.sizes import GB, GIB
 from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.licences.words import refusal
-from changeover.library.running import Recipe
 from changeover.library.search.lexical import asked_words
 from changeover.library.search.spelling import words
 from changeover.library.search.vocabulary import vocabulary
@@ -113,11 +113,11 @@ def _deploying(card: Card, use: Presence) -> Iterator[str]:
             yield f"changeover pull {card.id}"
         yield f"changeover deploy {card.id}"
         return
-    hosted = next((each for each in card.hosted if each.id and each.base_url), None)
+    hosted = next((each for each in card.hosted if each.id and each.base_url and each.api != "other"), None)
     recipe = next(iter(card.recipes), None)
     if card.weights != "closed" and recipe is not None:
         yield f"{recipe.command}  {SERVER}"
-        yield f"changeover deploy {_served_name(recipe, card)} --engine openai --url http://SERVER:PORT/v1 --name {card.id}"
+        yield f"changeover deploy {served_name(recipe.command, card)} --engine openai --url http://SERVER:PORT/v1 --name {card.id}"
     elif hosted is not None:
         key = f" --key-env {hosted.key_variable}" if hosted.key_variable else ""
         yield f"changeover deploy {hosted.id} --engine openai --url {hosted.base_url}{key} --name {card.id}"
@@ -180,20 +180,6 @@ def _door(shelf: Shelf) -> str:
 def _address(shelf: Shelf) -> str | None:
     """Where this project's gateway listens; None where it does not run."""
     return None if shelf.project is None else running_address(shelf.project.state)
-
-
-def _served_name(recipe: Recipe, card: Card) -> str:
-    """What a server that is started so calls the model."""
-    try:
-        parts = shlex.split(recipe.command)
-    except ValueError:
-        parts = recipe.command.split()
-    for option in ("--served-model-name", "--model-path", "--model"):
-        if option in parts[:-1]:
-            return parts[parts.index(option) + 1]
-    if "serve" in parts[:-1]:
-        return parts[parts.index("serve") + 1]
-    return card.repositories[0] if card.repositories else "NAME"
 
 
 def _needs(card: Card) -> Iterator[str]:

@@ -160,7 +160,7 @@ class Gateway:
             store_stale=self.snapshots.stale,
             route_revision=current.revision,
             breakers_open={name: up is not None and self._breakers.is_open(up) for name, up in engines.items()},
-            ready={name: up is not None for name, up in engines.items()},
+            ready={name: self._fleet.is_ready(name) for name in engines},
         )
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:

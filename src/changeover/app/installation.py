@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from typing import cast
 
 from changeover.core import toml
 from changeover.core.clock import Clock, SystemClock
-from changeover.core.errors import ChangeoverError, ConfigError, StoreError
+from changeover.core.errors import ChangeoverError, ConfigError, StoreError, nearest
 from changeover.core.settings import Project
 from changeover.evals.live import check_live
 from changeover.evals.scorers import ScorerSpec
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy, load_policy
-from changeover.serving.plan import EchoOptions
+from changeover.serving.backends import Backend, backends_in
+from changeover.serving.homes import Homes
+from changeover.serving.options import OPTIONS, BackendName, EchoOptions
 from changeover.store.engine import Store
 from changeover.tasks.declarations import ScorerDeclaration, Task, Tasks, load_all_tasks
 from changeover.tools.declarations import Tools
@@ -41,6 +44,28 @@ class Installation:
     problems: tuple[ConfigError, ...] = ()
     """What is wrong with declarations. The tasks they are about are not among `tasks`, or are as they were applied."""
     tools: Tools = field(default_factory=Tools)
+
+    @cached_property
+    def homes(self) -> Homes:
+        """Where the software of engines is, as the project says."""
+        return homes_of(self.project)
+
+    @cached_property
+    def backends(self) -> Mapping[BackendName, Backend]:
+        """Every kind of engine, whose software is where the project says."""
+        return backends_in(self.homes)
+
+
+def homes_of(project: Project) -> Homes:
+    """Where the software of engines is, as a project says.
+
+    Raises:
+        ConfigError: It says so of an engine that there is not.
+    """
+    for name in project.settings.engines.homes:
+        if name not in OPTIONS:
+            raise ConfigError(f"changeover.toml: `engines.homes.{name}`: no such engine. {nearest(name, OPTIONS)}")
+    return Homes(declared=project.settings.engines.homes, managed=project.engines)
 
 
 def open_installation(project: Project) -> Installation:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from changeover.app.adapting import engine_of
 from changeover.app.apply import apply
 from changeover.app.changed_engine import bare, note_changed_engine
 from changeover.app.installation import ECHO, Installation
 from changeover.app.local import OPERATOR_KEY_FILE, write_private
 from changeover.core.errors import ChangeoverError
 from changeover.gateway.keys import Keyring, Role, count_keys, issue_key, was_issued
-from changeover.library.artifacts import embeddable
+from changeover.library.artifacts import Artifact, embeddable
 from changeover.library.cards import Card
 from changeover.library.pull import present
 from changeover.rollouts.loop import ACTOR
-from changeover.serving.backends import describe
 from changeover.serving.bundles import EnginePart, differences
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.queries import all_deployments, forget_states
+from changeover.serving.weights import pending
 from changeover.tasks.queries import current_routes
 
 log = logging.getLogger(__name__)
@@ -36,13 +37,37 @@ def first_cards(installation: Installation) -> list[Card]:
     return _absent(installation, [name for name in names if name != ECHO])
 
 
-def deployed_cards(installation: Installation) -> list[Card]:
-    """Models that shall run and whose weights are not here any more. The others can start without them."""
+@dataclass(frozen=True)
+class Absent:
+    """Weights of a deployment that shall run, which are not here any more."""
+
+    deployment: str
+    card: Card
+    artifact: Artifact
+    to_make: bool
+    """They are made of the artifact, in the environment of an engine and in some minutes."""
+
+
+def deployed_weights(installation: Installation) -> list[Absent]:
+    """Weights of deployments that shall run and are not here any more. The others can start without them."""
+    cache = installation.project.cache
     with installation.store.read() as connection:
         rows = all_deployments(connection)
-    known = {card.id for card in installation.catalogue.cards()}
-    wanted = [row.model for row in rows if row.backend == "local" and row.desired == "running"]
-    return _absent(installation, [name for name in wanted if name in known])
+    cards = {card.id: card for card in installation.catalogue.cards()}
+    found: list[Absent] = []
+    for row in rows:
+        card = cards.get(row.model)
+        if row.desired != "running" or card is None:
+            continue
+        try:
+            plan = plan_from_row(row, installation.catalogue, cache)
+        except ChangeoverError:
+            continue  # the fleet says why in its row
+        artifact = next((each for each in card.artifacts if each.sha256 == plan.weights_digest), None)
+        making = pending(plan)
+        if artifact is not None and (making or (plan.making is None and not present(artifact, cache))):
+            found.append(Absent(row.name, card, artifact, to_make=making is not None))
+    return found
 
 
 def _absent(installation: Installation, names: list[str]) -> list[Card]:
@@ -107,7 +132,7 @@ def _follow_engines(installation: Installation) -> None:
     for row in rows:
         before = EnginePart.from_document(row.engine)
         try:
-            now = describe(plan_from_row(row, installation.catalogue, installation.project.cache))
+            now = engine_of(installation, plan_from_row(row, installation.catalogue, installation.project.cache))
         except ChangeoverError:
             continue  # It will not start either, and the fleet says why in its row; the others must.
         if now == replace(before, observed=None):

@@ -9,16 +9,19 @@ from sqlalchemy import Connection
 from changeover.app.installation import Installation
 from changeover.core.errors import ChangeoverError, EngineError
 from changeover.serving.deployments import plan_from_row
-from changeover.serving.memory import Fit, Held, budget_bytes, fits, needed_bytes
+from changeover.serving.eviction import NoRoom, Tenant, Unload, make_room
+from changeover.serving.memory import Fit, Held, budget_bytes, needed_bytes
 from changeover.serving.plan import EnginePlan
-from changeover.serving.queries import Deployment, all_deployments, load_variants
+from changeover.serving.queries import Deployment, all_deployments, load_variants, needs
 from changeover.tasks.queries import current_routes
 
 
 def room_for(
     installation: Installation, connection: Connection, plan: EnginePlan, *, without: str | None = None
-) -> Fit:
-    """Whether a deployment fits beside all that shall run.
+) -> Unload | NoRoom:
+    """Who would be unloaded so that a deployment has room beside all that shall run, by the decision that the fleet makes.
+
+    What a route needs keeps its room while it is unloaded: it is to be loaded again at any moment.
 
     Args:
         installation: Says what the budget is.
@@ -28,9 +31,9 @@ def room_for(
     """
     rows = all_deployments(connection)
     measured = next((row.memory_bytes for row in rows if row.name == plan.deployment), None)
-    held = [each for each in running(installation, rows) if each.name != without]
+    held = [each for each in running(installation, connection, rows) if each.name != without]
     candidate = Held(name=plan.deployment, bytes=needed_bytes(plan, measured))
-    return fits(budget_bytes(installation.project.settings.engines.memory_gib), held, candidate)
+    return make_room(budget_bytes(installation.project.settings.engines.memory_gib), held, candidate)
 
 
 def check_room(
@@ -44,17 +47,29 @@ def check_room(
     rows = all_deployments(connection)
     if any(row.name == plan.deployment and row.desired == "running" for row in rows):
         return
-    fit = room_for(installation, connection, plan, without=without)
-    if not fit.ok:
+    decision = room_for(installation, connection, plan, without=without)
+    if isinstance(decision, NoRoom):
+        fit = decision.fit
         named = {*(row.name for row in rows), *(card.id for card in installation.catalogue.cards())}
-        advice = _advice(connection, fit, running(installation, rows), known=fit.name in named)
+        advice = _advice(connection, fit, running(installation, connection, rows), known=fit.name in named)
         raise EngineError(f"`{fit.name}` {fit}. {advice}")
 
 
-def running(installation: Installation, rows: Sequence[Deployment]) -> list[Held]:
-    """What shall run and needs memory here, the largest first."""
-    held = [Held(name=row.name, bytes=_needs(installation, row)) for row in rows if row.desired == "running"]
-    return sorted((each for each in held if each.bytes), key=lambda each: -each.bytes)
+def running(installation: Installation, connection: Connection, rows: Sequence[Deployment]) -> list[Tenant]:
+    """What shall run and needs memory here, the largest first. What is under way there now only the fleet knows."""
+    named = needs(connection)
+    tenants = [
+        Tenant(
+            name=row.name,
+            bytes=_needs(installation, row),
+            need=named.get(row.name, "none"),
+            idle=row.state == "idle",
+            pinned=row.options.get("idle_unload_s") == 0,
+        )
+        for row in rows
+        if row.desired == "running"
+    ]
+    return sorted((each for each in tenants if each.bytes), key=lambda each: -each.bytes)
 
 
 def _needs(installation: Installation, row: Deployment) -> int:
@@ -65,8 +80,10 @@ def _needs(installation: Installation, row: Deployment) -> int:
     return needed_bytes(plan, row.memory_bytes)
 
 
-def _advice(connection: Connection, fit: Fit, held: Sequence[Held], *, known: bool) -> str:
+def _advice(connection: Connection, fit: Fit, held: Sequence[Tenant], *, known: bool) -> str:
     """What could be stopped: what no route names first, then who waits to be brought back, else whom a task needs.
+
+    What would be unloaded by itself is not named: that would not be enough.
 
     Args:
         connection: To read routes.
@@ -85,6 +102,7 @@ def _advice(connection: Connection, fit: Fit, held: Sequence[Held], *, known: bo
         if id is not None
     }
     formers = {variants[route.former].deployment for route in routes.values() if route.former is not None}
+    held = [each for each in held if not each.may_go] or held
     free = [each.name for each in held if each.name not in answers and each.name not in formers]
     if free:
         return f"No route names {_listed(free)}: `changeover undeploy {free[0]}`, then ask again."

@@ -21,13 +21,15 @@ from changeover.app.retention import Retention
 from changeover.app.shadow_scoring import ShadowScoring
 from changeover.app.verified import VerifiedStates
 from changeover.app.watch import watch
-from changeover.app.workers import Addresses, Workers
+from changeover.app.workers import Addresses, Engines, Workers
 from changeover.core.errors import ConfigError, StoreError
 from changeover.core.threads import in_thread
 from changeover.gateway.snapshot import Snapshot, Snapshots
 from changeover.rollouts.loop import Controller
 from changeover.serving.fleet import Fleet
 from changeover.serving.memory import budget_bytes
+from changeover.serving.occupancy import Bounds
+from changeover.serving.sockets import folder_for
 from changeover.serving.supervisor import DeploymentStatus, Supervisor, Timing
 from changeover.store.lead import Lead
 from changeover.tasks.declarations import Task
@@ -53,23 +55,33 @@ class System:
         self._watching = watching
         project, store, clock = installation.project, installation.store, installation.clock
         kind, count = project.settings.gateway.client, workers or project.settings.gateway.workers
+        engines = project.settings.engines
         addresses = Addresses(kind) if count > 1 else None
         self._supervisor = Supervisor(
             clock=clock,
             log_dir=project.state / "logs",
             on_change=self._tell,
-            timing=Timing(ready_base_s=project.settings.engines.ready_s),
+            backends=installation.backends,
+            timing=Timing(ready_base_s=engines.ready_s),
             client=addresses or kind,
+            leave=self._left_by_workers,
+            sockets=folder_for(project.state) if engines.listen == "unix" else None,
         )
-        self._workers = addresses and Workers(project, count, addresses, self._supervisor.upstreams)
         self.fleet = Fleet(
             store,
             lambda: usable_catalogue(project),
             project.cache,
             self._supervisor,
             clock,
-            leave=self._workers and self._workers.leave,
-            memory_bytes=budget_bytes(project.settings.engines.memory_gib),
+            leave=self._left_by_workers,
+            bounds=Bounds(
+                memory_bytes=budget_bytes(engines.memory_gib),
+                idle_s=engines.idle_unload_s,
+                factor=engines.memory_limit,
+            ),
+        )
+        self._workers = addresses and Workers(
+            project, count, addresses, Engines(self._supervisor.upstreams, self.fleet.asleep, self.fleet.wake)
         )
         self._lead = Lead(store, "rollouts")
         self._controller = Controller(store, self.fleet.is_ready, clock, self._lead, CurrentTerms(project, clock))
@@ -150,6 +162,11 @@ class System:
 
     def _tasks(self) -> Mapping[str, Task]:
         return {name: live.task for name, live in self.snapshot.tasks.items()}
+
+    async def _left_by_workers(self, name: str) -> None:
+        """Wait until no worker has a request at a deployment that gets no new ones."""
+        if self._workers is not None:
+            await self._workers.leave(name)
 
     def _tell(self, status: DeploymentStatus) -> None:
         """An engine came or went: workers shall know before any route that counts on it is written."""

@@ -14,7 +14,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ from changeover.app.logs import register_secret, set_up_logging
 from changeover.app.loops import background
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project, Settings
+from changeover.serving.patch import Patch
 from changeover.serving.upstream import Client, Upstream, make_client
 
 log = logging.getLogger(__name__)
@@ -42,8 +44,12 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     secret: str | None
     model: str | None
+    socket: str | None = None
+    """Path of the Unix socket on which it listens, if it does."""
     life: int
     """Tells an engine from the same one before it was started again."""
+    patch: Patch | None = None
+    """Goes into the body of each request."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +71,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     engines: Mapping[str, Where] | None = None
     """All that can answer now, by deployment; None: as before."""
+    asleep: frozenset[str] = frozenset()
+    """Those that can answer once they are woken. Told together with `engines`."""
     leave: str | None = None
     """Say when no request is in flight any more at this deployment, which is not among `engines`."""
     number: int = 0
@@ -79,13 +87,27 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Number of an order to leave that is done."""
     heard: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
     """Pieces of answers that came from each deployment since the last time."""
+    asked: tuple[str, ...] = ()
+    """Deployments with a request under way, or one that has ended since the last time."""
+    wake: tuple[str, ...] = ()
+    """Deployments to be loaded again."""
 
 
 class Told:
     """Engines as the parent tells of them: the worker's fleet."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, wake: Callable[[str], object]) -> None:
+        """Know nothing yet.
+
+        Args:
+            client: Speaks to engines.
+            wake: Tells the parent that a deployment is to be loaded again.
+        """
         self._client = client
+        self._wake = wake
+        self._asleep: frozenset[str] = frozenset()
+        self._asked: dict[Upstream, int] = {}
+        """Requests that the parent knows to have ended."""
         self._known: dict[str, tuple[Where, Upstream]] = {}
         self._leaving: dict[str, list[Upstream]] = {}
         self._heard: dict[Upstream, int] = {}
@@ -96,14 +118,31 @@ class Told:
         found = self._known.get(name)
         return None if found is None else found[1]
 
-    def take(self, engines: Mapping[str, Where]) -> None:
+    def is_ready(self, name: str) -> bool:
+        """Whether a deployment can answer, if need be once it is loaded again."""
+        return name in self._known or name in self._asleep
+
+    def wake(self, name: str) -> bool:
+        """Have a deployment loaded again; False if it is not one that can be woken."""
+        if name not in self._asleep:
+            return False
+        self._wake(name)
+        return True
+
+    def take(self, engines: Mapping[str, Where], asleep: frozenset[str] = frozenset()) -> None:
         """Know these engines and no others. Requests under way at others go on."""
+        self._asleep = asleep
         before, self._known = self._known, {}
         for name, where in engines.items():
             old = before.get(name)
             if old is None or old[0] != where:
                 register_secret(where.secret)
-                old = where, self._client.upstream(name, where.base_url, where.secret, where.model)
+                old = (
+                    where,
+                    self._client.upstream(
+                        name, where.base_url, where.secret, where.model, socket=where.socket, patch=where.patch
+                    ),
+                )
             self._known[name] = old
         for name, (_, upstream) in before.items():
             if self.upstream(name) is not upstream:
@@ -121,13 +160,25 @@ class Told:
         """Pieces of answers that came from each engine since the last call, also from those that are being left."""
         fresh: dict[str, int] = {}
         counted, self._heard = self._heard, {}
-        reached = [(name, up) for name, (_, up) in self._known.items()]
-        reached += [(name, up) for name, ups in self._leaving.items() for up in ups]
-        for name, upstream in reached:
+        for name, upstream in self._reached():
             self._heard[upstream] = upstream.heard
             if pieces := upstream.heard - counted.get(upstream, 0):
                 fresh[name] = fresh.get(name, 0) + pieces
         return fresh
+
+    def asked(self) -> tuple[str, ...]:
+        """Engines with a request under way, or one that has ended since the last call."""
+        counted, self._asked = self._asked, {}
+        found: set[str] = set()
+        for name, upstream in self._reached():
+            self._asked[upstream] = upstream.answered
+            if upstream.in_flight or upstream.answered != counted.get(upstream, 0):
+                found.add(name)
+        return tuple(sorted(found))
+
+    def _reached(self) -> list[tuple[str, Upstream]]:
+        known = [(name, up) for name, (_, up) in self._known.items()]
+        return [*known, *((name, up) for name, ups in self._leaving.items() for up in ups)]
 
 
 class Parent:
@@ -167,6 +218,20 @@ class Parent:
         self._answers.close()
 
 
+class Calls:
+    """Tells the parent which deployments are to be woken: everybody who waits says so all the time, and it is said once."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._said: dict[str, float] = {}
+
+    def __call__(self, name: str) -> None:
+        now = time.monotonic()
+        if now - self._said.get(name, -HEARD_S) >= HEARD_S:
+            self._said[name] = now
+            self._parent.say(Said(wake=(name,)))
+
+
 class Worker:
     """The process."""
 
@@ -185,7 +250,7 @@ class Worker:
         setup, settings = self._setup, self._settings
         installation = attach(Project(root=Path(setup.root), settings=settings, cache=Path(setup.cache)))
         client = make_client(settings.gateway.client)
-        told = Told(client)
+        told = Told(client, Calls(self._parent))
         told.take(setup.engines)
         gateway = Gateway(installation, told, worker=setup.number)
         # From before the first look at the store until the last record is written: either may take its time.
@@ -210,7 +275,7 @@ class Worker:
     async def _obey(self, told: Told, gateway: Gateway) -> None:
         async for order in self._parent.orders():
             if order.engines is not None:
-                told.take(order.engines)
+                told.take(order.engines, order.asleep)
             if order.leave is not None:
                 task = asyncio.create_task(self._leave(told, order.leave, order.number))
                 self._leaving.add(task)
@@ -224,7 +289,7 @@ class Worker:
 
     async def _report(self, told: Told) -> None:
         while True:
-            self._parent.say(Said(heard=told.heard()))
+            self._parent.say(Said(heard=told.heard(), asked=told.asked()))
             await asyncio.sleep(HEARD_S)
 
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
 
@@ -26,6 +26,7 @@ from changeover.app.logs import register_secret
 from changeover.app.worker import Order, Said, Setup, Where
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project
+from changeover.serving.patch import Patch
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 from changeover.serving.upstream.base import Address
 
@@ -59,18 +60,29 @@ class Addresses:
         self._client: Client | None = None
         self._lives = 0
         self._where: WeakKeyDictionary[Upstream, Where] = WeakKeyDictionary()
-        self._newest: dict[str, Upstream] = {}
+        self._made: dict[str, WeakSet[Upstream]] = {}
+        """By deployment: several, while one process takes over from another."""
 
     def upstream(
-        self, name: str, base_url: str, secret: str | None, model: str | None, *, probe_path: str = "/v1/models"
+        self,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        *,
+        probe_path: str = "/v1/models",
+        socket: str | None = None,
+        patch: Patch | None = None,
     ) -> Upstream:
         """The way to one engine. See `Client.upstream`."""
         if self._client is None:
             self._client = make_client(self._kind)
-        made = self._client.upstream(name, base_url, secret, model, probe_path=probe_path)
+        made = self._client.upstream(name, base_url, secret, model, probe_path=probe_path, socket=socket, patch=patch)
         self._lives += 1
-        self._where[made] = Where(base_url=base_url, secret=secret, model=model, life=self._lives)
-        self._newest[name] = made
+        self._where[made] = Where(
+            base_url=base_url, secret=secret, model=model, life=self._lives, socket=socket, patch=patch
+        )
+        self._made.setdefault(name, WeakSet()).add(made)
         register_secret(secret)
         return made
 
@@ -86,9 +98,26 @@ class Addresses:
 
     def hear(self, name: str, pieces: int) -> None:
         """Another process has got pieces of answers from a deployment: whoever watches it shall not take it for hung."""
-        upstream = self._newest.get(name)
-        if isinstance(upstream, Address):
-            upstream.heard += pieces
+        for upstream in self._made.get(name, ()):
+            if isinstance(upstream, Address):
+                upstream.heard += pieces
+
+    def asked(self, name: str) -> None:
+        """Another process has, or had, a request at a deployment: it is not idle."""
+        for upstream in self._made.get(name, ()):
+            if isinstance(upstream, Address):
+                upstream.answered += 1
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What workers have to know of engines, and what they may want of them."""
+
+    upstreams: Callable[[], Mapping[str, Upstream]]
+    """All that can answer now, by deployment."""
+    asleep: Callable[[], frozenset[str]]
+    """Deployments that can answer once they are woken."""
+    wake: Callable[[str], object]
 
 
 @final
@@ -116,7 +145,8 @@ class _One:
     number: int
     process: asyncio.subprocess.Process | None = None
     """None while there is none."""
-    told: Mapping[str, Where] = field(default_factory=dict[str, Where])
+    told: tuple[Mapping[str, Where], frozenset[str]] | None = None
+    """Engines that can answer, and those that can be woken; None: nothing yet."""
     left: dict[int, asyncio.Event] = field(default_factory=dict[int, asyncio.Event])
     """By number of the order to leave a deployment; set when nothing of it is in flight there."""
     ready: bool = False
@@ -143,20 +173,18 @@ class _One:
 class Workers:
     """All workers of one system."""
 
-    def __init__(
-        self, project: Project, count: int, addresses: Addresses, upstreams: Callable[[], Mapping[str, Upstream]]
-    ) -> None:
+    def __init__(self, project: Project, count: int, addresses: Addresses, engines: Engines) -> None:
         """Set up; nothing runs yet.
 
         Args:
             project: Its settings are the workers'.
             count: How many.
             addresses: Made the upstreams.
-            upstreams: All engines that can answer now, by deployment.
+            engines: What they are told of, and may want woken.
         """
         self._project = project
         self._addresses = addresses
-        self._upstreams = upstreams
+        self._known = engines
         self._all = [_One(number) for number in range(1, count + 1)]
         self._listener: socket.socket | None = None
         self._stopping = False
@@ -204,11 +232,11 @@ class Workers:
 
     def tell(self) -> None:
         """Tell all workers at once which engines can answer now."""
-        engines = self._engines()
+        told = self._engines(), self._known.asleep()
         for one in self._all:
-            if one.process is not None and one.told != engines:
-                one.told = engines
-                one.say(Order(engines=engines))
+            if one.process is not None and one.told != told:
+                one.told = told
+                one.say(Order(engines=told[0], asleep=told[1]))
 
     async def leave(self, name: str) -> None:
         """Wait until no worker has a request in flight at a deployment that gets no new ones any more."""
@@ -253,8 +281,9 @@ class Workers:
             return f"cannot be started: {exc}"
         one.process, one.silence = process, Silence()
         try:
-            one.told = self._engines()
-            one.say(self._setup(one, listener))
+            engines = self._engines()
+            one.told = engines, frozenset()
+            one.say(self._setup(one, listener, engines))
             if self._stopping:
                 one.signal(signal.SIGTERM)
             await self._hear(one, process)
@@ -265,7 +294,7 @@ class Workers:
                 process.kill()
         return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
-    def _setup(self, one: _One, listener: socket.socket) -> Setup:
+    def _setup(self, one: _One, listener: socket.socket, engines: Mapping[str, Where]) -> Setup:
         project = self._project
         return Setup(
             number=one.number,
@@ -273,7 +302,7 @@ class Workers:
             root=str(project.root),
             cache=str(project.cache),
             settings=msgspec.Raw(project.settings.model_dump_json().encode()),
-            engines=one.told,
+            engines=engines,
         )
 
     async def _hear(self, one: _One, process: asyncio.subprocess.Process) -> None:
@@ -288,6 +317,10 @@ class Workers:
                 one.left.pop(said.left).set()
             for name, pieces in said.heard.items():
                 self._addresses.hear(name, pieces)
+            for name in said.asked:
+                self._addresses.asked(name)
+            for name in said.wake:
+                self._known.wake(name)
 
     async def _look(self) -> None:
         """Tell of engines that came or went without a word, and end workers that hang: what died or hangs says nothing."""
@@ -307,7 +340,7 @@ class Workers:
                 one.silence = Silence()  # the kernel may need a while; it is not said at every look
 
     def _engines(self) -> dict[str, Where]:
-        return {name: self._addresses.where(upstream) for name, upstream in self._upstreams().items()}
+        return {name: self._addresses.where(upstream) for name, upstream in self._known.upstreams().items()}
 
     def _signal(self, number: int) -> None:
         for one in self._all:

@@ -74,6 +74,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Running": {
         "deploy": ("changeover.cli.deploy", "Run a model under a name."),
         "undeploy": ("changeover.cli.undeploy", "Stop a deployment once nobody is waiting for it."),
+        "logs": ("changeover.cli.logs", "Show what a deployment's engine has written."),
+        "tune": ("changeover.cli.tune", "Find the threads that a model answers fastest with here, and keep them."),
+        "engines": ("changeover.cli.engines", "List what can run models here; install what cannot yet."),
+        "conformance": (
+            "changeover.cli.conformance",
+            "Try whether a deployment does all that applications ask of engines.",
+        ),
         "alias-checks": (
             "changeover.cli.alias_checks",
             "Show, or ask, whether models that others run answer as they did.",

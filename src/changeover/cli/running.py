@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from changeover.app.deploy import deploy, first_plan, run_again
 from changeover.app.installation import ECHO, Installation, open_installation
@@ -13,7 +13,8 @@ from changeover.cli.frame import NOT_RUNNING, actor, err, here, note, plain
 from changeover.cli.signature import later
 from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.core.settings import Project
-from changeover.serving.queries import all_deployments, find_deployment
+from changeover.serving.progress import Progress as Start
+from changeover.serving.queries import ANSWERING, Deployment, all_deployments, find_deployment
 from changeover.tasks.applied import removed_tasks
 from changeover.tasks.declarations import find_task
 
@@ -102,19 +103,33 @@ def wait_ready(installation: Installation, names: Iterable[str], timeout_s: floa
     for name in names:
         said = ""
         with err.status(f"{name}: starting") as status:
-            while True:
-                with installation.store.read() as connection:
-                    row = find_deployment(connection, name)
-                if row.state == "ready":
+            for row in states(installation, name, deadline - time.monotonic()):
+                if row.state in ANSWERING:
                     break
-                gateway_address(installation.project)  # nothing starts once the system has gone
-                log = installation.project.state / "logs" / f"{name}.log"
-                if row.state == "failed":
-                    raise EngineError(f"`{name}` does not start: {row.detail} Its log: {log}")
-                if time.monotonic() > deadline:
-                    raise EngineError(f"`{name}` is not ready after {timeout_s:g} s ({row.detail}). Its log: {log}")
                 status.update(f"{name}: {row.state}  {plain(row.detail)}")
-                if row.detail not in ("", said) and not err.is_terminal:
+                if row.detail not in ("", said) and Start.read(row.detail) is None and not err.is_terminal:
                     note(f"{name}: {row.state}  {row.detail}")
                 said = row.detail
-                time.sleep(POLL_S)
+
+
+def states(installation: Installation, name: str, timeout_s: float) -> Iterator[Deployment]:
+    """A deployment as it is, again and again until it can answer; that is the last.
+
+    Raises:
+        EngineError: It failed, or was not ready in time; says why, and where its log is.
+    """
+    deadline = time.monotonic() + timeout_s
+    log = installation.project.state / "logs" / f"{name}.log"
+    while True:
+        with installation.store.read() as connection:
+            row = find_deployment(connection, name)
+        if row.state in ANSWERING:
+            yield row
+            return
+        gateway_address(installation.project)  # nothing starts once the system has gone
+        if row.state == "failed":
+            raise EngineError(f"`{name}` does not start: {row.detail.rstrip('.')}. Its log: {log}")
+        if time.monotonic() > deadline:
+            raise EngineError(f"`{name}` is not ready after {timeout_s:.0f} s ({row.detail}). Its log: {log}")
+        yield row
+        time.sleep(POLL_S)

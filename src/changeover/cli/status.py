@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -13,7 +14,9 @@ from rich.text import Text
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import not_allowed_now
 from changeover.app.local import running_address
+from changeover.app.tunings import Tunings, threads_of, tunings_here
 from changeover.cli.columns import Cell, Columns, hanging, widest
+from changeover.cli.engine_words import engine_of
 from changeover.cli.frame import Json, clock_time, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.core.sizes import in_mib
@@ -34,7 +37,7 @@ TASKS = Columns(
     right=("rev", "requests 24 h", "failed", "cut"),
     concessions=(("candidate", 20), ("incumbent", 16), ("task", 12), ("rev", 0), ("incumbent", 8), ("candidate", 8)),
 )
-STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow"}
+STATE_COLOUR = {"ready": "green", "failed": "red", "restarting": "yellow", "starting": "yellow", "idle": "cyan"}
 
 
 @app.command()
@@ -49,7 +52,7 @@ def status(
     installation = opened()
     with installation.store.read() as connection:
         routes, gone = current_routes(connection), removed_tasks(connection)
-        deployments = all_deployments(connection)
+        deployments, tunings = all_deployments(connection), tunings_here(installation, connection)
     if task is not None and task not in routes:
         find_task(installation.tasks, task)
     address = running_address(installation.project.state)
@@ -63,7 +66,8 @@ def status(
     tasks = [row for row in rows if row["task"] not in gone]
     removed = [row for row in rows if row["task"] in gone]
     if as_json:
-        print_json({"address": address, "tasks": tasks, "removed": removed, "deployments": deployments})
+        said = [{**asdict(row), "threads": threads_of(row, tunings)} for row in deployments]
+        print_json({"address": address, "tasks": tasks, "removed": removed, "deployments": said})
         return
     running = f"{address}/v1" if address else "[yellow]not running[/]  changeover up"
     out.print(f"[bold]{installation.project.settings.name}[/]  {running}")
@@ -72,7 +76,7 @@ def status(
     for line in _removed_lines(removed, all_of_them=task is not None):
         out.print(line)
     out.print()
-    out.print(_deployment_table(deployments, running=address is not None))
+    out.print(_deployment_table(deployments, tunings, running=address is not None))
 
 
 def _task(installation: Installation, route: Route, stopped: Container[str | None]) -> dict[str, Any]:
@@ -208,7 +212,7 @@ def _removed_lines(rows: list[dict[str, Any]], *, all_of_them: bool) -> Iterable
         yield f"{name}  [yellow]removed[/]  {rest}"
 
 
-def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
+def _deployment_table(deployments: list[Deployment], tunings: Tunings, *, running: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("deployment", "engine", "state", "memory", "restarts", ""):
         right = column in ("memory", "restarts")
@@ -217,8 +221,14 @@ def _deployment_table(deployments: list[Deployment], *, running: bool) -> Table:
         state = row.state if running else "stopped"
         colour = STATE_COLOUR.get(state, "dim")
         memory = in_mib(row.memory_bytes) if running and row.pid and row.memory_bytes else "–"
-        detail = "" if state == "ready" else row.detail
+        threads = threads_of(row, tunings)
+        detail = row.detail if state != "ready" else f"threads {threads}" if threads else ""
         table.add_row(
-            row.name, row.backend, f"[{colour}]{state}[/]", memory, str(row.restarts), f"[dim]{plain(detail)}[/]"
+            row.name,
+            plain(engine_of(row)),
+            f"[{colour}]{state}[/]",
+            memory,
+            str(row.restarts),
+            f"[dim]{plain(detail)}[/]",
         )
     return table

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from changeover.app.adapting import check_holds_none
 from changeover.cli.frame import Json, out, print_json
 from changeover.cli.running import opened
 from changeover.core.errors import GateError
@@ -37,6 +38,7 @@ def undeploy(
                 raise GateError(
                     f"`{name}` may have to answer `{task}`: see `changeover status {task}`. Switch that first."
                 )
+        check_holds_none(connection, name)
         want(connection, name, "stopped", installation.clock.now())
     if as_json:
         print_json({"deployment": name, "desired": "stopped"})

@@ -19,10 +19,10 @@ from changeover.app.licence_checks import check_fetch, licensing_of, not_allowed
 from changeover.app.listening import listen
 from changeover.app.local import make_private, only_one
 from changeover.app.logs import set_up_logging
-from changeover.app.prepare import deployed_cards, first_admin_key, first_cards, first_keys, prepare
+from changeover.app.prepare import deployed_weights, first_admin_key, first_cards, first_keys, prepare
 from changeover.app.system import System
 from changeover.cli.frame import Json, here, note, out, print_error, print_listening
-from changeover.cli.weights import Terms, fetch
+from changeover.cli.weights import Terms, fetch, fetch_artifact
 from changeover.core.errors import ArtifactError
 from changeover.library.licences.words import refusal
 
@@ -85,9 +85,13 @@ def _fetch_what_is_missing(installation: Installation) -> None:
     if first:
         check_fetch(licensing_of(installation), first)
         fetch(first, cache, terms)
-    for card in deployed_cards(installation):
+    for absent in deployed_weights(installation):
+        if absent.to_make:  # minutes in which nobody would answer
+            name = absent.deployment
+            note(f"{name}: its weights are to be made again; once this runs, `changeover deploy {name}` makes them")
+            continue
         try:
-            fetch([card], cache, terms)
+            fetch_artifact(absent.card, absent.artifact, cache, terms)
         except ArtifactError as exc:
             # Its own deployment will say so and stay down; the others answer.
             print_error(exc.message)

@@ -26,6 +26,10 @@ from changeover.library.cards import Card
 from changeover.library.licences.policy import Policy, load_policy
 from changeover.library.pull import Access, artifact_path, present, pull
 from changeover.library.remote_code import code_allowed
+from changeover.serving.conversions import expected_bytes, expected_s, maker
+from changeover.serving.homes import Homes
+from changeover.serving.plan import EnginePlan
+from changeover.serving.weights import pending, ready_weights
 
 
 class Bar:
@@ -94,6 +98,35 @@ def fetch_one(card: Card, artifact: Artifact, cache: Path, terms: Terms, bar: Ba
     path = pull(artifact, cache, bar, access)
     bar.verified()
     return path
+
+
+def fetch_artifact(card: Card, artifact: Artifact, cache: Path, terms: Terms) -> Path:
+    """Fetch one artifact of a card unless it is here, with a bar of its own."""
+    with bars() as bar_of:
+        return fetch_one(card, artifact, cache, terms, bar_of(card.id))
+
+
+def fetch_for(plan: EnginePlan, card: Card, cache: Path, terms: Terms, homes: Homes) -> Path | None:
+    """Fetch what a plan's engine loads of a card, and make it into the form that it takes. Gives where it is.
+
+    Raises:
+        ArtifactError: It cannot be fetched, or not be made into that form.
+        EngineError: No environment here can do that; said before anything is fetched.
+    """
+    artifact = next((each for each in card.artifacts if each.sha256 == plan.weights_digest), None)
+    if artifact is None:
+        raise ArtifactError(f"`{card.id}` has no artifact for `{plan.backend}`. `changeover models {card.id}`.")
+    making = pending(plan)
+    if making is not None:
+        maker(making.conversion, homes)
+    with bars() as bar_of:
+        fetch_one(card, artifact, cache, terms, bar_of(card.id))
+        if making is None:
+            return plan.artifact
+        what = f"{making.quantisation} {making.conversion.makes}"
+        size, seconds = in_mib(expected_bytes(making)), expected_s(making)
+        note(f"making {what} for {plan.backend}: about {size}, up to {seconds} s, once")
+        return ready_weights(plan, homes, bar_of(card.id))
 
 
 def _allowed(card: Card, artifact: Artifact, terms: Terms) -> Access:

@@ -7,6 +7,7 @@ ChangeoverError              500  not retryable
 │   ├── AuthenticationError  401  no key, or not a key of this installation
 │   ├── ContextOverflow      400  longer than a model takes; names both numbers
 │   ├── PermissionError_     403  the key may not do this
+│   ├── UnsupportedError     400  no engine of the task can do that; says which could
 │   ├── UnknownTaskError     404  lists the known tasks
 │   ├── UnknownToolError     404  lists the known tools
 │   └── DocumentError        422  a file cannot be read, or is not what a tool takes
@@ -104,6 +105,12 @@ class ContextOverflow(RequestError):
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens
+
+
+class UnsupportedError(RequestError):
+    """The request needs what the engines of its task surely cannot do. Nobody was asked, and nothing was left out of it."""
+
+    code = "unsupported"
 
 
 class UnknownTaskError(RequestError):
@@ -212,7 +219,8 @@ class NotReadyError(CapacityError):
 class UpstreamError(ChangeoverError):
     """A model's engine refused, failed, stalled or broke off.
 
-    `upstream_status` is what the engine answered, None when it did not answer at all.
+    `upstream_status` is what the engine answered, None when it did not answer at all. One that was not `reached` has seen
+    nothing of the request.
     """
 
     status = 502
@@ -220,10 +228,13 @@ class UpstreamError(ChangeoverError):
     retryable = True
     source = "model"
 
-    def __init__(self, message: str, *, upstream_status: int | None = None, retryable: bool = True) -> None:
+    def __init__(
+        self, message: str, *, upstream_status: int | None = None, retryable: bool = True, reached: bool = True
+    ) -> None:
         super().__init__(message)
         self.upstream_status = upstream_status
         self.retryable = retryable
+        self.reached = reached
 
 
 class OverdueError(UpstreamError):

@@ -72,8 +72,17 @@ class StoreSettings(toml.Declared):
     """SQLAlchemy address; None: SQLite in the project's state directory."""
 
 
+class EngineHome(toml.Declared):
+    """Where an engine's software is, if not beside Changeover's own."""
+
+    python: str | None = None
+    """Interpreter of the environment that has its package: `/opt/vllm/bin/python`."""
+    command: str | None = None
+    """The program of an engine that is one: `/usr/local/bin/ollama`."""
+
+
 class EngineSettings(toml.Declared):
-    """Defaults for embedded engines that `deploy` starts."""
+    """Defaults for engines that `deploy` starts, and where they are."""
 
     threads: int | None = Field(default=None, ge=1)
     """None: the cores this process may use."""
@@ -85,6 +94,14 @@ class EngineSettings(toml.Declared):
     """Memory for all engines on this machine together; None: four fifths of what this process may use."""
     ready_s: float = Field(default=30.0, gt=0, le=3600)
     """How long an engine may take to become ready, and 20 s more for each GiB of its weights."""
+    idle_unload_s: float | None = Field(default=None, ge=0, le=31_536_000)
+    """An engine that was not asked for so long is unloaded, and started at the next request. None or 0: never."""
+    memory_limit: float = Field(default=2.0, ge=1.1, le=100)
+    """Times what a deployment needs: above it, an engine is taken to leak, and is started again."""
+    listen: Literal["loopback", "unix"] = "loopback"
+    """Where engines of ours listen: on a port of this machine, or on a socket in a private folder, for those that can."""
+    homes: dict[str, EngineHome] = Field(default_factory=dict[str, EngineHome])
+    """By engine. One that is not named is looked for among those that `changeover engines install` made, then beside us."""
 
 
 class EvalSettings(toml.Declared):
@@ -206,6 +223,11 @@ class Project:
     @property
     def policy(self) -> Path:
         return self.root / self.settings.policy
+
+    @property
+    def engines(self) -> Path:
+        """Environments of engines that were installed, one for each: shared by all projects of a user, as weights are."""
+        return self.cache / "engines"
 
     @property
     def store_url(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from changeover.gateway.begun import Begun, gone_on
 from changeover.gateway.contract import prepare
 from changeover.gateway.endpoints import EMBEDDINGS, Endpoint
 from changeover.serving.profiles import Profile
@@ -25,6 +26,7 @@ def compose(
     stream: bool,
     most_tokens: int | None = None,
     plain: bool = False,
+    begun: Begun | None = None,
 ) -> bytes:
     """The body for one variant.
 
@@ -40,6 +42,7 @@ def compose(
         stream: Whether the answer shall be a stream.
         most_tokens: Bound of the answer; a larger one of the caller's is lowered.
         plain: The body is a plain one, see `plain`.
+        begun: What is there of the answer already: the rest is asked for.
     """
     bundle = variant.bundle
     sent: dict[str, Any] = {**_parameters(variant, endpoint), **body} if bundle.parameters else dict(body)
@@ -56,9 +59,10 @@ def compose(
         if sent.get("stream"):
             sent["stream"] = False
     # A parameter of the variant's may be one that the family has another word for.
-    if plain and not bundle.parameters and profile.takes_plain:
-        return _encode(sent)
-    return _encode(prepare(profile, endpoint.name, sent))
+    if plain and begun is None and not bundle.parameters and profile.takes_plain:
+        return _encode(profile.with_seed(sent) if "seed" in sent else sent)
+    sent = prepare(profile, endpoint.name, sent)
+    return _encode(sent if begun is None else gone_on(profile, sent, begun))
 
 
 def _parameters(variant: Variant, endpoint: Endpoint) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """Stage 5: ask a model, and wait for its first bytes before anything is said to the caller.
 
-Until then a failure costs the caller nothing: the next variant in turn is asked. Afterwards nothing is tried again.
+Until then a failure costs the caller nothing: the next variant in turn is asked. A stream that breaks off
+afterwards is dispatched once more by `deliver`, with what is there of it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from changeover.core.errors import (
     UpstreamError,
 )
 from changeover.gateway.breaker import NEVER_OPEN, Breakers
+from changeover.gateway.needs import unsupported
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.resolve import Call
+from changeover.gateway.snapshot import DIRECT
 from changeover.gateway.waiting import not_ready
 from changeover.gateway.ways import Turn
 from changeover.serving.upstream import Upstream
@@ -34,8 +37,12 @@ MOST_ROUNDS = 2
 """An engine that crashed is back within a second or two: the caller waits for it rather than fails. A request that
 fails everywhere twice is not tried a third time, for it may be what kills them."""
 SHORTEST_WAIT_S = 0.1
-CRASH_SEEN_S = 0.3
-"""An engine whose process died is known to be gone after this at the latest; until then it looks like one that fails."""
+CRASH_SEEN_S = 1.0
+"""An engine whose process died is known to be gone after this at the latest, also where a warden has to see it first; until
+then it looks like one that fails."""
+NOT_THERE = 404
+CANNOT_GO_ON = "cannot_go_on"
+"""Of an engine that refuses a beginning of an answer: no failure of it. The caller never sees the code."""
 
 
 class Fleet(Protocol):
@@ -43,6 +50,14 @@ class Fleet(Protocol):
 
     def upstream(self, name: str) -> Upstream | None:
         """The address of a deployment, None while it cannot answer."""
+        ...
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a deployment can answer, if need be once it is loaded again."""
+        ...
+
+    def wake(self, name: str) -> bool:
+        """Have a deployment loaded again that was unloaded; False if it is not one that can be."""
         ...
 
 
@@ -63,8 +78,9 @@ class Trail(msgspec.Struct):
     """Variants that were asked, or should have been, and could not answer."""
 
     def note(self, variant: str) -> None:
-        """One more could not."""
-        self.failed = (*self.failed, variant)
+        """One could not; said once, however often it was asked."""
+        if variant not in self.failed:
+            self.failed = (*self.failed, variant)
 
 
 async def dispatch(
@@ -90,30 +106,37 @@ async def dispatch(
     Raises:
         NotReadyError: No engine came up in time, or all are left alone for having failed.
         UpstreamError, CapacityError: What the last variant in turn said, after all failed.
-        RequestError: An engine refused the request itself; nobody else is asked, unless it was too long for one.
+        RequestError: An engine refused the request itself; nobody else is asked, unless another may take it all the same.
     """
     # Who is named, as an evaluation names a candidate, is asked however it did; and what becomes of it is held against
     # nobody who answers applications.
     breakers = NEVER_OPEN if call.pinned is not None else limits.breakers
-    now = limits.clock.monotonic()
+    clock = limits.clock
+    failed_at = asked_at = clock.monotonic()
     if deadline is None:
-        deadline = now + call.live.task.declared.timeout_s
-    patience = min(deadline, now + limits.ready_wait_s)
+        deadline = asked_at + call.live.task.declared.timeout_s
     rounds = 0
     last: ChangeoverError | None = None
     while rounds < MOST_ROUNDS:
         ready = _who_is_ready(turns, fleet, breakers)
         if ready:
-            rounds += 1
             _note_absent(call, turns[0], ready[0][0], trail)
-        said = await _one_round(ready, call, headers, deadline, limits.clock, breakers, trail)
+        said = await _one_round(ready, call, headers, deadline, clock, breakers, trail)
         if isinstance(said, Opened):
             return said
-        last = said or last
-        if isinstance(last, ContextOverflow) or limits.clock.monotonic() >= patience:
+        if said is not None:
+            last, failed_at = said, clock.monotonic()
+            if _was_asked(said):
+                rounds, asked_at = rounds + 1, failed_at
+        known = ready if rounds < MOST_ROUNDS else None
+        if await _awake(turns, fleet, breakers, known, deadline, clock):
+            rounds = min(rounds, MOST_ROUNDS - 1)
+            continue
+        # Whoever died in the middle of an answer is waited for as long as one that was gone before.
+        if isinstance(last, RequestError) or clock.monotonic() >= min(deadline, asked_at + limits.ready_wait_s):
             break
         wait_s = None if ready else _left_alone_for(turns, fleet, breakers)
-        if wait_s is not None and limits.clock.monotonic() - now > CRASH_SEEN_S:
+        if wait_s is not None and clock.monotonic() - failed_at > CRASH_SEEN_S:
             raise last or _left_alone(call, wait_s)
         await asyncio.sleep(READY_POLL_S)
     raise last or not_ready(call.live.task.name)
@@ -128,7 +151,9 @@ async def _one_round(
     breakers: Breakers,
     trail: Trail,
 ) -> Opened | ChangeoverError | None:
-    """Ask who is ready, in turn: the first answer, else what was said last; None where nobody could be asked.
+    """Ask who is ready, in turn: the first answer, else what was said last, by one that was reached if there was one.
+
+    None where nobody could be asked.
 
     Raises:
         UpstreamError: No other is to be asked, or there is no time for another.
@@ -142,10 +167,13 @@ async def _one_round(
         first_byte_s = _first_byte_s(call, left, place == len(ready) - 1)
         try:
             return await _ask(Asking(call, *turn, upstream, headers, first_byte_s), breakers, trail)
-        except ContextOverflow as exc:
-            last = exc  # the next in turn may take longer ones
-        except (UpstreamError, CapacityError) as exc:
+        except RequestError as exc:
+            if not _may_pass_elsewhere(exc):
+                raise
             last = exc
+        except (UpstreamError, CapacityError) as exc:
+            if not isinstance(last, UpstreamError) or _was_asked(exc):
+                last = exc
             if isinstance(exc, UpstreamError) and not exc.retryable:
                 raise
         if clock.monotonic() >= deadline - SHORTEST_WAIT_S:
@@ -154,19 +182,18 @@ async def _one_round(
 
 
 async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
-    call, upstream, variant = asking.call, asking.upstream, asking.way.variant
+    upstream, variant = asking.upstream, asking.way.variant
     trail.attempts += 1
-    served = asking.way.profile.endpoints
-    if served is not None and call.endpoint.name not in served:
-        raise RequestError(
-            f"`{call.live.task.name}` is answered by `{variant.deployment}`, which does not serve {call.endpoint.path}."
-        )
     try:
         opened = await open_answer(asking)
     except RequestError as exc:
         breakers.succeeded(upstream)  # it answers
-        if isinstance(exc, ContextOverflow):
+        if _may_pass_elsewhere(exc):
             trail.note(variant.id)
+        elif asking.call.begun is not None:  # it may take the request, and only not the beginning of an answer
+            unable = UpstreamError(f"`{variant.deployment}` cannot go on with an answer: {exc}")
+            unable.code = CANNOT_GO_ON
+            raise unable from exc
         raise
     except CapacityError:
         trail.note(variant.id)
@@ -181,6 +208,25 @@ async def _ask(asking: Asking, breakers: Breakers, trail: Trail) -> Opened:
     return opened
 
 
+def able(call: Call, turns: Sequence[Turn], trail: Trail) -> Sequence[Turn]:
+    """Those in turn that can do what a request needs, as far as anybody knows: mostly all.
+
+    Raises:
+        UnsupportedError: None can.
+    """
+    needs = call.needs
+    kept = [turn for turn in turns if needs.isdisjoint(turn[1].lacks)]
+    if len(kept) == len(turns):
+        return turns
+    if not kept:
+        way = turns[0][1]
+        task = call.live.task.name
+        raise unsupported(None if task.startswith(DIRECT) else task, way.variant.deployment, needs & way.lacks)
+    if kept[0] is not turns[0] and turns[0][1].variant.id not in trail.failed:
+        trail.note(turns[0][1].variant.id)  # whoever should have answered could not, as the guard has to see
+    return kept
+
+
 def too_late(call: Call) -> OverdueError:
     """The error for a request whose task gives it no more time."""
     return OverdueError(f"The model did not finish within the task's {call.live.task.declared.timeout_s:g} s.")
@@ -193,6 +239,45 @@ def _who_is_ready(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> li
         if upstream is not None and not breakers.left(upstream):
             ready.append((turn, upstream))
     return ready
+
+
+async def _awake(
+    turns: Sequence[Turn],
+    fleet: Fleet,
+    breakers: Breakers,
+    known: Sequence[tuple[Turn, Upstream]] | None,
+    deadline: float,
+    clock: Clock,
+) -> bool:
+    """Have the first in turn loaded again that was unloaded, and wait for it; whether there was one, and it can answer.
+
+    Who is in turn and was not asked is the last that can answer once all others have failed. Where one of those is back
+    sooner, which is none of `known`, it is asked first; None: they are asked no more.
+    """
+    names = [way.variant.deployment for _, way in turns]
+    while (name := next((each for each in names if fleet.wake(each)), None)) is not None:
+        while fleet.upstream(name) is None and fleet.wake(name):
+            if known is not None:
+                asked = {upstream for _, upstream in known}
+                if any(upstream not in asked for _, upstream in _who_is_ready(turns, fleet, breakers)):
+                    return True
+            if clock.monotonic() >= deadline - SHORTEST_WAIT_S:
+                return False
+            await asyncio.sleep(READY_POLL_S)
+        if fleet.upstream(name) is not None:
+            return True
+    return False
+
+
+def _was_asked(error: ChangeoverError) -> bool:
+    """Whether an engine has seen the request: one that could not be reached has not, and may be asked as often as one likes."""
+    return not isinstance(error, UpstreamError) or error.reached
+
+
+def _may_pass_elsewhere(refusal: RequestError) -> bool:
+    """Whether another variant may take what one refused: a longer request, or a model that this engine has no more."""
+    # Which model, and under which path, an engine is asked is our choice: that it is not there is no fault of the caller's.
+    return isinstance(refusal, ContextOverflow) or refusal.status == NOT_THERE
 
 
 def _left_alone_for(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> float | None:
@@ -219,7 +304,6 @@ def _first_byte_s(call: Call, left: float, is_last: bool) -> float:
 def _note_absent(call: Call, chosen: Turn, first: Turn, trail: Trail) -> None:
     """Where the side that was chosen has no engine and another is asked first, it failed, as far as the guard sees."""
     # While engines are exchanged the candidate has none yet, and the former one answers until it is told to go.
-    if first is chosen or call.live.exchange:
+    if first is chosen or call.live.exchange or call.begun is not None:
         return
-    if chosen[1].variant.id not in trail.failed:
-        trail.note(chosen[1].variant.id)
+    trail.note(chosen[1].variant.id)

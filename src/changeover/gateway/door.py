@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from changeover.core.clock import Clock
-from changeover.core.errors import ChangeoverError, UpstreamError
+from changeover.core.errors import ChangeoverError
 from changeover.core.ids import new_id
 from changeover.core.settings import GatewaySettings, Price
 from changeover.gateway.admin import Desk, asked_for
@@ -22,7 +23,8 @@ from changeover.gateway.allowances import Allowances
 from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.breaker import Breakers
 from changeover.gateway.choose import choose
-from changeover.gateway.dispatch import Fleet, Limits, dispatch, too_late
+from changeover.gateway.deliver import Delivering, deliver
+from changeover.gateway.dispatch import Fleet, Limits, Trail, able, dispatch, too_late
 from changeover.gateway.endpoints import CHAT, Endpoint
 from changeover.gateway.envelope import refuse
 from changeover.gateway.feedback import Ratings
@@ -32,7 +34,7 @@ from changeover.gateway.keys import Keyring
 from changeover.gateway.pages import Pages
 from changeover.gateway.plain import is_plain_chat
 from changeover.gateway.record import Recorder
-from changeover.gateway.relay import break_off, relay_stream, relay_whole
+from changeover.gateway.relay import break_off
 from changeover.gateway.resolve import Call, read_fields, resolve, sticky_of, task_and_pin
 from changeover.gateway.routes import Route, WrongMethod, find_route
 from changeover.gateway.shadow import Shadows
@@ -230,31 +232,19 @@ class Door:
             headers: Sequence[tuple[str, str]] = ()
             if trace is not None:
                 visit.trace, headers = trace.id, trace.headers()
-            turns, deadline = _turns(call), visit.deadline - GRACE_S
+            turns, deadline = _turns(call, visit.trail), visit.deadline - GRACE_S
             if parts.fleet.upstream(turns[0][1].variant.deployment) is None and self._outlook(call, turns) != "ready":
-                await self._line.wait(call.name, partial(self._now, visit, call), deadline)
+                others_at = (self._clock.monotonic() + deadline) / 2
+                await self._line.wait(call.name, partial(self._now, visit, call, others_at), deadline)
                 # Asked of nobody yet, it is answered by the route of now: that may be another one since.
                 visit.call = call = self._again(visit.call)
-                turns = _turns(call)
+                turns = _turns(call, visit.trail)
             visit.opened = opened = await dispatch(
                 call, turns, parts.fleet, visit.trail, self._limits, headers, deadline
             )
-            lines = b"x-changeover-request-id: %b\r\n%b" % (visit.id.encode(), opened.way.lines)
-            delivery = visit.delivery
-            delivery.first_at = self._clock.monotonic()
-            if opened.body is not None:
-                relay_whole(opened, opened.body, reply, lines, delivery)
-                return
-            try:
-                await relay_stream(call, opened, reply, lines, delivery)
-                if call.pinned is None:
-                    parts.breakers.succeeded(opened.upstream)
-            finally:
-                opened.close()
-        except UpstreamError as error:
-            if visit.opened is not None and call.pinned is None and error.code == UpstreamError.code:
-                parts.breakers.failed(visit.opened.upstream)
-            raise
+            visit.delivery.first_at = self._clock.monotonic()
+            asking = Delivering(visit, call, turns, parts.fleet, self._limits, headers, deadline)
+            await deliver(asking, opened, reply)
         finally:
             self._admission.leave(key.id)
 
@@ -268,16 +258,24 @@ class Door:
             sticky = sticky_of(call.body, call.key, call.endpoint)
         return msgspec.structs.replace(call, live=live, sticky=sticky)
 
-    def _now(self, visit: Visit, call: Call) -> Outlook:
+    def _now(self, visit: Visit, call: Call, others_at: float) -> Outlook:
         visit.call = call = self._again(visit.call or call)
-        return self._outlook(call, _turns(call))
+        return self._outlook(call, _turns(call, visit.trail), others_at)
 
-    def _outlook(self, call: Call, turns: Sequence[Turn]) -> Outlook:
-        """Whether anybody in turn can answer, or will once engines have been exchanged."""
+    def _outlook(self, call: Call, turns: Sequence[Turn], others_at: float = math.inf) -> Outlook:
+        """Whether anybody in turn can answer, or will once engines have been exchanged or one is loaded again.
+
+        One that was unloaded is waited for rather than that the next in turn is asked: it has not failed. But no longer than
+        until `others_at`, in monotonic seconds, where others can answer: they need time too.
+        """
         parts = self._parts
         names = [way.variant.deployment for _, way in turns]
-        if any(parts.fleet.upstream(name) is not None for name in names):
-            return "ready"
+        for name in names:
+            if parts.fleet.upstream(name) is not None:
+                return "ready"
+            if parts.fleet.wake(name):
+                late = self._clock.monotonic() >= others_at
+                return "ready" if late and any(map(parts.fleet.upstream, names)) else "coming"
         if not call.live.exchange:
             return "absent"
         states = parts.snapshots.current.states
@@ -326,12 +324,13 @@ def _dearest(live: LiveTask, prices: Mapping[str, Price]) -> tuple[float, float]
     )
 
 
-def _turns(call: Call) -> tuple[Turn, ...]:
+def _turns(call: Call, trail: Trail) -> Sequence[Turn]:
     """Stage 4, `choose`: whom to ask, in turn. Who named a variant gets that one or an error, never another."""
     live = call.live
+    turns = live.only_turns
     if call.pinned is not None:
-        return ((None, live.ways.get(call.pinned.id) or Way.of(call.pinned, live.route.revision)),)
-    return live.only_turns or live.turns(choose(live.route, call.sticky))
+        turns = ((None, live.ways.get(call.pinned.id) or Way.of(call.pinned, live.route.revision)),)
+    return able(call, turns or live.turns(choose(live.route, call.sticky)), trail)
 
 
 def _id_header(visit: Visit) -> Headers:

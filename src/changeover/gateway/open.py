@@ -17,11 +17,10 @@ from changeover.gateway.plain import plain_answer
 from changeover.gateway.resolve import Call
 from changeover.gateway.sse import Cutter, events, payload
 from changeover.gateway.ways import Way
+from changeover.serving.profiles import NO_GRAMMAR
 from changeover.serving.upstream import Answer, Upstream
 from changeover.tasks.routes import Side
 
-NO_GRAMMAR = ("json_object", "none")
-"""Engines that hold no answer to a schema: theirs is looked at whole before any of it is passed on."""
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -48,6 +47,7 @@ class Asking(msgspec.Struct, frozen=True):
             stream=stream,
             most_tokens=call.live.task.declared.max_output_tokens,
             plain=call.plain and fields is call.body,
+            begun=call.begun,
         )
 
     def fetch(self, fields: Mapping[str, Any]) -> Coroutine[Any, Any, bytes]:
@@ -114,6 +114,7 @@ async def open_answer(asking: Asking) -> Opened:
     """
     call = asking.call
     expects = call.expects
+    # An engine that holds no answer to a schema: its answer is looked at whole before any of it is passed on.
     if call.stream and (
         expects is None or call.endpoint is not CHAT or asking.way.profile.structured not in NO_GRAMMAR
     ):
@@ -228,8 +229,9 @@ def _sum_of(a: Any, b: Any) -> Any:
 
 
 def _reader(asking: Asking) -> Reader | None:
-    if asking.call.endpoint is not CHAT:
-        return None
+    begun = asking.call.begun
+    if asking.call.endpoint is not CHAT or (begun is not None and begun.spoken):
+        return None  # in the middle of a text, its words are content as they are
     way = asking.way
     parameters = way.variant.bundle.parameters
     return reader(way.profile, {**parameters, **asking.call.body} if parameters else asking.call.body)

@@ -108,6 +108,7 @@ def _attributes(exchange: Exchange, operation: str) -> dict[str, str | int | flo
         "changeover.internal": exchange.internal,
         "changeover.attempts": exchange.attempts,
         "changeover.failed_variants": " ".join(exchange.failed_variants) or None,
+        "changeover.begun_by": exchange.begun_by,
         "changeover.error.source": exchange.error_source,
         "changeover.truncated": exchange.truncated,
         "changeover.abandoned": exchange.abandoned,

@@ -10,7 +10,7 @@ import msgspec
 from changeover.core.errors import ChangeoverError, UpstreamError
 from changeover.gateway.assembled import texts_in, words_in
 from changeover.gateway.contract.usage import estimated_usage
-from changeover.gateway.endpoints import Endpoint
+from changeover.gateway.endpoints import CHAT, Counts, Endpoint
 from changeover.gateway.envelope import error_event
 from changeover.gateway.http import EVENTS_TYPE, JSON_TYPE, Reply, header_lines
 from changeover.gateway.open import Opened
@@ -42,6 +42,28 @@ class Delivery(msgspec.Struct):
     kept: Sequence[bytes] = ()
     """Raw events or body."""
     kept_bytes: int = 0
+    kept_from: int = 0
+    """Where in `kept` the answer of whoever goes on begins."""
+    before: Counts = Counts(0, 0)
+    """Tokens of those who broke off before."""
+
+    def begin_again(self) -> None:
+        """Know that whoever was answering broke off, and that another goes on: what was counted so far is added to."""
+        self.before = Counts(self.prompt_tokens, self.completion_tokens)
+        self.prompt_tokens = self.completion_tokens = None
+        self.kept_from = len(self.kept)
+
+    def count(self, prompt: int | None, completion: int | None) -> None:
+        """Take the tokens of whoever answers now."""
+        before = self.before
+        if prompt is not None:
+            self.prompt_tokens = prompt + (before.prompt or 0)
+        if completion is not None:
+            self.completion_tokens = completion + (before.completion or 0)
+
+    def newest(self) -> bytes:
+        """What is kept of whoever answers now."""
+        return b"".join(self.kept[self.kept_from :])
 
 
 def relay_whole(opened: Opened, body: bytes, reply: Reply, lines: bytes, delivery: Delivery) -> None:
@@ -65,7 +87,26 @@ async def relay_stream(call: Call, opened: Opened, reply: Reply, lines: bytes, d
     delivery.estimated = opened.estimated
     kept: list[bytes] = []
     delivery.kept = kept
-    await _Stream(call, opened, reply, delivery, kept).run(EVENTS_LINES + lines)
+    delivery.started = True
+    reply.start(EVENTS_LINES + lines)
+    await _Stream(call, opened, reply, delivery, kept).run()
+
+
+async def relay_rest(call: Call, opened: Opened, reply: Reply, delivery: Delivery) -> None:
+    """Send what somebody else goes on with, in a stream that has begun. `call.begun` says how.
+
+    Raises:
+        UpstreamError: It broke off too.
+    """
+    delivery.estimated = delivery.estimated or opened.estimated
+    await _Stream(call, opened, reply, delivery, list(delivery.kept)).run()
+
+
+def end_for(call: Call, opened: Opened, reply: Reply, delivery: Delivery) -> None:
+    """End a stream whose engine said all of it, and broke off before it said so: with the tokens and the end mark."""
+    block = CHAT.done[0] + b"\n\n"
+    reply.end(_Stream(call, opened, reply, delivery, list(delivery.kept)).counted_at_last(block))
+    delivery.ended = True
 
 
 class _Stream:
@@ -82,6 +123,7 @@ class _Stream:
         "_named",
         "_opened",
         "_reply",
+        "_space",
         "_task",
     )
 
@@ -102,11 +144,15 @@ class _Stream:
         # these bytes replaces the field and never content.
         name = _encode(opened.model)
         self._named = tuple(form for form in (b'"model":' + name, b'"model": ' + name) if form in opened.first)
+        begun = call.begun
+        self._space = "" if begun is None else begun.text[len(begun.spoken) :]
+        """White space that the caller has got and whoever goes on was not shown."""
+        if begun is not None:
+            self._named = ()  # every event is one of another stream
+            delivery.kept = kept
 
-    async def run(self, lines: bytes) -> None:
+    async def run(self) -> None:
         opened, delivery, reply = self._opened, self._delivery, self._reply
-        delivery.started = True
-        reply.start(lines)
         self._pass_on(opened.first)
         await self._catch_up()
         if opened.answer is not None:
@@ -149,7 +195,7 @@ class _Stream:
             if self._opened.expects is not None:
                 self._held = block
                 return False
-            block = self._counted_at_last(block)
+            block = self.counted_at_last(block)
         reply = self._reply
         if block:
             reply.write(block)
@@ -177,12 +223,48 @@ class _Stream:
                     passed += [self._event(said) for said in reader.finish()]
                 passed.append(event + b"\n\n")
             elif self._counted(fields):
-                if reader is not None:
+                if self._call.begun is not None:
+                    passed += self._rest(fields)
+                elif reader is not None:
                     passed += [self._event(said) for said in reader.feed(fields)]
                 else:
                     head = event[: event.index(b"data:")]
                     passed.append(head + self._event(fields))
         return b"".join(passed)
+
+    def _rest(self, fields: dict[str, Any]) -> list[bytes]:
+        """What to send for an event of whoever goes on with the stream."""
+        begun, reader, passed = self._call.begun, self._opened.reader, list[bytes]()
+        assert begun is not None, "nobody goes on with what has not begun"
+        for said in (fields,) if reader is None else reader.feed(fields):
+            mine = begun.as_mine(said, self._call.name)
+            choices = mine["choices"]
+            for choice in choices:
+                text = choice["delta"].get("content")
+                if text and self._space:
+                    choice["delta"] = {**choice["delta"], "content": self._without_space(text)}
+            if mine.get("usage"):
+                mine["usage"] = self._totals(mine["usage"])
+            if any(any(choice["delta"].values()) or choice.get("finish_reason") for choice in choices) or (
+                mine.get("usage") and not choices
+            ):
+                passed.append(self._event(mine))
+        return passed
+
+    def _without_space(self, text: str) -> str:
+        """The text without what the caller has got already of the white space that it begins with."""
+        same = 0
+        while same < min(len(text), len(self._space)) and text[same] == self._space[same]:
+            same += 1
+        self._space = self._space[same:] if same == len(text) else ""
+        return text[same:]
+
+    def _totals(self, usage: dict[str, Any]) -> dict[str, Any]:
+        """An engine's count with that of those who broke off before."""
+        delivery = self._delivery
+        prompt, completion = delivery.prompt_tokens or 0, delivery.completion_tokens or 0
+        said = {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        return {**said, "estimated": True} if delivery.estimated else said
 
     def _event(self, fields: dict[str, Any]) -> bytes:
         for holder in (fields, *(fields.get(name) for name in self._call.endpoint.wrapped)):
@@ -195,11 +277,7 @@ class _Stream:
         counts = self._call.endpoint.usage(fields)
         if counts is None:
             return True
-        delivery = self._delivery
-        if counts.prompt is not None:
-            delivery.prompt_tokens = counts.prompt
-        if counts.completion is not None:
-            delivery.completion_tokens = counts.completion
+        self._delivery.count(counts.prompt, counts.completion)
         return self._call.wants_usage or fields.get("choices") != []
 
     async def _check_shape(self) -> None:
@@ -217,18 +295,18 @@ class _Stream:
                 error = UpstreamError(f"The model did not answer in the shape that was asked for: {problem}.")
                 error.code = "structured_output_failed"
                 raise error
-        self._reply.write(self._counted_at_last(block))
+        self._reply.write(self.counted_at_last(block))
 
-    def _counted_at_last(self, block: bytes) -> bytes:
+    def counted_at_last(self, block: bytes) -> bytes:
         """The block with the end mark, with our count of tokens where the engine gave none."""
         if self._delivery.completion_tokens is None:
-            return self._with_estimate(block, words_in(b"".join(self._kept)))
+            return self._with_estimate(block, words_in(self._delivery.newest()))
         return block
 
     def _with_estimate(self, block: bytes, text: str) -> bytes:
         delivery, endpoint = self._delivery, self._call.endpoint
         usage = estimated_usage(self._call.body, text, endpoint.usage_keys)
-        delivery.prompt_tokens, delivery.completion_tokens = (usage[key] for key in endpoint.usage_keys)
+        delivery.count(*(usage[key] for key in endpoint.usage_keys))
         delivery.estimated = True
         if not (self._call.wants_usage and endpoint.usage_option):
             return block
@@ -236,7 +314,7 @@ class _Stream:
             "object": "chat.completion.chunk",
             "model": self._call.name,
             "choices": [],
-            "usage": usage,
+            "usage": self._totals(usage),
         }
         place = block.rindex(b"\n" + endpoint.done[0]) + 1 if not block.startswith(endpoint.done[0]) else 0
         return block[:place] + b"data: " + _encode(said) + b"\n\n" + block[place:]

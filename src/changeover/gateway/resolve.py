@@ -8,14 +8,16 @@ from typing import Any, cast
 import msgspec
 
 from changeover.core.errors import PermissionError_, RequestError, UnknownTaskError, nearest
+from changeover.gateway.begun import Begun
 from changeover.gateway.contract.structured import Expectation
 from changeover.gateway.endpoints import Endpoint
 from changeover.gateway.keys import Key
-from changeover.gateway.snapshot import LiveTask, Snapshot
+from changeover.gateway.needs import Needs, needs_of
+from changeover.gateway.snapshot import DIRECT, LiveTask, Snapshot
 from changeover.serving.variants import Variant
 
 PIN = "@"
-"""`task@variant` names one variant of a task: for evaluations, with an operator's key."""
+"""`task@variant` names one variant of a task: for evaluations, with an operator's key. So does `@deployment` a deployment."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -43,6 +45,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The shape that the caller asked the answer to have."""
     plain: bool = False
     """Nothing in the body is to be refused or changed, see `plain`."""
+    needs: Needs = frozenset()
+    """What whoever answers must be able to do."""
+    begun: Begun | None = None
+    """What the caller has got already of an answer that broke off; None: it is asked from the beginning."""
 
 
 def read_fields(body: bytes) -> dict[str, Any]:
@@ -118,9 +124,10 @@ def resolve(
         wants_usage=wants,
         # Who is asked matters only where two may answer.
         sticky="" if live.route.candidate is None else sticky_of(fields, key, endpoint),
-        internal=key.role == "operator" and pinned is not None,
+        internal=key.role == "operator" and (pinned is not None or name.startswith(DIRECT)),
         expects=Expectation.of(fields) if endpoint.shaped and endpoint.shaped in fields else None,
         plain=plain,
+        needs=needs_of(endpoint.name, fields, plain=plain),
     )
 
 
@@ -133,7 +140,7 @@ def task_and_pin(fields: Mapping[str, Any]) -> tuple[str, str | None]:
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise RequestError("`model` is missing: it names the task, such as `summarise`.")
-    if PIN not in model:
+    if PIN not in model or model.startswith(DIRECT):
         return model, None
     name, _, pinned = model.partition(PIN)
     return name, pinned
@@ -165,6 +172,10 @@ def _live(name: str, pinned: str | None, key: Key, snapshot: Snapshot) -> LiveTa
         return live
     if pinned is None and name in key.deployments:
         direct = snapshot.deployments.get(name)
+        if direct is not None:
+            return direct
+    if key.role == "operator" and name.startswith(DIRECT):
+        direct = snapshot.deployments.get(name.removeprefix(DIRECT))
         if direct is not None:
             return direct
     asked = name if pinned is None else f"{name}{PIN}{pinned}"

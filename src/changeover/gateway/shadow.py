@@ -22,7 +22,7 @@ from changeover.core.ids import new_id
 from changeover.core.settings import Price
 from changeover.gateway.admit import Admission
 from changeover.gateway.choose import position
-from changeover.gateway.dispatch import Fleet, too_late
+from changeover.gateway.dispatch import READY_POLL_S, Fleet, Trail, able, too_late
 from changeover.gateway.endpoints import CHAT
 from changeover.gateway.open import Asking, Opened, open_answer
 from changeover.gateway.record import Draft, Recorder
@@ -166,9 +166,9 @@ class Shadows:
         timeout_s = copy.live.task.declared.timeout_s
         opened, error = None, None
         try:
-            if upstream is None:
-                raise NotReadyError(f"The engine of `{copy.way.variant.deployment}` is not ready.")
+            able(copy.call, ((None, copy.way),), Trail())
             async with asyncio.timeout(timeout_s):
+                upstream = upstream or await self._woken(copy.way.variant.deployment)
                 # No breaker is asked or told: what becomes of a copy is held against nobody who answers applications.
                 opened = await open_answer(Asking(copy.call, "shadow", copy.way, upstream, (), timeout_s))
         except TimeoutError:
@@ -176,6 +176,19 @@ class Shadows:
         except ChangeoverError as exc:
             error = exc
         self.recorder.record(self._draft(copy, opened, error))
+
+    async def _woken(self, deployment: str) -> Upstream:
+        """The address of a candidate that was unloaded, once it is loaded again: it is not broken.
+
+        Raises:
+            NotReadyError: It cannot be loaded, or was never unloaded and cannot answer.
+        """
+        while self.fleet.wake(deployment):  # noqa: ASYNC110 - a fleet of another process offers no event
+            await asyncio.sleep(READY_POLL_S)
+        upstream = self.fleet.upstream(deployment)
+        if upstream is None:
+            raise NotReadyError(f"The engine of `{deployment}` is not ready.")
+        return upstream
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         copy = self._under_way.pop(task)
@@ -234,7 +247,7 @@ class Shadows:
 
 
 def _may_be_copied(visit: Visit, call: Call) -> bool:
-    """Whether it was answered whole, by another than the candidate, and for an application."""
+    """Whether it was answered whole, by one model other than the candidate, and for an application."""
     opened = visit.opened
     return (
         call.endpoint is CHAT
@@ -242,5 +255,6 @@ def _may_be_copied(visit: Visit, call: Call) -> bool:
         and not call.internal
         and visit.whole
         and opened is not None
+        and not visit.begun
         and opened.side != "candidate"
     )

@@ -13,7 +13,7 @@ from changeover.core.settings import Price
 from changeover.gateway.assembled import words_in
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.dispatch import Trail
-from changeover.gateway.endpoints import CHAT
+from changeover.gateway.endpoints import CHAT, Counts
 from changeover.gateway.http import BodyLimit, Head
 from changeover.gateway.keys import Key
 from changeover.gateway.leases import NOTHING, Reservation, Wanted
@@ -24,6 +24,7 @@ from changeover.gateway.resolve import Call
 from changeover.gateway.routes import Route
 from changeover.gateway.uploads import Upload
 from changeover.gateway.violations import NOT_IN_SHAPE
+from changeover.serving.variants import Variant
 from changeover.tasks.exchanges import Content, Exchange
 
 MICRO = 1_000_000
@@ -52,6 +53,9 @@ class Visit(msgspec.Struct, eq=False):
     body: bytes = b""
     reservation: Reservation | None = None
     opened: Opened | None = None
+    """Who answers, or went on with the answer last."""
+    begun: list[tuple[Variant, Counts]] = msgspec.field(default_factory=list[tuple[Variant, Counts]])
+    """Who began a stream that broke off, with the tokens of each; others went on with it."""
     trail: Trail = msgspec.field(default_factory=Trail)
     delivery: Delivery = msgspec.field(default_factory=Delivery)
     status: int = 200
@@ -67,11 +71,23 @@ class Visit(msgspec.Struct, eq=False):
         whole = delivery.ended and not delivery.truncated
         if delivery.completion_tokens is not None and (whole or not call.endpoint.wrapped):
             return
-        usage = estimated_usage(call.body, words_in(b"".join(delivery.kept)), call.endpoint.usage_keys)
+        usage = estimated_usage(call.body, words_in(delivery.newest()), call.endpoint.usage_keys)
         prompt, completion = (usage[key] for key in call.endpoint.usage_keys)
-        delivery.prompt_tokens = delivery.prompt_tokens or prompt
-        delivery.completion_tokens = max(delivery.completion_tokens or 0, completion)
+        delivery.count(None if delivery.prompt_tokens else prompt, max(delivery.completion_tokens or 0, completion))
         delivery.estimated = True
+
+    def hand_over(self, opened: Opened) -> None:
+        """Know that another goes on with the stream, which broke off where it was."""
+        assert self.opened is not None, "what goes on has begun"
+        self.count_the_rest()
+        before, delivery = self.opened.way.variant, self.delivery
+        counted = Counts(
+            (delivery.prompt_tokens or 0) - (delivery.before.prompt or 0),
+            (delivery.completion_tokens or 0) - (delivery.before.completion or 0),
+        )
+        self.begun.append((before, counted))
+        delivery.begin_again()
+        self.opened = opened
 
     def used(self, microusd: int | None) -> Wanted:
         """What it is charged: nothing where nobody answered."""
@@ -82,11 +98,18 @@ class Visit(msgspec.Struct, eq=False):
 
     def microusd(self, prices: Mapping[str, Price]) -> int | None:
         """What the answer cost, in millionths of a US dollar; None without a price, or an answer."""
-        price = None if self.opened is None else prices.get(self.opened.way.variant.deployment)
-        if price is None:
+        if not prices or self.opened is None:
             return None
         delivery = self.delivery
-        return round(price.cost(delivery.prompt_tokens or 0, delivery.completion_tokens or 0) * MICRO)
+        prompt, completion, usd = delivery.prompt_tokens or 0, delivery.completion_tokens or 0, 0.0
+        for variant, counted in self.begun:
+            price = prices.get(variant.deployment)
+            if price is None:
+                return None
+            usd += price.cost(counted.prompt or 0, counted.completion or 0)
+            prompt, completion = prompt - (counted.prompt or 0), completion - (counted.completion or 0)
+        price = prices.get(self.opened.way.variant.deployment)
+        return None if price is None else round((usd + price.cost(max(prompt, 0), max(completion, 0))) * MICRO)
 
     def draft(self, call: Call, clock: Clock, microusd: int | None, sampled: bool) -> Draft:
         """What is written down of it."""
@@ -96,7 +119,14 @@ class Visit(msgspec.Struct, eq=False):
             content = "full" if declared.record == "full" else "redacted" if declared.record == "redacted" else "none"
         delivery = self.delivery
         keeps = content != "none"
-        looks = self.whole and not call.internal and call.endpoint is CHAT and call.live.watched(self.started_at)
+        # What two models wrote says nothing of either.
+        looks = (
+            self.whole
+            and not self.begun
+            and not call.internal
+            and call.endpoint is CHAT
+            and call.live.watched(self.started_at)
+        )
         held = keeps or looks
         return Draft(
             self._exchange(call, clock, microusd, content),
@@ -145,5 +175,6 @@ class Visit(msgspec.Struct, eq=False):
             cost_microusd=microusd,
             content=content,
             trace=self.trace,
+            begun_by=" ".join(variant.id for variant, _ in self.begun) or None,
             violation=NOT_IN_SHAPE if error is not None and error.code == NOT_IN_SHAPE else None,
         )

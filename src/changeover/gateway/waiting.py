@@ -1,7 +1,8 @@
 """Between stages 4 and 5: where nobody can answer yet, requests stand in line, and are let go in the order they came.
 
-Each is held until an engine of its task can answer. Where engines are exchanged, because memory does not hold two, that is
-until the request's own deadline: the engine is on its way. Elsewhere it is `gateway.ready_wait_s`.
+Each is held until an engine of its task can answer. Where engines are exchanged, because memory does not hold two, or one that
+was unloaded is loaded again, that is until the request's own deadline: the engine is on its way. Elsewhere it is
+`gateway.ready_wait_s`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ RETRY_S = 5.0
 """What callers are told that find the line full, or do not get through it in time."""
 
 Outlook = Literal["ready", "coming", "absent"]
-"""Somebody can answer now; an exchange of engines is under way and somebody will; neither is known."""
+"""Somebody can answer now; an engine is exchanged or loaded again and somebody will; neither is known."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -123,7 +124,8 @@ def _too_long(task: str, *, coming: bool) -> NotReadyError:
     if not coming:
         return not_ready(task)
     return NotReadyError(
-        f"The engine of `{task}` is being exchanged and was not ready within the time that the task gives a request. "
+        f"The engine of `{task}` is being exchanged or loaded, and was not ready within the time that the task gives a "
+        "request. "
         f"Try again in {RETRY_S:g} s.",
         retry_after_s=RETRY_S,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from changeover.core.errors import ConfigError
+from changeover.gateway.needs import Needs, lacks_of
 from changeover.serving.profiles import Profile, profile_of_bundle
 from changeover.serving.variants import Variant
 from changeover.tasks.routes import Side
@@ -35,6 +37,14 @@ class Way:
             ConfigError: Another version of Changeover wrote its bundle. Whoever else answers the task still does.
         """
         return profile_of_bundle(self.variant.bundle)
+
+    @cached_property
+    def lacks(self) -> Needs:
+        """What it surely has not, of all that a request may need; looked up once."""
+        try:
+            return lacks_of(self.variant.bundle.engine, self.profile)
+        except ConfigError:  # to be said when it is asked, and not where another is
+            return frozenset()
 
 
 Turn = tuple[Side | None, Way]

@@ -129,6 +129,17 @@ class ArtifactFile(Declared):
     sha256: Digest
 
 
+class Attaches(Declared):
+    """What is known of an artifact that is no weights of its own, but a LoRA adapter for those of another model."""
+
+    base: Name
+    """The model that it was trained on: id of a card, or the name of a model without one."""
+    base_sha256: Digest | None = None
+    """Of the artifact that it was trained on, where that is known."""
+    rank: Annotated[int, Field(gt=0, le=4096)] | None = None
+    """The largest of its matrices."""
+
+
 class Artifact(Declared):
     """The weights of a model in one form, known by their digest wherever they come from."""
 
@@ -142,6 +153,8 @@ class Artifact(Declared):
     """Empty: it is one file. Safetensors come with their configuration and tokenizer, so they have several."""
     sources: tuple[ArtifactSource, ...] = ()
     """Tried in order."""
+    adapter: Attaches | None = None
+    """None: these are whole weights."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Artifact:
@@ -158,8 +171,9 @@ class Artifact(Declared):
 
 
 def embeddable(artifacts: Iterable[Artifact]) -> Artifact | None:
-    """The artifact that the embedded engine loads: the first that is one GGUF file."""
-    return next((one for one in artifacts if one.format == "gguf" and not one.files), None)
+    """The artifact that the embedded engine loads: the first that is one GGUF file of whole weights."""
+    whole = (one for one in artifacts if one.adapter is None)
+    return next((one for one in whole if one.format == "gguf" and not one.files), None)
 
 
 class PulledArtifact(Declared):

@@ -107,6 +107,8 @@ class GgufHeader:
     """SHA-256 over every `tokenizer.*` value but the chat templates."""
     chat_template_digest: str | None
     """SHA-256 over every `tokenizer.chat_template*` value; None without one."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of every tensor, the inner dimension first, by its name."""
 
     @property
     def context_length(self) -> int | None:
@@ -208,7 +210,7 @@ def _read(cursor: _Cursor) -> GgufHeader:
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise Damage("`general.architecture` is missing")
-    _check_tensors(cursor, tensor_count, _alignment(metadata))
+    shapes = _read_tensors(cursor, tensor_count, _alignment(metadata))
     templates = [key for key in digests if key.startswith("tokenizer.chat_template")]
     tokenizer = [key for key in digests if key.startswith("tokenizer.") and key not in templates]
     return GgufHeader(
@@ -218,6 +220,7 @@ def _read(cursor: _Cursor) -> GgufHeader:
         architecture=architecture,
         tokenizer_digest=_digest_over(tokenizer, digests),
         chat_template_digest=_digest_over(templates, digests) if templates else None,
+        shapes=MappingProxyType(shapes),
     )
 
 
@@ -282,22 +285,21 @@ def _alignment(metadata: Mapping[str, Value]) -> int:
     return value
 
 
-def _check_tensors(cursor: _Cursor, count: int, alignment: int) -> None:
-    """Read every tensor's place and compare it with the file's end."""
+def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, tuple[int, ...]]:
+    """Read every tensor's shape, and its place, which is compared with the file's end."""
     if count > MAX_TENSORS:
         raise Damage(f"it claims {count} tensors, more than {MAX_TENSORS}")
-    names: set[str] = set()
+    shapes: dict[str, tuple[int, ...]] = {}
     ends: list[tuple[int, str]] = []
     for number in range(count):
         name = cursor.string(f"the name of tensor {number}", MAX_NAME_BYTES)
         label = shown(name)
-        if name in names:
+        if name in shapes:
             raise Damage(f"tensor {label} stands twice")
-        names.add(name)
         dimensions = cursor.u32(label)
         if dimensions > MAX_DIMENSIONS:
             raise Damage(f"tensor {label} has {dimensions} dimensions, more than {MAX_DIMENSIONS}")
-        shape = [cursor.u64(label) for _ in range(dimensions)]
+        shape = shapes[name] = tuple(cursor.u64(label) for _ in range(dimensions))
         size = _tensor_bytes(cursor.u32(label), shape, label)
         offset = cursor.u64(label)
         if offset % alignment:
@@ -308,6 +310,7 @@ def _check_tensors(cursor: _Cursor, count: int, alignment: int) -> None:
         if weights_start + end > cursor.file_bytes:
             past = weights_start + end - cursor.file_bytes
             raise Damage(f"tensor {label} ends {past} bytes behind the end of the file; the download was cut off")
+    return shapes
 
 
 def _tensor_bytes(kind: int, shape: Iterable[int], label: str) -> int:

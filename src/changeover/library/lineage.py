@@ -167,8 +167,12 @@ def card_named(catalogue: Catalogue, name: str) -> Card | None:
 
 
 def names_of(card: Card) -> frozenset[str]:
-    """What a card's model is called, each in its plain spelling: id, display name, and its repositories on the hubs."""
-    return frozenset(map(plain_name, (card.id, card.display_name, *card.repositories, *card.modelscope)))
+    """What a card's model is called, each in its plain spelling: id, display name, repositories, ids that hosts keep for it.
+
+    An id that a host may give to another model is none of its names.
+    """
+    fixed = (name for each in card.hosted for name in each.fixed_ids)
+    return frozenset(map(plain_name, (card.id, card.display_name, *card.repositories, *card.modelscope, *fixed)))
 
 
 def _with_ancestors(catalogue: Catalogue, card: Card) -> list[Card]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import importlib
-import json
 import os
 import shutil
 from collections.abc import Generator, Mapping
@@ -23,6 +22,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, Final, Literal
 
 from changeover.core.errors import ArtifactError
+from changeover.library import marks
 from changeover.library.artifacts import Artifact, ArtifactSource, FileSource, HubSource, MirrorSource
 from changeover.library.fetch.access import Access
 from changeover.library.fetch.contents import check_together, files_of, refuse_names
@@ -70,7 +70,7 @@ def present(artifact: Artifact, cache: Path) -> bool:
     path = artifact_path(artifact, cache)
     try:
         facts = _facts(artifact, path)
-        return facts["size_bytes"] == artifact.size_bytes and json.loads(_marker(path).read_bytes()) == facts
+        return facts["size_bytes"] == artifact.size_bytes and marks.says(_marker(path), facts)
     except (OSError, ValueError):
         return False
 
@@ -216,7 +216,7 @@ def _accepted_as_found(artifact: Artifact, path: Path) -> bool:
 def _is_all_right(artifact: Artifact, path: Path) -> bool:
     if not artifact.files:
         return path.is_file() and is_right(files_of(artifact)[0], path)
-    if _names(path) != sorted(file.path for file in artifact.files):
+    if marks.names(path) != sorted(file.path for file in artifact.files):
         return False
     if not all(is_right(file, path / file.path) for file in artifact.files):
         return False
@@ -227,31 +227,16 @@ def _is_all_right(artifact: Artifact, path: Path) -> bool:
     return True
 
 
-def _names(directory: Path) -> list[str]:
-    return sorted(str(path.relative_to(directory).as_posix()) for path in directory.rglob("*") if not path.is_dir())
-
-
 def _marker(path: Path) -> Path:
     return path.with_name("verified.json")
 
 
 def _facts(artifact: Artifact, path: Path) -> dict[str, Any]:
-    """What the marker says of verified files that nobody touched."""
-    if not artifact.files:
-        now = path.stat()
-        return {"sha256": artifact.sha256, "size_bytes": now.st_size, "mtime_ns": now.st_mtime_ns}
-    files = {name: (path / name).lstat() for name in _names(path)}
-    return {
-        "sha256": artifact.sha256,
-        "size_bytes": sum(now.st_size for now in files.values()),
-        "files": {name: [now.st_size, now.st_mtime_ns] for name, now in files.items()},
-    }
+    return marks.facts(path, {"sha256": artifact.sha256})
 
 
 def _mark(artifact: Artifact, path: Path) -> None:
-    draft = _marker(path).with_suffix(".draft")
-    draft.write_text(json.dumps(_facts(artifact, path)))
-    draft.replace(_marker(path))
+    marks.write(_marker(path), _facts(artifact, path))
 
 
 @contextmanager

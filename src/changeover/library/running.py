@@ -90,6 +90,8 @@ class Hosted(Declared):
     id: Name | None = None
     """What a request names; None: not known."""
     base_url: Name | None = None
+    api: Literal["openai", "other"] | None = None
+    """What is spoken there; None: not known, and taken to be OpenAI's. Of `other` the note says more."""
     key_variable: Name | None = None
     """Environment variable that the host's clients read the key from."""
     pin: Literal["digest", "snapshot", "alias"]
@@ -103,3 +105,9 @@ class Hosted(Declared):
     prices: tuple[Price, ...] = ()
     """Oldest first."""
     note: Name | None = None
+
+    @property
+    def fixed_ids(self) -> tuple[str, ...]:
+        """Ids that stay with this model, the newest last."""
+        own = (self.id,) if self.id is not None and self.pin != "alias" else ()
+        return (*own, *self.snapshots)

@@ -16,7 +16,7 @@ from changeover.core.clock import Clock
 from changeover.core.errors import GateError
 from changeover.rollouts.decide import Exchanging, Plan, Rollout
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
-from changeover.serving.queries import exchange, find_deployment, load_variants, want
+from changeover.serving.queries import ANSWERING, exchange, find_deployment, load_variants, want
 from changeover.tasks.applied import removed_tasks
 from changeover.tasks.queries import current_routes, last_promotion
 
@@ -125,7 +125,7 @@ class Exchanges:
             return Exchanging(state="failed", seen=f"`{name}`: {row.detail}") if row.state == "failed" else None
         now = self._clock.monotonic()
         waited_s = now - self._since.setdefault(rollout.id, now)
-        if self._is_ready(name) and row.state == "ready":  # then the row says how it went
+        if self._is_ready(name) and row.state in ANSWERING:  # then the row says how it went
             return Exchanging(state="ready", seen=f"`{name}` can answer: {row.detail}".removesuffix(": "))
         if row.state in BROKEN:
             return Exchanging(state="failed", seen=f"`{name}` did not become ready: {row.detail}")

@@ -10,8 +10,8 @@ from typing import Any
 
 from changeover.core.digest import canonical_json, sha256_value
 from changeover.serving.backends import describe
+from changeover.serving.options import Json
 from changeover.serving.parts import EnginePart, expect_keys, normal
-from changeover.serving.plan import Json
 
 __all__ = ["Bundle", "Difference", "EnginePart", "changes", "describe", "differences"]
 
@@ -91,6 +91,10 @@ def changes(a: Bundle, b: Bundle) -> list[Difference]:
         found += _changed(name.replace("_", " "), old_engine[name], new_engine[name])
     for name, words in _DIGESTS.items():
         found += _changed_digest(words, old_engine.get(name), new_engine.get(name))
+    based: Mapping[str, Any] = old_engine.get("base") or {}
+    rebased: Mapping[str, Any] = new_engine.get("base") or {}
+    found += _changed_digest("base weights", based.get("weights_digest"), rebased.get("weights_digest"))
+    found += _changed_keys(_others(based), _others(rebased))
     found += _changed_keys(old_engine["flags"], new_engine["flags"])
     found += _changed_keys(old_engine.get("profile", {}), new_engine.get("profile", {}))
     found += _changed("prompt name", old["prompt_name"], new["prompt_name"])
@@ -106,6 +110,13 @@ _DIGESTS = {
     "chat_template_digest": "chat template",
     "observed": "answers observed",
 }
+
+
+def _others(base: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an adapter stands on besides weights, in words that say so; how much of it counts is its own."""
+    return {
+        name if name == "scale" else f"base {name}": value for name, value in base.items() if name != "weights_digest"
+    }
 
 
 def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from changeover.core.clock import Clock
+from changeover.core.clock import Clock, span
 from changeover.core.errors import ChangeoverError, EngineError, StoreError
+from changeover.core.sizes import in_gib
 from changeover.core.threads import in_thread
 from changeover.library.catalogue import Catalogue
 from changeover.serving.deployments import plan_from_row
-from changeover.serving.memory import Held, fits, held_by, needed_bytes
-from changeover.serving.queries import ASKED_AGAIN, Deployment, all_deployments, note_state
+from changeover.serving.eviction import Need, NoRoom, Unload
+from changeover.serving.occupancy import Bounds, Occupancy, Terms
+from changeover.serving.queries import ASKED_AGAIN, Deployment, all_deployments, needs, note_state
 from changeover.serving.supervisor import DeploymentStatus, Supervisor
 from changeover.serving.upstream import Upstream
 from changeover.store.engine import Store
@@ -39,7 +41,7 @@ class Fleet:
         clock: Clock,
         *,
         leave: Callable[[str], Awaitable[None]] | None = None,
-        memory_bytes: int | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         """Set up; nothing runs yet.
 
@@ -50,8 +52,7 @@ class Fleet:
             supervisor: Runs the engines.
             clock: Dates what is written down.
             leave: Awaited before an engine is stopped: returns once no other process has a request there.
-            memory_bytes: For all engines together. While one is on its way out, none is started that has no room beside
-                it; None: as much as they like.
+            bounds: Of memory, and of how long an engine may stay that nobody asks for.
         """
         self._store = store
         self._leave = leave
@@ -63,11 +64,13 @@ class Fleet:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._ending: set[str] = set()
         """Of those that are stopping: the ones whose process is being ended, beyond recall."""
-        self._gone = asyncio.Event()
-        """Set when one has stopped: another may wait for its memory."""
-        self._memory_bytes = memory_bytes
-        self._needs: dict[str, int] = {}
-        """Memory of those that run or wait for room."""
+        self._due = asyncio.Event()
+        """Set when one has stopped, since another may wait for its memory, and when one is asked for that is unloaded."""
+        self._occupancy = Occupancy(supervisor, bounds or Bounds())
+        self._wanted: set[str] = set()
+        """Unloaded ones that somebody asks for, until they can answer."""
+        self._no_room: dict[str, str] = {}
+        """Of those the ones that memory does not hold, and what was written down of it."""
         self._waiting: dict[str, str] = {}
         """Those that wait for room, and what was written down of it."""
         self._seen: dict[str, DeploymentStatus] = {}
@@ -77,7 +80,25 @@ class Fleet:
         return self._supervisor.upstream(name)
 
     def is_ready(self, name: str) -> bool:
-        return self._supervisor.upstream(name) is not None
+        """Whether a deployment can answer, if need be once it is loaded again."""
+        return self._supervisor.upstream(name) is not None or self._can_be_woken(name)
+
+    def wake(self, name: str) -> bool:
+        """Have a deployment loaded again that was unloaded. False if it was not, or memory does not hold it now."""
+        name = self._supervisor.engine_of(name)
+        if not self._can_be_woken(name):
+            return False
+        if name not in self._wanted:
+            self._wanted.add(name)
+            self._due.set()
+        return True
+
+    def asleep(self) -> frozenset[str]:
+        """Those that can be woken."""
+        return frozenset(name for name in self._started if self._can_be_woken(name))
+
+    def _can_be_woken(self, name: str) -> bool:
+        return self._supervisor.asleep(name) and self._supervisor.engine_of(name) not in self._no_room
 
     def statuses(self) -> list[DeploymentStatus]:
         """What the supervisor sees now."""
@@ -87,17 +108,18 @@ class Fleet:
         """Reconcile for ever. A store that is gone changes nothing: what runs goes on running."""
         while True:
             try:
+                await self._see_to_memory()  # first: it needs no store
                 await self.reconcile()
             except StoreError as exc:
                 log.warning("deployments: %s", exc)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
-                    await self._gone.wait()
-            self._gone.clear()
+                    await self._due.wait()
+            self._due.clear()
 
     async def reconcile(self) -> None:
         """Look once: start, stop, write down."""
-        rows = await in_thread(self._rows)
+        rows, self._occupancy.needed_as = await in_thread(self._rows)
         # What goes comes first: in an exchange the other one must see that it has to wait.
         for row in rows:
             if row.desired == "stopped" and row.name in self._started:
@@ -124,7 +146,8 @@ class Fleet:
             # Read anew: a card may have been written since this process began.
             catalogue = await in_thread(self._load_catalogue)
             plan = plan_from_row(row, catalogue, self._cache)
-            self._needs[row.name] = await in_thread(partial(needed_bytes, plan, row.memory_bytes))
+            make = partial(Terms.of, plan, row.memory_bytes, self._occupancy.bounds)
+            self._occupancy.know(row.name, await in_thread(make))
             if await self._must_wait(row.name):
                 return
             self._started.add(row.name)
@@ -135,33 +158,79 @@ class Fleet:
             await in_thread(partial(self._note_state, row.name, "failed", exc.message))
 
     async def _must_wait(self, name: str) -> bool:
-        """Whether an engine has to wait for the memory of one that is on its way out; its row says so then.
+        """Whether an engine has to wait for the memory of others, which are unloaded for it where nobody needs them.
 
-        Where nothing goes, waiting would help nobody: whoever asked for it was told that it does not fit, or the budget has
-        become smaller since.
+        Its row says so then. Where nothing goes, waiting would help nobody: whoever asked for it was told that it does not
+        fit, or the budget has become smaller since.
         """
-        here = self._started | self._stopping.keys()
-        held = held_by({each: self._needs.get(each, 0) for each in here})
-        fit = fits(self._memory_bytes or 0, held, Held(name=name, bytes=self._needs[name]))
-        if self._memory_bytes is None or fit.ok:
+        decision = self._occupancy.room_for(name, self._here())
+        said = self._wait_for(name, decision)
+        if said is None:
             self._waiting.pop(name, None)
+            if isinstance(decision, NoRoom):
+                log.warning("%s: %s", name, decision.fit)
             return False
-        if not self._stopping:
-            log.warning("%s: %s", name, fit)
-            self._waiting.pop(name, None)
-            return False
-        said = f"waits for the memory of {', '.join(sorted(self._stopping))}: {fit}"
         if self._waiting.get(name) != said:
             self._waiting[name] = said
             await in_thread(partial(self._note_state, name, ASKED_AGAIN, said))
         return True
+
+    def _wait_for(self, name: str, decision: Unload | NoRoom) -> str | None:
+        """What an engine waits for, as a person reads it; None: for nothing. Unloads those that go for it."""
+        if isinstance(decision, Unload):
+            for each in decision.names:
+                if self._supervisor.unload(each, f"unloaded to make room for {name}"):
+                    log.info("%s: unloaded, nobody needs it and %s has no room beside it", each, name)
+            return f"waits for the memory of {', '.join(decision.names)}" if decision.names else None
+        if self._stopping:
+            return f"waits for the memory of {', '.join(sorted(self._stopping))}: {decision.fit}"
+        if decision.until_rest:
+            return f"waits until {', '.join(decision.until_rest)} can be unloaded: {decision.fit}"
+        return None
+
+    def _here(self) -> set[str]:
+        """Deployments that hold memory, or are about to."""
+        return {name for name in self._started if self._supervisor.loaded(name)} | self._stopping.keys()
+
+    async def _see_to_memory(self) -> None:
+        """Unload what nobody asks for, load what somebody does, and start anew what leaks."""
+        for name, allowed_s in self._occupancy.idle(self._started).items():
+            if self._supervisor.unload(name, f"unloaded after {span(allowed_s)} without a request"):
+                log.info("%s: unloaded, nobody asked for it", name)
+        for name, (held, limit) in self._occupancy.leaking(self._started).items():
+            beside = self._occupancy.has_room_twice(name, held, self._here())
+            self._supervisor.renew(name, f"took {in_gib(held)}, and may take {in_gib(limit)}", beside=beside)
+        for name in sorted(self._wanted | self._no_room.keys()):
+            await self._wake(name)
+
+    async def _wake(self, name: str) -> None:
+        if not self._supervisor.asleep(name) or name not in self._started:
+            self._wanted.discard(name)
+            self._no_room.pop(name, None)
+            return
+        if self._supervisor.loaded(name):
+            return  # it wakes
+        decision = self._occupancy.room_for(name, self._here())
+        said = self._wait_for(name, decision) if name in self._wanted else None
+        if name in self._wanted and decision == Unload():
+            self._supervisor.wake(name)
+        elif isinstance(decision, NoRoom) and said is None:
+            self._wanted.discard(name)
+            if name not in self._no_room:
+                self._no_room[name] = f"unloaded, and not loaded again: {decision.fit}"
+                log.warning("%s: %s", name, self._no_room[name])
+                with contextlib.suppress(StoreError):
+                    await in_thread(partial(self._note_state, name, "idle", self._no_room[name]))
+        if not isinstance(decision, NoRoom):
+            self._no_room.pop(name, None)
 
     async def _stop(self, name: str) -> None:
         saying = asyncio.create_task(self._say_that_it_waits(name))
         try:
             await self._supervisor.drain(name)
             if self._leave is not None:
-                await self._leave(name)
+                for each in (name, *self._supervisor.riders(name)):
+                    await self._leave(each)
             self._ending.add(name)
             await self._supervisor.stop(name, drain_s=0)
         except EngineError:
@@ -170,7 +239,7 @@ class Fleet:
             saying.cancel()
             self._ending.discard(name)
             del self._stopping[name]
-            self._gone.set()
+            self._due.set()
 
     async def _keep_on(self, name: str) -> None:
         """It was to be stopped and shall run after all, while its last requests were under way: nothing has to be loaded."""
@@ -187,9 +256,9 @@ class Fleet:
             here = self._supervisor.in_flight(name)
             log.warning("%s: not stopped yet, requests are under way there (%d of this process)", name, here)
 
-    def _rows(self) -> list[Deployment]:
+    def _rows(self) -> tuple[list[Deployment], Mapping[str, Need]]:
         with self._store.read() as connection:
-            return all_deployments(connection)
+            return all_deployments(connection), needs(connection)
 
     def _note(self, names: list[str]) -> None:
         """Write states that changed since they were last written."""

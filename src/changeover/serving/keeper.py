@@ -1,73 +1,34 @@
-"""Keeps one deployment's engine running: starts it, watches it, starts it again."""
+"""Keeps one deployment's engine running: starts it, watches it, starts it again, lets it sleep and wakes it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
-
-import msgspec
-import psutil
+from typing import Any
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
-from changeover.serving.backends import Backend, Elsewhere, Launch
-from changeover.serving.plan import EnginePlan
-from changeover.serving.process import ChildEngine, EngineLog, ready_deadline_s
-from changeover.serving.restart import Failure, GiveUp, next_restart, remember
+from changeover.serving.backends import Attached, Backend, Elsewhere, Launch
+from changeover.serving.life import Life, Timing
+from changeover.serving.options import AdapterOptions
+from changeover.serving.plan import Adapter, EnginePlan
+from changeover.serving.process import EngineLog
+from changeover.serving.restart import Failure, GiveUp, Restart, next_restart, remember
+from changeover.serving.riders import next_load
+from changeover.serving.sockets import Sockets
+from changeover.serving.status import DeploymentStatus, State
 from changeover.serving.upstream import Client, Upstream
+from changeover.serving.wishes import Exchange, Renew, Sleep, Wish
 
 log = logging.getLogger(__name__)
 
 DRAINING = "finishing its last requests"
-FIRST_WORDS: Mapping[str, object] = {
-    "messages": [{"role": "user", "content": "Say yes."}],
-    "max_tokens": 1,
-    "temperature": 0,
-}
-"""What an engine is asked before it gets traffic: little, but through all of it."""
-
-State = Literal["starting", "ready", "restarting", "failed", "stopped"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How patient the supervisor is, in seconds."""
-
-    ready_base_s: float = 30.0
-    """For any engine to become ready, and on top of it:"""
-    ready_per_gib_s: float = 20.0
-    """For each GiB of weights."""
-    health_every_s: float = 2.0
-    health_timeout_s: float = 2.0
-    health_misses: int = 3
-    """Failed looks in a row after which an engine counts as hung."""
-    elsewhere_every_s: float = 15.0
-    """Between looks at a ready engine that somebody else runs; each is a request there."""
-    stop_grace_s: float = 2.0
-    """Between asking an idle engine to end and killing it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeploymentStatus:
-    """What a person sees of a deployment."""
-
-    name: str
-    state: State
-    detail: str
-    """Why it is in this state; empty when there is nothing to say."""
-    address: str | None
-    pid: int | None
-    started_at: datetime | None
-    """When the present process became ready."""
-    restarts: int
-    """Since somebody last asked for the deployment."""
-    memory_bytes: int | None
-    """Resident memory of its process."""
+BUSY_S = 0.05
+"""Between looks whether a process that something else becomes of can be exchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +41,14 @@ class Surroundings:
     environment: Mapping[str, str]
     timing: Timing
     on_change: Callable[[DeploymentStatus], None]
-
-
-class _FirstAnswer(msgspec.Struct):
-    choices: list[msgspec.Raw]
+    sockets: Sockets | None
+    """Where engines that can listen on Unix sockets do; None: all listen on ports."""
+    leave: Callable[[str], Awaitable[None]]
+    """Awaited when an engine gets no more requests: returns once no other process has one there."""
+    find: Callable[[str], Keeper | None] = lambda name: None
+    """The keeper of a deployment."""
+    riders: Callable[[str], Sequence[Keeper]] = lambda name: ()
+    """Keepers of the adapters that shall run on a deployment's engine."""
 
 
 class Keeper:
@@ -91,12 +56,14 @@ class Keeper:
 
     def __init__(self, plan: EnginePlan, backend: Backend, around: Surroundings) -> None:
         self.plan = plan
+        self.base = plan.options_as(AdapterOptions).base if plan.backend == "adapter" else None
+        """Of an adapter: the deployment whose engine it shares."""
         self.state: State = "starting"
         self._detail = ""
         self._backend = backend
         self._around = around
         self._log = EngineLog(around.log_dir / f"{plan.deployment}.log")
-        self._engine: ChildEngine | None = None
+        self._life: Life | None = None
         self._upstream: Upstream | None = None
         self._started_at: datetime | None = None
         self._restarts = 0
@@ -105,6 +72,24 @@ class Keeper:
         self._before_drain = ""
         self._checked = False
         """Its first answer was."""
+        self._load_s = 0.0
+        """What the last start took."""
+        self._launch: Launch | None = None
+        """How its process is started the next time."""
+        self._proven: set[Adapter] = set()
+        """Adapters that it has answered with."""
+        self._one_by_one = False
+        self._carrying: asyncio.Task[None] | None = None
+        """Brings the process in line with the adapters that it shall hold."""
+        self._wish: asyncio.Future[Wish] | None = None
+        """Set while its engine answers: what somebody wants to become of it."""
+        self._woken = asyncio.Event()
+        self._sleeps = False
+        """It was unloaded, and is not back yet."""
+        self._used: tuple[int, float] = (0, around.clock.monotonic())
+        """Requests answered when it was last looked at, and when that was another number."""
+        self._outgoing: dict[asyncio.Task[None], Life] = {}
+        """Ends of earlier processes, which answer their last requests."""
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"keeper of {plan.deployment}")
@@ -116,8 +101,9 @@ class Keeper:
 
     @property
     def in_flight(self) -> int:
-        """Requests of this process that it has not answered yet."""
-        return 0 if self._upstream is None else self._upstream.in_flight
+        """Requests of this process that it has not answered yet, those to adapters on it among them."""
+        asked = self._life or self._upstream
+        return (0 if asked is None else asked.in_flight) + sum(life.in_flight for life in self._outgoing.values())
 
     @property
     def stopping(self) -> bool:
@@ -129,17 +115,47 @@ class Keeper:
         """Nothing will happen any more unless the deployment is asked for again."""
         return self.state in ("failed", "stopped")
 
+    @property
+    def asleep(self) -> bool:
+        """It was unloaded, and can answer once it is woken; also while it wakes, until that fails."""
+        waits = self._upstream is None and self.state in ("ready", "idle", "starting")
+        return self._sleeps and waits and not self._draining
+
+    @property
+    def loaded(self) -> bool:
+        """It has a process, or is about to: it holds memory."""
+        return (self.state != "idle" or self._woken.is_set()) and not self.ended
+
+    @property
+    def load_s(self) -> float:
+        """What its last start took; 0 before there was one."""
+        return self._load_s
+
+    def unused_s(self) -> float:
+        """Since its last request ended, as far as whoever looks regularly can tell; 0 while one is under way."""
+        now = self._around.clock.monotonic()
+        asked = self._life or self._upstream
+        if asked is not None and (self.in_flight or asked.answered != self._used[0]):
+            self._used = (asked.answered, now)
+        return now - self._used[1]
+
     def status(self) -> DeploymentStatus:
+        life = self._life
         return DeploymentStatus(
             name=self.plan.deployment,
             state=self.state,
-            detail=self._detail,
-            address=self._upstream.base_url if self._upstream is not None else None,
-            pid=self._pid(),
+            detail=self._said(),
+            address=self._address(),
+            pid=None if life is None else life.pid,
             started_at=self._started_at,
             restarts=self._restarts,
-            memory_bytes=self._memory_bytes(),
+            memory_bytes=None if life is None else life.memory_bytes,
         )
+
+    def _address(self) -> str | None:
+        if self._upstream is None:
+            return None
+        return self._upstream.base_url if self._life is None else self._life.address
 
     async def wait_ready(self) -> None:
         """Wait until the engine can answer.
@@ -162,29 +178,56 @@ class Keeper:
     async def drain(self, drain_s: float | None) -> None:
         """Send nothing new there, and wait until nothing is in flight; if `drain_s` is given, for no longer than that."""
         self._draining = True
-        upstream = self._upstream
-        if upstream is None:
-            return
-        self._before_drain = self._detail
-        self._become(self.state, DRAINING)
+        if self._upstream is not None:
+            self._before_drain = self._detail
+            self._become(self.state, DRAINING)
+            self._tell_riders()
+        # One that gets nothing new already, since it is unloaded or leaks, may have its last requests to answer still.
+        asked = self._life or self._upstream
         try:
             async with asyncio.timeout(drain_s):
-                await upstream.idle()
+                if asked is not None:
+                    await asked.idle()
+                await self._outgoing_ended()
         except TimeoutError:
-            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, upstream.in_flight)
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, self.in_flight)
 
     def keep_on(self) -> None:
         """Take new requests again: it was draining, and shall not stop after all."""
         self._draining = False
         self._become(self.state, self._before_drain if self._detail == DRAINING else self._detail)
         self._changed.set()
+        self.follow_base()
+        self._tell_riders()
+        self.carry()
+
+    def unload(self, why: str) -> bool:
+        """End the process once its requests are answered, and start it again when it is woken. False: not now, or never."""
+        return self._ask(Sleep(why))
+
+    def renew(self, why: str, *, beside: bool) -> None:
+        """Put a fresh process in the place of the present one; counts as a restart.
+
+        Args:
+            why: What was wrong with the present one.
+            beside: Memory holds both: the present one answers until the fresh one can.
+        """
+        self._ask(Renew(why, beside))
+
+    def wake(self) -> None:
+        """Start the process of a deployment that was unloaded. Nothing happens to any other."""
+        if self._upstream is None:
+            self._woken.set()
 
     async def stop(self) -> None:
         """End the process, if any, and everything that watches it."""
         self._draining = True
-        self._task.cancel()
+        tasks: list[asyncio.Task[Any]] = [self._task, *self._outgoing]
+        tasks += [] if self._carrying is None else [self._carrying]
+        for task in tasks:
+            task.cancel()
         try:
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._become("stopped", "")
             self._gone.set()
@@ -193,94 +236,223 @@ class Keeper:
         """Wait until whoever stops it is done."""
         await self._gone.wait()
 
+    async def exchange(self, launch: Launch) -> None:
+        """Put a process that is started otherwise in the place of the present one. No request fails by it.
+
+        The new one comes up beside the present one and gets all new requests from then on; the present one ends once it has
+        answered its last. Whatever is started later for this deployment is started so too.
+
+        Raises:
+            EngineError: The new one did not come up, or there was none to replace: all is as if nobody had asked.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._ask(Exchange(launch, done)):
+            raise EngineError("it is busy with another change, or does not run")
+        await done
+
+    def _ask(self, wish: Wish) -> bool:
+        if self._wish is None or self._wish.done() or self._draining:
+            return False
+        self._wish.set_result(wish)
+        return True
+
     async def _run(self) -> None:
         self._announce()
         try:
-            where = await asyncio.to_thread(self._backend.launch, self.plan)
-            if isinstance(where, Elsewhere):
-                await self._follow(where)
-            else:
-                await self._keep(where)
+            riders = tuple(Adapter.of(rider.plan) for rider in self._around.riders(self.plan.deployment))
+            where = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=riders))
+            match where:
+                case Elsewhere():
+                    await self._follow(where)
+                case Attached():
+                    await self._ride()
+                case Launch():
+                    self._launch = where
+                    await self._keep()
         except ChangeoverError as exc:
             self._become("failed", exc.message)
         except Exception as exc:  # a bug of ours in one deployment: said where people look, and the others go on
             log.exception("%s: the supervisor failed", self.plan.deployment)
             self._become("failed", f"the supervisor failed: {type(exc).__name__}")
 
-    async def _keep(self, launch: Launch) -> None:
+    async def _keep(self) -> None:
         """Start the process again and again until that makes no sense."""
-        while True:
-            failure = await self._live_once(launch)
-            log.warning("%s: %s", self.plan.deployment, failure.reason)
-            self._history = remember(self._history, failure)
-            decision = next_restart(self._history, self._around.clock.monotonic())
+        while self._launch is not None:
+            tried = self._launch
+            ended = await self._live_once(tried)
+            if isinstance(ended, Sleep):
+                await self._sleep(ended.why)
+                continue
+            if ended.ready_s is None and not self._proven.issuperset(tried.adapters):
+                self._launch = await self._launch_with(())  # they may be at fault: what it was asked for comes first
+            decision = self._after(ended)
             if isinstance(decision, GiveUp):
                 self._become("failed", decision.reason)
                 return
-            self._become("restarting", failure.reason)
+            self._become("restarting", ended.reason)
             await asyncio.sleep(decision.delay_s)
-            self._restarts += 1
 
-    async def _live_once(self, launch: Launch) -> Failure:
-        """One life of the process, however it ends."""
-        around, timing = self._around, self._around.timing
-        ready_at: float | None = None
-        engine = self._engine = ChildEngine(launch, self._log, around.environment)
+    def _after(self, failure: Failure) -> GiveUp | Restart:
+        log.warning("%s: %s", self.plan.deployment, failure.reason)
+        self._history = remember(self._history, failure)
+        decision = next_restart(self._history, self._around.clock.monotonic())
+        self._restarts += isinstance(decision, Restart)
+        return decision
+
+    async def _sleep(self, why: str) -> None:
+        self._sleeps = True
+        self._become("idle", f"{why}; starts at the next request, which took {self._load_s:.1f} s last")
+        await self._woken.wait()
+        self._become("starting", "")
+
+    async def _live_once(self, launch: Launch) -> Failure | Sleep:
+        """Have it answer, by one process or by several that take each other's place, until there is none."""
+        life = self._life = Life(self.plan, launch, self._log, self._around)
+        leaked = False
         try:
-            deadline_s = ready_deadline_s(self.plan.artifact, timing.ready_base_s, timing.ready_per_gib_s)
-            started_at = around.clock.monotonic()
-            ready = await engine.start(deadline_s)
-            upstream = around.client.upstream(
-                self.plan.deployment, f"http://127.0.0.1:{ready.port}", ready.secret, None, probe_path="/health"
-            )
-            notes = [ready.note] if ready.note else []
-            if launch.first_answer and not self._checked:
-                await _first_answer(upstream, self.plan.model, deadline_s - (around.clock.monotonic() - started_at))
-                self._checked = True
-                notes.insert(0, f"{around.clock.monotonic() - started_at:.1f} s, first answer checked")
-            ready_at = around.clock.monotonic()
-            self._be_ready(upstream, "; ".join(notes))
-            reason = await self._watch(engine, upstream)
+            await self._begin(life, launch)
+            while not isinstance(wished := await self._until_wished(life), str | Sleep):
+                if isinstance(wished, Exchange):
+                    life = await self._exchanged(life, wished)
+                    continue
+                fresh = await self._renewed(life, wished) if wished.beside else None
+                if fresh is None:
+                    break
+                life = fresh
+            if isinstance(wished, Sleep):
+                self._sleeps = True
+                await self._hide(life, None)
+                await self._outgoing_ended()  # it counts as one that holds no memory from here on
+                return wished
+            if isinstance(wished, Renew):
+                leaked = True
+                await self._hide(life, self._around.timing.drain_s)
+            reason = wished if isinstance(wished, str) else wished.why
         except EngineError as exc:
             reason = exc.message
         finally:
-            ended_at = around.clock.monotonic()
+            ended_at = self._around.clock.monotonic()
             self._upstream = None
             self._started_at = None
-            await engine.stop(timing.stop_grace_s)
-            self._engine = None
-        return Failure(at=ended_at, ready_s=None if ready_at is None else ended_at - ready_at, reason=reason)
+            self._wish = None
+            self._tell_riders()
+            await life.end()
+            self._life = None
+        return _failure(life, ended_at, reason, leaked=leaked)
 
-    async def _watch(self, engine: ChildEngine, upstream: Upstream) -> str:
-        """Wait until the process ends or hangs; say which."""
-        exited = asyncio.create_task(engine.wait())
-        hung = asyncio.create_task(self._until_hung(upstream))
+    async def _begin(self, life: Life, launch: Launch) -> None:
+        asks = launch.first_answer and not self._checked
+        note = await life.begin(asks=asks, proven=self._proven)
+        self._proven |= launch.adapters.keys()
+        self._checked = self._checked or asks
+        self._load_s = life.load_s
+        notes = [] if note is None else [note]
+        if asks:
+            notes.insert(0, f"{life.load_s:.1f} s, first answer checked")
+        elif self._sleeps:
+            notes.insert(0, f"woken in {life.load_s:.1f} s")
+        self._answer_by(life, "; ".join(notes))
+
+    async def _until_wished(self, life: Life) -> str | Wish:
+        """Wait until the process ends or hangs, and say which, or until somebody wants something of it."""
+        wish = self._wish = asyncio.get_running_loop().create_future()
+        watching = asyncio.create_task(life.watch())
         try:
-            done, _ = await asyncio.wait({exited, hung}, return_when=asyncio.FIRST_COMPLETED)
-            if exited in done:
-                return exited.result()
-            engine.kill()  # what hangs does not hear that it is asked to end
-            return hung.result()
+            await asyncio.wait({watching, wish}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done():
+                return wish.result()
+            if wish.done() and isinstance(dropped := wish.result(), Exchange):
+                dropped.done.set_exception(EngineError("its process ended"))
+            return watching.result()
         finally:
-            exited.cancel()
-            hung.cancel()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
-    async def _until_hung(self, upstream: Upstream) -> str:
-        """Return when the engine neither answers a look nor any request.
+    async def _renewed(self, life: Life, wish: Renew) -> Life | None:
+        """Start a fresh process while the present one answers, and let it take over; None if that is not to be."""
+        failure = _failure(life, self._around.clock.monotonic(), wish.why, leaked=True)
+        if isinstance(next_restart(remember(self._history, failure), failure.at), GiveUp):
+            return None
+        try:
+            fresh = await self._beside(life, life.launch)
+        except EngineError as exc:
+            log.warning("%s: no fresh process beside the present one: %s", self.plan.deployment, exc)
+            return None
+        self._after(failure)
+        self._hand_over(life, fresh, f"in place of one that {wish.why}", self._around.timing.drain_s)
+        return fresh
 
-        A look alone proves nothing: an engine with all its threads busy, or on a machine with busy cores, may take
-        seconds for it. So a miss only counts if no piece of any answer came meanwhile either. The other way round,
-        silence alone proves nothing: reading a long prompt takes minutes, but leaves the engine able to say it is well.
+    async def _exchanged(self, life: Life, wish: Exchange) -> Life:
+        """Start a process otherwise while the present one answers, and let it take over; the present one if it cannot."""
+        try:
+            fresh = await self._beside(life, wish.launch)
+        except BaseException as exc:
+            if not wish.done.done():
+                wish.done.set_exception(exc if isinstance(exc, EngineError) else EngineError("it is stopped"))
+            if isinstance(exc, EngineError):
+                return life
+            raise
+        self._launch = wish.launch
+        self._proven |= wish.launch.adapters.keys()
+        self._hand_over(life, fresh, self._detail, None)
+        if not wish.done.done():
+            wish.done.set_result(None)
+        return fresh
+
+    async def _beside(self, life: Life, launch: Launch) -> Life:
+        """Start another process while the present one answers.
+
+        Raises:
+            EngineError: It did not become ready; nothing is left of it.
         """
-        timing = self._around.timing
-        misses = 0
-        while True:
-            await asyncio.sleep(timing.health_every_s)
-            heard = upstream.heard
-            problem = await upstream.probe(timing.health_timeout_s)
-            misses = 0 if problem is None or upstream.heard != heard else misses + 1
-            if misses >= timing.health_misses:
-                return f"hung: it {problem}, {misses} times in a row"
+        fresh = Life(self.plan, launch, self._log, self._around)
+        watching = asyncio.create_task(self._hide_when_ended(life))
+        try:
+            await fresh.begin(asks=False, proven=self._proven)
+        except BaseException:
+            await fresh.end()
+            raise
+        finally:
+            watching.cancel()
+        return fresh
+
+    def _hand_over(self, life: Life, fresh: Life, said: str, drain_s: float | None) -> None:
+        self._life, self._load_s = fresh, fresh.load_s
+        self._answer_by(fresh, said)
+        task = asyncio.create_task(self._retire(life, drain_s))
+        self._outgoing[task] = life
+        task.add_done_callback(self._outgoing.pop)
+
+    async def _outgoing_ended(self) -> None:
+        if self._outgoing:
+            await asyncio.wait(list(self._outgoing))
+
+    async def _hide_when_ended(self, life: Life) -> None:
+        await life.watch()
+        self._upstream = None
+        self._announce()
+
+    async def _retire(self, life: Life, drain_s: float | None) -> None:
+        """End a process whose place another has taken."""
+        try:
+            await self._drained(life, drain_s)
+        finally:
+            await life.end()
+
+    async def _hide(self, life: Life, drain_s: float | None) -> None:
+        """Send nothing new to a process, and wait until its requests are answered."""
+        self._upstream = None
+        self._announce()
+        await self._drained(life, drain_s)
+
+    async def _drained(self, life: Life, drain_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(drain_s):
+                await life.idle()
+                for name in (self.plan.deployment, *life.ways):
+                    await self._around.leave(name)
+        except TimeoutError:
+            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, life.in_flight)
 
     async def _follow(self, where: Elsewhere) -> None:
         """Look for ever whether an engine that somebody else runs can answer."""
@@ -301,6 +473,83 @@ class Keeper:
             fast = problem is not None or self._upstream is None
             await asyncio.sleep(timing.health_every_s if fast else timing.elsewhere_every_s)
 
+    def way_to(self, adapter: str) -> Upstream | None:
+        """Where an adapter on this engine is asked; None while it cannot answer."""
+        return None if self._life is None or self.upstream is None else self._life.ways.get(adapter)
+
+    def carry(self) -> None:
+        """See to it that the process holds the adapters of all deployments that share it. Returns at once."""
+        if self._life is not None and (self._carrying is None or self._carrying.done()):
+            self._carrying = asyncio.create_task(self._carry(), name=f"adapters of {self.plan.deployment}")
+
+    async def _carry(self) -> None:
+        """Exchange the process for one that holds what is lacking: llama.cpp reads adapters only when it starts.
+
+        Weights are mapped, so that both have one copy of them.
+        """
+        while (life := self._life) is not None and self.upstream is not None:
+            riders = {Adapter.of(rider.plan): rider for rider in self._around.riders(self.plan.deployment)}
+            load = next_load([*life.launch.adapters], [*riders], one_by_one=self._one_by_one)
+            if load is None:
+                return
+            try:
+                launch = await self._launch_with(load.adapters)
+                if self._draining or self._wish is None or self._wish.done():
+                    await asyncio.sleep(BUSY_S)  # it is being renewed or unloaded, or has just been told something else
+                    continue
+                await self.exchange(launch)
+            except ChangeoverError as exc:
+                if self._life is not life:
+                    continue  # it ended meanwhile, and that was the reason
+                log.warning("%s: adapters: %s", self.plan.deployment, exc)
+                if len(load.new) > 1:
+                    self._one_by_one = True
+                    continue
+                for adapter in load.new:
+                    riders[adapter].refuse(f"`{self.plan.deployment}` cannot hold it: {exc.message}")
+
+    async def _launch_with(self, adapters: tuple[Adapter, ...]) -> Launch:
+        launch = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=adapters))
+        assert isinstance(launch, Launch), "it has a process"
+        return launch
+
+    async def _ride(self) -> None:
+        """Answer through the engine of another deployment, for as long as that runs."""
+        assert self.base is not None, "it is an adapter"
+        self.follow_base()
+        base = self._around.find(self.base)
+        if base is not None:
+            base.carry()
+        await asyncio.Event().wait()
+
+    def follow_base(self) -> None:
+        """Go where the engine is that this adapter is on; told of every change there, before any old way is closed."""
+        if self.base is None or self._draining or self.ended:
+            return
+        base = self._around.find(self.base)
+        upstream = None if base is None else base.way_to(self.plan.deployment)
+        if upstream is not None:
+            if upstream is not self._upstream:
+                self._be_ready(upstream, f"on `{self.base}`")
+            return
+        self._upstream = self._started_at = None
+        if base is None:
+            self._become("restarting", f"waits for `{self.base}`, which does not run")
+        elif base.state in ("starting", "ready"):
+            self._become("starting", f"waits for `{self.base}`")
+        else:
+            state: State = "idle" if base.state == "idle" else "restarting"
+            self._become(state, f"waits for `{self.base}`, which is {base.state}")
+
+    def refuse(self, reason: str) -> None:
+        """Give it up: the engine that it shares cannot hold it."""
+        self._become("failed", reason)
+        self._task.cancel()
+
+    def _tell_riders(self) -> None:
+        for rider in self._around.riders(self.plan.deployment):
+            rider.follow_base()
+
     def _key(self, variable: str | None) -> str | None:
         if variable is None:
             return None
@@ -309,9 +558,19 @@ class Keeper:
             raise ConfigError(f"the environment variable `{variable}` that shall hold its key is not set")
         return key
 
+    def _answer_by(self, life: Life, detail: str) -> None:
+        assert life.upstream is not None, "it has begun"
+        self._be_ready(life.upstream, detail)
+        self._used = (life.answered, self._around.clock.monotonic())
+        self._tell_riders()
+        self.carry()
+
     def _be_ready(self, upstream: Upstream, detail: str) -> None:
         self._upstream = upstream
         self._started_at = self._around.clock.now()
+        self._sleeps = False
+        self._woken.clear()
+        self._used = (upstream.answered, self._around.clock.monotonic())
         self._become("ready", detail)
 
     def _become(self, state: State, detail: str) -> None:
@@ -322,38 +581,18 @@ class Keeper:
         self._changed.set()
         self._announce()
 
+    def _said(self) -> str:
+        """The detail; of a start that is under way and has nothing to say yet, how far it has come."""
+        starts = self._life is not None and self._upstream is None and self.state == "starting"
+        return str(self._life.progress) if self._life is not None and starts and not self._detail else self._detail
+
     def _announce(self) -> None:
         try:
             self._around.on_change(self.status())
         except Exception:  # whoever listens must not be able to stop an engine's restart
             log.exception("%s: a listener failed", self.plan.deployment)
-
-    def _pid(self) -> int | None:
-        return self._engine.pid if self._engine is not None else None
-
-    def _memory_bytes(self) -> int | None:
-        pid = self._pid()
-        if pid is None:
-            return None
-        try:
-            return psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            return None
+        self._tell_riders()
 
 
-async def _first_answer(upstream: Upstream, model: str, within_s: float) -> None:
-    """Have an engine answer once: what loads need not work, and what was never used is slow at first.
-
-    Raises:
-        EngineError: It gave no answer, or none with a choice.
-    """
-    body = msgspec.json.encode({"model": model, **FIRST_WORDS})
-    try:
-        answer = await upstream.fetch(
-            "/v1/chat/completions", body, first_byte_s=max(within_s, 1.0), stall_s=max(within_s, 1.0)
-        )
-        choices = msgspec.json.decode(answer, type=_FirstAnswer).choices
-    except (ChangeoverError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise EngineError(f"failed its first answer: {exc}") from exc
-    if not choices:
-        raise EngineError("failed its first answer: it has no `choices`")
+def _failure(life: Life, at: float, reason: str, *, leaked: bool) -> Failure:
+    return Failure(at=at, ready_s=None if life.ready_at is None else at - life.ready_at, reason=reason, leaked=leaked)

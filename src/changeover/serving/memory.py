@@ -14,10 +14,37 @@ from changeover.core.sizes import GIB, MIB, in_gib
 from changeover.library.fit.context import context_bytes, shape_of
 from changeover.library.fit.embedded import estimate
 from changeover.library.gguf import GgufHeader, read_header
-from changeover.serving.plan import EchoOptions, EnginePlan, LocalOptions
+from changeover.serving.options import (
+    AdapterOptions,
+    BackendName,
+    EchoOptions,
+    LocalOptions,
+    OpenAIOptions,
+    OpenVINOOptions,
+    Options,
+    RayOptions,
+    VllmOptions,
+)
+from changeover.serving.plan import EnginePlan
+from changeover.serving.weights import size_of
 
 SHARE: Final = 0.8
 """Of the machine's memory, where nobody declared a budget: the rest is the system's, the gateway's and the store's."""
+
+PROCESS_BYTES: Final[Mapping[BackendName, int]] = {
+    "openvino": 256 * MIB,
+    "vllm": 3 * GIB,
+    "sglang": 3 * GIB,
+    "kunlun": 3 * GIB,
+    "transformers": 768 * MIB,
+    "llama-server": 448 * MIB,
+    "ollama": 512 * MIB,
+    "ray": 1433 * MIB,
+}
+"""What an engine takes beside weights, keys and values, all of its processes together. vLLM's three took 3.6 GB with a model
+of 0.27 GB, Ray's own 1.3 GB; the others are estimates."""
+SPARE_BYTES: Final = 256 * MIB
+"""What an engine may take beyond its need before a factor counts: a small one's own code is more than its need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,26 +89,60 @@ def fits(budget: int, running: Sequence[Held], candidate: Held) -> Fit:
 
 
 def needed_bytes(plan: EnginePlan, measured: int | None = None) -> int:
-    """Memory that a deployment needs on this machine; 0 for one that runs elsewhere.
+    """Memory that a deployment needs on this machine; 0 for one that runs elsewhere or in another's engine.
 
     Args:
         plan: Its plan; the weights may not be here yet, then only what was measured is known.
-        measured: Resident memory of its process when it last could answer.
+        measured: Resident memory of its processes when it last could answer.
     """
     options = plan.parsed()
     if isinstance(options, EchoOptions):
         return round(options.memory_mib * MIB)
-    if not isinstance(options, LocalOptions) or plan.artifact is None:
+    if isinstance(options, OpenAIOptions | AdapterOptions):
         return 0
+    if isinstance(options, RayOptions):
+        return measured or _ray_bytes(plan, options)
+    if plan.artifact is None:
+        return measured or 0
     try:
-        weights = plan.artifact.stat().st_size
-        header = read_header(plan.artifact)
+        weights = size_of(plan.artifact)
+        estimated = _estimated(plan, options, weights)
     except (OSError, ArtifactError):
         return measured or 0
-    if measured is not None:
-        # Weights are mapped: what nobody has asked for yet is not resident, and will be.
-        return max(measured, weights)
-    return estimate(weights, _context_bytes(header, options))
+    # Weights are mapped: what nobody has asked for yet is not resident, and will be.
+    return estimated if measured is None else max(measured, weights)
+
+
+def limit_bytes(plan: EnginePlan, factor: float, budget: int) -> int:
+    """Memory above which a deployment counts as one that leaks: a multiple of its need, and never more than the budget.
+
+    What it took earlier does not count here: one that leaks would be allowed more each time.
+    """
+    need = needed_bytes(plan)
+    return min(round(factor * need) + SPARE_BYTES, budget) if need else budget
+
+
+def _estimated(plan: EnginePlan, options: Options, weights: int) -> int:
+    if isinstance(options, LocalOptions):
+        assert plan.artifact is not None, "asked for before"
+        header = read_header(plan.artifact)
+        return estimate(weights, _context_bytes(header, options))
+    cache = round(options.cache_gib * GIB) if isinstance(options, OpenVINOOptions | VllmOptions) else 0
+    return weights + cache + PROCESS_BYTES.get(plan.backend, 0)
+
+
+def _ray_bytes(plan: EnginePlan, options: RayOptions) -> int:
+    """Its own processes, and each replica's engine. Nothing where a cluster runs already: it may be anywhere."""
+    if options.address is not None:
+        return 0
+    inner = EnginePlan(
+        deployment=plan.deployment,
+        backend=options.engine,
+        model=plan.model,
+        artifact=plan.artifact,
+        options=options.options,
+    )
+    return PROCESS_BYTES["ray"] + options.replicas * needed_bytes(inner)
 
 
 def _context_bytes(header: GgufHeader, options: LocalOptions) -> int:
@@ -128,8 +189,3 @@ def _read(file: Path) -> str:
         return file.read_text().strip()
     except OSError:
         return ""
-
-
-def held_by(needs: Mapping[str, int]) -> list[Held]:
-    """Needs by name, as `fits` takes them."""
-    return [Held(name=name, bytes=count) for name, count in needs.items()]

@@ -20,6 +20,13 @@ _WORDS: Final = tuple(
         # llama.cpp's server, by build
         r"request \((?P<prompt>\d+) tokens\) exceeds the available context size \((?P<context>\d+) tokens\)",
         r"the request exceeds the available context size",
+        # the same where embeddings are made: a text that is longer than what it computes at once
+        r"input \((?P<prompt>\d+) tokens\) is too large to process\. increase the physical batch size "
+        r"\(current batch size: (?P<context>\d+)\)",
+        # vLLM 0.32: the answer alone would be too long
+        r"max_tokens=\d+ cannot be greater than max_model_len=(?P<context>\d+)",
+        # vLLM 0.32, whose count ends where the context does
+        r"maximum context length is (?P<context>\d+) tokens\. however, your prompt contains at least \d+ input tokens",
         # vLLM 0.5 to 0.10, DeepSeek, OpenAI: of the whole request, what stands in the messages
         r"maximum context length is (?P<context>\d+) tokens\.? however,? you requested \d+ tokens "
         r"\((?P<prompt>\d+) in (?:the messages|your prompt)",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from changeover.core.errors import ConfigError
-from changeover.serving.plan import Json
+from changeover.serving.options import Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,9 @@ class EnginePart:
     """Digest of what a model under somebody else's name was seen to answer, once that had changed: all that tells it
     from the one that had the name before."""
 
+    base: Mapping[str, Json] | None = None
+    """Of an adapter, which `weights_digest` is of: the kind of engine, model and weights that it changes, and its scale."""
+
     @property
     def is_alias(self) -> bool:
         """Whether somebody else runs it, so that another model may answer under its name without a word."""
@@ -40,8 +43,9 @@ class EnginePart:
         document = {each.name: normal(getattr(self, each.name)) for each in fields(self)}
         if not self.profile:
             del document["profile"]
-        if self.observed is None:
-            del document["observed"]
+        for name in ("observed", "base"):
+            if document[name] is None:
+                del document[name]
         return document
 
     @classmethod
@@ -51,7 +55,9 @@ class EnginePart:
         Raises:
             ConfigError: It lacks a key or has an unknown one.
         """
-        expect_keys({"profile": {}, "observed": None, **document}, {each.name for each in fields(cls)}, "engine")
+        expect_keys(
+            {"profile": {}, "observed": None, "base": None, **document}, {each.name for each in fields(cls)}, "engine"
+        )
         return cls(**document)
 
 

@@ -3,125 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field
-
 from changeover.core.errors import ConfigError, nearest
-from changeover.core.toml import Declared, validate
-
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-BackendName = Literal["local", "echo", "openai"]
-Fault = Literal[
-    "none",
-    "refuse",
-    "hang",
-    "error_500",
-    "error_503",
-    "error_429",
-    "error_429_bare",
-    "cut_before_first",
-    "cut_after",
-    "stall_after",
-    "malformed_event",
-    "wrong_json",
-    "wrong_shape",
-    "missing_usage",
-    "leaked_reasoning",
-    "huge_chunk",
-    "trickle",
-    "no_done",
-    "empty_answer",
-]
-ReasoningFormat = Literal["none", "field", "think", "think_open", "harmony", "gemma4"]
-ToolFormat = Literal["native", "hermes", "qwen_coder", "glm", "minimax", "kimi", "deepseek", "harmony", "gemma4"]
-Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+from changeover.core.toml import validate
+from changeover.serving.conversions.declared import Making
+from changeover.serving.options import (
+    OPTIONS,
+    AdapterOptions,
+    BackendName,
+    Chosen,
+    Json,
+    OllamaOptions,
+    OpenAIOptions,
+    Options,
+)
+from changeover.serving.profiles import Profile
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,118}")
 """A deployment's name is also a file name (its log), so nothing in it may lead elsewhere."""
+NEED_WEIGHTS: frozenset[BackendName] = frozenset(
+    {"local", "openvino", "vllm", "sglang", "transformers", "llama-server", "kunlun", "adapter"}
+)
+"""Kinds of engines that load a file or a directory of ours."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
-class LocalOptions(Declared):
-    """An embedded engine: llama.cpp on this machine."""
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter that an engine holds beside its weights."""
 
-    context_tokens: int = Field(default=4096, ge=256, le=1 << 20)
-    """For each slot; prompt and answer together. Never more than the model was trained on."""
-    slots: int = Field(default=4, ge=1, le=64)
-    """Requests answered at once; more than these wait inside the engine."""
-    threads: int | None = Field(default=None, ge=1, le=1024)
-    """None: the cores this process may use."""
-    embeddings: bool = False
-    """Serve embeddings too: for each text, the mean over its tokens unless the model says otherwise."""
-    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
-    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
+    deployment: str
+    """Under which it is asked for."""
+    artifact: Path
+    scale: float = 1.0
 
-
-class EchoOptions(Declared):
-    """An engine without a model, for tests and demos. It can be told to speak as a family of models does, and to fail."""
-
-    reply: str = "echo"
-    """`echo` repeats the last user message; anything else is the answer itself."""
-    delay_s: Seconds = 0.0
-    """Before the first chunk, or before the whole answer if it is not streamed."""
-    chunk_delay_s: Seconds = 0.0
-    """Between chunks of a stream."""
-    chunks: int = Field(default=8, ge=1, le=10_000)
-    """Pieces that a streamed answer comes in; fewer when the answer has fewer words."""
-    reasoning: str = ""
-    """What it thinks before it answers, unless the request turns thinking off."""
-    reasoning_format: ReasoningFormat = "none"
-    """How the reasoning comes: not at all, in a field of its own, or inside the content with a family's marks
-    (`think_open`: without the first one, which the template has written already)."""
-    tool_format: ToolFormat = "native"
-    """How a tool call comes: in a field of its own, or inside the content in a family's words."""
-    structured: Literal["grammar", "ignored", "broken", "broken_once"] = "grammar"
-    """What becomes of `response_format`: obeyed, not read, missed, or missed until it is shown what was wrong."""
-    context_tokens: int | None = Field(default=None, ge=1, le=1 << 20)
-    """A prompt of more words is refused; left out: of any length."""
-    system_role: bool = True
-    """False: a system message is refused."""
-    unknown_fields: Literal["ignore", "refuse"] = "ignore"
-    """What becomes of fields of a request that OpenAI does not have."""
-    fault: Fault = "none"
-    """How it fails: docs, concepts, faults."""
-    fault_after: int = Field(default=1, ge=0)
-    """Chunks that still go out before `cut_after`, `stall_after` or `malformed_event`."""
-    fault_rate: float = Field(default=1.0, ge=0, le=1)
-    """Share of requests with the fault, spread evenly: 0.25 is every fourth request."""
-    ready_delay_s: Seconds = 0.0
-    """Before the engine reports that it is ready."""
-    memory_mib: float = Field(default=0.0, ge=0, le=1 << 20, allow_inf_nan=False, exclude=True)
-    """Memory it is said to need, as a model would: for trying what happens where that is scarce. Then its first answer is
-    checked as a model's is."""
-    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
-    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
-
-
-class OpenAIOptions(Declared):
-    """Any server that speaks OpenAI's chat completions; it runs elsewhere."""
-
-    base_url: str
-    """As OpenAI's own clients take it: `http://vllm.intern:8000/v1`."""
-    model: str | None = Field(default=None, min_length=1)
-    """What goes into the `model` field; None: the plan's model."""
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the key; None: no key is sent."""
-    profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
-    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
-
-
-Options = LocalOptions | EchoOptions | OpenAIOptions
-OPTIONS: Mapping[BackendName, type[LocalOptions] | type[EchoOptions] | type[OpenAIOptions]] = {
-    "local": LocalOptions,
-    "echo": EchoOptions,
-    "openai": OpenAIOptions,
-}
-Chosen = TypeVar("Chosen", LocalOptions, EchoOptions, OpenAIOptions)
+    @classmethod
+    def of(cls, plan: EnginePlan) -> Adapter:
+        """That of a deployment which is one."""
+        assert plan.artifact is not None, "a plan for this backend is refused without a file"
+        return cls(deployment=plan.deployment, artifact=plan.artifact, scale=plan.options_as(AdapterOptions).scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +62,15 @@ class EnginePlan:
     """Card id, or the upstream's own name of the model."""
     artifact: Path | None = None
     weights_digest: str | None = None
-    """SHA-256 of the artifact, hex."""
+    """SHA-256 of the artifact, or of what it is made of; hex."""
     quantisation: str | None = None
+    making: Making | None = None
+    """How the artifact is made of a card's, where none of the card's is as this engine takes it."""
     options: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    adapters: tuple[Adapter, ...] = ()
+    """That its engine holds besides. They come and go with deployments of their own, so they are no part of what it is."""
+    base: EnginePlan | None = None
+    """Of an adapter: the plan of the deployment that it stands on; only where it is to be described."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.deployment):
@@ -149,16 +79,21 @@ class EnginePlan:
             )
         if self.backend not in OPTIONS:
             raise ConfigError(f"No backend named `{self.backend}`. {nearest(self.backend, OPTIONS)}")
-        if self.backend == "local" and self.artifact is None:
-            raise ConfigError(f"deployment `{self.deployment}`: a local engine needs a file of weights.")
-        self.parsed()
+        if self.backend in NEED_WEIGHTS and self.artifact is None:
+            raise ConfigError(f"deployment `{self.deployment}`: a {self.backend} engine needs weights.")
+        options = self.parsed()
+        if options.profile:
+            Profile.from_document(options.profile, where=f"deployment `{self.deployment}`: profile")
 
     def parsed(self) -> Options:
         """The options with their defaults filled in."""
         where = f"deployment `{self.deployment}`"
         options = validate(OPTIONS[self.backend], self.options, where=where)
         if isinstance(options, OpenAIOptions):
-            _check_address(options, where)
+            _check_key_name(options.api_key_env, where)
+            _check_address(options.base_url, where)
+        if isinstance(options, OllamaOptions) and options.base_url is not None:
+            _check_address(options.base_url, where)
         return options
 
     def options_as(self, model: type[Chosen]) -> Chosen:
@@ -185,15 +120,19 @@ def _identity(plan: EnginePlan) -> tuple[object, ...]:
     )
 
 
-def _check_address(options: OpenAIOptions, where: str) -> None:
-    """Refuse what would leak or mislead. Values are not repeated: they may hold a secret by mistake."""
-    if options.api_key_env is not None and not _VARIABLE.fullmatch(options.api_key_env):
+def _check_key_name(variable: str | None, where: str) -> None:
+    """Refuse what is no variable's name. It is not repeated: it may be the key itself."""
+    if variable is not None and not _VARIABLE.fullmatch(variable):
         raise ConfigError(
             f"{where}: `api_key_env` must be the name of an environment variable in capitals, such as "
             "`OPENAI_API_KEY`; what stands there is not shown, since it may be the key itself."
         )
+
+
+def _check_address(base_url: str, where: str) -> None:
+    """Refuse what would leak or mislead. The address is not repeated: it may hold a secret by mistake."""
     try:
-        parts = urlsplit(options.base_url)
+        parts = urlsplit(base_url)
         well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         parts, well_formed = None, False

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from changeover.core.errors import UnknownModelError, nearest
 from changeover.serving.bundles import Bundle, EnginePart
+from changeover.serving.eviction import Need
+from changeover.serving.tuned import KeptTuning, Tuning
 from changeover.serving.variants import Variant
-from changeover.store.schema import bundles, deployments, variants
+from changeover.store.schema import bundles, deployments, rollouts, tunings, variants
+from changeover.tasks.queries import current_routes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +58,47 @@ class EngineOfVariant:
 
 ASKED_AGAIN = "waiting"
 """State of a row that nobody has started since somebody asked for it."""
+ANSWERING: Final = ("ready", "idle")
+"""States of a row whose deployment answers: at once, or as soon as it is loaded again."""
 
+_FOREMOST: Sequence[Need] = ("incumbent", "candidate", "former", "none")
+_CANDIDATES = select(rollouts.c.candidate).where(rollouts.c.state.in_(("evaluation", "shadow", "canary")))
+"""Of rollouts before their promotion; in the evaluation no route names them yet."""
+_ADAPTERS = select(deployments.c.name, deployments.c.options).where(deployments.c.backend == "adapter")
 _DEPLOYMENT_FIELDS = [field.name for field in fields(Deployment)]
 
 
 def all_deployments(connection: Connection) -> list[Deployment]:
     rows = connection.execute(select(deployments).order_by(deployments.c.name))
     return [_deployment(row) for row in rows]
+
+
+def needs(connection: Connection) -> dict[str, Need]:
+    """Deployments that a route or a rollout names, and the foremost of what it names them as."""
+    routes = current_routes(connection).values()
+    named: list[tuple[Need, Iterable[str | None]]] = [
+        ("incumbent", (route.incumbent for route in routes)),
+        ("candidate", (route.candidate for route in routes)),
+        ("candidate", connection.execute(_CANDIDATES).scalars()),
+        ("former", (route.former for route in routes)),
+    ]
+    ids: dict[str, Need] = {}
+    for need, variants_of in named:
+        for id in variants_of:
+            if id is not None:
+                ids.setdefault(id, need)
+    found: dict[str, Need] = {}
+    for row in connection.execute(select(variants.c.id, variants.c.deployment).where(variants.c.id.in_(list(ids)))):
+        found[row.deployment] = _foremost(found.get(row.deployment), ids[row.id])
+    for row in connection.execute(_ADAPTERS):
+        if row.name in found:  # it runs in its base's engine
+            base = row.options.get("base", "")
+            found[base] = _foremost(found.get(base), found[row.name])
+    return found
+
+
+def _foremost(one: Need | None, other: Need) -> Need:
+    return other if one is None or _FOREMOST.index(other) < _FOREMOST.index(one) else one
 
 
 def find_deployment(connection: Connection, name: str) -> Deployment:
@@ -126,15 +163,54 @@ def exchange(connection: Connection, *, stop: str, start: str, now: datetime) ->
     # What an earlier life of it came to must not be taken for this one's.
     connection.execute(
         update(deployments)
-        .where(deployments.c.name == start, deployments.c.state.not_in(("ready", "starting")))
+        .where(deployments.c.name == start, deployments.c.state.not_in((*ANSWERING, "starting")))
         .values(state=ASKED_AGAIN, detail=f"takes the place of {stop}", restarts=0)
     )
+
+
+def set_threads(connection: Connection, name: str, threads: int, now: datetime) -> None:
+    """Have a deployment run with so many threads from its next start on. They are no part of its bundle."""
+    options = {**find_deployment(connection, name).options, "threads": threads}
+    changed = update(deployments).where(deployments.c.name == name)
+    connection.execute(changed.values(options=options, updated_at=now))
+
+
+def keep_tuning(connection: Connection, tuning: Tuning, *, model: str, backend: str, actor: str, now: datetime) -> None:
+    """Keep what was found for a model on a kind of engine; what was found before on the same machine is gone."""
+    same = (tunings.c.model == model, tunings.c.backend == backend, tunings.c.machine == tuning.machine)
+    connection.execute(delete(tunings).where(*same))
+    connection.execute(
+        insert(tunings).values(
+            model=model,
+            backend=backend,
+            machine=tuning.machine,
+            document=tuning.document(),
+            measured_by=actor,
+            measured_at=now,
+        )
+    )
+
+
+def tunings_on(connection: Connection, machine: str) -> dict[tuple[str, str], KeptTuning]:
+    """What was found on a machine, by model and kind of engine."""
+    rows = connection.execute(select(tunings).where(tunings.c.machine == machine))
+    return {
+        (row.model, row.backend): KeptTuning(tuning=Tuning.from_document(row.document), measured_at=row.measured_at)
+        for row in rows
+    }
 
 
 def note_engine(connection: Connection, name: str, engine: Mapping[str, Any], now: datetime) -> None:
     """Write down that the engine behind a deployment is another one now."""
     changed = update(deployments).where(deployments.c.name == name)
     connection.execute(changed.values(engine=dict(engine), updated_at=now))
+
+
+def note_options(connection: Connection, name: str, options: Mapping[str, Any], now: datetime) -> None:
+    """Have a deployment start with other options from its next start on."""
+    connection.execute(
+        update(deployments).where(deployments.c.name == name).values(options=dict(options), updated_at=now)
+    )
 
 
 def note_state(

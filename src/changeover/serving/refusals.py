@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -16,6 +16,12 @@ MAX_REFUSAL_BYTES = 64 << 10
 MAX_WORDS = 500
 LONGEST_RETRY_AFTER_S = 3600.0
 CALLERS_FAULT = frozenset({400, 404, 413, 422})
+
+_CALLERS_WORDS: Final = re.compile(
+    r"image input is not supported|audio input is not supported|Failed to parse (?:tools|messages|grammar|input)"
+    r"|(?:Missing|Invalid) tool"
+)
+"""How llama.cpp's server begins when it answers 500 for what is wrong with a request: seen of build 11549."""
 
 
 def classify(
@@ -33,6 +39,8 @@ def classify(
     if (status in CALLERS_FAULT or status == 500) and (too_long := overflow(name, said)) is not None:
         return too_long
     message = _message(said, secret)
+    if status == 500 and _CALLERS_WORDS.match(message):
+        status = 400
     if status in CALLERS_FAULT:
         refused = RequestError(f"`{name}` refused the request: {message or f'status {status}'}")
         refused.status = status

@@ -10,7 +10,7 @@ LONGEST_DELAY_S = 10.0
 HEALTHY_S = 60.0
 """An engine that was ready for this long has recovered: its next failure counts as the first."""
 CRASH_LOOP = 5
-"""Failures without ever being ready after which nothing but a change will help."""
+"""Failures without ever being ready, or leaks in a row that each came soon, after which nothing but a change will help."""
 REMEMBERED = 20
 
 
@@ -23,6 +23,8 @@ class Failure:
     ready_s: float | None
     """How long it had been ready; None: it never was."""
     reason: str
+    leaked: bool = False
+    """It was ended because it took more memory than it may."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def next_restart(history: Sequence[Failure], now: float) -> Restart | GiveUp:
     """Decide what follows the last failure in `history`, oldest first.
 
     The delay doubles from 0.2 s to 10 s, counted from the failure itself, so time that passed since is taken off.
-    Only an engine that never was ready is given up: one that was may be waiting for memory or a file to come back.
+    Only an engine that never was ready is given up, or one that leaks as soon as it is: any other that was ready may be
+    waiting for memory or a file to come back.
 
     Raises:
         ValueError: The history is empty.
@@ -54,6 +57,9 @@ def next_restart(history: Sequence[Failure], now: float) -> Restart | GiveUp:
     if len(history) >= CRASH_LOOP and all(failure.ready_s is None for failure in history):
         since = last.at - history[-CRASH_LOOP].at
         return GiveUp(f"gave up: {CRASH_LOOP} starts failed within {since:.0f} s and none became ready; {last.reason}")
+    latest = history[-CRASH_LOOP:]
+    if len(latest) == CRASH_LOOP and all(failure.leaked and not _recovered(failure) for failure in latest):
+        return GiveUp(f"gave up: {CRASH_LOOP} times in a row, soon after it was ready, it {last.reason}")
     repeats = len(history) - 1 - _last_recovered(history)
     # The exponent is bounded before it is used: a history may grow past what a float can hold.
     delay_s = min(FIRST_DELAY_S * 2.0 ** min(repeats, 16), LONGEST_DELAY_S)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, EngineError, nearest
 from changeover.serving.backends import BACKENDS, Backend
-from changeover.serving.keeper import DeploymentStatus, Keeper, Surroundings, Timing
-from changeover.serving.plan import BackendName, EnginePlan
+from changeover.serving.keeper import Keeper, Surroundings
+from changeover.serving.life import Timing
+from changeover.serving.options import BackendName
+from changeover.serving.plan import EnginePlan
+from changeover.serving.sockets import Sockets
+from changeover.serving.status import DeploymentStatus
 from changeover.serving.upstream import Client, ClientKind, Upstream, make_client
 
 __all__ = ["DeploymentStatus", "Supervisor", "Timing"]
@@ -34,6 +38,8 @@ class Supervisor:
         environment: Mapping[str, str] | None = None,
         timing: Timing | None = None,
         client: ClientKind | Client = "aiohttp",
+        leave: Callable[[str], Awaitable[None]] | None = None,
+        sockets: Path | None = None,
     ) -> None:
         """Set up; nothing runs yet.
 
@@ -45,6 +51,9 @@ class Supervisor:
             environment: Where keys of other servers are looked up, and what engines inherit parts of; None: our own.
             timing: How patient to be.
             client: What speaks to engines: a kind of our own, or one that is given, which `close` closes.
+            leave: Awaited where an engine gets no more requests and is to be ended: returns once no other process has one
+                there.
+            sockets: A folder of this supervisor's alone, in which engines listen that can; None: all listen on ports.
         """
         self._clock = clock
         self._log_dir = log_dir.absolute()
@@ -53,6 +62,8 @@ class Supervisor:
         self._environment = os.environ if environment is None else environment
         self._timing = timing or Timing()
         self._make: Callable[[], Client] = partial(make_client, client) if isinstance(client, str) else lambda: client
+        self._sockets = None if sockets is None else Sockets(sockets)
+        self._leave = leave or _left_at_once
         self._client: Client | None = None
         self._keepers: dict[str, Keeper] = {}
 
@@ -83,6 +94,10 @@ class Supervisor:
             environment=self._environment,
             timing=self._timing,
             on_change=self._on_change,
+            sockets=self._sockets,
+            leave=self._leave,
+            find=self._keepers.get,
+            riders=self._riders,
         )
         self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)
 
@@ -118,6 +133,50 @@ class Supervisor:
         keeper = self._keeper(name)
         await keeper.drain(drain_s)
         await keeper.stop()
+
+    def asleep(self, name: str) -> bool:
+        """Whether a deployment was unloaded, and can answer once it is woken; also while it wakes."""
+        keeper = self._keepers.get(self.engine_of(name))
+        return keeper is not None and keeper.asleep
+
+    def loaded(self, name: str) -> bool:
+        """Whether a deployment holds memory, or is about to."""
+        keeper = self._keepers.get(name)
+        return keeper is not None and keeper.loaded
+
+    def unused_s(self, name: str) -> float:
+        """Seconds since the last request to a deployment ended; 0 while one is under way.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        return self._keeper(name).unused_s()
+
+    def unload(self, name: str, why: str) -> bool:
+        """End a deployment's process once its requests are answered; `wake` starts it again.
+
+        False where it is busy with another change, or has no process of ours: nothing happens then.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        return self._keeper(name).unload(why)
+
+    def wake(self, name: str) -> None:
+        """Start a deployment that was unloaded.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        self._keeper(name).wake()
+
+    def renew(self, name: str, why: str, *, beside: bool) -> None:
+        """Put a fresh process in the place of a deployment's present one. See `Keeper.renew`.
+
+        Raises:
+            EngineError: There is no deployment of that name.
+        """
+        self._keeper(name).renew(why, beside=beside)
 
     def upstream(self, name: str) -> Upstream | None:
         """The address of a deployment; None if it cannot answer now, or there is none."""
@@ -160,12 +219,34 @@ class Supervisor:
         if self._client is not None:
             await self._client.close()
             self._client = None
+        if self._sockets is not None:
+            self._sockets.close()
+
+    def engine_of(self, name: str) -> str:
+        """The deployment whose engine answers for one: of an adapter its base, else itself."""
+        keeper = self._keepers.get(name)
+        if keeper is None or keeper.ended or keeper.stopping:
+            return name
+        return keeper.base or name
+
+    def riders(self, name: str) -> list[str]:
+        """Deployments that are adapters on another one's engine and shall run."""
+        return [rider.plan.deployment for rider in self._riders(name)]
+
+    def _riders(self, name: str) -> list[Keeper]:
+        return [
+            keeper for keeper in self._keepers.values() if keeper.base == name and not (keeper.ended or keeper.stopping)
+        ]
 
     def _keeper(self, name: str) -> Keeper:
         keeper = self._keepers.get(name)
         if keeper is None:
             raise EngineError(f"No deployment named `{name}` runs here. {nearest(name, self._keepers)}")
         return keeper
+
+
+async def _left_at_once(name: str) -> None:
+    """Nobody else asks its engines."""
 
 
 def _nobody(status: DeploymentStatus) -> None:

@@ -30,7 +30,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0006"
+REVISION = "0008"
 """The migration this code is written for."""
 
 
@@ -170,6 +170,18 @@ deployments = Table(
     Column("restarts", Integer, nullable=False),
     Column("memory_bytes", BigInteger),
     Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# How a model answers fastest on a machine, as it was measured there. Who deploys it there without a word of threads gets it.
+tunings = Table(
+    "tunings",
+    metadata,
+    Column("model", String(200), primary_key=True),
+    Column("backend", String(20), primary_key=True),
+    Column("machine", String(200), primary_key=True),  # its processor, and cores that may be used
+    Column("document", JSON, nullable=False),
+    Column("measured_by", String(80), nullable=False),
+    Column("measured_at", UtcDateTime, nullable=False),
 )
 
 bundles = Table(
@@ -470,6 +482,7 @@ exchanges = Table(
     # What was wrong with the answer by the task's contract checks; null: nothing, or nothing was checked.
     Column("violation", String(40)),
     Column("shadow_of", String(40)),  # the exchange whose request this copies
+    Column("begun_by", Text),  # variants whose stream broke off and that another went on with; null: none
     Index("exchanges_by_task", "task", "started_at"),
 )
 

@@ -21,6 +21,7 @@ from changeover.core.errors import ConfigError, UnknownTaskError, nearest
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Record = Literal["full", "redacted", "metadata", "off"]
+OnBreak = Literal["go_on", "error"]
 Tier = Literal["low", "medium", "high"]
 
 
@@ -186,6 +187,9 @@ class TaskDeclaration(toml.Declared):
     """Longest wait for the first bytes of one model before the next in turn is asked; None: half of the time left."""
     between_tokens_s: float = Field(default=30.0, gt=0, le=3600)
     """Longest silence within an answer."""
+    on_break: OnBreak = "go_on"
+    """Of a stream that breaks off in the middle: `go_on`, the next in turn continues its text where that is sound, so that
+    two models wrote the answer; or `error`, it ends with an error event."""
     max_output_tokens: int | None = Field(default=None, ge=1)
     """Most tokens of one answer: a caller's larger `max_tokens` is lowered to it, a missing one is set; None: no bound."""
     parameters: dict[str, Any] = Field(default_factory=dict)

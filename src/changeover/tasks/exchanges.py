@@ -60,6 +60,9 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     violation: str | None = None
     """What was wrong with the answer by the task's contract checks, such as `empty` or `language`; None: nothing, or
     nothing was checked."""
+    begun_by: str | None = None
+    """Variants that began the stream and broke off, in order and between spaces, before `variant` went on with it; None:
+    `variant` wrote all of it."""
     shadow_of: str | None = None
     """Id of the exchange whose request this copies: nobody got this answer."""
 

@@ -199,7 +199,7 @@ def exchanges_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Exc
 def recorded_exchanges(
     connection: Connection, task: str, since: datetime, only: Sequence[str] | None = None
 ) -> Iterator[Exchange]:
-    """Exchanges of a task whose content was kept: from applications, answered whole; oldest first, read as they are used.
+    """Exchanges of a task whose content was kept: from applications, answered whole by one model; oldest first, read as they are used.
 
     Args:
         connection: Stays busy until the last one was read.
@@ -214,6 +214,7 @@ def recorded_exchanges(
         exchanges.c.status < 300,
         exchanges.c.truncated.is_(False),
         exchanges.c.abandoned.is_(False),
+        exchanges.c.begun_by.is_(None),
         exchanges.c.request.is_not(None),
         exchanges.c.response.is_not(None),
     )

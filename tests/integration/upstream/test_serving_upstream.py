@@ -9,6 +9,7 @@ import pytest
 from tests.support.loopback import BODY, CHUNKED, OK, PATH, Loopback, ask, chunk, whole
 
 from changeover.core.errors import CapacityError, ConfigError, RequestError, UpstreamError
+from changeover.serving.patch import Patch
 from changeover.serving.upstream import MAX_ANSWER_BYTES, Client, Upstream
 
 
@@ -281,6 +282,26 @@ async def test_a_body_that_is_no_object_cannot_get_a_model(client: Client) -> No
     with pytest.raises(RequestError):
         await ask(upstream, b"[1]")
     assert upstream.in_flight == 0
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"n":1}', b'{"lora":[], "n" : 1 } \n'])
+async def test_what_a_deployment_puts_into_every_body_wins_and_the_rest_keeps_its_bytes(
+    server: Loopback, client: Client, body: bytes
+) -> None:
+    patch = Patch(fields={"lora": [{"id": 0, "scale": 0.5}]}, unread=("/v1/messages",))
+    upstream = client.upstream("d", await server.start(), None, None, patch=patch)
+    await ask(upstream, body)
+    await upstream.fetch(PATH, body, first_byte_s=5, stall_s=5)
+    for request in server.requests:
+        sent = request.partition(b"\r\n\r\n")[2]
+        assert sent.startswith(body.rstrip(b"} \n"))
+        assert json.loads(sent) == {**json.loads(body), "lora": [{"id": 0, "scale": 0.5}]}
+
+    with pytest.raises(RequestError, match="not a JSON object"):
+        await ask(upstream, b"[1]")
+    with pytest.raises(RequestError, match="cannot tell them apart under /v1/messages"):
+        await upstream.fetch("/v1/messages", body, first_byte_s=5, stall_s=5)
+    assert (upstream.in_flight, len(server.requests)) == (0, 2)
 
 
 async def test_a_body_of_megabytes_is_sent_and_sent_again_where_needed(server: Loopback, upstream: Upstream) -> None:

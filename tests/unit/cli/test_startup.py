@@ -10,7 +10,18 @@ import pytest
 
 from changeover.cli.main import COMMANDS
 
-ROOMS = {"sqlalchemy", "numpy", "aiohttp", "alembic", "uvicorn", "uvloop", "jsonschema", "jinja2", "xllamacpp"}
+ROOMS = {
+    "sqlalchemy",
+    "numpy",
+    "aiohttp",
+    "alembic",
+    "uvicorn",
+    "uvloop",
+    "jsonschema",
+    "jinja2",
+    "xllamacpp",
+    "httptools",
+}
 """What any room's machinery is made of."""
 
 SYSTEM_ONLY = {"alembic", "uvicorn", "xllamacpp"}
@@ -50,6 +61,7 @@ def test_listing_the_commands_imports_none_of_them_and_no_library(option: str) -
     [
         *("compare", "eval", "switch", "diff", "alias-checks", "trial", "candidates", "evidence", "licences"),
         *("run", "tools", "tool", "mcp"),
+        *("deploy", "engines", "conformance", "tune"),
     ],
 )
 def test_the_help_of_a_command_that_measures_imports_none_of_what_measures(command: str) -> None:

@@ -72,7 +72,7 @@ async def test_while_an_engine_is_coming_each_waits_until_its_own_deadline() -> 
     await world.some_turns()
     assert not short.done()
     world.clock.at = 110
-    with pytest.raises(NotReadyError, match="is being exchanged and was not ready within the time"):
+    with pytest.raises(NotReadyError, match="is being exchanged or loaded, and was not ready within the time"):
         await short
     assert not long.done()
     world.outlook = "ready"

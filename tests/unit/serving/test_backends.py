@@ -10,7 +10,8 @@ from tests.unit.library.gguf_builder import METADATA, STRING, build
 
 from changeover.core.errors import ArtifactError
 from changeover.serving.backends import BACKENDS, Elsewhere, Launch, describe, usable_cores
-from changeover.serving.plan import EnginePlan, Json
+from changeover.serving.options import Json
+from changeover.serving.plan import EnginePlan
 
 
 def local(path: Path, **options: Json) -> EnginePlan:

@@ -151,7 +151,7 @@ def _same_json(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(EnginePart)])
 def test_no_field_of_an_engine_changes_without_a_word(field: str) -> None:
-    value: Any = {"a key of its own": 1} if field in ("flags", "profile") else "9" * 64
+    value: Any = {"a key of its own": 1} if field in ("flags", "profile", "base") else "9" * 64
     assert len(differences(BUNDLE, engine_with(**{field: value}))) >= 1, "a field that is added is named too"
 
 
@@ -166,3 +166,16 @@ def test_a_bundle_from_before_anything_was_observed_is_the_same_bundle() -> None
     seen = engine_with(observed="e" * 64)
     assert Bundle.from_document(seen.document()).engine.observed == "e" * 64
     assert differences(BUNDLE, seen) == ["answers observed unknown → eeeeeeeeeeee"]
+
+
+def test_an_adapter_is_another_bundle_than_its_base_and_says_what_it_stands_on() -> None:
+    assert "base" not in BUNDLE.document()["engine"]
+    base = {"backend": "local", "model": "a", "weights_digest": "b" * 64, "scale": 1.0}
+    tuned = engine_with(backend="adapter", model="tune", weights_digest="e" * 64, base=base)
+    assert Bundle.from_document(tuned.document()).digest == tuned.digest
+    half = engine_with(backend="adapter", model="tune", weights_digest="e" * 64, base={**base, "scale": 0.5})
+    moved = engine_with(
+        backend="adapter", model="tune", weights_digest="e" * 64, base={**base, "weights_digest": "f" * 64}
+    )
+    assert differences(tuned, half) == ["scale 1 → 0.5"]
+    assert differences(tuned, moved) == ["base weights bbbbbbbbbbbb → ffffffffffff"]

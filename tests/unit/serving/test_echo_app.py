@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from changeover.serving.engines.echo_app import Behaviour, EchoApp
-from changeover.serving.plan import EchoOptions
+from changeover.serving.options import EchoOptions
 
 SECRET = "engine-secret"
 CALM = Behaviour(**EchoOptions().model_dump())

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from changeover.core.errors import ConfigError
-from changeover.serving.plan import BackendName, EchoOptions, EnginePlan, Json, LocalOptions
+from changeover.serving.options import BackendName, EchoOptions, Json, LocalOptions
+from changeover.serving.plan import EnginePlan
 
 WEIGHTS = Path("model.gguf")
 
@@ -75,7 +76,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
 
 
 def test_a_local_engine_needs_weights() -> None:
-    with pytest.raises(ConfigError, match="needs a file of weights"):
+    with pytest.raises(ConfigError, match="needs weights"):
         EnginePlan(deployment="d", backend="local", model="m")
 
 

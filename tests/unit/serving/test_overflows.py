@@ -86,6 +86,35 @@ REFUSALS: list[tuple[dict[str, Any] | str, int | None, int | None]] = [
         25201,
         32768,
     ),
+    (  # vLLM 0.32, a prompt that is too long by itself
+        vllm(
+            "This model's maximum context length is 2048 tokens. However, your prompt contains at least 2049 input tokens, "
+            "which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. "
+            "(parameter=input_tokens, value=2049)"
+        ),
+        None,  # it stops counting where the context ends
+        2048,
+    ),
+    (  # vLLM 0.32, an answer that is too long by itself
+        vllm(
+            "max_tokens=100000 cannot be greater than max_model_len=2048. Please request fewer output tokens. "
+            "(parameter=max_tokens, value=100000)"
+        ),
+        None,
+        2048,
+    ),
+    (  # llama.cpp's server where it makes embeddings, build 11549; its status is 500
+        {
+            "error": {
+                "code": 500,
+                "message": "input (5001 tokens) is too large to process. increase the physical batch size (current batch "
+                "size: 512)",
+                "type": "server_error",
+            }
+        },
+        5001,
+        512,
+    ),
     (  # vLLM with images
         vllm("The decoder prompt (length 12324) is longer than the maximum model length of 8192."),
         12324,

@@ -10,8 +10,9 @@ from tests.unit.library.gguf_builder import METADATA, STRING, build
 from changeover.core.errors import ConfigError
 from changeover.serving.backends import describe
 from changeover.serving.bundles import Bundle, EnginePart
-from changeover.serving.plan import BackendName, EnginePlan, Json
-from changeover.serving.profiles import PLAIN, Profile, family_profile, family_profiles, profile_of, profile_of_bundle
+from changeover.serving.options import BackendName, Json
+from changeover.serving.plan import EnginePlan
+from changeover.serving.profiles import PLAIN, family_profile, family_profiles, profile_of, profile_of_bundle
 
 MODELS = {
     "Qwen/Qwen3-8B": "qwen3",
@@ -39,6 +40,9 @@ MODELS = {
     "google/gemma-4-E2B-it": "gemma-4",
     "google/gemma-3-27b-it": "gemma-3",
     "baidu/Qianfan-VL-70B": "qianfan-vl",
+    "Qwen/Qwen2.5-7B-Instruct": "qwen2.5",
+    "meta-llama/Llama-3.1-8B-Instruct": "llama-3",
+    "tencent/Hunyuan-A13B-Instruct": "hunyuan-a13b",
 }
 
 
@@ -72,10 +76,10 @@ def test_the_network_of_a_file_helps_where_its_name_says_nothing() -> None:
 def test_what_an_engine_does_itself_stands_above_the_family() -> None:
     local, elsewhere = profile_of("local", "deepseek-r1"), profile_of("openai", "deepseek-r1")
 
-    assert (local.reasoning, local.tool_calls) == ("field", "native")
+    assert (local.reasoning, local.tool_calls) == ("field", "native_or_bare")
     assert (elsewhere.reasoning, elsewhere.tool_calls) == ("think_open", "deepseek")
     assert profile_of("local", "gemma-3-270m").reasoning == "none"
-    assert profile_of("echo", "deepseek-r1") == Profile()
+    assert profile_of("echo", "deepseek-r1") == PLAIN["echo"]
 
 
 def test_an_operators_word_stands_above_all() -> None:
@@ -104,12 +108,10 @@ def test_a_profile_is_what_was_written_of_it(backend: BackendName) -> None:
     ],
 )
 def test_a_wrong_override_is_refused_with_its_name(overrides: dict[str, Any], words: str) -> None:
-    plan = EnginePlan(
-        deployment="d", backend="openai", model="m", options={"base_url": "http://h/v1", "profile": overrides}
-    )
+    options = {"base_url": "http://h/v1", "profile": overrides}
 
     with pytest.raises(ConfigError) as caught:
-        describe(plan)
+        EnginePlan(deployment="d", backend="openai", model="m", options=options)
 
     assert caught.value.message.startswith("deployment `d`: profile: ")
     assert words in caught.value.message

@@ -17,7 +17,7 @@ from tests.support.exchanges import exchange
 from changeover.core.errors import ConfigError, StoreError
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
-from changeover.store.schema import answers, applied, metadata, routes
+from changeover.store.schema import answers, applied, metadata, routes, tunings
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import add_exchanges, recent_exchanges
 
@@ -71,12 +71,15 @@ def test_an_older_store_keeps_its_rows_through_the_migrations(store: Store) -> N
     config.set_main_option("script_location", str(files("changeover.store") / "migrations"))
     with store.write() as connection:
         add_exchanges(connection, [full_exchange("req_1", request=None, response=None), full_exchange("req_2")])
+        tuned = {"model": "m", "backend": "local", "machine": "here", "document": {}, "measured_by": "ana"}
+        connection.execute(insert(tunings).values(**tuned, measured_at=NOW))
     with store.write() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0002")
     assert migrate(store)
     with store.read() as connection:
         kept = {each.id: each.content for each in recent_exchanges(connection, "echo")}
+        assert connection.execute(select(tunings)).all() == [], "an older store has none"
     assert kept == {"req_1": "none", "req_2": "full"}
 
 

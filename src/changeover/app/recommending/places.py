@@ -14,7 +14,7 @@ from changeover.library.fit import Fit, Hardware, fit, fits_here
 from changeover.library.pull import present
 from changeover.library.running import Hosted
 from changeover.serving.memory import budget_bytes
-from changeover.serving.queries import Deployment
+from changeover.serving.queries import ANSWERING, Deployment
 
 SERVER = "changeover deploy {served}{name} --engine openai --url http://SERVER:PORT/v1"
 """Of a server of one's own. Engines serve a model under the name of its repository unless they are told another."""
@@ -32,10 +32,10 @@ def place_of(
         needs: What the task takes; its context counts for the memory.
         hardware: What it shall run on; None: this machine, with the embedded engine.
     """
-    ready = sorted(rows, key=lambda row: (row.state != "ready", row.name))
+    ready = sorted(rows, key=lambda row: (row.state not in ANSWERING, row.name))
     if ready:
         where = "on a server" if ready[0].backend == "openai" else "here"
-        running = "runs" if ready[0].state == "ready" else "is deployed"
+        running = "runs" if ready[0].state in ANSWERING else "is deployed"
         return Place(state="now", says=f"{running} {where} as {ready[0].name}", deployment=ready[0].name)
     if card.weights == "closed":
         return _hosted(card)

@@ -8,8 +8,9 @@ from changeover.gateway.contract.effort import with_effort
 from changeover.gateway.contract.history import with_history
 from changeover.gateway.contract.roles import with_roles
 from changeover.gateway.contract.shape import with_shape
+from changeover.gateway.contract.toolcalls.forced import with_forced_call
 from changeover.gateway.contract.toolcalls.prompt import with_prompted_tools
-from changeover.serving.profiles import Endpoint, Profile
+from changeover.serving.profiles import NO_GRAMMAR, Endpoint, Profile
 
 
 def prepare(profile: Profile, endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
@@ -20,6 +21,10 @@ def prepare(profile: Profile, endpoint: Endpoint, body: dict[str, Any]) -> dict[
     sent = body
     if endpoint == "chat" and isinstance(body.get("messages"), list):
         sent = _chat(profile, body)
+    sent = profile.with_seed(sent)
+    if profile.grammar != "grammar" and sent.get("grammar"):
+        rest = {key: value for key, value in sent.items() if key != "grammar"}
+        sent = {**rest, "structured_outputs": {"grammar": sent["grammar"]}}
     if profile.dropped and any(name in sent for name in profile.dropped):
         sent = {key: value for key, value in sent.items() if key not in profile.dropped}
     return sent
@@ -34,8 +39,8 @@ def _chat(profile: Profile, body: dict[str, Any]) -> dict[str, Any]:
         roles.add(role if isinstance(role, str) else None)
     sent = with_effort(profile, body)
     if profile.tool_calls == "none":
-        sent = with_prompted_tools(sent, grammar=profile.structured not in ("json_object", "none"))
-    sent = with_shape(profile, sent)
+        sent = with_prompted_tools(sent, grammar=profile.structured not in NO_GRAMMAR)
+    sent = with_shape(profile, with_forced_call(profile, sent))
     messages = sent["messages"]
     if "assistant" in roles:
         messages = with_history(profile, messages)

@@ -11,6 +11,7 @@ from changeover.gateway.contract.reasoning import Way, read_answer
 from changeover.gateway.contract.shape import asks_for_json
 from changeover.gateway.contract.source import Found, Source, Steps
 from changeover.gateway.contract.toolcalls import Tools
+from changeover.gateway.contract.toolcalls.forced import held_by_schema
 from changeover.gateway.contract.toolcalls.tools import wanted
 from changeover.serving.profiles import Profile
 
@@ -24,11 +25,12 @@ def reader(profile: Profile, body: Mapping[str, Any]) -> Reader | None:
         profile: Of who answers.
         body: What was asked, before `prepare`: with the variant's parameters, for they may turn thinking on or off.
     """
-    calls = profile.tool_calls if profile.tool_calls != "native" and wanted(body) else "native"
+    forced = held_by_schema(profile, body)
+    calls = "none" if forced else profile.tool_calls if wanted(body) else "native"
     if profile.reasoning == "none" and calls == "native":
         return None
     # A grammar that holds from the first letter leaves no room for a thought: such an answer is content at once.
-    opened = profile.reasoning == "think_open" and thinks(profile, body) and not asks_for_json(body)
+    opened = profile.reasoning == "think_open" and thinks(profile, body) and not (forced or asks_for_json(body))
     return Reader(Way(reasoning=profile.reasoning, opened=opened, calls=calls, tools=Tools(body)))
 
 

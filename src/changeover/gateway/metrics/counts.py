@@ -63,6 +63,7 @@ class Tally(msgspec.Struct, array_like=True):
     streams: int = 0
     retries: int = 0
     estimated: int = 0
+    gone_on: int = 0
     microusd: int = 0
     unpriced: int = 0
     seconds: float = 0.0
@@ -142,6 +143,8 @@ def count(tally: Tally, exchange: Exchange) -> None:
         tally.outputs[bisect_left(TOKENS, completion)] += 1
     if exchange.usage_estimated:
         tally.estimated += 1
+    if exchange.begun_by is not None:
+        tally.gone_on += 1
     if exchange.cost_microusd is None:
         tally.unpriced += 1
     else:

@@ -69,6 +69,11 @@ def _by_task(cells: Mapping[Cell, Tally]) -> Iterator[Metric]:
     for name, text, value in (
         ("streams", "Finished requests that were streamed.", "streams"),
         ("retries", "Answers that another model was asked for, after one had failed.", "retries"),
+        (
+            "streams_gone_on",
+            "Streams that broke off and that another model, or the same anew, went on with.",
+            "gone_on",
+        ),
         ("usage_estimated", "Requests whose tokens were estimated here.", "estimated"),
         ("unpriced", "Requests without a known price.", "unpriced"),
     ):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
+from types import FrameType
 
 import uvicorn
 import uvloop
@@ -13,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from changeover.serving.engines.child import Child
 from changeover.serving.engines.echo_app import Behaviour, EchoApp
+from changeover.serving.engines.misbehaving import before_it_answers, within_an_answer
+from changeover.serving.engines.ready_server import ReadyServer
 
 KEEPALIVE_S = 75
 
@@ -25,32 +27,28 @@ class CuttableProtocol(HttpToolsProtocol):
         self.app_state = {**self.app_state, "transport": transport}
 
 
-class EchoServer(uvicorn.Server):
-    """Reports that it is ready once it really listens."""
+class EchoServer(ReadyServer):
+    """Ends when that is asked for, unless it was told not to hear it."""
 
-    def __init__(self, config: uvicorn.Config, child: Child) -> None:
-        super().__init__(config)
-        self._child = child
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        assert sockets
-        # Everything is imported by now; nobody may not be allowed to read where the modules are.
-        note = self._child.drop_rights()
-        self._child.ready(sockets[0].getsockname()[1], note)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.child.config["behaviour"] != "deaf":
+            super().handle_exit(sig, frame)
 
 
 def main() -> None:
     """Answer until the parent is gone."""
-    child = Child()
+    child = Child(at_end=lambda: None if child.config["behaviour"] == "deaf" else os._exit(0))
+    wrong: str = child.config["behaviour"]
     behaviour = Behaviour(**child.config["options"])
     time.sleep(behaviour.ready_delay_s)
+    before_it_answers(child, wrong)
     try:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        listener = child.listen(backlog=2048)
     except OSError as exc:
         child.failed(str(exc))
+    app = EchoApp(child.config["model"], child.secret, behaviour)
     config = uvicorn.Config(
-        EchoApp(child.config["model"], child.secret, behaviour),
+        within_an_answer(app) if wrong == "dies_mid_stream" else app,
         http=CuttableProtocol,
         lifespan="off",
         access_log=False,

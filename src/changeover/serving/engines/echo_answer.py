@@ -91,9 +91,11 @@ def answer(asked: Asked, behaviour: Behaviour, fault: str) -> Answer:
     prompt_tokens = check(asked, behaviour)
     calls = _calls(asked)
     text = "" if calls else _text(asked, behaviour)
+    begun = asked.said[-1].text if asked.said[-1].role == "assistant" else ""
+    text = text.removeprefix(begun)  # as engines do that go on with a message of their own
     text, stopped_by = _stopped(text, asked.stop)
-    leaked = fault == "leaked_reasoning"
-    thinks = leaked or (asked.thinks and behaviour.reasoning_format != "none")
+    leaked = fault == "leaked_reasoning" and not begun
+    thinks = leaked or (not begun and asked.thinks and behaviour.reasoning_format != "none")
     reasoning = (behaviour.reasoning or (LEAKED if leaked else "")) if thinks else ""
     if fault == "huge_chunk":
         text = (text * (HUGE_BYTES // max(len(text), 1) + 1))[:HUGE_BYTES]
@@ -218,7 +220,8 @@ def _bounded(text: str, reasoning: str, calls: tuple[Called, ...], most: int | N
     left = most - len(thought)
     if left < 0:
         return "", " ".join(thought[:most]), "length", most
-    return " ".join(said[:left]), reasoning, "length", most
+    space = text[: len(text) - len(text.lstrip())]
+    return space + " ".join(said[:left]), reasoning, "length", most
 
 
 def _in_words(plain: Answer, reasoning_format: str, tool_format: str) -> Answer:

@@ -12,7 +12,16 @@ from typing import Literal
 from changeover.serving.upstream.interface import MAX_ANSWER_BYTES, Answer, Client, Headers, Sending, Upstream
 from changeover.serving.upstream.wire import WireClient
 
-__all__ = ["MAX_ANSWER_BYTES", "Answer", "Client", "ClientKind", "Headers", "Sending", "Upstream", "make_client"]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "Answer",
+    "Client",
+    "ClientKind",
+    "Headers",
+    "Sending",
+    "Upstream",
+    "make_client",
+]
 
 ClientKind = Literal["aiohttp", "wire"]
 AIOHTTP = "changeover.serving.upstream.aio"

@@ -14,10 +14,11 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from changeover.core.errors import ChangeoverError, UpstreamError
+from changeover.serving.patch import Patch
 from changeover.serving.refusals import MAX_REFUSAL_BYTES, classify, retry_after
 from changeover.serving.upstream import words
 from changeover.serving.upstream.aio_answer import AioAnswer, words_for
-from changeover.serving.upstream.base import Address, checked, with_model
+from changeover.serving.upstream.base import Address, checked
 from changeover.serving.upstream.interface import CONNECT_S, KEEPALIVE_S, PROBE_S, REFUSAL_S, Headers
 
 _LARGE_BODY: Final = 1 << 20
@@ -33,24 +34,31 @@ class AioClient:
 
     def __init__(self) -> None:
         """Needs a running event loop. Whoever makes it closes it."""
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("User-Agent",),
-        )
+        self._session = _session(_Connector())
+        self._sessions = [self._session]
 
     def upstream(
-        self, name: str, base_url: str, secret: str | None, model: str | None, *, probe_path: str = "/v1/models"
+        self,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        *,
+        probe_path: str = "/v1/models",
+        socket: str | None = None,
+        patch: Patch | None = None,
     ) -> AioUpstream:
         """The way to one engine. See `Client.upstream`."""
-        return AioUpstream(self._session, name, base_url, secret, model, probe_path)
+        session = self._session
+        if socket is not None:  # the library has a connector for each
+            session = _session(_UnixConnector(socket))
+            self._sessions.append(session)
+        return AioUpstream(session, name, base_url, secret, model, probe_path, patch)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        for session in self._sessions:
+            await session.close()
 
 
 @final
@@ -65,9 +73,10 @@ class AioUpstream(Address):
         secret: str | None,
         model: str | None,
         probe_path: str,
+        patch: Patch | None,
     ) -> None:
         """Set the address up. See `Client.upstream`."""
-        super().__init__(name, base_url, secret, model, probe_path)
+        super().__init__(name, base_url, secret, model, probe_path, patch)
         self._session = session
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if secret is not None:
@@ -99,7 +108,7 @@ class AioUpstream(Address):
         as_is: bool = False,
     ) -> AioAnswer:
         """Send a body and wait for the head of the answer. See `Upstream.open`."""
-        outgoing = body if as_is or self.model is None else with_model(body, self.model)
+        outgoing = self.outgoing(path, body, as_is=as_is)
         extra = checked(headers)
         sent = {**self._headers, **dict(extra)} if extra else self._headers
         first_byte_at = asyncio.get_running_loop().time() + first_byte_s
@@ -113,7 +122,8 @@ class AioUpstream(Address):
         except BaseException as exc:
             self.landed()
             if isinstance(exc, aiohttp.ClientError):
-                raise UpstreamError(f"`{self.name}` {words_for(exc)}.") from exc
+                reached = not isinstance(exc, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
+                raise UpstreamError(f"`{self.name}` {words_for(exc)}.", reached=reached) from exc
             if isinstance(exc, TimeoutError):
                 raise UpstreamError(words.nothing_within(self.name, first_byte_s)) from exc
             raise
@@ -146,14 +156,21 @@ class AioUpstream(Address):
         return url
 
 
-class _Connector(aiohttp.TCPConnector):
+def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+        auto_decompress=False,
+        trust_env=False,
+        skip_auto_headers=("User-Agent",),
+    )
+
+
+class _Keeping(aiohttp.BaseConnector):
     """Keeps connections, and says of each whether it was used before."""
 
-    def __init__(self) -> None:
-        super().__init__(  # pyright: ignore[reportUnknownMemberType] - aiohttp types `socket_factory` incompletely
-            limit=0, keepalive_timeout=KEEPALIVE_S
-        )
-        self._used: WeakSet[ResponseHandler] = WeakSet()
+    _used: WeakSet[ResponseHandler]
 
     async def connect(
         self,
@@ -173,6 +190,24 @@ class _Connector(aiohttp.TCPConnector):
         if protocol is not None:
             self._used.add(protocol)
         return connection
+
+
+class _Connector(_Keeping, aiohttp.TCPConnector):
+    """To hosts and their ports."""
+
+    def __init__(self) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - aiohttp types `socket_factory` incompletely
+            limit=0, keepalive_timeout=KEEPALIVE_S
+        )
+        self._used = WeakSet()
+
+
+class _UnixConnector(_Keeping, aiohttp.UnixConnector):
+    """To one Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, limit=0, keepalive_timeout=KEEPALIVE_S)
+        self._used = WeakSet()
 
 
 async def _post(

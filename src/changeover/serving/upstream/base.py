@@ -14,6 +14,7 @@ import msgspec
 from yarl import URL
 
 from changeover.core.errors import ConfigError, RequestError, UpstreamError
+from changeover.serving.patch import Patch
 from changeover.serving.upstream import words
 from changeover.serving.upstream.interface import MAX_ANSWER_BYTES, PROBE_S, Answer, Headers
 
@@ -51,7 +52,9 @@ class Sent:
 class Address(ABC):
     """One engine's address, and how many requests are on their way there."""
 
-    def __init__(self, name: str, base_url: str, secret: str | None, model: str | None, probe_path: str) -> None:
+    def __init__(
+        self, name: str, base_url: str, secret: str | None, model: str | None, probe_path: str, patch: Patch | None
+    ) -> None:
         """Set the address up; nothing is sent yet. See `Client.upstream`."""
         if secret is not None and not secret.isprintable():
             raise ConfigError(f"The key of `{name}` holds a line break or another control character. Remove it.")
@@ -60,8 +63,12 @@ class Address(ABC):
         self.model = model
         self.heard = 0
         self.in_flight = 0
+        self.answered = 0
         self._secret = secret
         self._probe_path = probe_path
+        self._unread = frozenset(() if patch is None else patch.unread)
+        self._added = b"" if patch is None else msgspec.json.encode(patch.fields)[1:]
+        """What comes before a body's last brace, and that brace."""
         self._rooted = URL(self.base_url).path in ("", "/")
         self._idle: asyncio.Event | None = None
         """Set when nothing is in flight; None while nobody waits for that."""
@@ -125,9 +132,27 @@ class Address(ABC):
             partial(self.open, path, body, first_byte_s=first_byte_s, stall_s=stall_s, headers=headers, as_is=as_is)
         )
 
+    def outgoing(self, path: str, body: bytes, *, as_is: bool) -> bytes:
+        """A body as the engine is sent it.
+
+        Raises:
+            RequestError: It is not a JSON object; or the engine cannot be asked under this path.
+        """
+        if not as_is and self.model is not None:
+            body = with_model(body, self.model)
+        if not self._added:
+            return body
+        if path in self._unread:
+            raise RequestError(
+                f"`{self.name}` shares its engine with adapters, and that engine cannot tell them apart under {path}. "
+                "Ask under /v1/chat/completions."
+            )
+        return with_fields(body, self._added)
+
     def landed(self) -> None:
         """One request less is in flight."""
         self.in_flight -= 1
+        self.answered += 1
         if self._idle is not None and not self.in_flight:
             self._idle.set()
             self._idle = None
@@ -161,6 +186,23 @@ def with_model(body: bytes, model: str) -> bytes:
         raise RequestError("The body is not a JSON object.") from exc
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
+
+
+def with_fields(body: bytes, added: bytes) -> bytes:
+    """The body with more fields at its end, where they win over equal ones; everything else keeps its bytes.
+
+    Args:
+        body: A JSON object.
+        added: Fields as JSON, with the closing brace.
+
+    Raises:
+        RequestError: It is not a JSON object.
+    """
+    whole = body.rstrip()
+    if not whole.endswith(b"}"):
+        raise RequestError("The body is not a JSON object.")
+    inside = whole[:-1].rstrip()
+    return inside + (added if inside == b"{" else b"," + added)
 
 
 def checked(headers: Headers) -> list[tuple[str, str]]:

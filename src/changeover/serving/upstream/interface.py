@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from types import TracebackType
 from typing import Any, Final, Protocol
 
+from changeover.serving.patch import Patch
+
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Of an answer that is read whole. An engine that sends more has lost its way."""
 KEEPALIVE_S: Final = 4.0
@@ -116,6 +118,11 @@ class Upstream(Protocol):
         """Requests whose answer is awaited or being read."""
         ...
 
+    @property
+    def answered(self) -> int:
+        """Requests that have ended, however they did, also those of other processes as far as they tell."""
+        ...
+
     async def idle(self) -> None:
         """Wait until no request is in flight."""
         ...
@@ -189,7 +196,15 @@ class Client(Protocol):
     """Carries the requests to all engines. Made in a running event loop and used from that alone."""
 
     def upstream(
-        self, name: str, base_url: str, secret: str | None, model: str | None, *, probe_path: str = "/v1/models"
+        self,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        *,
+        probe_path: str = "/v1/models",
+        socket: str | None = None,
+        patch: Patch | None = None,
     ) -> Upstream:
         """The way to one engine; nothing is sent yet.
 
@@ -199,6 +214,8 @@ class Client(Protocol):
             secret: Bearer token for the engine.
             model: Replaces the `model` field of each request; None leaves it as it is.
             probe_path: What is asked to learn whether the engine can answer.
+            socket: Path of a Unix socket on which it listens, whatever host the address names.
+            patch: Goes into every body; None: bodies are sent as they come.
 
         Raises:
             ConfigError: The secret cannot be sent in a header.

@@ -12,8 +12,16 @@ from yarl import URL
 from changeover.core.errors import ChangeoverError, ConfigError, UpstreamError
 from changeover.serving.refusals import MAX_REFUSAL_BYTES, classify, retry_after
 from changeover.serving.upstream import words
-from changeover.serving.upstream.base import Address, checked, whole, with_model
-from changeover.serving.upstream.interface import CONNECT_S, KEEPALIVE_S, MAX_ANSWER_BYTES, PROBE_S, REFUSAL_S, Headers
+from changeover.serving.upstream.base import Address, checked, whole
+from changeover.serving.upstream.interface import (
+    CONNECT_S,
+    KEEPALIVE_S,
+    MAX_ANSWER_BYTES,
+    PROBE_S,
+    REFUSAL_S,
+    Headers,
+    Patch,
+)
 from changeover.serving.upstream.wire_connection import SILENT, Connection, Watch
 from changeover.serving.upstream.wire_dial import Dialler
 
@@ -36,10 +44,18 @@ class WireClient:
         self._tls: ssl.SSLContext | None = None
 
     def upstream(
-        self, name: str, base_url: str, secret: str | None, model: str | None, *, probe_path: str = "/v1/models"
+        self,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        *,
+        probe_path: str = "/v1/models",
+        socket: str | None = None,
+        patch: Patch | None = None,
     ) -> WireUpstream:
         """The way to one engine. See `Client.upstream`."""
-        return WireUpstream(self, name, base_url, secret, model, probe_path)
+        return WireUpstream(self, name, base_url, secret, model, probe_path, socket, patch)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -59,10 +75,18 @@ class WireUpstream(Address):
     """One engine's address, asked over connections of our own."""
 
     def __init__(
-        self, client: WireClient, name: str, base_url: str, secret: str | None, model: str | None, probe_path: str
+        self,
+        client: WireClient,
+        name: str,
+        base_url: str,
+        secret: str | None,
+        model: str | None,
+        probe_path: str,
+        socket: str | None,
+        patch: Patch | None,
     ) -> None:
         """Set the address up. See `Client.upstream`."""
-        super().__init__(name, base_url, secret, model, probe_path)
+        super().__init__(name, base_url, secret, model, probe_path, patch)
         base = URL(self.base_url)
         if base.scheme not in ("http", "https") or not base.raw_host:
             raise ConfigError(f"The address of `{name}` must look like `https://host/v1`.")
@@ -71,7 +95,7 @@ class WireUpstream(Address):
         self.now = client.loop.time
         self._pool: list[Connection] = []
         tls = client.tls() if base.scheme == "https" else None
-        self._dialler = Dialler(name, base, tls, client.watch, client.connect_s)
+        self._dialler = Dialler(name, base, tls, client.watch, client.connect_s, socket)
         self._heads: dict[str, bytes] = {}
 
     async def probe(self, timeout_s: float = PROBE_S) -> str | None:
@@ -106,10 +130,8 @@ class WireUpstream(Address):
         as_is: bool = False,
     ) -> WireAnswer:
         """Send a body and wait for the head of the answer. See `Upstream.open`."""
-        if not as_is and self.model is not None:
-            body = with_model(body, self.model)
         due = self._loop.time() + first_byte_s
-        connection = await self._sent(path, body, due, first_byte_s, headers)
+        connection = await self._sent(path, self.outgoing(path, body, as_is=as_is), due, first_byte_s, headers)
         return WireAnswer(self, connection, due, stall_s)
 
     async def fetch(
@@ -123,7 +145,7 @@ class WireUpstream(Address):
     ) -> bytes:
         """Send a body and read the whole answer. See `Upstream.fetch`."""
         due = self._loop.time() + first_byte_s
-        connection = await self._sent(path, body, due, first_byte_s, headers)
+        connection = await self._sent(path, self.outgoing(path, body, as_is=True), due, first_byte_s, headers)
         if connection.done and connection.buffered <= MAX_ANSWER_BYTES:  # it came in one piece, as most do
             self.heard += 1
             self.landed()

@@ -29,7 +29,15 @@ _Address = tuple[int, int, int, str, tuple[Any, ...]]
 class Dialler:
     """Makes connections to one engine."""
 
-    def __init__(self, name: str, base: URL, tls: ssl.SSLContext | None, watch: Watch, connect_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        base: URL,
+        tls: ssl.SSLContext | None,
+        watch: Watch,
+        connect_s: float,
+        unix: str | None = None,
+    ) -> None:
         """Set up; nothing is looked up yet.
 
         Args:
@@ -38,7 +46,9 @@ class Dialler:
             tls: Verifies the engine's certificate; None for `http`.
             watch: Ends the silence on each connection.
             connect_s: Longest time to connect, TLS included.
+            unix: Path of a Unix socket that is connected to, whatever the address says.
         """
+        self._unix = unix
         self._name = name
         self._connect_s = connect_s
         self._host = base.raw_host or ""
@@ -67,11 +77,15 @@ class Dialler:
         except TimeoutError as exc:
             if due <= limit:
                 raise
-            raise UpstreamError(f"`{self._name}` {words.SLOW_TO_CONNECT}.") from exc
+            raise UpstreamError(f"`{self._name}` {words.SLOW_TO_CONNECT}.", reached=False) from exc
         except (OSError, RuntimeError) as exc:  # uvloop reports some failed connections as RuntimeError
-            raise UpstreamError(f"`{self._name}` {words.unreachable(_reason(exc))}.") from exc
+            raise UpstreamError(f"`{self._name}` {words.unreachable(_reason(exc))}.", reached=False) from exc
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, pool: list[Connection]) -> Connection:
+        if self._unix is not None:
+            _, connection = await loop.create_unix_connection(lambda: Connection(loop, self._watch, pool), self._unix)
+            connection.enter()
+            return connection
         sock = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType] - bare tuples
             await self._addresses(loop), happy_eyeballs_delay=_NEXT_ADDRESS_S, loop=loop
         )

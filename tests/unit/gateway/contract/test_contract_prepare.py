@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tests.unit.gateway.contract.reading import WEATHER
 
+from changeover.core.errors import RequestError
 from changeover.gateway.contract import prepare
-from changeover.serving.profiles import Profile
+from changeover.serving.profiles import PLAIN, Profile
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 SHAPED = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}
@@ -262,3 +263,69 @@ def test_tools_that_may_not_be_called_are_not_described() -> None:
 )
 def test_what_is_malformed_is_left_to_the_engine_to_refuse(profile: Profile, body: dict[str, Any]) -> None:
     sent(profile, body)
+
+
+HELD = Profile(tool_calls="native_or_bare", forced_calls="schema")
+ADD: dict[str, Any] = {"type": "function", "function": {"name": "add"}}
+
+
+def test_a_call_that_an_engine_does_not_force_is_held_by_a_schema_of_the_tools() -> None:
+    found = sent(HELD, chat(tools=[WEATHER, ADD], tool_choice="required", parallel_tool_calls=True))
+
+    schema = found["response_format"]["json_schema"]["schema"]
+    weather, add = schema["anyOf"]
+    assert weather["properties"] == {"name": {"const": "get_weather"}, "arguments": WEATHER["function"]["parameters"]}
+    assert add["properties"] == {"name": {"const": "add"}, "arguments": {"type": "object"}}
+    assert found["tools"] == [WEATHER, ADD]
+    assert found["tool_choice"] == "none"
+    assert "parallel_tool_calls" not in found
+
+
+def test_a_tool_that_is_named_is_the_only_one_that_the_schema_allows() -> None:
+    named = {"type": "function", "function": {"name": "add"}}
+
+    found = sent(HELD, chat(tools=[WEATHER, ADD], tool_choice=named))
+
+    assert found["response_format"]["json_schema"]["schema"]["properties"]["name"] == {"const": "add"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "fields"),
+    [
+        (Profile(), {"tool_choice": "required"}),
+        (HELD, {"tool_choice": "auto"}),
+        (HELD, {}),
+        (HELD, {"tool_choice": "required", "response_format": SHAPED}),
+    ],
+)
+def test_a_call_is_left_to_the_engine_where_it_forces_it_or_nobody_asks(profile: Profile, fields: Any) -> None:
+    body = chat(tools=[WEATHER], **fields)
+
+    assert prepare(profile, "chat", body) is body
+
+
+@pytest.mark.parametrize("calls", ["native_or_bare", "none"])
+def test_a_tool_that_is_named_and_not_offered_is_the_callers_mistake(calls: Any) -> None:
+    profile = Profile(tool_calls=calls, forced_calls="schema")
+    named = {"type": "function", "function": {"name": "subtract"}}
+
+    with pytest.raises(RequestError, match="names `subtract`, which is none of the tools: `get_weather`, `add`"):
+        prepare(profile, "chat", chat(tools=[WEATHER, ADD], tool_choice=named))
+
+
+def test_a_seed_has_its_prompt_computed_anew_where_a_kept_one_would_change_what_is_drawn() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "seed": 7}
+
+    assert prepare(PLAIN["local"], "chat", body) == {**body, "cache_prompt": False}
+    assert prepare(PLAIN["local"], "chat", {**body, "seed": None}) == {**body, "seed": None}
+    assert prepare(PLAIN["openai"], "chat", body) is body
+
+
+def test_a_grammar_goes_where_the_engine_reads_it() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "grammar": 'root ::= "a"'}
+
+    assert prepare(PLAIN["vllm"], "chat", body) == {
+        "messages": body["messages"],
+        "structured_outputs": {"grammar": 'root ::= "a"'},
+    }
+    assert prepare(PLAIN["local"], "chat", body) is body

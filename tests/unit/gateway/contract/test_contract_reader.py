@@ -232,3 +232,23 @@ def test_shapes_that_nobody_knows_pass(odd: dict[str, Any]) -> None:
     assert reading.feed(odd) == [odd]
     assert reading.whole(odd) == odd
     assert reading.finish() == []
+
+
+CALL = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
+
+
+@pytest.mark.parametrize("calls", ["native_or_bare", "hermes"])
+def test_bare_json_of_a_small_model_is_a_call_where_it_names_a_tool(calls: Any) -> None:
+    profile = Profile(tool_calls=calls)
+
+    assert whole(profile, CALL, WITH_TOOLS).parts == ("", "", [("get_weather", '{"city": "Paris"}')], "tool_calls")
+    assert whole(profile, CALL.replace("get_", "take_"), WITH_TOOLS).calls == []
+    assert whole(profile, f"So: {CALL}", WITH_TOOLS).calls == []
+
+
+def test_an_answer_that_a_schema_held_to_a_call_is_one_even_for_a_model_that_thinks() -> None:
+    profile = Profile(reasoning="think_open", thinks="always", tool_calls="qwen_coder", forced_calls="schema")
+
+    said = whole(profile, CALL, {**WITH_TOOLS, "tool_choice": "required"})
+
+    assert said.parts == ("", "", [("get_weather", '{"city": "Paris"}')], "tool_calls")

@@ -29,7 +29,8 @@ class Dialect:
 
 DIALECTS: Mapping[str, Dialect] = {
     "native": Dialect(),
-    "hermes": Dialect(handlers={"<tool_call>": hermes}),
+    "native_or_bare": Dialect(bare=bare),
+    "hermes": Dialect(handlers={"<tool_call>": hermes}, bare=bare),
     "qwen_coder": Dialect(handlers={mark: QWEN_CODER.read for mark in QWEN_CODER.heads}),
     "glm": Dialect(handlers={mark: GLM.read for mark in GLM.heads}),
     "minimax": Dialect(handlers={mark: MINIMAX.read for mark in MINIMAX.heads}),

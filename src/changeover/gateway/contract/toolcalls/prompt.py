@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from changeover.gateway.contract.roles import with_system
+from changeover.gateway.contract.toolcalls.forced import function_of, is_forced, shape_of_call
 from changeover.gateway.contract.toolcalls.tools import functions, wanted
 
 Message = dict[str, Any]
@@ -37,9 +38,7 @@ def with_prompted_tools(body: dict[str, Any], *, grammar: bool) -> dict[str, Any
     changed = {key: value for key, value in body.items() if key not in _FIELDS}
     changed["messages"] = told
     if offered:
-        choice = body.get("tool_choice")
-        named = _named(choice)
-        forced = choice == "required" or named is not None
+        forced = is_forced(body)
         lines = [
             _HOW,
             *(_encode(_described(declared)).decode() for _, declared in offered),
@@ -47,8 +46,7 @@ def with_prompted_tools(body: dict[str, Any], *, grammar: bool) -> dict[str, Any
         ]
         changed["messages"] = with_system(told, "\n".join(lines))
         if forced and grammar and not body.get("response_format"):
-            allowed = [each for each in offered if named in (None, each[0])]
-            changed["response_format"] = _one_call(allowed or offered)
+            changed["response_format"] = shape_of_call(body)
     return changed
 
 
@@ -66,15 +64,10 @@ def _told(message: Message, messages: Sequence[Message]) -> Message:
 
 
 def _call(call: Any) -> str:
-    function = _function(call)
+    function = function_of(call)
     arguments = function.get("arguments")
     text = arguments if isinstance(arguments, str) and arguments else _encode(arguments or {}).decode()
     return f'{{"name": {_encode(function.get("name")).decode()}, "arguments": {text}}}'
-
-
-def _function(call: Any) -> Mapping[str, Any]:
-    found: Any = cast("dict[str, Any]", call).get("function") if isinstance(call, dict) else None
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def _name_of(id: Any, messages: Sequence[Message]) -> str:
@@ -82,7 +75,7 @@ def _name_of(id: Any, messages: Sequence[Message]) -> str:
         calls = message.get("tool_calls")
         for call in cast("list[Any]", calls) if isinstance(calls, list) else []:
             if isinstance(call, dict) and cast("dict[str, Any]", call).get("id") == id:
-                return str(_function(call).get("name"))
+                return str(function_of(call).get("name"))
     return str(id)
 
 
@@ -94,22 +87,3 @@ def _words(content: Any) -> str:
 
 def _described(declared: Mapping[str, Any]) -> Mapping[str, Any]:
     return {key: declared[key] for key in ("name", "description", "parameters") if declared.get(key)}
-
-
-def _named(choice: Any) -> str | None:
-    name = _function(choice).get("name")
-    return name if isinstance(name, str) else None
-
-
-def _one_call(offered: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
-    calls = [
-        {
-            "type": "object",
-            "properties": {"name": {"const": name}, "arguments": declared.get("parameters") or {"type": "object"}},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
-        for name, declared in offered
-    ]
-    schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    return {"type": "json_schema", "json_schema": {"name": "tool_call", "schema": schema}}
