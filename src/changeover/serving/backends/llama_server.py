@@ -8,12 +8,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from changeover.core.digest import sha256_file
 from changeover.core.errors import EngineError
 from changeover.library.gguf import GgufHeader, read_header
-from changeover.serving.backends.common import context_within, module, pooling, stored_profile, usable_cores, warden
+from changeover.serving.backends.common import context_within, module, pooling, usable_cores, warden
+from changeover.serving.backends.llama import ENVIRONMENT, EYES_BATCH, part_of, weights_file
 from changeover.serving.backends.local import LocalBackend
-from changeover.serving.backends.projector import checked, flags_of, seeing
+from changeover.serving.backends.projector import checked
 from changeover.serving.backends.protocol import Launch, Missing
 from changeover.serving.homes import Homes
 from changeover.serving.options import Json, LlamaServerOptions
@@ -42,8 +42,6 @@ CLOSED: Mapping[str, str] = {
 }
 BATCH = 128
 """A prefill is only interrupted between batches, so a caller who left frees the slot sooner."""
-EYES_BATCH = 512
-"""The tokens of an image have to be computed together by models that let each of them see all others."""
 NOT_THERE = Missing(
     what="the program `llama-server`",
     remedy="Install llama.cpp (`brew install llama.cpp`), or name the program as `command` in "
@@ -65,40 +63,27 @@ class LlamaServerBackend:
         return () if self._command() else (NOT_THERE,)
 
     def describe(self, plan: EnginePlan) -> EnginePart:
-        path = plan.artifact
-        assert path is not None, "a plan for this backend is refused without a file"
-        header = read_header(path)
+        header = read_header(weights_file(plan))
         options = plan.options_as(LlamaServerOptions)
-        return EnginePart(
-            backend=plan.backend,
+        return part_of(
+            plan,
+            options,
+            header,
             engine="llama.cpp (llama-server)",
-            engine_version=_version_of(self._found()),
-            model=plan.model,
-            weights_digest=plan.weights_digest or sha256_file(path),
-            quantisation=plan.quantisation,
-            tokenizer_digest=header.tokenizer_digest,
-            chat_template_digest=header.chat_template_digest,
+            version=_version_of(self._found()),
             flags={
                 "context_tokens": context_within(options.context_tokens, header),
                 "slots": options.slots,
                 "batch": BATCH if options.projector is None else EYES_BATCH,
                 **SETTINGS,
                 **({"embeddings": pooling(header)} if options.embeddings else {}),
-                **flags_of(options.projector, plan.deployment),
                 **({"flags": list(options.flags)} if options.flags else {}),
                 **({"environment": options.environment} if options.environment else {}),
             },
-            profile=stored_profile(
-                plan,
-                seeing(options.projector, options.profile),
-                architecture=header.architecture,
-                embeddings=options.embeddings,
-            ),
         )
 
     def launch(self, plan: EnginePlan) -> Launch:
-        path = plan.artifact
-        assert path is not None, "a plan for this backend is refused without a file"
+        path = weights_file(plan)
         options = plan.options_as(LlamaServerOptions)
         artifact = str(path.absolute())
         projector = () if options.projector is None else (str(checked(options.projector, plan.deployment)),)
@@ -115,8 +100,7 @@ class LlamaServerBackend:
                     "LLAMA_API_KEY": "{secret}",  # by README, what `--api-key` reads too; /health alone needs no key
                     **SETTINGS,
                     **CLOSED,
-                    "GGML_NO_BACKTRACE": "1",  # a failed assertion would start a debugger
-                    "GOMP_SPINCOUNT": "1000",  # beside busy cores the default spin costs fifty times the speed
+                    **ENVIRONMENT,
                     **options.environment,
                 },
                 needs=(artifact, *projector),

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from changeover.core.digest import sha256_file
 from changeover.core.errors import EngineError
 from changeover.library.gguf import GgufHeader, read_header
-from changeover.serving.backends.common import context_within, module, pooling, stored_profile, usable_cores
-from changeover.serving.backends.projector import checked, flags_of, seeing
+from changeover.serving.backends.common import context_within, module, pooling, usable_cores
+from changeover.serving.backends.llama import ENVIRONMENT, EYES_BATCH, part_of, weights_file
+from changeover.serving.backends.projector import checked
 from changeover.serving.backends.protocol import Capabilities, Launch, Missing, Selection
 from changeover.serving.options import Json, LocalOptions
 from changeover.serving.parts import EnginePart
@@ -61,38 +61,25 @@ class LocalBackend:
         return () if find_spec("xllamacpp") else (NOT_INSTALLED,)
 
     def describe(self, plan: EnginePlan) -> EnginePart:
-        path = plan.artifact
-        assert path is not None, "a plan for this backend is refused without a file"
-        header = read_header(path)
+        header = read_header(weights_file(plan))
         options = plan.options_as(LocalOptions)
-        return EnginePart(
-            backend=plan.backend,
+        return part_of(
+            plan,
+            options,
+            header,
             engine="llama.cpp (xllamacpp)",
-            engine_version=_version(),
-            model=plan.model,
-            weights_digest=plan.weights_digest or sha256_file(path),
-            quantisation=plan.quantisation,
-            tokenizer_digest=header.tokenizer_digest,
-            chat_template_digest=header.chat_template_digest,
+            version=_version(),
             # The number of threads is no flag: SmolLM2 gives the same log-probabilities to the last bit with 1 and 2.
             flags={
                 "context_tokens": context_within(options.context_tokens, header),
                 "slots": options.slots,
                 **_settings(options),
                 **_embeddings(options, header),
-                **flags_of(options.projector, plan.deployment),
             },
-            profile=stored_profile(
-                plan,
-                seeing(options.projector, options.profile),
-                architecture=header.architecture,
-                embeddings=options.embeddings,
-            ),
         )
 
     def launch(self, plan: EnginePlan) -> Launch:
-        path = plan.artifact
-        assert path is not None, "a plan for this backend is refused without a file"
+        path = weights_file(plan)
         options = plan.options_as(LocalOptions)
         header = read_header(path)
         projector = options.projector and str(checked(options.projector, plan.deployment))
@@ -111,18 +98,14 @@ class LocalBackend:
             },
             patch=_scales(plan.adapters, None),
             adapters={each: Selection(patch=_scales(plan.adapters, each)) for each in plan.adapters},
-            environment={
-                "GGML_NO_BACKTRACE": "1",  # a failed assertion would start a debugger
-                "GOMP_SPINCOUNT": "1000",  # beside busy cores the default spin costs fifty times the speed
-            },
+            environment=ENVIRONMENT,
             sockets=True,
             first_answer=not options.embeddings,  # a model that makes vectors may have no words
         )
 
 
 def _settings(options: LocalOptions) -> Mapping[str, Json]:
-    # The tokens of an image have to be computed together by models that let each of them see all others.
-    return LOCAL_SETTINGS if options.projector is None else {**LOCAL_SETTINGS, "n_batch": 512}
+    return LOCAL_SETTINGS if options.projector is None else {**LOCAL_SETTINGS, "n_batch": EYES_BATCH}
 
 
 def _scales(held: Sequence[Adapter], chosen: Adapter | None) -> Patch | None:
