@@ -19,7 +19,7 @@ FIRMS = (
 )
 PEOPLE = (
     *("Ines Albrecht", "Deniz Aksoy", "Ana Prieto", "Kenji Mori", "山田太郎", "Zoë Ångström", "محمد العربي"),
-    *("Li Wei", "Robert'); DROP TABLE students;--", "Mary-Jane O’Hara"),
+    *("Li Wei", "Robert'); DROP TABLE students;--", "Mary-Jane O'Hara"),
 )
 CITIES = ("Singapore", "Gdańsk", "大阪", "Lyon", "Halifax", "Montevideo", "القاهرة", "Reykjavík")
 

@@ -44,7 +44,9 @@ from changeover.tasks.exchanges import Outcomes
 STARTERS = ("ana", "kenji", "deniz", "mary-jane")
 APPROVERS = ("ines", "zoë", "山田")
 BEGAN = timedelta(days=170)
-EDITED = (2, 11)
+MORE = ("gemma-4-12b", "qwen2.5-14b", "gemma-3-12b", "gemma-3-4b", "glm-4.5-air")
+"""Who else may be tried where the others were."""
+EDITED = (3, 11)
 """Places of tasks whose prompt was edited since the last switch."""
 
 Kind = Literal[
@@ -172,9 +174,11 @@ class Past:
         """Somebody else than who answers, with the next prompt; the last one has the prompt that is declared now."""
         task.tried += 1
         names = [name for name in task.sketch.by if name != task.incumbent.deployment]
-        deployment = names[task.tried % len(names)]
         if last:
-            return Variant.declared(task.declared, deployment, self._engine(deployment))
+            every = (Variant.declared(task.declared, name, self._engine(name)) for name in (*names, *MORE))
+            fresh = (each for each in every if (each.task, each.id) not in self._caller.skill)
+            return next(each for each in fresh if each.deployment != task.incumbent.deployment)
+        deployment = names[task.tried % len(names)]
         prompt = _older(task.declared.prompt, task.tried)
         return self._variant(task.declared, deployment, prompt, round(task.tried % 8 / 10, 1))
 
