@@ -139,7 +139,7 @@ def write_tools(installation: Installation) -> None:
         (folder / "tasks" / "say.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
 
 
-def add_deployments(installation: Installation, at: datetime) -> None:
+def add_deployments(installation: Installation, at: datetime, *, asleep: bool = False) -> None:
     """Every deployment of the table, as its supervisor saw it last."""
     for place, each in enumerate(deployments()):
         options: dict[str, Any] = each.get("options", {})
@@ -153,7 +153,7 @@ def add_deployments(installation: Installation, at: datetime) -> None:
                 engine=_engine(installation, each, options).document(),
                 actor=("ana", "kenji")[place % 2],
                 now=at + timedelta(days=3 * place),
-                desired=each.get("desired", "running"),
+                desired="stopped" if asleep else each.get("desired", "running"),
             )
             note_state(
                 connection,
