@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, text
+from tests.support import stores
 
 from changeover.core.digest import sha256_text
 from changeover.core.errors import AuthenticationError, ConfigError, PermissionError_
@@ -30,7 +31,6 @@ from changeover.gateway.keys import (
 )
 from changeover.gateway.limits import parse_limit
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.store.schema import keys
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -52,9 +52,7 @@ def bearer(secret: str) -> list[tuple[bytes, bytes]]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store.connect(f"sqlite:///{tmp_path / 'keys.db'}")
-    migrate(store)
-    return store
+    return stores.made(f"sqlite:///{tmp_path / 'keys.db'}")
 
 
 def made(secret: str, **fields: object) -> dict[str, Key]:
