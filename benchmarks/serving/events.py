@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.promises import command
 from benchmarks.serving.running import TASK, Door, gateway, patiently
 from changeover.serving.pace import pace_of
-from changeover.serving.upstream import make_client
+from changeover.serving.upstream import Upstream, make_client
 
 AT_ONCE = (1, 4, 8)
 EVERY_S = 0.006
@@ -80,7 +80,9 @@ class _Engine:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+            length = next(
+                (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+            )
             asked = json.loads(await reader.readexactly(length)) if length else {}
             if asked.get("stream"):
                 await self._stream(writer, asked["max_tokens"])
@@ -140,7 +142,6 @@ def busy_s(pid: int) -> float:
 
 async def measured(every_s: float, rounds: int) -> list[Row]:
     """The cost of an event, by how many streams go at once."""
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         (project := Path(name) / "project").mkdir()
         async with paced(every_s) as engine:
@@ -149,14 +150,12 @@ async def measured(every_s: float, rounds: int) -> list[Row]:
                 try:
                     through = client.upstream("gateway", f"http://127.0.0.1:{door.port}", door.secret, None)
                     await patiently(through)
-                    for at_once in AT_ONCE:
-                        rows.append(await _row(through, door, at_once, rounds))
+                    return [await _row(through, door, at_once, rounds) for at_once in AT_ONCE]
                 finally:
                     await client.close()
-    return rows
 
 
-async def _row(through: Any, door: Door, at_once: int, rounds: int) -> Row:
+async def _row(through: Upstream, door: Door, at_once: int, rounds: int) -> Row:
     costs: list[float] = []
     idles: list[float] = []
     clock = asyncio.get_running_loop().time
