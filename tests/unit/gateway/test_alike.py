@@ -77,13 +77,13 @@ def test_a_count_that_is_still_null_says_nothing() -> None:
     assert pattern.sent(event("two", usage=None)) == event("two", named="notes", usage=None)
 
 
-PIECES = st.one_of(
+PIECES: st.SearchStrategy[bytes] = st.one_of(
     st.builds(event, st.text(max_size=12)),
     st.builds(
         event, st.sampled_from(["usage", "error", '"usage"', '","model":"m', "}\n\ndata: [DONE]\n\n", "\\", "\r\n"])
     ),
-    st.builds(lambda text, at: event(text, created=at), st.text(max_size=3), st.integers(1, 3)),
-    st.builds(lambda text, name: event(text, named=name), st.text(max_size=3), st.sampled_from(["m", "other"])),
+    st.builds(event, st.text(max_size=3), created=st.integers(1, 3)),
+    st.builds(event, st.text(max_size=3), named=st.sampled_from(["m", "other"])),
     st.just(COUNT),
     st.just(b": ping\n\n"),
 )
