@@ -14,7 +14,7 @@ from changeover.cli.frame import Json, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.cli.when import after
 from changeover.core.errors import ConfigError, nearest
-from changeover.gateway.keys import Key, Role, change_keys, find_keys, issue_key, load_keys, revoke_key
+from changeover.gateway.keys import CALLERS, Key, Role, change_keys, find_keys, issue_key, load_keys, revoke_key
 from changeover.gateway.limits import change_limits
 from changeover.serving.queries import all_deployments
 from changeover.tasks.declarations import find_task
@@ -47,7 +47,10 @@ def new(
     name: Name,
     team: TeamOption = None,
     role: Annotated[
-        Role, typer.Option(help="An operator may name variants; a monitor reads metrics and calls nothing.")
+        Role,
+        typer.Option(
+            help="A viewer looks and calls nothing; an operator steers, an approver approves, an admin may do all."
+        ),
     ] = "application",
     task: Tasks = None,
     tool: ToolsOption = None,
@@ -223,7 +226,7 @@ def _table(found: Iterable[Key], now: datetime) -> Table:
 
 
 def _names(key: Key) -> str:
-    if key.role == "monitor":
+    if key.role not in CALLERS:
         return "none"
     return "all" if key.tasks is None else plain("\n".join(sorted(key.tasks)))
 
