@@ -67,7 +67,7 @@ def ensure_running(installation: Installation, name: str) -> None:
         EngineError: It did not come up, or memory does not hold it beside what runs.
     """
     if fetched(installation, name):
-        run_again(installation, name)
+        run_again(installation, name, actor())
     else:
         deploy(installation, first_plan(installation, name), actor())
     wait_ready(installation, [name])
