@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from changeover.app.admin import Admin
-from changeover.app.standing import Growth, Lookout, Standing, ahead_of
+from changeover.app.lookout import Growth, Lookout, Standing, ahead_of
 from changeover.console.differences import marked, plainly
 from changeover.console.exchanges import answer_of, asked_of
 from changeover.console.following import following
