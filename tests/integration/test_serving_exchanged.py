@@ -18,7 +18,7 @@ from changeover.core.errors import EngineError
 from changeover.serving.backends import Attached, EchoBackend, Launch, Selection
 from changeover.serving.keeper import Keeper, Surroundings, Timing
 from changeover.serving.plan import Adapter, EnginePlan
-from changeover.serving.supervisor import Supervisor
+from changeover.serving.supervisor import DeploymentStatus, Supervisor
 from changeover.serving.upstream import make_client
 
 TIMING = Timing(stop_grace_s=0.5)
@@ -225,7 +225,7 @@ class Holding(EchoBackend):
 class Riding(EchoBackend):
     """An adapter on it, of a file that nobody reads."""
 
-    def launch(self, plan: EnginePlan) -> Attached:
+    def launch(self, plan: EnginePlan) -> Attached:  # pyright: ignore[reportIncompatibleMethodOverride] - shares a process
         return Attached(base="d", adapter=Adapter.of(plan))
 
 
@@ -240,10 +240,14 @@ async def test_an_adapter_joins_an_engine_beside_it_only_where_memory_holds_its_
         asked.append((name, held > 0))
         return room
 
+    def note(status: DeploymentStatus) -> None:
+        if status.name == "d":
+            alone.append(supervisor.upstream("d") is None)
+
     supervisor = Supervisor(
         SystemClock(),
         tmp_path,
-        lambda status: alone.append(supervisor.upstream("d") is None) if status.name == "d" else None,
+        note,
         backends={"echo": Holding(), "adapter": Riding()},
         timing=TIMING,
         client="wire",
