@@ -1,7 +1,8 @@
 r"""What an answer must look like, in words that OpenVINO holds to letter by letter.
 
 OpenVINO writes grammars down and reads them again: `ß` becomes `\xdf`, which with an `e` behind it is read as the one letter
-U+0DFE. So `Größe` is taken apart in grammars, and is a pattern in schemas: those are read letter by letter.
+U+0DFE. So `Größe` is taken apart in grammars, and as a fixed text of a schema becomes a pattern: those are read letter by
+letter. A name in a schema has no other spelling, and is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ _BY_NAME: Final = frozenset({"properties", "patternProperties", "$defs", "defini
 
 
 def letter_by_letter(kind: str, value: Any) -> Any:
-    """The same grammar (`ebnf`) or schema (`json_schema`), spelled so that no letter is misread. A `regex` needs nothing."""
+    """The same grammar (`ebnf`) or schema (`json_schema`), spelled so that no letter is misread. A `regex` needs nothing.
+
+    Raises:
+        ValueError: A name in a schema would be misread.
+    """
     if kind == "ebnf":
         return _LITERAL.sub(lambda found: _apart(found[0]), value)
     return _schema(value) if kind == "json_schema" else value
@@ -50,7 +55,7 @@ def _schema(schema: Any) -> Any:
         else _schema(value)
         for key, value in cast("dict[str, Any]", schema).items()
     }
-    return _named_by_patterns(_chosen_by_patterns(fields))
+    return _checked_names(_chosen_by_patterns(fields))
 
 
 def _chosen_by_patterns(fields: dict[str, Any]) -> dict[str, Any]:
@@ -66,20 +71,15 @@ def _chosen_by_patterns(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != key} | {"type": "string", "pattern": pattern}
 
 
-def _named_by_patterns(fields: dict[str, Any]) -> dict[str, Any]:
-    """Names as patterns: as many must be there as are required, since which ones cannot be said of patterns."""
-    properties: Mapping[str, Any] = fields.get("properties") or {}
-    misread = [name for name in properties if _MISREAD.search(name)]
-    if not misread:
-        return fields
-    required: Sequence[str] = fields.get("required") or []
-    patterns = {f"^{_quoted(name)}$": properties[name] for name in misread}
-    return fields | {
-        "properties": {name: each for name, each in properties.items() if name not in misread},
-        "patternProperties": {**(fields.get("patternProperties") or {}), **patterns},
-        "required": [name for name in required if name not in misread],
-        "minProperties": max(len(required), fields.get("minProperties") or 0),
-    }
+def _checked_names(fields: dict[str, Any]) -> dict[str, Any]:
+    # As patterns they would be written right, but again and again, and in place of others that are required.
+    for name in cast("Mapping[str, Any]", fields.get("properties") or {}):
+        if _MISREAD.search(name):
+            raise ValueError(
+                f"OpenVINO misreads the name `{name}` in this schema: letters such as `ß` or `ñ` before one of 0-9 and a-f. "
+                "Name it otherwise, or have another engine answer."
+            )
+    return fields
 
 
 def _quoted(text: str) -> str:
