@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 from changeover.core.clock import Clock
-from changeover.core.errors import ChangeoverError, EngineError
+from changeover.core.errors import ChangeoverError, EngineError, NoTemplateError
 from changeover.core.sizes import in_gib
 from changeover.serving.backends import Launch
 from changeover.serving.family import end_rest, family_of, session_of
@@ -25,12 +25,10 @@ from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
 
-FIRST_WORDS: Mapping[str, object] = {
-    "messages": [{"role": "user", "content": "Say yes."}],
-    "max_tokens": 1,
-    "temperature": 0,
-}
+FIRST_WORDS: Mapping[str, object] = {"messages": [{"role": "user", "content": "Say yes."}]}
 """What an engine is asked before it gets traffic: little, but through all of it."""
+FIRST_TEXT: Mapping[str, object] = {"prompt": "Say yes."}
+"""And one whose model has no chat template."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,11 +269,17 @@ async def _first_answer(upstream: Upstream, model: str, within_s: float) -> None
     Raises:
         EngineError: It gave no answer, or none with a choice.
     """
-    body = msgspec.json.encode({"model": model, **FIRST_WORDS})
+    patience_s = max(within_s, 1.0)
+
+    async def ask(path: str, words: Mapping[str, object]) -> bytes:
+        body = msgspec.json.encode({"model": model, **words, "max_tokens": 1, "temperature": 0})
+        return await upstream.fetch(path, body, first_byte_s=patience_s, stall_s=patience_s)
+
     try:
-        answer = await upstream.fetch(
-            "/v1/chat/completions", body, first_byte_s=max(within_s, 1.0), stall_s=max(within_s, 1.0)
-        )
+        try:
+            answer = await ask("/v1/chat/completions", FIRST_WORDS)
+        except NoTemplateError:  # a base model, which goes on with a text
+            answer = await ask("/v1/completions", FIRST_TEXT)
         choices = msgspec.json.decode(answer, type=_FirstAnswer).choices
     except (ChangeoverError, msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise EngineError(f"failed its first answer: {exc}") from exc

@@ -32,6 +32,14 @@ def test_a_template_is_the_same_one_in_whichever_file_it_stands(tmp_path: Path) 
     assert read_checkpoint(beside).chat_template_digest != one.chat_template_digest
 
 
+def test_a_checkpoint_in_which_nothing_says_how_a_chat_is_written_is_a_base_model(tmp_path: Path) -> None:
+    assert read_checkpoint(model(tmp_path / "a")).chats
+    base = model(tmp_path / "b", template=None)
+    assert not read_checkpoint(base).chats
+    (base / "tekken.json").write_text("{}")
+    assert read_checkpoint(base).chats
+
+
 def test_another_tokenizer_is_another_tokenizer(tmp_path: Path) -> None:
     one, two = model(tmp_path / "a"), model(tmp_path / "b")
     assert read_checkpoint(one).tokenizer_digest == read_checkpoint(two).tokenizer_digest

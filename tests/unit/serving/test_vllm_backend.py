@@ -68,6 +68,15 @@ def test_on_a_processor_nothing_is_compiled_and_the_cache_is_in_whole_gib(tmp_pa
     assert launch.start_s >= 93, "that long it took on busy cores"
 
 
+def test_a_base_model_is_asked_for_text_that_goes_on_unless_a_template_comes_with_the_flags(tmp_path: Path) -> None:
+    engine, base = processor(tmp_path), model(tmp_path / "m", template=None)
+
+    assert spoken(engine, plan(base)).endpoints == ("completions",)
+    templated = plan(base, flags=["--chat-template=/chat.jinja"])
+    assert spoken(engine, templated).endpoints == PLAIN["vllm"].endpoints
+    assert spoken(engine, plan(base, profile={"endpoints": ["chat"]})).endpoints == ("chat",)
+
+
 def test_its_key_comes_by_the_environment_and_it_talks_to_nobody(tmp_path: Path) -> None:
     argv, environment = parts(processor(tmp_path).launch(plan(model(tmp_path / "m"))))
 

@@ -16,6 +16,8 @@ MAX_TEXT_BYTES: Final = 64 << 20
 """Of a file that is read whole; tokenizers with large vocabularies have some twenty MiB."""
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "merges.txt", "tiktoken.model")
 """Files that make tokens of text, in any of the ways that models come with."""
+_CHATS_OTHERWISE: Final = ("tekken.json", "openvino_tokenizer.xml")
+"""Files of tokenizers that may know how a chat is written without a template beside them."""
 _LENGTHS: Final = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 """Names under which configurations say how long a prompt may be; engines look for them in this order."""
 
@@ -34,6 +36,8 @@ class Checkpoint:
     tokenizer_digest: str | None
     chat_template_digest: str | None
     """Of the text or texts themselves, in whichever file they stand."""
+    chats: bool
+    """False: nothing in it says how a chat is written, as in a base model; it can only go on with a text."""
 
 
 NOT_HERE: Final = Checkpoint(
@@ -43,6 +47,7 @@ NOT_HERE: Final = Checkpoint(
     sees=False,
     tokenizer_digest=None,
     chat_template_digest=None,
+    chats=True,
 )
 """Nothing is known of weights that were not fetched yet."""
 
@@ -61,13 +66,15 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     text = _object(config, "text_config") or config
     tokenizer = {name: sha256_file(directory / name) for name in _TOKENIZERS if (directory / name).is_file()}
     model_type = config.get("model_type")
+    template = _template_digest(directory)
     return Checkpoint(
         architectures=tuple(str(each) for each in config.get("architectures") or ()),
         model_type=model_type if isinstance(model_type, str) else None,
         context_length=_context_length(text),
         sees="vision_config" in config,
         tokenizer_digest=sha256_value(tokenizer) if tokenizer else None,
-        chat_template_digest=_template_digest(directory),
+        chat_template_digest=template,
+        chats=template is not None or any((directory / name).exists() for name in _CHATS_OTHERWISE),
     )
 
 
