@@ -2,13 +2,14 @@ r"""What an answer must look like, in words that OpenVINO holds to letter by let
 
 OpenVINO writes grammars down and reads them again: `ß` becomes `\xdf`, which with an `e` behind it is read as the one letter
 U+0DFE. So `Größe` is taken apart in grammars, and as a fixed text of a schema becomes a pattern: those are read letter by
-letter. A name in a schema has no other spelling, and is refused.
+letter. A name in a schema has no other spelling (as a pattern it would be written again and again), and stays misread: the
+gateway sees that the answer is not of the schema.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 _MISREAD: Final = re.compile(r"[\x7f-\xff](?=[0-9a-fA-F])")
@@ -25,11 +26,7 @@ _BY_NAME: Final = frozenset({"properties", "patternProperties", "$defs", "defini
 
 
 def letter_by_letter(kind: str, value: Any) -> Any:
-    """The same grammar (`ebnf`) or schema (`json_schema`), spelled so that no letter is misread. A `regex` needs nothing.
-
-    Raises:
-        ValueError: A name in a schema would be misread.
-    """
+    """The same grammar (`ebnf`) or schema (`json_schema`), spelled so that no letter is misread. A `regex` needs nothing."""
     if kind == "ebnf":
         return _LITERAL.sub(lambda found: _apart(found[0]), value)
     return _schema(value) if kind == "json_schema" else value
@@ -55,7 +52,7 @@ def _schema(schema: Any) -> Any:
         else _schema(value)
         for key, value in cast("dict[str, Any]", schema).items()
     }
-    return _checked_names(_chosen_by_patterns(fields))
+    return _chosen_by_patterns(fields)
 
 
 def _chosen_by_patterns(fields: dict[str, Any]) -> dict[str, Any]:
@@ -69,17 +66,6 @@ def _chosen_by_patterns(fields: dict[str, Any]) -> dict[str, Any]:
         return fields
     pattern = f"^({'|'.join(_quoted(each) for each in texts)})$"
     return {name: value for name, value in fields.items() if name != key} | {"type": "string", "pattern": pattern}
-
-
-def _checked_names(fields: dict[str, Any]) -> dict[str, Any]:
-    # As patterns they would be written right, but again and again, and in place of others that are required.
-    for name in cast("Mapping[str, Any]", fields.get("properties") or {}):
-        if _MISREAD.search(name):
-            raise ValueError(
-                f"OpenVINO misreads the name `{name}` in this schema: letters such as `ß` or `ñ` before one of 0-9 and a-f. "
-                "Name it otherwise, or have another engine answer."
-            )
-    return fields
 
 
 def _quoted(text: str) -> str:
