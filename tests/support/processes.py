@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import psutil
 from sqlalchemy import Connection
+from tests.support import forked
 
 from changeover.app.installation import Installation, open_installation
 from changeover.core.settings import open_project
@@ -103,8 +104,10 @@ class Up:
 
     def call(self, *arguments: str, text: str | None = None, user: str | None = None) -> Ended:
         """Run a command in its project, as somebody else if a `user` is named."""
-        more = {} if user is None else {"env": {**os.environ, "LOGNAME": user}}
-        return changeover(self.project, *arguments, text=text, **more)
+        environment = dict(os.environ) if user is None else {**os.environ, "LOGNAME": user}
+        if text is not None:
+            return changeover(self.project, *arguments, text=text, env=environment)
+        return Ended(*forked.run(self.project, arguments, environment, 2 * PATIENCE_S))
 
     def engines(self) -> list[psutil.Process]:
         """Its engines' processes."""
