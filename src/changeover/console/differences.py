@@ -20,7 +20,7 @@ def marked(before: str, after: str) -> tuple[Markup, Markup]:
     left, right = visible(before), visible(after)
     words, others = _WORDS.findall(left), _WORDS.findall(right)
     if len(words) > MOST_COMPARED or len(others) > MOST_COMPARED:
-        return Markup(escape(left)), Markup(escape(right))
+        return plainly(before, after)
     was: list[Markup] = []
     now: list[Markup] = []
     for kind, a, b, c, d in SequenceMatcher(None, words, others, autojunk=False).get_opcodes():
@@ -33,6 +33,11 @@ def marked(before: str, after: str) -> tuple[Markup, Markup]:
         if d > c:
             now.append(Markup("<ins>{}</ins>").format("".join(others[c:d])))
     return Markup("").join(was), Markup("").join(now)
+
+
+def plainly(before: str, after: str) -> tuple[Markup, Markup]:
+    """Both texts without marks."""
+    return Markup(escape(visible(before))), Markup(escape(visible(after)))
 
 
 def _text(words: Iterable[str]) -> Markup:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from changeover.rollouts.decide import ACTIVE, Hold, Plan, Rollout, State, Step
 from changeover.store.schema import approvals, overrides, rollout_events, rollouts
@@ -121,6 +121,13 @@ def latest_rollout(connection: Connection, task: str) -> Rollout | None:
     return _first(connection, select(rollouts).where(rollouts.c.task == task).order_by(rollouts.c.id.desc()).limit(1))
 
 
+def latest_rollouts(connection: Connection) -> dict[str, Rollout]:
+    """The newest rollout of every task that has had one."""
+    newest = select(func.max(rollouts.c.id)).group_by(rollouts.c.task)
+    rows = connection.execute(select(rollouts).where(rollouts.c.id.in_(newest)))
+    return {rollout.task: rollout for rollout in map(_rollout, rows)}
+
+
 def move(connection: Connection, rollout: Rollout, *, state: State, step: int, now: datetime) -> None:
     """Bring a rollout to another state or step. Whatever it waited for, it goes on."""
     ended = None if state in ACTIVE else now
@@ -158,6 +165,19 @@ def approvals_of(connection: Connection, rollout: int) -> list[Approval]:
     """Who agreed to a rollout, in order."""
     rows = connection.execute(select(approvals).where(approvals.c.rollout == rollout).order_by(approvals.c.id))
     return [Approval(rollout=row.rollout, actor=row.actor, reason=row.reason, at=row.at) for row in rows]
+
+
+def who_approved(connection: Connection, among: Iterable[int]) -> dict[int, list[str]]:
+    """Who agreed to each of some rollouts, in order. At most some hundreds."""
+    rows = connection.execute(
+        select(approvals.c.rollout, approvals.c.actor)
+        .where(approvals.c.rollout.in_(list(among)))
+        .order_by(approvals.c.id)
+    )
+    found: dict[int, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.rollout, []).append(row.actor)
+    return found
 
 
 def add_override(connection: Connection, made: Override) -> Override:

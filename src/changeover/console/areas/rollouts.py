@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from changeover.app.admin import Admin
-from changeover.app.standing import Growth, Lookout, Standing, ahead_of
-from changeover.console.differences import marked
+from changeover.app.lookout import Growth, Lookout, Standing, ahead_of
+from changeover.console.differences import marked, plainly
 from changeover.console.exchanges import answer_of, asked_of
 from changeover.console.following import following
 from changeover.console.routes import Page
@@ -29,7 +29,7 @@ from changeover.serving.queries import load_variants
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import copied_pairs
 
-ROWS = 50
+ROWS = 25
 MOST_PAIRS = 12
 LEAVES: Mapping[str, timedelta] = {
     "1 h": timedelta(hours=1),
@@ -232,7 +232,9 @@ def _pairs(standing: Standing, connection: Connection) -> list[Pair]:
 
 
 def _pair(original: Exchange, copy: Exchange) -> Pair:
-    incumbent, candidate = marked(answer_of(original), answer_of(copy))
+    kept = original.response is not None and copy.response is not None
+    texts = answer_of(original), answer_of(copy)
+    incumbent, candidate = marked(*texts) if kept else plainly(*texts)
     return Pair(asked=asked_of(original), incumbent=incumbent, candidate=candidate, original=original, copy=copy)
 
 
