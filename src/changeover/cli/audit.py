@@ -62,5 +62,7 @@ def _table(found: list[Act]) -> Table:
         table.add_column(name, no_wrap=name in ("at", "did"), overflow="fold")
     for act in found:
         task = plain(act.task or "–")
-        table.add_row(clock_time(act.at), plain(act.actor), plain(act.action), plain(act.subject), task, plain(act.reason))
+        table.add_row(
+            clock_time(act.at), plain(act.actor), plain(act.action), plain(act.subject), task, plain(act.reason)
+        )
     return table
