@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from changeover.store.schema import alias_checks
 
@@ -48,6 +48,15 @@ def recent_checks(connection: Connection, task: str | None, limit: int) -> list[
     query = select(alias_checks).order_by(alias_checks.c.id.desc()).limit(limit)
     rows = connection.execute(query if task is None else query.where(alias_checks.c.task == task))
     return [_check(row) for row in rows]
+
+
+def newest_checks(connection: Connection, among: Iterable[str]) -> dict[str, AliasCheck]:
+    """The newest check of each of some variants, where there was one. At most some hundreds."""
+    newest = select(func.max(alias_checks.c.id)).where(alias_checks.c.variant.in_(list(among)))
+    rows = connection.execute(
+        select(alias_checks).where(alias_checks.c.id.in_(newest.group_by(alias_checks.c.variant)))
+    )
+    return {check.variant: check for check in map(_check, rows)}
 
 
 def _check(row: Row[Any]) -> AliasCheck:
