@@ -149,7 +149,7 @@ class Provider:
         if self._known is not None and not anew and now - self._known.at < KNOWN_S:
             return self._known
         async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
-            metadata = await _fetched(http, cast("str", get_well_known_url(self.issuer, external=True)))
+            metadata = await _fetched(http, get_well_known_url(self.issuer, external=True))
             if metadata.get("issuer") != self.issuer:
                 raise NotReadyError(f"What `{self.issuer}` says of itself names another issuer. See `console.issuer`.")
             for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
@@ -163,23 +163,22 @@ class Provider:
         return self._known
 
     async def _token(self, known: _Known, code: str, attempt: str) -> Mapping[str, Any]:
+        client: Any = self._client()
         try:
-            async with self._client() as client:
-                return cast(
-                    "Mapping[str, Any]",
-                    await client.fetch_token(  # pyright: ignore[reportUnknownMemberType, reportGeneralTypeIssues]
-                        known.metadata["token_endpoint"],
-                        grant_type="authorization_code",
-                        code=code,
-                        code_verifier=_part(attempt, "verifier"),
-                        redirect_uri=self._back,
-                    ),
-                )
+            return await client.fetch_token(
+                known.metadata["token_endpoint"],
+                grant_type="authorization_code",
+                code=code,
+                code_verifier=_part(attempt, "verifier"),
+                redirect_uri=self._back,
+            )
         except OAuthError as exc:
             log.warning("a sign-in was refused at the token endpoint: %s", exc)
             raise AuthenticationError(f"`{self.issuer}` does not accept this sign-in any more. {AGAIN}") from exc
         except (httpx2.HTTPError, ValueError) as exc:
             raise _not_ready(self.issuer, exc) from exc
+        finally:
+            await client.aclose()
 
     async def _claims(self, token: Mapping[str, Any], attempt: str) -> Mapping[str, Any]:
         """What the ID token says, once it is known to be the provider's, for us, of now, and for this attempt."""
@@ -213,7 +212,7 @@ class Provider:
     def _vouched(self, claims: Mapping[str, Any]) -> Vouched:
         has = _texts(_claim(claims, self._settings.role_claim))
         name = _name(claims, self._settings.name_claim)
-        role = next((role for text, role in self._settings.roles.items() if text in has), None)
+        role: Role | None = next((role for text, role in self._settings.roles.items() if text in has), None)
         if role is None:
             raise PermissionError_(
                 f"`{name}` is known to {self.label}, and has no role here. Whoever runs this console gives one: "

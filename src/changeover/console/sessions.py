@@ -138,7 +138,9 @@ class Sessions:
         try:
             if self._desk is None:
                 await callers.client().tools()
-                return await self._open(Session(Person(name="", actor="key", role="application"), callers, **self._new()))
+                return await self._open(
+                    Session(Person(name="", actor="key", role="application"), callers, **self._new())
+                )
             found = await self._find(self._desk, key)
             person = person_of(found)
             await self._note(self._desk, person, "sign in", by="key")

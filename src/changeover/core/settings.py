@@ -142,6 +142,10 @@ class JobSettings(toml.Declared):
     """Of each of them."""
 
 
+PersonsRole = Literal["application", "viewer", "operator", "approver", "admin"]
+"""What an identity provider's people may do: as keys of the same role."""
+
+
 class ConsoleSettings(toml.Declared):
     """Who signs in to the console without a key: people that an identity provider vouches for, by OpenID Connect."""
 
@@ -160,9 +164,7 @@ class ConsoleSettings(toml.Declared):
     """Claim that says who somebody is, in histories and in usage; where it is missing, `sub` does."""
     role_claim: str = Field(default="groups", min_length=1)
     """Claim with a text or a list of texts; dots lead into it, as in `realm_access.roles`."""
-    roles: dict[str, Literal["application", "viewer", "operator", "approver", "admin"]] = Field(
-        default_factory=dict[str, Literal["application", "viewer", "operator", "approver", "admin"]]
-    )
+    roles: dict[str, PersonsRole] = Field(default_factory=dict[str, PersonsRole])
     """By a text of that claim. Of several that somebody has, the one that stands first here counts; who has none is refused."""
     tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
     """By a text of the same claim: tasks to which whoever has it is limited. Who has none of these has every task."""
