@@ -303,7 +303,9 @@ def metrics() -> str:
             "| `gen_ai_operation_name` | `chat`, `text_completion`, `embeddings` |\n"
             "| `gen_ai_token_type` | `input`, `output` |\n"
             "| `status`, `code` | of the [error](errors.md) that a request was refused with |\n"
-            "| `outcome` of a request | " + "; ".join(f"`{name}`: {meaning}" for name, meaning in OUTCOMES.items()) + " |\n"
+            "| `outcome` of a request | "
+            + "; ".join(f"`{name}`: {meaning}" for name, meaning in OUTCOMES.items())
+            + " |\n"
             "| `outcome` of a tool's run | " + ", ".join(f"`{name}`" for name in TOOL_OUTCOMES) + " |",
             "## The process'",
             "Where one process answers; of several workers each would show another's. From the client library.",
@@ -322,7 +324,8 @@ def metrics() -> str:
 
 def _metrics_table(rows: Iterable[Shown]) -> str:
     lines = [
-        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels) or '–'} | {row.meaning} |" for row in rows
+        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels) or '–'} | {row.meaning} |"
+        for row in rows
     ]
     return "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "\n".join(lines)
 

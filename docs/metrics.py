@@ -79,6 +79,4 @@ def of_the_process() -> Iterator[Shown]:
 def _shown(family: Metric) -> Shown:
     labels = dict.fromkeys(label for sample in family.samples for label in sample.labels if label != "le")
     bounds = dict.fromkeys(sample.labels["le"] for sample in family.samples if "le" in sample.labels)
-    return Shown(
-        family.name + SUFFIXES[family.type], family.type, family.documentation, tuple(labels), tuple(bounds)
-    )
+    return Shown(family.name + SUFFIXES[family.type], family.type, family.documentation, tuple(labels), tuple(bounds))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any, cast, get_args
@@ -33,10 +33,11 @@ from changeover.serving.bundles import describe
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
-from changeover.serving.queries import add_deployment, note_state
+from changeover.serving.queries import add_deployment, load_variants, note_state
 from changeover.serving.variants import Variant
-from changeover.store.schema import tool_jobs
+from changeover.store.schema import audit, tool_jobs
 from changeover.tasks.applied import append_applied, document_of
+from changeover.tasks.queries import current_routes
 
 TEAMS: Mapping[str, Sequence[str]] = {
     "desk": ("usd/month=400", "requests/minute=600"),
@@ -139,7 +140,7 @@ def write_tools(installation: Installation) -> None:
         (folder / "tasks" / "say.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
 
 
-def add_deployments(installation: Installation, at: datetime) -> None:
+def add_deployments(installation: Installation, at: datetime, *, asleep: bool = False) -> None:
     """Every deployment of the table, as its supervisor saw it last."""
     for place, each in enumerate(deployments()):
         options: dict[str, Any] = each.get("options", {})
@@ -153,7 +154,7 @@ def add_deployments(installation: Installation, at: datetime) -> None:
                 engine=_engine(installation, each, options).document(),
                 actor=("ana", "kenji")[place % 2],
                 now=at + timedelta(days=3 * place),
-                desired=each.get("desired", "running"),
+                desired="stopped" if asleep else each.get("desired", "running"),
             )
             note_state(
                 connection,
@@ -335,6 +336,7 @@ def add_neighbours(installation: Installation, chosen: Sequence[Sketch], now: da
         for check in _alias_checks(installation, now):
             add_check(connection, check)
         connection.execute(insert(tool_jobs), _jobs(installation, now))
+        connection.execute(insert(audit), list(_acts(now)))
         add_observations(connection, list(_observations(now)))
         summary = {"read": 118, "new": 12, "confirmed": 101, "changed": 5, "conflicts": 2}
         for place, source in enumerate(("models.dev", "hub", "vllm-recipes")):
@@ -360,11 +362,33 @@ def add_neighbours(installation: Installation, chosen: Sequence[Sketch], now: da
         keep_states(connection, _states(now))
 
 
+def _acts(now: datetime) -> Iterator[dict[str, Any]]:
+    """What people did that no other row tells: keys, teams, deployments by hand, sign-ins, samples that they kept."""
+    done = (
+        ("sign in", "console", None),
+        ("key new", "key nightly-batch", None),
+        ("deploy", "deployment glm-4.5-air", None),
+        ("keep sample", "sample kept-0001", "summarise"),
+        ("team set", "team claims & complaints", None),
+        ("undeploy", "deployment llama-3.3-70b", None),
+        ("key revoke", "key left in spring", None),
+        ("keep sample", "sample <b>kept</b>-0002", "reply-ja"),
+    )
+    for place in range(240):
+        action, subject, task = done[place % len(done)]
+        yield {
+            "at": now - timedelta(hours=11 * (239 - place), minutes=7 * (place % 8) + 1),
+            "actor": ("ana", "key:the admin", "kenji@nordquay.example", "ines")[place % 4],
+            "action": action,
+            "subject": subject,
+            "task": task,
+            "reason": "" if place % 3 else "asked for in ticket 4411 <script>alert(1)</script>",
+            "detail": {"from": "busy installation"},
+        }
+
+
 def _alias_checks(installation: Installation, now: datetime) -> list[AliasCheck]:
     """Daily looks at the deployment that others run, of the tasks that it answers."""
-    from changeover.serving.queries import load_variants
-    from changeover.tasks.queries import current_routes
-
     with installation.store.read() as connection:
         routes = current_routes(connection)
         known = load_variants(connection, [route.incumbent for route in routes.values()])

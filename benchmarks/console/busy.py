@@ -20,7 +20,7 @@ from benchmarks.console.around import add_deployments, add_keys, add_neighbours,
 from benchmarks.console.declared import Sketch, sketches, write_declarations
 from benchmarks.console.evaluated import Comparing, MadeUp, SetClock
 from benchmarks.console.past import Past
-from benchmarks.console.traffic import add_traffic
+from benchmarks.console.traffic import add_traffic, analyse
 from changeover.app.create import create_installation
 from changeover.app.installation import Installation
 from changeover.app.local import write_private
@@ -28,7 +28,16 @@ from changeover.core.clock import SystemClock
 from changeover.core.settings import open_project
 
 
-def make(directory: Path, *, tasks: int, exchanges: int, runs: int, url: str | None = None) -> Installation:
+def make(
+    directory: Path,
+    *,
+    tasks: int,
+    exchanges: int,
+    runs: int,
+    url: str | None = None,
+    attempts: int | None = None,
+    asleep: bool = False,
+) -> Installation:
     """Make it in a directory that is empty or not there yet, and give it opened.
 
     Args:
@@ -37,6 +46,8 @@ def make(directory: Path, *, tasks: int, exchanges: int, runs: int, url: str | N
         exchanges: Recorded over the last thirty days.
         runs: Comparisons, at least as many as rollouts and trials need.
         url: Of an empty database; None: SQLite within the project.
+        attempts: Earlier rollouts of each task; None: some, and of the first task many.
+        asleep: Whether its engines shall not run when it is started.
     """
     chosen = sketches(tasks)
     write_declarations(directory, chosen, url)
@@ -46,24 +57,32 @@ def make(directory: Path, *, tasks: int, exchanges: int, runs: int, url: str | N
     caller = MadeUp(clock)
     for sketch in chosen:
         caller.know(sketch)
-    add_deployments(installation, now - timedelta(days=200))
+    add_deployments(installation, now - timedelta(days=200), asleep=asleep)
     secrets = add_keys(installation, now)
-    asyncio.run(_tell(installation, chosen, caller, clock, runs))
+    asyncio.run(_tell(installation, chosen, caller, clock, runs, attempts))
     clock.put(now)
     apply_declarations(installation, now)
     add_traffic(installation, chosen, exchanges, now)
     add_neighbours(installation, chosen, now)
+    analyse(installation)
     write_private(installation.project.state / "keys.json", json.dumps(secrets, indent=1))
     return installation
 
 
-async def _tell(installation: Installation, chosen: list[Sketch], caller: MadeUp, clock: SetClock, runs: int) -> None:
+async def _tell(
+    installation: Installation,
+    chosen: list[Sketch],
+    caller: MadeUp,
+    clock: SetClock,
+    runs: int,
+    attempts: int | None,
+) -> None:
     """Comparisons, rollouts and trials, in the order in which they came about for each task."""
     now = clock.now()
     comparing = Comparing(installation, caller, clock)
     past = Past(installation, caller, comparing, now)
     for place, sketch in enumerate(chosen):
-        await past.tell(sketch, place)
+        await past.tell(sketch, place, attempts)
     await add_trials(installation, chosen, caller, comparing, past.incumbents, now)
     for number in range(max(runs - comparing.made, 0)):
         sketch = chosen[number % len(chosen)]

@@ -89,6 +89,13 @@ def add_traffic(installation: Installation, chosen: Sequence[Sketch], count: int
     _add_scores(installation.store, counted.copies)
 
 
+def analyse(installation: Installation) -> None:
+    """Have PostgreSQL look at what came in at once, as it does by itself with what comes over weeks."""
+    if installation.store.engine.dialect.name == "postgresql":
+        with installation.store.write() as connection:
+            connection.exec_driver_sql("ANALYZE")
+
+
 class _Counted:
     """What is counted and said of exchanges as they go by."""
 

@@ -25,7 +25,17 @@ release = version
 extensions = ["myst_parser"]
 root_doc = "docs/README"
 include_patterns = ["*.md", "docs/*.md", "docs/**/*.md"]
-exclude_patterns = [".*", "site", "tests", "src", "benchmarks", "scripts", "docs/sphinx", "**/node_modules", "**/__pycache__"]
+exclude_patterns = [
+    ".*",
+    "site",
+    "tests",
+    "src",
+    "benchmarks",
+    "scripts",
+    "docs/sphinx",
+    "**/node_modules",
+    "**/__pycache__",
+]
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["strikethrough"]

@@ -78,11 +78,16 @@ class Admin:
             return {"tasks": self._states(asked.key)}
         self._check_task(asked.key, asked.task)
         if asked.told is not None:
-            self._act(asked.deed, asked.task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
+            self.act(asked.deed, asked.task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
         with self.store.read() as connection:
             return _history(connection, asked.task) if asked.deed == "history" else _state(connection, asked.task)
 
-    def _act(self, deed: str, task: str, told: Steer, by: By) -> None:
+    def act(self, deed: str, task: str, told: Steer, by: By) -> None:
+        """Do one of `DEEDS`. Takes its time: call it in a thread.
+
+        Raises:
+            UnknownModelError, GateError, StoreError: See `__call__`.
+        """
         if isinstance(told, Switch):
             self._propose(task, told.to, by)
         elif isinstance(told, Override):

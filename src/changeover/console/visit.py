@@ -121,6 +121,11 @@ class Visit:
         """What the address asks for after its `?`, without space around it."""
         return self.request.query_params.get(name, default).strip()
 
+    def number(self, name: str) -> int | None:
+        """A number that the address asks for; None where it asks for none, or for something else."""
+        text = self.query(name)
+        return int(text) if text.isdecimal() and len(text) <= 12 else None
+
     async def read(self, look: Callable[[Connection], Found]) -> Found:
         """Look something up, in a thread and one transaction.
 

@@ -313,6 +313,17 @@ def passed_since(connection: Connection, *, incumbent: str, candidate: str, sinc
     return connection.execute(query.limit(1)).first() is not None
 
 
+def running_comparison(connection: Connection, task: str, candidate: str, since: datetime) -> Comparison | None:
+    """The newest comparison of a candidate on a task that began after a moment, ended or not."""
+    query = (
+        select(comparisons)
+        .where(comparisons.c.task == task, comparisons.c.candidate == candidate, comparisons.c.started_at >= since)
+        .order_by(comparisons.c.started_at.desc())
+        .limit(1)
+    )
+    return _first(connection, query)
+
+
 def recent_comparisons(connection: Connection, task: str, limit: int = 20) -> list[Comparison]:
     """Comparisons of a task, newest first."""
     rows = connection.execute(

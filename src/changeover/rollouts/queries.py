@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -82,6 +82,32 @@ def lock_rollout(connection: Connection, id: int) -> Rollout | None:
 
 def find_rollout(connection: Connection, id: int) -> Rollout | None:
     return _first(connection, select(rollouts).where(rollouts.c.id == id))
+
+
+def newest_rollouts(
+    connection: Connection, *, tasks: Sequence[str] | None, before: int | None, ended: bool, limit: int
+) -> list[Rollout]:
+    """Rollouts, newest first.
+
+    Args:
+        connection: For reading.
+        tasks: Only of these; None: of all.
+        before: Only those with a smaller number.
+        ended: Those that have ended, or those under way.
+        limit: Most of them.
+    """
+    query = select(rollouts).where(rollouts.c.state.not_in(ACTIVE) if ended else rollouts.c.state.in_(ACTIVE))
+    if tasks is not None:
+        query = query.where(rollouts.c.task.in_(tasks))
+    if before is not None:
+        query = query.where(rollouts.c.id < before)
+    return [_rollout(row) for row in connection.execute(query.order_by(rollouts.c.id.desc()).limit(limit))]
+
+
+def newest_event(connection: Connection, rollout: int) -> int:
+    """The number of the last thing that happened to a rollout; 0 before the first."""
+    query = select(rollout_events.c.id).where(rollout_events.c.rollout == rollout)
+    return connection.execute(query.order_by(rollout_events.c.id.desc()).limit(1)).scalar() or 0
 
 
 def rollouts_of_trial(connection: Connection, trial: int) -> list[Rollout]:

@@ -13,6 +13,7 @@ from typing import Any
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
 from changeover.serving.backends import Attached, Backend, Elsewhere, Launch
+from changeover.serving.elsewhere import looks
 from changeover.serving.life import Life, Timing
 from changeover.serving.options import AdapterOptions
 from changeover.serving.plan import Adapter, EnginePlan
@@ -456,22 +457,14 @@ class Keeper:
 
     async def _follow(self, where: Elsewhere) -> None:
         """Look for ever whether an engine that somebody else runs can answer."""
-        around, timing = self._around, self._around.timing
-        upstream = around.client.upstream(
-            self.plan.deployment, where.base_url, self._key(where.api_key_env), where.model
-        )
-        misses = 0
-        while True:
-            problem = await upstream.probe(timing.health_timeout_s)
-            misses = 0 if problem is None else misses + 1
-            if problem is None and self._upstream is None:
-                self._be_ready(upstream, "")
-            elif problem is not None and (self._upstream is None or misses >= timing.health_misses):
-                self._upstream = None
-                self._started_at = None
-                self._become("restarting" if self.state == "ready" else self.state, problem)
-            fast = problem is not None or self._upstream is None
-            await asyncio.sleep(timing.health_every_s if fast else timing.elsewhere_every_s)
+        key = self._key(where.api_key_env)
+        upstream = self._around.client.upstream(self.plan.deployment, where.base_url, key, where.model)
+        async for look in looks(upstream, where, self._around.timing):
+            if look.there and self._upstream is None:
+                self._be_ready(upstream, look.said)
+            elif not look.there:
+                self._upstream = self._started_at = None
+                self._become("restarting" if self.state == "ready" else self.state, look.said)
 
     def way_to(self, adapter: str) -> Upstream | None:
         """Where an adapter on this engine is asked; None while it cannot answer."""

@@ -171,6 +171,35 @@ def copies(connection: Connection, task: str, variant: str, since: datetime) -> 
     return Copies(requests=int(row[0]), tokens=int(row[1]), seconds=float(row[2]) / 1000, cost_usd=cost)
 
 
+def copied_pairs(
+    connection: Connection, task: str, variant: str, *, since: datetime, until: datetime | None, limit: int
+) -> list[tuple[Exchange, Exchange]]:
+    """Requests with their copies to a variant, newest first: what the caller got, and what nobody got.
+
+    Args:
+        connection: For reading.
+        task: Whose requests.
+        variant: Who answered the copies.
+        since: Copies since then.
+        until: Copies before then; None: until now.
+        limit: Most pairs.
+    """
+    query = select(exchanges.c.id, exchanges.c.shadow_of).where(
+        exchanges.c.task == task,
+        exchanges.c.started_at >= since,
+        exchanges.c.variant == variant,
+        exchanges.c.shadow_of.is_not(None),
+    )
+    if until is not None:
+        query = query.where(exchanges.c.started_at < until)
+    ids = [
+        (row.shadow_of, row.id)
+        for row in connection.execute(query.order_by(exchanges.c.started_at.desc()).limit(limit))
+    ]
+    found = exchanges_by_id(connection, [id for pair in ids for id in pair])
+    return [(found[original], found[copy]) for original, copy in ids if original in found and copy in found]
+
+
 def newest_answered(
     connection: Connection, task: str, variants: Sequence[str], since: datetime | None
 ) -> tuple[str, str, datetime] | None:

@@ -68,6 +68,8 @@ class Elsewhere:
     base_url: str
     model: str
     api_key_env: str | None
+    first_answer: bool = True
+    """It is asked something, and has to answer, before it counts as ready for the first time."""
 
 
 @dataclass(frozen=True, kw_only=True)
