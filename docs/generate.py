@@ -36,8 +36,10 @@ from changeover.serving.capabilities import CAPABILITIES, Capabilities
 from changeover.serving.conformance import PROBES, Finding, Result, verdicts
 from changeover.serving.options import OPTIONS
 from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
+from changeover.tasks.routes import Side
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
 from changeover.tools.load import NEEDS
+from docs.metrics import OUTCOMES, TOOL_OUTCOMES, Shown, of_the_process, shown
 
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(__file__).parent / "data"
@@ -278,6 +280,56 @@ def conformance() -> str:
     return _page([*parts, *_loads()])
 
 
+def metrics() -> str:
+    """Everything that `/metrics` has."""
+    rows = list(shown())
+    histograms = [row for row in rows if row.bounds]
+    return _page(
+        [
+            "# Metrics",
+            "What `GET /metrics` has, in Prometheus' format or OpenMetrics', for keys whose role may look "
+            "([API](api.md)). With several workers any of them answers for all of its machine. Names and buckets are those of "
+            "OpenTelemetry's conventions for generative AI where these have one. No caller's text becomes a label, and no key: a "
+            "task that nobody declared is counted as `other`, and so is what comes after 5,000 combinations of labels.",
+            "## The gateway's",
+            _metrics_table(rows),
+            "A histogram has `_bucket`, `_sum` and `_count`. Its buckets end at:",
+            "\n".join(f"* `{row.name}`: {', '.join(row.bounds)}" for row in histograms),
+            "## Labels",
+            "| label | values |\n|---|---|\n"
+            "| `task`, `deployment`, `tool`, `team` | names; empty where there is none |\n"
+            "| `side` | " + ", ".join(f"`{side}`" for side in get_args(Side)) + "; empty where nobody was asked |\n"
+            "| `internal` | `true` for shadow, judge and evaluation traffic, which is charged to nobody |\n"
+            "| `gen_ai_operation_name` | `chat`, `text_completion`, `embeddings` |\n"
+            "| `gen_ai_token_type` | `input`, `output` |\n"
+            "| `status`, `code` | of the [error](errors.md) that a request was refused with |\n"
+            "| `outcome` of a request | "
+            + "; ".join(f"`{name}`: {meaning}" for name, meaning in OUTCOMES.items())
+            + " |\n"
+            "| `outcome` of a tool's run | " + ", ".join(f"`{name}`" for name in TOOL_OUTCOMES) + " |",
+            "## The process'",
+            "Where one process answers; of several workers each would show another's. From the client library.",
+            _metrics_table(of_the_process()),
+            "## What to watch",
+            "| alarm | expression |\n|---|---|\n"
+            "| callers see errors of a task | "
+            '`sum by (task) (rate(changeover_requests_total{outcome=~"model_error\\|gateway_error\\|truncated"}[5m])) > 0` |\n'
+            "| an engine cannot answer | `changeover_engine_ready == 0` |\n"
+            "| a worker leaves an engine alone | `changeover_breaker_open == 1` |\n"
+            "| the database is gone | `changeover_store_stale == 1` |\n"
+            "| records are lost, or wait | `rate(changeover_records_lost_total[5m]) > 0`, `changeover_records_waiting > 10000` |",
+        ]
+    )
+
+
+def _metrics_table(rows: Iterable[Shown]) -> str:
+    lines = [
+        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels) or '–'} | {row.meaning} |"
+        for row in rows
+    ]
+    return "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "\n".join(lines)
+
+
 _SIGNS: Mapping[Result, str] = {"passed": "yes", "failed": "**wrong**", "missing": "no", "not applicable": "·"}
 
 
@@ -350,6 +402,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "tools.md": tools,
     "baselines.md": baselines,
     "conformance.md": conformance,
+    "metrics.md": metrics,
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
@@ -19,9 +19,18 @@ from changeover.gateway.limits import MOST, Limit
 from changeover.store.engine import Store
 from changeover.store.schema import keys, teams
 
-Role = Literal["application", "operator", "monitor"]
-"""An application calls tasks. An operator may also name a variant, as evaluations do, and read `/metrics` and the
-state in `/healthz`. A monitor reads these two and calls nothing."""
+Role = Literal["application", "viewer", "operator", "approver", "admin"]
+"""An application calls tasks and tools. A viewer looks at everything but keys, and calls nothing. An operator looks, calls,
+and may begin and steer rollouts; an approver looks, calls, and may approve and override; an admin may do everything."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+CALLERS: frozenset[Role] = frozenset({"application", "operator", "approver", "admin"})
+LOOKERS: frozenset[Role] = frozenset({"viewer", "operator", "approver", "admin"})
+STEERERS: frozenset[Role] = frozenset({"operator", "admin"})
+"""They may also name a variant or a deployment in `model`, as evaluations do, and see everybody's jobs."""
+APPROVERS: frozenset[Role] = frozenset({"approver", "admin"})
+ADMINS: frozenset[Role] = frozenset({"admin"})
+"""They are let past what a key could be made to pass."""
 
 LONGEST_NAME = 80
 LONGEST_TEAM = 50

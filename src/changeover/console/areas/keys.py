@@ -1,0 +1,7 @@
+"""Keys and teams."""
+
+from __future__ import annotations
+
+from changeover.console.routes import Page
+
+PAGES: tuple[Page, ...] = ()
