@@ -159,9 +159,10 @@ def _not_allowed(standing: Standing) -> str:
 
 
 def _changed(standing: Standing) -> str:
+    check = require(standing.changed, "It is the same.")
     return (
-        f"[red]answers changed[/]: {plain(standing.incumbent)} is not the model that was measured · "
-        f"changeover compare {standing.task} --candidate {standing.incumbent}"
+        f"[red]answers changed[/]: {plain(check.deployment)} answers {check.changed} pinned samples otherwise than before · "
+        f"changeover history {standing.task}"
     )
 
 

@@ -159,7 +159,7 @@ class _Kept:
     detail: Column[Any] | None = None
 
     def rows(self) -> Select[Any]:
-        return select(
+        columns: list[ColumnElement[Any]] = [
             self.at.label("at"),
             literal(self.source).label("source"),
             self.id.label("id"),
@@ -169,7 +169,8 @@ class _Kept:
             (cast(null(), Text) if self.task is None else self.task).label("task"),
             (literal("") if self.reason is None else func.coalesce(self.reason, "")).label("reason"),
             (cast(null(), JSON) if self.detail is None else self.detail).label("detail"),
-        )
+        ]
+        return select(*columns)
 
 
 _KEPT = (
