@@ -6,13 +6,15 @@ import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection, insert
 
 from benchmarks.console.around import application_keys
 from benchmarks.console.declared import SAMPLES, Sketch
@@ -20,11 +22,11 @@ from benchmarks.console.evaluated import HOSTILE
 from changeover.app.installation import Installation
 from changeover.gateway.usage import UsageRow, write_usage
 from changeover.rollouts.queries import latest_rollout
-from changeover.rollouts.shadow_queries import ShadowScore, add_shadow_scores, scorer_key
+from changeover.rollouts.shadow_queries import ShadowScore, scorer_key
 from changeover.serving.queries import load_variants
 from changeover.store.engine import Store
+from changeover.store.schema import exchanges, feedback, shadow_scores
 from changeover.tasks.exchanges import Content, Exchange
-from changeover.tasks.feedback import Feedback, add_feedback
 from changeover.tasks.queries import add_exchanges, route_history
 from changeover.tasks.routes import Route
 
@@ -78,15 +80,30 @@ def add_traffic(installation: Installation, chosen: Sequence[Sketch], count: int
     made = counted.each(_exchanges(lanes, application_keys(installation), costs, count, now))
     while batch := list(islice(made, AT_ONCE)):
         with installation.store.append() as connection:
-            add_exchanges(connection, batch)
+            _add(connection, batch)
     rows = counted.rows()
     for place in range(0, len(rows), 2_000):
         with installation.store.append() as connection:
             write_usage(connection, rows[place : place + 2_000])
     with installation.store.write() as connection:
-        for said in counted.feedback:
-            add_feedback(connection, said)
+        if counted.feedback:
+            connection.execute(insert(feedback), counted.feedback)
     _add_scores(installation.store, counted.copies)
+
+
+def _add(connection: Connection, batch: Sequence[Exchange]) -> None:
+    """Write exchanges; PostgreSQL takes a million of them by `COPY` in a tenth of the time."""
+    if connection.dialect.name == "sqlite":
+        add_exchanges(connection, batch)
+        return
+    names = [column.name for column in exchanges.c]
+    pick, place = attrgetter(*names), names.index("failed_variants")
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor().copy(f"COPY exchanges ({', '.join(names)}) FROM STDIN") as copy:
+        for one in batch:
+            values = list(pick(one))
+            values[place] = " ".join(values[place])
+            copy.write_row([each.replace(tzinfo=None) if isinstance(each, datetime) else each for each in values])
 
 
 def analyse(installation: Installation) -> None:
@@ -101,13 +118,14 @@ class _Counted:
 
     def __init__(self) -> None:
         self._totals: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * 7)
-        self.feedback: list[Feedback] = []
+        self.feedback: list[dict[str, Any]] = []
+        """Rows."""
         self.copies: defaultdict[str, list[tuple[str, datetime]]] = defaultdict(list)
         """Of each task: id and time."""
 
-    def each(self, exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
+    def each(self, made: Iterable[Exchange]) -> Iterator[Exchange]:
         """Count, and pass on."""
-        for number, one in enumerate(exchanges):
+        for number, one in enumerate(made):
             hour = one.started_at.replace(minute=0, second=0, microsecond=0)
             totals = self._totals[hour, one.team or "", one.key or "", one.task, one.deployment or "", one.internal]
             prompt, completion = one.prompt_tokens or 0, one.completion_tokens or 0
@@ -128,17 +146,16 @@ class _Counted:
         return [UsageRow("gw_busy", *place, *totals) for place, totals in sorted(self._totals.items())]
 
 
-def _feedback(one: Exchange, number: int) -> Feedback:
-    return Feedback(
-        id=0,
-        exchange=one.id,
-        task=one.task,
-        variant=one.variant or "",
-        good=number % 6 != 2,
-        comment=COMMENTS[number % len(COMMENTS)],
-        key=one.key or "",
-        at=one.started_at + timedelta(minutes=2),
-    )
+def _feedback(one: Exchange, number: int) -> dict[str, Any]:
+    return {
+        "exchange": one.id,
+        "task": one.task,
+        "variant": one.variant,
+        "good": number % 6 != 2,
+        "comment": COMMENTS[number % len(COMMENTS)],
+        "key": one.key,
+        "at": one.started_at + timedelta(minutes=2),
+    }
 
 
 def _lane(store: Store, sketch: Sketch) -> _Lane:
@@ -290,5 +307,6 @@ def _add_scores(store: Store, copies: Mapping[str, Sequence[tuple[str, datetime]
             for place, (id, at) in enumerate(copied)
             if at >= rollout.created_at
         ]
-        with store.write() as connection:
-            add_shadow_scores(connection, scores)
+        if scores:
+            with store.write() as connection:
+                connection.execute(insert(shadow_scores), [asdict(score) for score in scores])

@@ -71,11 +71,17 @@ class Visitor:
         text = "" if lasting else answer.read(1).decode("latin-1")
         first_ms = 1000 * (time.perf_counter() - began)
         if lasting:
-            self._connection.close()
-            self._connection = None
+            answer.close()
+            self.close()
         else:
             text += answer.read().decode("utf-8", "replace")
         return Look(answer.status, first_ms, self._computed_ms() - computed, text)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _computed_ms(self) -> float:
         """What all threads of the console have computed so far; the system counts nanoseconds here and ticks elsewhere."""
@@ -115,7 +121,10 @@ def running_console(project: Path) -> Generator[Visitor]:
         visitor = Visitor(psutil.Process(process.pid), int(str(urlsplit(said["address"]).port)))
         secrets = json.loads((project / ".changeover" / "keys.json").read_text())
         visitor.sign_in(secrets.get("admin") or secrets["operator"])
-        yield visitor
+        try:
+            yield visitor
+        finally:
+            visitor.close()
 
 
 @contextmanager

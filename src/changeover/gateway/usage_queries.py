@@ -62,6 +62,51 @@ def usage_lines(
     return sorted((_line(row, len(by)) for row in found), key=lambda line: line.of)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hour:
+    """What applications asked of one task in one hour."""
+
+    task: str
+    hour: datetime
+    requests: int
+    failed: int
+    tokens: int
+    cost_microusd: int
+    unpriced: int
+
+
+def hours_of(connection: Connection, since: datetime, task: str | None = None) -> list[Hour]:
+    """Traffic by task and hour, from an hour on, of all tasks or of one; internal traffic is left out. Oldest first."""
+    tokens = usage.c.prompt_tokens + usage.c.completion_tokens
+    query = (
+        select(
+            usage.c.task,
+            usage.c.hour,
+            func.sum(usage.c.requests),
+            func.sum(usage.c.failed),
+            func.sum(tokens),
+            func.sum(usage.c.cost_microusd),
+            func.sum(usage.c.unpriced),
+        )
+        .where(usage.c.hour >= since, usage.c.internal.is_(False))
+        .group_by(usage.c.task, usage.c.hour)
+        .order_by(usage.c.hour)
+    )
+    rows = connection.execute(query if task is None else query.where(usage.c.task == task))
+    return [
+        Hour(
+            task=row[0],
+            hour=row[1],
+            requests=int(row[2]),
+            failed=int(row[3]),
+            tokens=int(row[4]),
+            cost_microusd=int(row[5]),
+            unpriced=int(row[6]),
+        )
+        for row in rows
+    ]
+
+
 def total_of(lines: Sequence[UsageLine]) -> UsageLine:
     """All lines together."""
     return UsageLine(of=(), **{name: sum(getattr(line, name) for line in lines) for name in SUMMED})
