@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from markupsafe import Markup
 from sqlalchemy import Connection
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from changeover.app.standing import Standing
 from changeover.console import charts
 from changeover.console.areas.tasks.about import about
+from changeover.console.following import following
+from changeover.console.languages import translated
 from changeover.console.visit import Visit
 from changeover.tasks.queries import current_route
 from changeover.tasks.traffic_queries import Seen, newest_mark, percentile, seen_since
 
 MINUTES = 15
 MOST_SEEN = 500
-LOOK_S = 1.0
-AGAIN_LOOKS = 20
-"""After so many looks the page is drawn anew in any case: minutes have gone by."""
-MOST_LOOKS = 3_600
-"""Then the browser asks again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +49,7 @@ class Split:
     weight: float
 
 
-def split_of(connection: Connection, standing: Standing, now: datetime) -> Split:
+def split_of(connection: Connection, standing: Standing, now: datetime, language: str) -> Split:
     """Who answered what share, of the newest requests of the last minutes."""
     seen = seen_since(connection, standing.task, now - timedelta(minutes=MINUTES), MOST_SEEN)
     full = len(seen) >= MOST_SEEN
@@ -77,7 +73,7 @@ def split_of(connection: Connection, standing: Standing, now: datetime) -> Split
     ]
     return Split(
         sides=sides,
-        chart=_chart(seen, now),
+        chart=_chart(seen, now, language),
         requests=len(seen),
         minutes=minutes,
         shadow_share=standing.route.shadow_share,
@@ -85,7 +81,7 @@ def split_of(connection: Connection, standing: Standing, now: datetime) -> Split
     )
 
 
-def _chart(seen: list[Seen], now: datetime) -> Markup:
+def _chart(seen: list[Seen], now: datetime, language: str) -> Markup:
     """Requests in each minute, by who answered."""
     if not seen:
         return Markup("")
@@ -94,9 +90,9 @@ def _chart(seen: list[Seen], now: datetime) -> Markup:
         minute = min(MINUTES - 1, int((now - each.started_at).total_seconds() // 60))
         bars = by_side.setdefault(each.side or "nobody", [0.0] * MINUTES)
         bars[MINUTES - 1 - minute] = (bars[MINUTES - 1 - minute] or 0.0) + 1
-    labels = [f"−{MINUTES - 1 - place} min" if place < MINUTES - 1 else "now" for place in range(MINUTES)]
+    labels = [f"−{MINUTES - 1 - place} min" for place in range(MINUTES - 1)] + [translated(language, "now")]
     names = sorted(by_side, key=["incumbent", "candidate", "former", "shadow", "nobody"].index)
-    series = {name: by_side[name] for name in names}
+    series = {translated(language, name): by_side[name] for name in names}
     return charts.bars(labels, series, f"requests in each of the last {MINUTES} minutes, by who answered", ticks=4)
 
 
@@ -104,29 +100,18 @@ async def part(visit: Visit) -> Response:
     """The part of the page alone."""
     task = await about(visit)
     now = visit.installation.clock.now()
-    split = await visit.read(lambda connection: split_of(connection, task.standing, now))
+    split = await visit.read(lambda connection: split_of(connection, task.standing, now, visit.language))
     return visit.part("tasks/live.html", split=split, standing=task.standing)
 
 
 async def events(visit: Visit) -> Response:
-    """Says whenever there were requests, or another route."""
+    """Says whenever there were requests, or another route, or a minute went by."""
     task = visit.parameter("task")
     visit.require_task(task)
-    return StreamingResponse(changed(visit, task), media_type="text/event-stream")
+    clock = visit.installation.clock
 
-
-async def changed(visit: Visit, task: str) -> AsyncGenerator[bytes]:
-    """An event each time that something is new, looked for once a second by two rows."""
-
-    def look(connection: Connection) -> tuple[object, int]:
+    def look(connection: Connection) -> Hashable:
         route = current_route(connection, task)
-        return newest_mark(connection, task), 0 if route is None else route.revision
+        return newest_mark(connection, task), None if route is None else route.revision, clock.now().minute
 
-    seen, since = await visit.read(look), 0
-    yield b": it begins\n\n"
-    for _ in range(MOST_LOOKS):
-        await asyncio.sleep(LOOK_S)
-        newest, since = await visit.read(look), since + 1
-        if newest != seen or since >= AGAIN_LOOKS:
-            seen, since = newest, 0
-            yield b"event: changed\ndata: {}\n\n"
+    return following(lambda: visit.read(look))

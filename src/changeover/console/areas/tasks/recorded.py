@@ -50,7 +50,7 @@ async def dataset(visit: Visit) -> Response:
     if task.declared is None:
         return shown(visit, task, "dataset", page=None, versions=[], refusal=None, words="")
     path, template, words = task.declared.dataset, task.declared.input_template, visit.query("q")[:200]
-    number = visit.query("page", "1")
+    number = visit.number("page") or 1
 
     def look(connection: Connection) -> list[Version]:
         return versions_for(connection, task.name, path, VERSIONS)
@@ -64,12 +64,12 @@ async def dataset(visit: Visit) -> Response:
     return shown(visit, task, "dataset", page=page, versions=versions, refusal=None, words=words)
 
 
-def _page(visit: Visit, path: Path, template: str | None, words: str, number: str) -> Page:
+def _page(visit: Visit, path: Path, template: str | None, words: str, number: int) -> Page:
     loaded = _loaded(path, template, path.stat().st_mtime_ns)
     asked = words.casefold()
-    found = [each for each in loaded.samples if not asked or asked in f"{each.id} {each.text} {each.target}".casefold()]
+    found = [each for each in loaded.samples if not asked or asked in _said(each)]
     pages = max(1, -(-len(found) // SAMPLES))
-    place = min(max(int(number), 1), pages) if number.isascii() and number.isdecimal() and len(number) < 8 else 1
+    place = min(max(number, 1), pages)
     tags: dict[str, int] = {}
     for each in loaded.samples:
         for tag in each.tags:
@@ -86,6 +86,11 @@ def _page(visit: Visit, path: Path, template: str | None, words: str, number: st
         tags=dict(sorted(tags.items(), key=lambda each: (-each[1], each[0]))[:12]),
         from_traffic=sum((each.source or "").startswith("traffic ") for each in loaded.samples),
     )
+
+
+def _said(sample: Sample) -> str:
+    """All of a sample's words."""
+    return f"{sample.id} {' '.join(sample.tags)} {sample.text} {sample.target}".casefold()
 
 
 @lru_cache(maxsize=4)
