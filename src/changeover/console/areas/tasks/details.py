@@ -40,7 +40,7 @@ SPANS: Mapping[str, tuple[timedelta, int, str]] = {"hour": (HOUR, 24, "%H:%M"), 
 """What a bar of a chart stands for, how many there are, and how each is labelled."""
 MOST_TIMED = 60
 """Newest answers of an hour or a day that its latency is taken from."""
-REVISIONS, VERDICTS, TRIALS, COMMENTS, RATINGS = 30, 20, 40, 30, 500
+REVISIONS, VERDICTS, TRIALS, COMMENTS, RATINGS = 30, 15, 40, 12, 500
 PLACES = ("incumbent", "candidate", "former", "declared")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +22,10 @@ from changeover.tasks.traffic_queries import Seen, newest_mark, percentile, seen
 
 MINUTES = 15
 MOST_SEEN = 500
+NOBODY = "nobody"
+ORDER = ("incumbent", "candidate", "former", NOBODY)
+Who = tuple[str, str]
+"""Side and deployment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,26 +59,25 @@ def split_of(connection: Connection, standing: Standing, now: datetime, language
     seen = seen_since(connection, standing.task, now - timedelta(minutes=MINUTES), MOST_SEEN)
     full = len(seen) >= MOST_SEEN
     minutes = max((now - seen[-1].started_at).total_seconds() / 60, 1 / 60) if full else float(MINUTES)
-    by_side: dict[tuple[str, str], list[Seen]] = {}
+    by_who: dict[Who, list[Seen]] = {}
     for each in seen:
-        by_side.setdefault((each.side or "", each.deployment or ""), []).append(each)
-    order = {"incumbent": 0, "candidate": 1, "former": 2}
-    places = sorted(by_side, key=lambda place: (order.get(place[0], 3), place[1]))
+        by_who.setdefault(_who(each), []).append(each)
+    sorted_ = dict(sorted(by_who.items(), key=lambda each: (ORDER.index(each[0][0]), each[0][1])))
     sides = [
         Side(
             side=side,
             deployment=deployment,
-            requests=len(of := by_side[side, deployment]),
+            requests=len(of),
             share=len(of) / len(seen),
             per_minute=len(of) / minutes,
             failed=sum(each.failed for each in of),
-            p50=percentile([each.duration_ms for each in of if not each.failed], 0.5),
+            p50=percentile([each.duration_ms for each in of if each.status < 300], 0.5),
         )
-        for side, deployment in places
+        for (side, deployment), of in sorted_.items()
     ]
     return Split(
         sides=sides,
-        chart=_chart(seen, now, language),
+        chart=_chart(sorted_, now, language) if seen else Markup(""),
         requests=len(seen),
         minutes=minutes,
         shadow_share=standing.route.shadow_share,
@@ -81,18 +85,24 @@ def split_of(connection: Connection, standing: Standing, now: datetime, language
     )
 
 
-def _chart(seen: list[Seen], now: datetime, language: str) -> Markup:
+def _who(seen: Seen) -> Who:
+    """Side and deployment that answered."""
+    if seen.deployment is None or seen.side not in ORDER:
+        return NOBODY, ""
+    return seen.side, seen.deployment
+
+
+def _chart(by_who: Mapping[Who, list[Seen]], now: datetime, language: str) -> Markup:
     """Requests in each minute, by who answered."""
-    if not seen:
-        return Markup("")
-    by_side: dict[str, list[float | None]] = {}
-    for each in seen:
-        minute = min(MINUTES - 1, int((now - each.started_at).total_seconds() // 60))
-        bars = by_side.setdefault(each.side or "nobody", [0.0] * MINUTES)
-        bars[MINUTES - 1 - minute] = (bars[MINUTES - 1 - minute] or 0.0) + 1
+    series: dict[str, list[float | None]] = {}
+    alone = Counter(side for side, _ in by_who)
+    for (side, deployment), seen in by_who.items():
+        minutes = Counter(int((now - each.started_at).total_seconds() // 60) for each in seen)
+        name = translated(language, side)
+        series[name if alone[side] == 1 else f"{name} {deployment}"] = [
+            minutes[MINUTES - 1 - place] for place in range(MINUTES)
+        ]
     labels = [f"−{MINUTES - 1 - place} min" for place in range(MINUTES - 1)] + [translated(language, "now")]
-    names = sorted(by_side, key=["incumbent", "candidate", "former", "shadow", "nobody"].index)
-    series = {translated(language, name): by_side[name] for name in names}
     return charts.bars(labels, series, f"requests in each of the last {MINUTES} minutes, by who answered", ticks=4)
 
 

@@ -18,6 +18,7 @@ from changeover.console.visit import Visit
 from changeover.core.errors import ChangeoverError, DatasetError
 from changeover.evals.datasets import Dataset, Sample
 from changeover.evals.datasets.queries import Version, versions_for
+from changeover.evals.report.words import as_text
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.feedback import Feedback, feedback_on
 from changeover.tasks.queries import exchanges_by_id
@@ -61,7 +62,7 @@ async def dataset(visit: Visit) -> Response:
     except (DatasetError, OSError) as exc:
         refusal = exc.message if isinstance(exc, ChangeoverError) else f"`{path.name}` cannot be read."
         return shown(visit, task, "dataset", page=None, versions=versions, refusal=refusal, words=words)
-    return shown(visit, task, "dataset", page=page, versions=versions, refusal=None, words=words)
+    return shown(visit, task, "dataset", page=page, versions=versions, refusal=None, words=words, as_text=as_text)
 
 
 def _page(visit: Visit, path: Path, template: str | None, words: str, number: int) -> Page:
