@@ -30,9 +30,7 @@ from changeover.rollouts.terms import Terms
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import (
-    ANSWERING,
     all_deployments,
-    find_deployment,
     keep_variant,
     load_variants,
     want,
@@ -96,7 +94,7 @@ class Admin:
             steering.override(self.store, task, told.gate, told.approver, told.expires_at, by)
         else:
             if deed == "rollback":
-                self._start_former(task, by)
+                steering.start_former(self.store, task, by)
             if deed in _ON_TERMS:
                 _ON_TERMS[deed](self.store, task, by, self._terms())
             else:
@@ -105,23 +103,6 @@ class Admin:
     def _terms(self) -> CurrentTerms:
         """By the files as they are now: this process reads no declarations."""
         return CurrentTerms(self.installation.project, self.installation.clock)
-
-    def _start_former(self, task: str, by: By) -> None:
-        """Have the engine that is brought back up first; until then the present one goes on answering.
-
-        Raises:
-            GateError: It cannot answer yet; it is asked for.
-        """
-        with self.store.write() as connection:
-            name = steering.former_to_start(connection, task)
-            row = None if name is None else find_deployment(connection, name)
-            if row is not None and row.state not in ANSWERING:
-                want(connection, row.name, "running", by.now)
-        if row is not None and row.state not in ANSWERING:
-            raise GateError(
-                f"`{row.name}` was stopped and is being started ({row.detail or row.state}). "
-                f"Ask again once it can answer; nothing was changed so far."
-            )
 
     def _propose(self, task: str, to: str, by: By) -> None:
         """Begin a rollout of a deployment with the task's prompt and parameters as they were applied last, or do nothing."""

@@ -46,7 +46,7 @@ class Standing:
     prompt_edited: bool = False
     """The files say another prompt or other parameters than those that answer: they wait for a switch."""
     changed: AliasCheck | None = None
-    """The incumbent runs elsewhere, and the last look found that it answers otherwise than it did."""
+    """Others run the incumbent, and the last look found that it answers otherwise than it did."""
     removed: bool = False
     """The newest declarations do not hold it: nobody is answered, until it comes back."""
 
@@ -135,21 +135,22 @@ def _standings(
     rows = {row.name: row for row in all_deployments(connection)}
     ids = {id for route in routes.values() for id in route.variants()}
     variants = load_variants(connection, ids | {each.candidate for each in newest.values()})
-    checked = newest_checks(connection, {route.incumbent for route in routes.values()})
+    checked = newest_checks(connection)
     found: dict[str, Standing] = {}
     for name, route in sorted(routes.items()):
-        rollout, check = newest.get(name), checked.get(route.incumbent)
+        rollout, incumbent = newest.get(name), variants[route.incumbent]
+        check = checked.get((name, incumbent.deployment))
         named = (*route.variants(), *(() if rollout is None else (rollout.candidate,)))
         found[name] = Standing(
             task=name,
             route=route,
             variants={id: variants[id] for id in named},
-            incumbent_row=rows.get(variants[route.incumbent].deployment),
+            incumbent_row=rows.get(incumbent.deployment),
             rollout=rollout,
             approved=() if rollout is None else tuple(approved.get(rollout.id, ())),
             overrides=tuple(each for each in overrides if each.task == name),
             not_allowed=denied.get(name),
-            prompt_edited=_prompt_edited(installation, name, variants[route.incumbent]),
+            prompt_edited=_prompt_edited(installation, name, incumbent),
             changed=check if check is not None and check.verdict == "changed" else None,
             removed=name in gone,
         )

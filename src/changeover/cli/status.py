@@ -11,12 +11,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from changeover.app.engine_words import engine_of
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
 from changeover.app.standing import NeedKind, Standing, standings
 from changeover.app.tunings import Tunings, threads_of, tunings_here
 from changeover.cli.columns import Cell, Columns, hanging, widest
-from changeover.cli.engine_words import engine_of
 from changeover.cli.frame import Json, clock_time, out, plain, print_json, require
 from changeover.cli.running import opened
 from changeover.core.sizes import in_mib
@@ -159,9 +159,10 @@ def _not_allowed(standing: Standing) -> str:
 
 
 def _changed(standing: Standing) -> str:
+    check = require(standing.changed, "It is the same.")
     return (
-        f"[red]answers changed[/]: {plain(standing.incumbent)} is not the model that was measured · "
-        f"changeover compare {standing.task} --candidate {standing.incumbent}"
+        f"[red]answers changed[/]: {plain(check.deployment)} answers {check.changed} pinned samples otherwise than before · "
+        f"changeover history {standing.task}"
     )
 
 

@@ -20,6 +20,7 @@ from changeover.console import failures, signing
 from changeover.console.areas import AREAS
 from changeover.console.desk import Desk, Gateway
 from changeover.console.guards import SIGN_IN, Guards
+from changeover.console.oidc import RETURN, Provider
 from changeover.console.routes import Page
 from changeover.console.sessions import Sessions
 from changeover.console.visit import COOKIE, SignInFirst, Visit
@@ -28,6 +29,7 @@ from changeover.core.errors import ChangeoverError
 
 STATIC = Path(str(files("changeover.console") / "static"))
 HTMX = Path(str(files("js_lib_htmx") / "static" / "htmx"))
+TO_PROVIDER = "/sign-in/provider"
 LEAST_COMPRESSED = 1_000
 """Bytes; what is smaller is sent as it is."""
 
@@ -50,6 +52,7 @@ def console(
     secure: bool = False,
     clock: Clock | None = None,
     desk: Desk | None = None,
+    provider: Provider | None = None,
 ) -> Starlette:
     """Make the application; close `app.state.sessions` at the end.
 
@@ -60,11 +63,14 @@ def console(
         secure: Whether browsers reach it by HTTPS: cookies are then sent by no other way.
         clock: By which sessions age.
         desk: The project; None: there are only the pages that a gateway alone can answer.
+        provider: Who vouches for people without a key.
     """
     app = Starlette(
         routes=[
             Route("/", home, methods=["GET"]),
             Route(SIGN_IN, signing.sign_in, methods=["GET", "POST"]),
+            Route(TO_PROVIDER, signing.to_provider, methods=["GET"]),
+            Route(RETURN, signing.from_provider, methods=["GET"]),
             Route("/sign-out", signing.sign_out, methods=["POST"]),
             Route("/language", signing.choose_language, methods=["POST"]),
             *(page.route() for page in PAGES),
@@ -84,5 +90,5 @@ def console(
         },
     )
     app.state.sessions = Sessions(gateway, clock or SystemClock(), desk)
-    app.state.secure, app.state.desk, app.state.cookie = secure, desk, COOKIE
+    app.state.secure, app.state.desk, app.state.cookie, app.state.provider = secure, desk, COOKIE, provider
     return app

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from changeover.app.installation import Installation
 from changeover.console import pages
 from changeover.console.desk import Desk
-from changeover.console.languages import language_of
+from changeover.console.languages import language_of, translated
 from changeover.console.people import Person, Right
 from changeover.console.sessions import Session, Sessions
 from changeover.core.errors import PermissionError_, RequestError
@@ -173,9 +173,14 @@ class Visit:
         """Have the browser go on there."""
         return RedirectResponse(path, 303)
 
-    def tell(self, words: str) -> None:
-        """Say something at the head of the next page, once."""
-        self.session.told = words
+    def tell(self, words: str, *values: object) -> None:
+        """Say something at the head of the next page, once, in the reader's language.
+
+        Args:
+            words: As the catalogues have it, with `{}` for each value.
+            values: Names and numbers in it.
+        """
+        self.session.told = translated(self.language, words).format(*values)
 
     @property
     def language(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, func, insert, select
 from changeover.store.schema import alias_checks
 
 Outcome = Literal["baseline", "same", "changed", "failed"]
+MOST_LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +51,17 @@ def recent_checks(connection: Connection, task: str | None, limit: int) -> list[
     return [_check(row) for row in rows]
 
 
-def newest_checks(connection: Connection, among: Iterable[str]) -> dict[str, AliasCheck]:
-    """The newest check of each of some variants, where there was one. At most some hundreds."""
-    newest = select(func.max(alias_checks.c.id)).where(alias_checks.c.variant.in_(list(among)))
-    rows = connection.execute(
-        select(alias_checks).where(alias_checks.c.id.in_(newest.group_by(alias_checks.c.variant)))
+def newest_checks(connection: Connection) -> dict[tuple[str, str], AliasCheck]:
+    """The newest check of each task on each deployment, among the newest `MOST_LOOKED_AT` of all."""
+    seen = (
+        select(alias_checks.c.id, alias_checks.c.task, alias_checks.c.deployment)
+        .order_by(alias_checks.c.id.desc())
+        .limit(MOST_LOOKED_AT)
+        .subquery()
     )
-    return {check.variant: check for check in map(_check, rows)}
+    newest = select(func.max(seen.c.id)).group_by(seen.c.task, seen.c.deployment)
+    rows = connection.execute(select(alias_checks).where(alias_checks.c.id.in_(newest)))
+    return {(check.task, check.deployment): check for check in map(_check, rows)}
 
 
 def _check(row: Row[Any]) -> AliasCheck:

@@ -71,6 +71,7 @@ class Fleet:
         self._due = asyncio.Event()
         """Set when one has stopped, since another may wait for its memory, and when one is asked for that is unloaded."""
         self._occupancy = Occupancy(supervisor, bounds or Bounds())
+        supervisor.has_room = self._has_room_twice
         self._wanted: set[str] = set()
         """Unloaded ones that somebody asks for, until they can answer."""
         self._no_room: dict[str, str] = {}
@@ -203,13 +204,16 @@ class Fleet:
         """Deployments that hold memory, or are about to."""
         return {name for name in self._started if self._supervisor.loaded(name)} | self._stopping.keys()
 
+    def _has_room_twice(self, name: str, held: int) -> bool:
+        return self._occupancy.has_room_twice(name, held, self._here())
+
     async def _see_to_memory(self) -> None:
         """Unload what nobody asks for, load what somebody does, and start anew what leaks."""
         for name, allowed_s in self._occupancy.idle(self._started).items():
             if self._supervisor.unload(name, f"unloaded after {span(allowed_s)} without a request"):
                 log.info("%s: unloaded, nobody asked for it", name)
         for name, (held, limit) in self._occupancy.leaking(self._started).items():
-            beside = self._occupancy.has_room_twice(name, held, self._here())
+            beside = self._has_room_twice(name, held)
             self._supervisor.renew(name, f"took {in_gib(held)}, and may take {in_gib(limit)}", beside=beside)
         for name in sorted(self._wanted | self._no_room.keys()):
             await self._wake(name)

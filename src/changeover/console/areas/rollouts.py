@@ -276,7 +276,7 @@ async def deed(visit: Visit) -> Response:
         await visit.do(partial(Admin(visit.installation).act, name, rollout.task, told, by))
     except ChangeoverError as failure:
         return await _shown(visit, "rollouts/rollout.html", failure.status, failure.message)
-    visit.tell(DONE[name].format(rollout.id))
+    visit.tell(DONE[name], rollout.id)
     return visit.go(f"/rollouts/{rollout.id}")
 
 

@@ -53,6 +53,8 @@ class Launch:
     """What goes into the `model` field there; None: what the caller wrote, since the engine does not read it."""
     sockets: bool = False
     """It can listen on a Unix socket: where `socket` is in its configuration, there and on no port."""
+    maps_weights: bool = False
+    """It maps its weights into memory: a second process beside it has the same copy of them."""
     start_s: float = 0.0
     """What it may take before it reads weights, on top of what any engine may."""
     patch: Patch | None = None

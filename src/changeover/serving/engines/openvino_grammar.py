@@ -1,13 +1,15 @@
 r"""What an answer must look like, in words that OpenVINO holds to letter by letter.
 
 OpenVINO writes grammars down and reads them again: `ß` becomes `\xdf`, which with an `e` behind it is read as the one letter
-U+0DFE. So `Größe` is taken apart in grammars, and is a pattern in schemas: those are read letter by letter.
+U+0DFE. So `Größe` is taken apart in grammars, and as a fixed text of a schema becomes a pattern: those are read letter by
+letter. A name in a schema has no other spelling (as a pattern it would be written again and again), and stays misread: the
+gateway sees that the answer is not of the schema.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 _MISREAD: Final = re.compile(r"[\x7f-\xff](?=[0-9a-fA-F])")
@@ -50,7 +52,7 @@ def _schema(schema: Any) -> Any:
         else _schema(value)
         for key, value in cast("dict[str, Any]", schema).items()
     }
-    return _named_by_patterns(_chosen_by_patterns(fields))
+    return _chosen_by_patterns(fields)
 
 
 def _chosen_by_patterns(fields: dict[str, Any]) -> dict[str, Any]:
@@ -64,22 +66,6 @@ def _chosen_by_patterns(fields: dict[str, Any]) -> dict[str, Any]:
         return fields
     pattern = f"^({'|'.join(_quoted(each) for each in texts)})$"
     return {name: value for name, value in fields.items() if name != key} | {"type": "string", "pattern": pattern}
-
-
-def _named_by_patterns(fields: dict[str, Any]) -> dict[str, Any]:
-    """Names as patterns: as many must be there as are required, since which ones cannot be said of patterns."""
-    properties: Mapping[str, Any] = fields.get("properties") or {}
-    misread = [name for name in properties if _MISREAD.search(name)]
-    if not misread:
-        return fields
-    required: Sequence[str] = fields.get("required") or []
-    patterns = {f"^{_quoted(name)}$": properties[name] for name in misread}
-    return fields | {
-        "properties": {name: each for name, each in properties.items() if name not in misread},
-        "patternProperties": {**(fields.get("patternProperties") or {}), **patterns},
-        "required": [name for name in required if name not in misread],
-        "minProperties": max(len(required), fields.get("minProperties") or 0),
-    }
 
 
 def _quoted(text: str) -> str:
