@@ -26,18 +26,27 @@ from pydantic.fields import FieldInfo
 from changeover.app.shipped_tools import baselines as shipped_baselines
 from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
+from changeover.client.failures import Unreachable
+from changeover.console.visit import OldForm
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
 from changeover.evals.scorers import SCORERS
+from changeover.gateway.feedback import UnknownRequestError
+from changeover.gateway.routes import NoSuchRoute, WrongMethod
 from changeover.library.licences.policy import Policy
+from changeover.library.serve.hub import Missing
 from changeover.serving.backends import BACKENDS
 from changeover.serving.capabilities import CAPABILITIES, Capabilities
 from changeover.serving.conformance import PROBES, Finding, Result, verdicts
 from changeover.serving.options import OPTIONS
 from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
+from changeover.tasks.routes import Side
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
+from changeover.tools.desk import JobCancelledError
+from changeover.tools.jobs import UnknownJobError
 from changeover.tools.load import NEEDS
+from docs.metrics import OUTCOMES, TOOL_OUTCOMES, Shown, of_the_process, shown
 
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(__file__).parent / "data"
@@ -60,6 +69,17 @@ BOUNDS = {
     "max_length": "at most {} characters",
 }
 EXPRESSION = get_args(Expression)[1].metadata
+LOCAL_ERRORS: Mapping[type[ChangeoverError], str] = {
+    NoSuchRoute: "the gateway, MCP over HTTP",
+    WrongMethod: "the gateway, the library's server",
+    UnknownRequestError: "`/v1/feedback`",
+    UnknownJobError: "`/v1/jobs`",
+    JobCancelledError: "`/v1/jobs`",
+    Missing: "the library's server",
+    OldForm: "the console",
+    Unreachable: "the Python client",
+}
+"""Those that a room keeps to itself, and where one meets them."""
 GENERIC_OPTIONS = frozenset({"install_completion", "show_completion", "help"})
 """On every command, and about the shell."""
 
@@ -146,8 +166,12 @@ def error_tree() -> str:
             "[envelope](api.md#errors) with `code` and with `source`: the gateway, or the model behind it. A dash for the "
             "status marks what only commands meet. [Faults](../concepts/faults.md) shows which fault gives which.",
             "| `code` | status | source | worth retrying | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows),
-            "The gateway also answers 404 `no_such_route` for a path it does not have, and 413 `invalid_request` for a body "
-            "over `gateway.max_body_mib`. An engine that calls a request wrong (400, 404, 413, 422) is passed on with its "
+            "## Of one place alone",
+            "| `code` | status | where | meaning |\n|---|---|---|---|\n"
+            + "\n".join(
+                f"| `{kind.code}` | {kind.status} | {where} | {_doc(kind)} |" for kind, where in LOCAL_ERRORS.items()
+            ),
+            "The gateway also answers 413 `invalid_request` for a body over `gateway.max_body_mib`. An engine that calls a request wrong (400, 404, 413, 422) is passed on with its "
             "status and `source` `model`.",
         ]
     )
@@ -278,6 +302,56 @@ def conformance() -> str:
     return _page([*parts, *_loads()])
 
 
+def metrics() -> str:
+    """Everything that `/metrics` has."""
+    rows = list(shown())
+    histograms = [row for row in rows if row.bounds]
+    return _page(
+        [
+            "# Metrics",
+            "What `GET /metrics` has, in Prometheus' format or OpenMetrics', for keys whose role may look "
+            "([API](api.md)). With several workers any of them answers for all of its machine. Names and buckets are those of "
+            "OpenTelemetry's conventions for generative AI where these have one. No caller's text becomes a label, and no key: a "
+            "task that nobody declared is counted as `other`, and so is what comes after 5,000 combinations of labels.",
+            "## The gateway's",
+            _metrics_table(rows),
+            "A histogram has `_bucket`, `_sum` and `_count`. Its buckets end at:",
+            "\n".join(f"* `{row.name}`: {', '.join(row.bounds)}" for row in histograms),
+            "## Labels",
+            "| label | values |\n|---|---|\n"
+            "| `task`, `deployment`, `tool`, `team` | names; empty where there is none |\n"
+            "| `side` | " + ", ".join(f"`{side}`" for side in get_args(Side)) + "; empty where nobody was asked |\n"
+            "| `internal` | `true` for shadow, judge and evaluation traffic, which is charged to nobody |\n"
+            "| `gen_ai_operation_name` | `chat`, `text_completion`, `embeddings` |\n"
+            "| `gen_ai_token_type` | `input`, `output` |\n"
+            "| `status`, `code` | of the [error](errors.md) that a request was refused with |\n"
+            "| `outcome` of a request | "
+            + "; ".join(f"`{name}`: {meaning}" for name, meaning in OUTCOMES.items())
+            + " |\n"
+            "| `outcome` of a tool's run | " + ", ".join(f"`{name}`" for name in TOOL_OUTCOMES) + " |",
+            "## The process'",
+            "Where one process answers; of several workers each would show another's. From the client library.",
+            _metrics_table(of_the_process()),
+            "## What to watch",
+            "| alarm | expression |\n|---|---|\n"
+            "| callers see errors of a task | "
+            '`sum by (task) (rate(changeover_requests_total{outcome=~"model_error\\|gateway_error\\|truncated"}[5m])) > 0` |\n'
+            "| an engine cannot answer | `changeover_engine_ready == 0` |\n"
+            "| a worker leaves an engine alone | `changeover_breaker_open == 1` |\n"
+            "| the database is gone | `changeover_store_stale == 1` |\n"
+            "| records are lost, or wait | `rate(changeover_records_lost_total[5m]) > 0`, `changeover_records_waiting > 10000` |",
+        ]
+    )
+
+
+def _metrics_table(rows: Iterable[Shown]) -> str:
+    lines = [
+        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels) or '–'} | {row.meaning} |"
+        for row in rows
+    ]
+    return "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "\n".join(lines)
+
+
 _SIGNS: Mapping[Result, str] = {"passed": "yes", "failed": "**wrong**", "missing": "no", "not applicable": "·"}
 
 
@@ -350,6 +424,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "tools.md": tools,
     "baselines.md": baselines,
     "conformance.md": conformance,
+    "metrics.md": metrics,
 }
 
 

@@ -50,7 +50,7 @@ OPTIONS: dict[BackendName, dict[str, Json]] = {
 }
 
 
-@pytest.fixture(scope="module", params=list(OPTIONS))
+@pytest.fixture(scope="module", params=[pytest.param(each, marks=pytest.mark.engine(each)) for each in OPTIONS])
 def kind(request: pytest.FixtureRequest) -> BackendName:
     return request.param
 

@@ -131,7 +131,7 @@ def test_a_key_is_made_listed_changed_and_revoked(project: Path, changeover: Com
         (["new", "a", "--task", "ecko"], "Did you mean `echo`?"),
         (["new", "a", "--deployment", "ehco"], "Did you mean `echo`?"),
         (["new", "a", "--team", "nobody"], "No team named `nobody`"),
-        (["new", "a", "--role", "admin"], "'admin' is not one of 'application', 'operator', 'monitor'"),
+        (["new", "a", "--role", "monitor"], "'monitor' is not one of 'application', 'viewer', 'operator'"),
         (["new", "a", "--expires", "soon"], "--expires soon"),
         (["new", "a", "--expires", "2020-01-01"], "lies in the past"),
         (["new", "=cmd"], "cannot name a key"),
@@ -171,7 +171,7 @@ def test_the_first_start_makes_an_admin_key_and_an_application_key_once(project:
     ring = Keyring()
     ring.reload(installation.store)
     roles = [key.role for secret in (application, admin) if (key := ring.find(secret.encode())) is not None]
-    assert roles == ["application", "operator"]
+    assert roles == ["application", "admin"]
     with installation.store.read() as connection:
         stored = str(connection.execute(select(keys)).all())
     assert application not in stored

@@ -103,6 +103,11 @@ FINISH_REASON = 20
 _ANSWER_FIELDS = [each.name for each in fields(StoredAnswer)]
 _COMPARISON_FIELDS = [each.name for each in fields(Comparison)]
 _SAMPLE_FIELDS = [each.name for each in fields(ComparedSample)]
+_VERDICT_FIELDS = (
+    *("id", "task", "incumbent", "candidate", "dataset"),
+    *("verdict", "summary", "actor", "started_at", "ended_at"),
+)
+_VERDICT = select(*(comparisons.c[name] for name in _VERDICT_FIELDS))
 
 
 def find_answers(connection: Connection, bundles: Iterable[str], asked: Iterable[str]) -> list[StoredAnswer]:
@@ -250,6 +255,44 @@ def newest_verdict_on(connection: Connection, tasks: Iterable[str], variants: Se
     return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a comparison ended, without what it was made by."""
+
+    id: str
+    task: str
+    incumbent: str
+    candidate: str
+    dataset: str
+    verdict: str | None
+    """None while it runs or where it was interrupted."""
+    summary: Mapping[str, Any] | None
+    actor: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+def newest_verdict(connection: Connection, task: str) -> Verdict | None:
+    """How the newest finished comparison of a task ended."""
+    query = _VERDICT.where(comparisons.c.task == task, comparisons.c.verdict.is_not(None))
+    row = connection.execute(query.order_by(comparisons.c.started_at.desc()).limit(1)).first()
+    return None if row is None else _verdict(row)
+
+
+def summaries_of(connection: Connection, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """How finished comparisons ended, by id. At most some hundreds."""
+    query = select(comparisons.c.id, comparisons.c.summary).where(comparisons.c.id.in_(list(ids)))
+    return {row.id: row.summary for row in connection.execute(query) if row.summary is not None}
+
+
+def verdicts_of(connection: Connection, task: str, before: datetime | None, limit: int) -> list[Verdict]:
+    """How comparisons of a task ended or stand, newest first: those that were started before a moment."""
+    query = _VERDICT.where(comparisons.c.task == task)
+    if before is not None:
+        query = query.where(comparisons.c.started_at < before)
+    return [_verdict(row) for row in connection.execute(query.order_by(comparisons.c.started_at.desc()).limit(limit))]
+
+
 def passed_comparisons(connection: Connection, *, incumbent: str, candidate: str, dataset: str) -> list[Comparison]:
     """Comparisons of exactly these two variants on exactly this dataset that passed, newest first."""
     rows = connection.execute(
@@ -276,6 +319,17 @@ def passed_since(connection: Connection, *, incumbent: str, candidate: str, sinc
     return connection.execute(query.limit(1)).first() is not None
 
 
+def running_comparison(connection: Connection, task: str, candidate: str, since: datetime) -> Comparison | None:
+    """The newest comparison of a candidate on a task that began after a moment, ended or not."""
+    query = (
+        select(comparisons)
+        .where(comparisons.c.task == task, comparisons.c.candidate == candidate, comparisons.c.started_at >= since)
+        .order_by(comparisons.c.started_at.desc())
+        .limit(1)
+    )
+    return _first(connection, query)
+
+
 def recent_comparisons(connection: Connection, task: str, limit: int = 20) -> list[Comparison]:
     """Comparisons of a task, newest first."""
     rows = connection.execute(
@@ -289,6 +343,10 @@ def batched(values: Iterable[Chunk]) -> Iterator[list[Chunk]]:
     waiting = iter(values)
     while chunk := list(islice(waiting, MOST_IN)):
         yield chunk
+
+
+def _verdict(row: Row[Any]) -> Verdict:
+    return Verdict(**{name: getattr(row, name) for name in _VERDICT_FIELDS})
 
 
 def _values(row: StoredAnswer | ComparedSample) -> dict[str, Any]:

@@ -118,17 +118,17 @@ def recent_trials(connection: Connection, limit: int) -> list[Trial]:
 def tasks_of_trial(connection: Connection, id: int) -> list[TrialTask]:
     """How a trial went so far, in its order."""
     rows = connection.execute(select(trial_tasks).where(trial_tasks.c.trial == id).order_by(trial_tasks.c.position))
-    return [
-        TrialTask(
-            trial=row.trial,
-            task=row.task,
-            position=row.position,
-            comparison=row.comparison,
-            outcome=Outcome(**row.outcome),
-            at=row.at,
-        )
-        for row in rows
-    ]
+    return [_trial_task(row) for row in rows]
+
+
+def trials_of_task(connection: Connection, task: str, among: int) -> list[tuple[Trial, TrialTask]]:
+    """How the newest trials went on one task, newest first; those of the newest `among` of all that tried it."""
+    newest = recent_trials(connection, among)
+    rows = connection.execute(
+        select(trial_tasks).where(trial_tasks.c.trial.in_([each.id for each in newest]), trial_tasks.c.task == task)
+    )
+    found = {row.trial: _trial_task(row) for row in rows}
+    return [(each, found[each.id]) for each in newest if each.id in found]
 
 
 def figures_of(connection: Connection, bundle: str, asked: Iterable[str]) -> Figures:
@@ -168,3 +168,14 @@ def _first(connection: Connection, query: Select[Any]) -> Trial | None:
 
 def _trial(row: Row[Any]) -> Trial:
     return Trial(**{name: getattr(row, name) for name in _TRIAL_FIELDS})
+
+
+def _trial_task(row: Row[Any]) -> TrialTask:
+    return TrialTask(
+        trial=row.trial,
+        task=row.task,
+        position=row.position,
+        comparison=row.comparison,
+        outcome=Outcome(**row.outcome),
+        at=row.at,
+    )

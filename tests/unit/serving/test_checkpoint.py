@@ -68,6 +68,16 @@ def test_a_model_with_a_part_for_images_has_eyes(tmp_path: Path) -> None:
     assert read_checkpoint(model(tmp_path / "m", config={**CONFIG, "vision_config": {}})).sees
 
 
+def test_only_where_nothing_is_for_images_a_model_surely_takes_none(tmp_path: Path) -> None:
+    text = model(tmp_path / "text")
+    assert read_checkpoint(text).text_only
+    for name in ("vision_config", "mm_vision_tower", "img_processor", "visual", "image_size"):
+        assert not read_checkpoint(model(tmp_path / name, config={**CONFIG, name: {}})).text_only
+    (text / "preprocessor_config.json").write_text("{}")
+    assert not read_checkpoint(text).text_only
+    assert not NOT_HERE.text_only
+
+
 def test_weights_that_are_not_fetched_yet_are_not_known_and_others_must_be_a_checkpoint(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "nowhere") == NOT_HERE
     (tmp_path / "empty").mkdir()

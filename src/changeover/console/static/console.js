@@ -1,6 +1,59 @@
 // What moves. Every page works without it.
 "use strict";
 
+// Moments in the reader's own zone, and with its name where there is a pointer to ask.
+function localise(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.valueOf())) continue;
+    const language = document.documentElement.lang;
+    time.title = at.toLocaleString(language, { dateStyle: "full", timeStyle: "long" });
+    time.textContent = at.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+    time.dataset.local = "";
+  }
+}
+localise(document);
+document.addEventListener("htmx:load", (event) => localise(event.detail.elt));
+
+// A second click must not do a thing twice.
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form.busy")) return;
+  const button = event.submitter;
+  setTimeout(() => {
+    if (button) button.disabled = true;
+  });
+});
+
+// Parts that are live: the server says that something changed, and the part is fetched anew.
+function follow(part) {
+  const events = new EventSource(part.dataset.live);
+  events.addEventListener("changed", () => window.htmx?.trigger(part, "changed"));
+  events.addEventListener("ended", () => {
+    events.close();
+    window.htmx?.trigger(part, "changed");
+  });
+  window.addEventListener("pagehide", () => events.close());
+}
+for (const part of document.querySelectorAll("[data-live]")) follow(part);
+
+// What was opened to be confirmed closes with Escape, or by a click elsewhere.
+function close(except) {
+  for (const open of document.querySelectorAll("details.confirm[open]")) {
+    if (open !== except && !open.contains(except)) open.open = false;
+  }
+}
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const inside = document.activeElement?.closest("details.confirm[open]");
+  close(null);
+  inside?.querySelector("summary").focus();
+});
+document.addEventListener("click", (event) => close(event.target));
+document.addEventListener("toggle", (event) => {
+  if (event.target.open && event.target.matches("details.confirm")) event.target.querySelector("input:not([type=hidden])")?.focus();
+}, true);
+
+// A job's progress.
 const progress = document.getElementById("progress");
 if (progress) {
   const bar = progress.querySelector("progress");
@@ -18,22 +71,4 @@ if (progress) {
     events.close();
     location.reload();
   });
-}
-
-// A second click must not run a tool twice.
-for (const form of document.querySelectorAll("form.busy")) {
-  form.addEventListener("submit", (event) => {
-    const button = event.submitter;
-    setTimeout(() => {
-      if (button) {
-        button.disabled = true;
-        if (!button.name) button.textContent = "Running …";
-      }
-    });
-  });
-}
-
-for (const time of document.querySelectorAll("time")) {
-  const at = new Date(time.dateTime);
-  if (!Number.isNaN(at.valueOf())) time.textContent = at.toLocaleString();
 }

@@ -15,7 +15,7 @@ from changeover.core.errors import EngineError
 from changeover.core.sizes import GIB, in_gib
 from changeover.library import lora
 from changeover.library.fit.detect import Detected
-from changeover.serving.backends.checkpoint import Checkpoint, read_checkpoint, weights_digest
+from changeover.serving.backends.checkpoint import Checkpoint, read_checkpoint, weights_digest, without_eyes
 from changeover.serving.backends.common import stored_profile
 from changeover.serving.backends.foreign import (
     OFFLINE,
@@ -256,7 +256,7 @@ class Served:
             },
             profile=stored_profile(
                 plan,
-                {**self.parsers.profile, **options.profile},
+                {**self.parsers.profile, **without_eyes(found, options.profile)},
                 architecture=found.model_type,
                 chats=self._chats(),
             ),
