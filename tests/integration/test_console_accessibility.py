@@ -109,6 +109,7 @@ def test_a_page_is_for_everybody(opened: Opened, path: str) -> None:
             problems.append(f"scrolls sideways: {wider}")
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     problems += [f"dark: {each}" for each in _grave(page, "color-contrast")]
+    problems += _in_japanese(page)
     assert not problems, "\n".join(problems)
 
 
@@ -152,6 +153,17 @@ def _grave(page: Page, only: str | None) -> list[str]:
         for each in found
         if each["impact"] in GRAVE
     ]
+
+
+def _in_japanese(page: Page) -> list[str]:
+    """The same page in the other language, on a telephone."""
+    page.set_viewport_size({"width": min(WIDTHS), "height": 900})
+    page.set_extra_http_headers({"accept-language": "ja"})
+    page.reload()
+    page.set_extra_http_headers({})
+    assert page.locator("html").get_attribute("lang") == "ja"
+    wider = page.evaluate(WIDER)
+    return [f"in Japanese: scrolls sideways: {wider}"] if wider else []
 
 
 def _by_keyboard(page: Page) -> list[str]:
