@@ -27,6 +27,7 @@ from changeover.app.shipped_tools import baselines as shipped_baselines
 from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
 from changeover.client.failures import Unreachable
+from changeover.console.areas.keys import NoSuchKey
 from changeover.console.visit import OldForm
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
@@ -77,6 +78,7 @@ LOCAL_ERRORS: Mapping[type[ChangeoverError], str] = {
     JobCancelledError: "`/v1/jobs`",
     Missing: "the library's server",
     OldForm: "the console",
+    NoSuchKey: "the console",
     Unreachable: "the Python client",
 }
 """Those that a room keeps to itself, and where one meets them."""
