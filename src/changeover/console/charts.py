@@ -6,6 +6,7 @@ shows in words too, for whoever cannot see it; the figures themselves stand in a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
@@ -20,6 +21,8 @@ from changeover.console.pages import short
 WIDTH, HEIGHT = 640, 220
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 pygals.to_etree()  # it would take lxml where that happens to be installed
+# It looks for maps that plugins of its bring, in a way that Python gave up: each module that is not there would be warned of.
+sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)]
 _SVG = "{http://www.w3.org/2000/svg}"
 _GONE = frozenset({"style", "script", "defs"})
 
