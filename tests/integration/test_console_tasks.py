@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -189,7 +189,7 @@ async def test_a_switch_is_begun_by_who_may_and_a_refusal_keeps_what_was_typed(
 
 
 @contextmanager
-def running(busy: BusyConsole) -> Iterator[None]:
+def running(busy: BusyConsole) -> Generator[None]:
     """As if a gateway ran: what is asked for here is asked of the store alone."""
     file = busy.directory / ".changeover" / SERVER_FILE
     file.write_text('{"pid": 1, "address": "http://127.0.0.1:9"}')

@@ -21,8 +21,8 @@ from changeover.console.pages import short
 WIDTH, HEIGHT = 640, 220
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 pygals.to_etree()  # it would take lxml where that happens to be installed
-# It looks for maps that plugins of its bring, in a way that Python gave up: each module that is not there would be warned of.
-sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)]
+# Its finder of plugins, which we have none of, is of a kind that Python warns of at every import that fails.
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 _SVG = "{http://www.w3.org/2000/svg}"
 _GONE = frozenset({"style", "script", "defs"})
 
