@@ -9,7 +9,9 @@ from datetime import timedelta
 
 import httpx2
 import pytest
+from playwright.async_api import expect
 from sqlalchemy import event, insert, select, update
+from tests.support import browser
 from tests.support.console import BusyConsole
 
 from changeover.app.local import SERVER_FILE
@@ -289,3 +291,45 @@ def test_a_variant_of_every_standing_is_known(busy_console: BusyConsole) -> None
     for each in standings(busy_console.installation).values():
         assert set(each.variants) <= known
         assert each.rollout is None or each.rollout_candidate is not None
+
+
+@pytest.mark.skipif(browser.missing() is not None, reason=browser.missing() or "")
+async def test_who_answers_now_is_drawn_anew_when_requests_come_and_a_rollback_asks_first(
+    busy_console: BusyConsole,
+) -> None:
+    name, store = "market-brief", busy_console.installation.store
+    wrong: list[str] = []
+    async with busy_console.served() as address, browser.browsing() as page:
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        await page.goto(address)
+        await page.get_by_label("Key").fill(busy_console.keys["operator"])
+        await page.get_by_role("button", name="Sign in").click()
+        await page.goto(f"{address}/tasks/{name}")
+        await expect(page.get_by_text("No request in the last 15 minutes.")).to_be_visible()
+        for number in range(2):  # the part that was exchanged is followed too
+            _answer_one(busy_console, name, number)
+            said = "1 request in" if number == 0 else "2 requests in"
+            await expect(page.get_by_text(said)).to_be_visible()
+        await page.locator("summary", has_text="Roll back").click()
+        reason = page.get_by_label("Reason")
+        await expect(reason).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(reason).to_be_hidden()
+        await page.locator("summary", has_text="Roll back").click()
+        await reason.fill("the desk asked for it")
+        await page.get_by_role("button", name="Roll back").click()
+        await expect(page.get_by_role("status")).to_contain_text("was rolled back")
+    with store.read() as connection:
+        route = current_route(connection, name)
+    assert route is not None
+    assert (route.action, route.reason) == ("rollback", "the desk asked for it")
+    assert wrong == [], "no script, style or picture was refused, and none failed"
+
+
+def _answer_one(busy: BusyConsole, task: str, number: int) -> None:
+    with busy.installation.store.write() as connection:
+        last = select(exchanges).where(exchanges.c.task == task, exchanges.c.deployment.is_not(None)).limit(1)
+        row = connection.execute(last).mappings().one()
+        now = busy.installation.clock.now()
+        said = {"id": f"req_now{number}", "started_at": now, "internal": False, "shadow_of": None, "side": "incumbent"}
+        connection.execute(insert(exchanges).values({**row, **said}))
