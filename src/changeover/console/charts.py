@@ -112,6 +112,7 @@ def _frame(
         "x_labels_major": [label for number, label in enumerate(labels) if number % every == 0],
         "show_minor_x_labels": False,
         "formatter": figure,
+        "value_formatter": figure,
         "y_labels_major_count": 3,
         "show_minor_y_labels": False,
         "min_scale": 3,
