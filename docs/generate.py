@@ -27,7 +27,6 @@ from changeover.app.shipped_tools import baselines as shipped_baselines
 from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
 from changeover.client.failures import Unreachable
-from changeover.console.visit import OldForm
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
@@ -76,7 +75,6 @@ LOCAL_ERRORS: Mapping[type[ChangeoverError], str] = {
     UnknownJobError: "`/v1/jobs`",
     JobCancelledError: "`/v1/jobs`",
     Missing: "the library's server",
-    OldForm: "the console",
     Unreachable: "the Python client",
 }
 """Those that a room keeps to itself, and where one meets them."""
