@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from changeover.evals.report.words import interval, points
 
-WIDTH, HEIGHT = 168, 20
+WIDTH, HEIGHT = 144, 20
 MIDDLE, REACH = WIDTH / 2, WIDTH / 2 - 6
 ROUND = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """Ends that a scale may have, as shares of the score."""

@@ -335,6 +335,14 @@ def find_verdict(connection: Connection, id: str) -> Verdict | None:
     return None if row is None else _verdict(row)
 
 
+def verdicts_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Verdict]:
+    """How some comparisons ended or stand, by their ids."""
+    found: dict[str, Verdict] = {}
+    for keys in batched(dict.fromkeys(ids)):
+        found.update((row.id, _verdict(row)) for row in connection.execute(_VERDICT.where(comparisons.c.id.in_(keys))))
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class LastSample:
     """The sample that was counted last."""
