@@ -26,11 +26,16 @@ from pydantic.fields import FieldInfo
 from changeover.app.shipped_tools import baselines as shipped_baselines
 from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
+from changeover.client.failures import Unreachable
+from changeover.console.visit import OldForm
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
 from changeover.evals.scorers import SCORERS
+from changeover.gateway.feedback import UnknownRequestError
+from changeover.gateway.routes import NoSuchRoute, WrongMethod
 from changeover.library.licences.policy import Policy
+from changeover.library.serve.hub import Missing
 from changeover.serving.backends import BACKENDS
 from changeover.serving.capabilities import CAPABILITIES, Capabilities
 from changeover.serving.conformance import PROBES, Finding, Result, verdicts
@@ -38,6 +43,8 @@ from changeover.serving.options import OPTIONS
 from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
 from changeover.tasks.routes import Side
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
+from changeover.tools.desk import JobCancelledError
+from changeover.tools.jobs import UnknownJobError
 from changeover.tools.load import NEEDS
 from docs.metrics import OUTCOMES, TOOL_OUTCOMES, Shown, of_the_process, shown
 
@@ -62,6 +69,17 @@ BOUNDS = {
     "max_length": "at most {} characters",
 }
 EXPRESSION = get_args(Expression)[1].metadata
+LOCAL_ERRORS: Mapping[type[ChangeoverError], str] = {
+    NoSuchRoute: "the gateway, MCP over HTTP",
+    WrongMethod: "the gateway, the library's server",
+    UnknownRequestError: "`/v1/feedback`",
+    UnknownJobError: "`/v1/jobs`",
+    JobCancelledError: "`/v1/jobs`",
+    Missing: "the library's server",
+    OldForm: "the console",
+    Unreachable: "the Python client",
+}
+"""Those that a room keeps to itself, and where one meets them."""
 GENERIC_OPTIONS = frozenset({"install_completion", "show_completion", "help"})
 """On every command, and about the shell."""
 
@@ -148,8 +166,12 @@ def error_tree() -> str:
             "[envelope](api.md#errors) with `code` and with `source`: the gateway, or the model behind it. A dash for the "
             "status marks what only commands meet. [Faults](../concepts/faults.md) shows which fault gives which.",
             "| `code` | status | source | worth retrying | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows),
-            "The gateway also answers 404 `no_such_route` for a path it does not have, and 413 `invalid_request` for a body "
-            "over `gateway.max_body_mib`. An engine that calls a request wrong (400, 404, 413, 422) is passed on with its "
+            "## Of one place alone",
+            "| `code` | status | where | meaning |\n|---|---|---|---|\n"
+            + "\n".join(
+                f"| `{kind.code}` | {kind.status} | {where} | {_doc(kind)} |" for kind, where in LOCAL_ERRORS.items()
+            ),
+            "The gateway also answers 413 `invalid_request` for a body over `gateway.max_body_mib`. An engine that calls a request wrong (400, 404, 413, 422) is passed on with its "
             "status and `source` `model`.",
         ]
     )

@@ -1,10 +1,12 @@
 """What the documentation says is there: links, commands, keys, files, code blocks, and the README's own requests."""
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import json
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -21,8 +23,10 @@ from pydantic import BaseModel, TypeAdapter
 from tests.support.pages import Block, blocks_of, repository, without_blocks
 from tests.support.projects import Running, open_written, running, write_project
 
+import changeover
 from changeover.cli.main import COMMANDS
 from changeover.core import toml
+from changeover.core.errors import ChangeoverError
 from changeover.core.settings import GatewaySettings, Settings
 from changeover.evals.datasets import Dataset
 from changeover.evals.sequential import PairedTest, TestPlan
@@ -98,6 +102,42 @@ def test_the_generated_pages_are_current(tmp_path: Path) -> None:
     generate.write(tmp_path)
     for page in GENERATED:
         assert (tmp_path / page.name).read_text() == page.read_text(), f"{page.name}: run `make docs`"
+
+
+def test_every_error_that_the_code_can_say_is_on_the_page_of_errors() -> None:
+    for module in pkgutil.walk_packages(changeover.__path__, "changeover."):
+        if not re.search(r"\.(__main__|shipped|environments|front|migrations)(\.|$)", module.name):
+            with contextlib.suppress(
+                ModuleNotFoundError
+            ):  # of an extra that is not installed, or an engine's environment
+                importlib.import_module(module.name)
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    codes = {kind.code: kind.__name__ for kind in family(ChangeoverError)}
+    assert len(codes) > 20
+    assert {code: name for code, name in codes.items() if f"`{code}`" not in page} == {}
+
+
+def family(kind: type[ChangeoverError]) -> Iterator[type[ChangeoverError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__.startswith("changeover."):
+            yield from family(child)
+
+
+def test_every_setting_is_on_the_page_of_configuration_with_its_meaning() -> None:
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE)
+    assert [name for name, meaning in rows if meaning == "–"] == []
+    known = {*dict(rows), *re.findall(r"^### `\[+(?:\w+\.)*?(\w+)(?:\.NAME)?\]+`", page, re.MULTILINE)}
+    assert {
+        key.rpartition(".")[2] for model in (Settings, TaskDeclaration, Policy) for key in keys(model)
+    } - known == set()
+
+
+def test_every_command_and_option_is_on_the_page_of_the_command_line_with_its_meaning() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    assert [name for name in COMMANDS if f"\n# changeover {name}\n" not in page.replace("\n## ", "\n# ")] == []
+    assert re.findall(r"^\| `[^`]+` \| (?:None)? *\| .*$", page, re.MULTILINE) == [], "an option without a meaning"
 
 
 def test_the_example_is_valid_as_it_stands_and_holds_the_defaults() -> None:

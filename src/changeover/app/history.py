@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from changeover.evals.queries import find_comparison
+from changeover.evals.queries import summaries_of
 from changeover.rollouts.queries import Event, events_of_task
 from changeover.serving.queries import load_variants
 from changeover.tasks.queries import route_history
@@ -44,7 +44,7 @@ def history_of(connection: Connection, task: str, limit: int, before: int | None
     variants = load_variants(connection, {id for route in routes for id in route.variants()})
     names = {id: variant.deployment for id, variant in variants.items()}
     ids = {route.comparison for route in routes if route.comparison is not None}
-    summaries = {id: find_comparison(connection, id).summary for id in ids}
+    summaries = summaries_of(connection, ids)
     since = routes[-1].created_at if len(routes) == limit else None
     happened = [
         event
@@ -58,7 +58,7 @@ def history_of(connection: Connection, task: str, limit: int, before: int | None
 
 
 def _revised(
-    route: Route, names: Mapping[str, str], summaries: Mapping[str, Mapping[str, Any] | None], event: Event | None
+    route: Route, names: Mapping[str, str], summaries: Mapping[str, Mapping[str, Any]], event: Event | None
 ) -> Happened:
     return Happened(
         revision=route.revision,
@@ -71,7 +71,7 @@ def _revised(
         reason=route.reason,
         rollout=route.rollout,
         comparison=route.comparison,
-        evidence=None if route.comparison is None else summaries[route.comparison],
+        evidence=None if route.comparison is None else summaries.get(route.comparison),
         seen=_seen(event),
     )
 

@@ -142,7 +142,7 @@ def set_keys(
     return changed
 
 
-def revoke(installation: Installation, name: str, actor: str) -> None:
+def revoke(installation: Installation, name: str, actor: str, reason: str = "") -> None:
     """Make every key of that name, or the one of that id, useless within a second.
 
     Raises:
@@ -152,7 +152,8 @@ def revoke(installation: Installation, name: str, actor: str) -> None:
         gone = find_keys(connection, name)
         revoke_key(connection, name, installation.clock.now())
         for key in gone:
-            _note(installation, connection, actor, "key revoke", f"key {key.name}", {"id": key.id, "role": key.role})
+            detail = {"id": key.id, "role": key.role}
+            _note(installation, connection, actor, "key revoke", f"key {key.name}", detail, reason)
 
 
 def new_team(installation: Installation, name: str, actor: str, limits: Iterable[str] = ()) -> Team:
@@ -222,7 +223,14 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any
 
 
 def _note(
-    installation: Installation, connection: Connection, actor: str, action: str, subject: str, detail: dict[str, Any]
+    installation: Installation,
+    connection: Connection,
+    actor: str,
+    action: str,
+    subject: str,
+    detail: dict[str, Any],
+    reason: str = "",
 ) -> None:
     told = msgspec.to_builtins(detail)  # times as texts
-    note(connection, at=installation.clock.now(), actor=actor, action=action, subject=subject, detail=told)
+    now = installation.clock.now()
+    note(connection, at=now, actor=actor, action=action, subject=subject, reason=reason, detail=told)

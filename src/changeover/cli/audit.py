@@ -35,7 +35,7 @@ def audit(
     now = installation.clock.now()
     wanted = Wanted(
         actor=actor,
-        task=task,
+        tasks=None if task is None else frozenset({task}),
         action=action,
         since=None if since is None else moment(since, now, "--since"),
         until=None if until is None else moment(until, now, "--until"),

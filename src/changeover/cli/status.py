@@ -11,12 +11,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from changeover.app.engine_words import engine_of
 from changeover.app.installation import Installation
 from changeover.app.local import running_address
 from changeover.app.standing import NeedKind, Standing, standings
 from changeover.app.tunings import Tunings, threads_of, tunings_here
 from changeover.cli.columns import Cell, Columns, hanging, widest
-from changeover.cli.engine_words import engine_of
 from changeover.cli.frame import Json, clock_time, out, plain, print_json, require
 from changeover.cli.running import opened
 from changeover.core.sizes import in_mib

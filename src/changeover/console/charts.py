@@ -6,6 +6,7 @@ shows in words too, for whoever cannot see it; the figures themselves stand in a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
@@ -20,6 +21,8 @@ from changeover.console.pages import short
 WIDTH, HEIGHT = 640, 220
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 pygals.to_etree()  # it would take lxml where that happens to be installed
+# Its finder of plugins, which we have none of, is of a kind that Python warns of at every import that fails.
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 _SVG = "{http://www.w3.org/2000/svg}"
 _GONE = frozenset({"style", "script", "defs"})
 
@@ -112,6 +115,7 @@ def _frame(
         "x_labels_major": [label for number, label in enumerate(labels) if number % every == 0],
         "show_minor_x_labels": False,
         "formatter": figure,
+        "value_formatter": figure,
         "y_labels_major_count": 3,
         "show_minor_y_labels": False,
         "min_scale": 3,

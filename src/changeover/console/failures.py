@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from changeover.client import ClientError
 from changeover.console import pages
 from changeover.console.visit import COOKIE
-from changeover.core.errors import AuthenticationError, ChangeoverError
+from changeover.core.errors import AuthenticationError, ChangeoverError, ConfigError
 
 NOWHERE_TO_BE_FOUND = 404
 
@@ -25,7 +25,8 @@ async def refused_by_gateway(request: Request, failure: Exception) -> Response:
 async def refused(request: Request, failure: Exception) -> Response:
     """What we refused, or what failed."""
     assert isinstance(failure, ChangeoverError), "registered for nothing else"
-    return pages.page(request, "error.html", failure.status, message=failure.message)
+    status = 400 if isinstance(failure, ConfigError) else failure.status  # what was asked for, not how it was set up
+    return pages.page(request, "error.html", status, message=failure.message)
 
 
 async def to_sign_in(request: Request, failure: Exception) -> Response:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+VOUCHED = "oidc:"
+"""Before the name of whom an identity provider vouches for, in histories and as the name of their keys."""
+
 Right = Literal["call", "look", "operate", "approve", "administer"]
 """Call tasks and tools; look at everything but keys; start, steer and take back switches; agree to them; manage keys."""
 
@@ -39,3 +42,8 @@ class Person:
     def may_see(self, task: str) -> bool:
         """Whether a task is theirs."""
         return self.tasks is None or task in self.tasks
+
+
+def person_names(name: str) -> bool:
+    """Whether a key was made for somebody whom an identity provider vouches for, by its name."""
+    return name.startswith(VOUCHED)

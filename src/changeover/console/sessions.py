@@ -19,14 +19,14 @@ from typing import Any
 from changeover.client import AsyncClient, ClientError, Tool
 from changeover.console.desk import Desk, Gateway
 from changeover.console.oidc import Vouched
-from changeover.console.people import Person
+from changeover.console.people import VOUCHED, Person
 from changeover.core.clock import Clock
 from changeover.core.digest import sha256_text
 from changeover.core.errors import AuthenticationError, NotReadyError, StoreError
 from changeover.core.ids import new_secret
 from changeover.core.secrets import register_secret
 from changeover.core.threads import in_thread
-from changeover.gateway.keys import Key, Keyring, issue_key, load_keys, revoke_key
+from changeover.gateway.keys import Key, Keyring, issue_key, load_keys, revoke_expired, revoke_key
 from changeover.rollouts.actions import LONGEST_NAME
 from changeover.store.audit import note
 
@@ -157,13 +157,14 @@ class Sessions:
             StoreError: Their key cannot be made.
         """
         assert self._desk is not None, "the provider is named in a project"
-        actor = f"oidc:{vouched.name}"
+        actor = f"{VOUCHED}{vouched.name}"
         person = Person(name=vouched.name, actor=actor, role=vouched.role, tasks=vouched.tasks)
         installation = await self._desk.now()
         now = installation.clock.now()
 
         def issue() -> tuple[str, Key]:
             with installation.store.write() as connection:
+                revoke_expired(connection, actor, now)
                 secret = issue_key(
                     connection,
                     name=actor,

@@ -183,7 +183,9 @@ class Price(toml.Declared):
     """What a deployment's tokens cost."""
 
     usd_per_million_prompt_tokens: float = Field(ge=0)
+    """What a million tokens of prompts cost."""
     usd_per_million_completion_tokens: float = Field(ge=0)
+    """What a million tokens of answers cost."""
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """US dollars for one answer."""
@@ -201,6 +203,7 @@ class SourceSettings(toml.Declared):
     hub_token_variable: str = Field(default="HF_TOKEN", pattern=r"^[A-Z][A-Z0-9_]*$")
     """Environment variable that holds the token for it."""
     modelscope_endpoint: str = Field(default="https://www.modelscope.cn", pattern=r"^https?://[^\s@?#]+$")
+    """Where ModelScope, or a mirror of it, answers."""
     timeout_s: float = Field(default=20.0, gt=0, le=600)
     """How long a hub may be silent."""
 

@@ -279,6 +279,12 @@ def newest_verdict(connection: Connection, task: str) -> Verdict | None:
     return None if row is None else _verdict(row)
 
 
+def summaries_of(connection: Connection, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """How finished comparisons ended, by id. At most some hundreds."""
+    query = select(comparisons.c.id, comparisons.c.summary).where(comparisons.c.id.in_(list(ids)))
+    return {row.id: row.summary for row in connection.execute(query) if row.summary is not None}
+
+
 def verdicts_of(connection: Connection, task: str, before: datetime | None, limit: int) -> list[Verdict]:
     """How comparisons of a task ended or stand, newest first: those that were started before a moment."""
     query = _VERDICT.where(comparisons.c.task == task)

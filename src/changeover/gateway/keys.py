@@ -161,6 +161,12 @@ def revoke_key(connection: Connection, name: str, now: datetime) -> None:
         raise ConfigError(f"No key named `{name}`. {nearest(name, set(known))}")
 
 
+def revoke_expired(connection: Connection, name: str, now: datetime) -> None:
+    """Make the keys of a name that have expired already useless for good, so that nobody keeps them in memory."""
+    old = keys.c.revoked_at.is_(None) & (keys.c.name == name) & (keys.c.expires_at <= now)
+    connection.execute(update(keys).where(old).values(revoked_at=now))
+
+
 def count_keys(connection: Connection, role: Role) -> int:
     """How many keys of a role may be used."""
     return connection.execute(

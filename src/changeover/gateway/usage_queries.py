@@ -77,34 +77,39 @@ class Hour:
 
 def hours_of(connection: Connection, since: datetime, task: str | None = None) -> list[Hour]:
     """Traffic by task and hour, from an hour on, of all tasks or of one; internal traffic is left out. Oldest first."""
-    tokens = usage.c.prompt_tokens + usage.c.completion_tokens
     query = (
-        select(
-            usage.c.task,
-            usage.c.hour,
-            func.sum(usage.c.requests),
-            func.sum(usage.c.failed),
-            func.sum(tokens),
-            func.sum(usage.c.cost_microusd),
-            func.sum(usage.c.unpriced),
-        )
+        select(usage.c.task, usage.c.hour, *_SUMS)
         .where(usage.c.hour >= since, usage.c.internal.is_(False))
         .group_by(usage.c.task, usage.c.hour)
         .order_by(usage.c.hour)
     )
     rows = connection.execute(query if task is None else query.where(usage.c.task == task))
-    return [
-        Hour(
-            task=row[0],
-            hour=row[1],
-            requests=int(row[2]),
-            failed=int(row[3]),
-            tokens=int(row[4]),
-            cost_microusd=int(row[5]),
-            unpriced=int(row[6]),
-        )
-        for row in rows
-    ]
+    return [Hour(task=row[0], hour=row[1], **_whole(row)) for row in rows]
+
+
+def deployments_of(connection: Connection, since: datetime, task: str) -> list[tuple[str, Hour]]:
+    """Traffic of one task from an hour on by who answered, the most first; an empty name: nobody did."""
+    query = (
+        select(usage.c.deployment, *_SUMS)
+        .where(usage.c.hour >= since, usage.c.internal.is_(False), usage.c.task == task)
+        .group_by(usage.c.deployment)
+    )
+    found = [(row[0], Hour(task=task, hour=since, **_whole(row))) for row in connection.execute(query)]
+    return sorted(found, key=lambda each: (-each[1].requests, each[0]))
+
+
+_SUMS = (
+    func.sum(usage.c.requests).label("requests"),
+    func.sum(usage.c.failed).label("failed"),
+    func.sum(usage.c.prompt_tokens + usage.c.completion_tokens).label("tokens"),
+    func.sum(usage.c.cost_microusd).label("cost_microusd"),
+    func.sum(usage.c.unpriced).label("unpriced"),
+)
+
+
+def _whole(row: Row[Any]) -> dict[str, int]:
+    """Sums as numbers: of a database's own they are decimals."""
+    return {column.name: int(getattr(row, column.name)) for column in _SUMS}
 
 
 def total_of(lines: Sequence[UsageLine]) -> UsageLine:

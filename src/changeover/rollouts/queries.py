@@ -110,6 +110,12 @@ def newest_event(connection: Connection, rollout: int) -> int:
     return connection.execute(query.order_by(rollout_events.c.id.desc()).limit(1)).scalar() or 0
 
 
+def rollouts_among(connection: Connection, ids: Iterable[int]) -> dict[int, Rollout]:
+    """Rollouts by number, those that are there. At most some hundreds."""
+    rows = connection.execute(select(rollouts).where(rollouts.c.id.in_(list(ids))))
+    return {rollout.id: rollout for rollout in map(_rollout, rows)}
+
+
 def rollouts_of_trial(connection: Connection, trial: int) -> list[Rollout]:
     """Rollouts that came from a trial, oldest first."""
     rows = connection.execute(select(rollouts).where(rollouts.c.trial == trial).order_by(rollouts.c.id))

@@ -97,6 +97,16 @@ def needs(connection: Connection) -> dict[str, Need]:
     return found
 
 
+def tasks_by_deployment(connection: Connection) -> dict[str, list[str]]:
+    """Tasks that a deployment answers, or whose candidate it is: by the deployment's name, in order."""
+    ids = {id: route.task for route in current_routes(connection).values() for id in route.variants()}
+    found: dict[str, set[str]] = {}
+    rows = connection.execute(select(variants.c.id, variants.c.deployment).where(variants.c.id.in_(list(ids))))
+    for row in rows:
+        found.setdefault(row.deployment, set()).add(ids[row.id])
+    return {name: sorted(tasks) for name, tasks in found.items()}
+
+
 def _foremost(one: Need | None, other: Need) -> Need:
     return other if one is None or _FOREMOST.index(other) < _FOREMOST.index(one) else one
 

@@ -74,9 +74,12 @@ class Wanted:
     """Which acts."""
 
     actor: str | None = None
-    """A person or a key's name; `key:NAME` is a key's alone."""
-    task: str | None = None
+    """A person or a key's name; `key:NAME` is a key's alone, `oidc:NAME` of whom an identity provider vouches for."""
+    tasks: frozenset[str] | None = None
+    """What was done to these only; None: everything."""
     action: str | None = None
+    of_keys: bool = True
+    """Also what was done with keys and teams."""
     since: datetime | None = None
     until: datetime | None = None
     after: str | None = None
@@ -116,7 +119,7 @@ def acts(connection: Connection, wanted: Wanted, limit: int = 50) -> list[Act]:
     """
     mark = None if wanted.after is None else _Mark.read(wanted.after)
     most = min(limit, MOST)
-    asked = [kept for kept in _KEPT if wanted.task is None or kept.task is not None]
+    asked = [kept for kept in _KEPT if wanted.tasks is None or kept.task is not None]
     every = union_all(*(select(_newest(kept, wanted, mark, most)) for kept in asked)).subquery()
     newest = select(every).order_by(every.c.at.desc(), every.c.source.desc(), every.c.id.desc())
     return [Act(**row) for row in connection.execute(newest.limit(most)).mappings()]
@@ -250,11 +253,13 @@ def _newest(kept: _Kept, wanted: Wanted, mark: _Mark | None, most: int) -> Subqu
     elif kept.source == "licence":
         rows = rows.where(kept.at.is_not(None))
     if wanted.actor is not None:
-        rows = rows.where(kept.actor.in_([wanted.actor, f"key:{wanted.actor}"]))
-    if wanted.task is not None and kept.task is not None:
-        rows = rows.where(kept.task == wanted.task)
+        rows = rows.where(kept.actor.in_([wanted.actor, *(f"{kind}:{wanted.actor}" for kind in ("key", "oidc"))]))
+    if wanted.tasks is not None and kept.task is not None:
+        rows = rows.where(kept.task.in_(sorted(wanted.tasks)))
     if wanted.action is not None:
         rows = rows.where(kept.action == wanted.action)
+    if not wanted.of_keys and kept.source == "audit":
+        rows = rows.where(kept.action.not_like("key %"), kept.action.not_like("team %"))
     if wanted.since is not None:
         rows = rows.where(kept.at >= wanted.since)
     if wanted.until is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ class Store:
         self._appending = engine.execution_options(changeover_use="append")
         self._watching: PoolProxiedConnection | None = None
         """Asked for the version only: SQLite tells a connection of others' commits."""
+        self._watched = (0, 0)
+        """Device and number of the file that it has open."""
 
     @classmethod
     def connect(cls, url: str) -> Store:
@@ -152,9 +155,15 @@ class Store:
 
         Costs some microseconds and waits for nobody, so that an event loop may ask. Not from several threads at once.
         """
-        if self.engine.dialect.name != "sqlite" or self.engine.url.database in (None, "", ":memory:"):
+        database = self.engine.url.database
+        if self.engine.dialect.name != "sqlite" or database in (None, "", ":memory:"):
             return None
         try:
+            found = os.stat(database)
+            if self._watched != (found.st_dev, found.st_ino):  # each connection counts on its own
+                self._watched = (found.st_dev, found.st_ino)
+                self._watch_no_more()
+                return None
             if self._watching is None:
                 self._watching = watching = self.engine.raw_connection()
                 watching.detach()
@@ -162,14 +171,17 @@ class Store:
             cursor = self._watching.cursor()
             cursor.execute("PRAGMA data_version")
             return int(cursor.fetchall()[0][0])
-        except (sqlite3.Error, SQLAlchemyError):
+        except (OSError, sqlite3.Error, SQLAlchemyError):
             return None
 
     def close(self) -> None:
+        self._watch_no_more()
+        self.engine.dispose()
+
+    def _watch_no_more(self) -> None:
         if self._watching is not None:
             self._watching.close()
             self._watching = None
-        self.engine.dispose()
 
 
 def _address(url: str) -> URL:

@@ -86,7 +86,8 @@ def test_page_after_page_gives_the_same_as_one(store: Store) -> None:
 def test_acts_are_found_by_person_task_action_and_time(store: Store) -> None:
     assert said(looked(store, actor="ben"))[2:] == ["key:ben trial new", "ben apply declarations 1"]
     assert said(looked(store, actor="key:ben")) == ["key:ben trial new"]
-    assert said(looked(store, task="code")) == ["ana promote revision 1", "ana approve rollout 7"]
+    assert said(looked(store, tasks=frozenset({"code"}))) == ["ana promote revision 1", "ana approve rollout 7"]
+    assert said(looked(store, of_keys=False))[0] == "ana accept licence of m"
     assert said(looked(store, action="apply")) == ["ben apply declarations 1"]
     assert said(looked(store, since=at(3), until=at(5))) == ["key:ben trial new", "ana promote revision 1"]
 

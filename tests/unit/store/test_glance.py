@@ -27,6 +27,13 @@ def write(store: Store, revision: int) -> None:
         )
 
 
+def settled(store: Store) -> Glance:
+    looking = Glance(store)
+    while looking.tells_news():
+        pass
+    return looking
+
+
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(glance, "AT_LEAST_S", 3600.0)
@@ -36,7 +43,7 @@ def test_a_commit_of_this_process_or_of_another_store_is_news_once(tmp_path: Pat
     store = fresh(tmp_path)
     other = Store.connect(str(store.engine.url))
     one, two = Glance(store), Glance(store)
-    assert [one.tells_news(), one.tells_news(), two.tells_news()] == [True, False, True]
+    assert [one.tells_news(), one.tells_news(), two.tells_news(), one.tells_news()] == [True, True, True, False]
     for revision, writer in enumerate((store, other), 1):
         write(writer, revision)
         assert [one.tells_news(), one.tells_news(), two.tells_news()] == [True, False, True]
@@ -49,8 +56,7 @@ def test_a_commit_of_this_process_or_of_another_store_is_news_once(tmp_path: Pat
 
 def test_who_writes_keeps_nobody_waiting_who_glances(tmp_path: Path) -> None:
     store = fresh(tmp_path)
-    looking = Glance(store)
-    assert looking.tells_news()
+    looking = settled(store)
     with store.write() as connection:
         connection.exec_driver_sql("DELETE FROM applied")
         assert not looking.tells_news(), "it is not committed"
@@ -59,10 +65,19 @@ def test_who_writes_keeps_nobody_waiting_who_glances(tmp_path: Path) -> None:
 
 def test_after_a_look_that_failed_it_is_looked_again(tmp_path: Path) -> None:
     store = fresh(tmp_path)
-    looking = Glance(store)
-    assert looking.tells_news()
+    looking = settled(store)
     looking.forget()
     assert [looking.tells_news(), looking.tells_news()] == [True, False]
+    store.close()
+
+
+def test_a_file_that_is_gone_or_another_one_is_news(tmp_path: Path) -> None:
+    store = fresh(tmp_path)
+    looking, file = settled(store), tmp_path / "test.db"
+    file.rename(tmp_path / "hidden.db")
+    assert looking.tells_news()
+    (tmp_path / "hidden.db").rename(file)
+    assert looking.tells_news()
     store.close()
 
 

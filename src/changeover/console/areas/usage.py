@@ -98,7 +98,7 @@ async def as_file(visit: Visit) -> Response:
 
 
 def _asked(visit: Visit) -> Asked:
-    by: Facet = next((facet for facet in FACETS if facet == visit.query("by")), "team")
+    by = next((facet for facet in FACETS if facet == visit.query("by")), FACETS[0])
     period = visit.query("period") if visit.query("period") in PERIODS else "30d"
     now = visit.installation.clock.now()
     return Asked(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import unified_diff
+from itertools import groupby
 from typing import Any, Literal
 
 from markupsafe import Markup
@@ -18,12 +19,15 @@ from changeover.app.named import Named, find_two
 from changeover.console import charts
 from changeover.console.areas.tasks.about import About, about, shown
 from changeover.console.areas.tasks.live import split_of
+from changeover.console.languages import translated
 from changeover.console.pages import milliseconds, usd
 from changeover.console.visit import Visit
 from changeover.core.errors import ChangeoverError
-from changeover.evals.queries import verdicts_of
+from changeover.evals.queries import summaries_of, verdicts_of
 from changeover.evals.trial_queries import trials_of_task
-from changeover.gateway.usage_queries import Hour, hours_of
+from changeover.gateway.usage_queries import Hour, deployments_of, hours_of
+from changeover.rollouts.decide import Rollout
+from changeover.rollouts.queries import rollouts_among
 from changeover.serving.bundles import Difference, changes
 from changeover.serving.queries import load_variants
 from changeover.tasks.declarations import Task
@@ -36,7 +40,7 @@ SPANS: Mapping[str, tuple[timedelta, int, str]] = {"hour": (HOUR, 24, "%H:%M"), 
 """What a bar of a chart stands for, how many there are, and how each is labelled."""
 MOST_TIMED = 60
 """Newest answers of an hour or a day that its latency is taken from."""
-REVISIONS, VERDICTS, TRIALS, COMMENTS, RATINGS = 30, 20, 40, 30, 500
+REVISIONS, VERDICTS, TRIALS, COMMENTS, RATINGS = 30, 15, 40, 12, 500
 PLACES = ("incumbent", "candidate", "former", "declared")
 
 
@@ -52,6 +56,8 @@ class Figures:
     cost_microusd: int
     priced: bool
     tokens: int
+    by_deployment: list[tuple[str, Hour]]
+    """Who answered how much; an empty name: nobody did."""
 
 
 async def overview(visit: Visit) -> Response:
@@ -64,8 +70,8 @@ async def overview(visit: Visit) -> Response:
         rated = goods_of(connection, task.name, now - 30 * DAY, RATINGS)
         return (
             answering_since(connection, task.standing.route),
-            _figures(connection, task.name, by, now),
-            split_of(connection, task.standing, now),
+            _figures(connection, task.name, by, now, visit.language),
+            split_of(connection, task.standing, now, visit.language),
             rated,
         )
 
@@ -73,7 +79,7 @@ async def overview(visit: Visit) -> Response:
     return shown(visit, task, "", by=by, since=since, figures=figures, split=split, rated=rated)
 
 
-def _figures(connection: Connection, task: str, by: str, now: datetime) -> Figures:
+def _figures(connection: Connection, task: str, by: str, now: datetime, language: str) -> Figures:
     step, count, label = SPANS[by]
     start = now.replace(minute=0, second=0, microsecond=0, hour=now.hour if by == "hour" else 0)
     starts = [start - step * (count - 1 - place) for place in range(count)]
@@ -86,13 +92,19 @@ def _figures(connection: Connection, task: str, by: str, now: datetime) -> Figur
     failed = [sum(each.failed for each in part) for part in parts]
     total = [sum(each.requests for each in part) for part in parts]
     cost = [sum(each.cost_microusd for each in part) for part in parts]
-    latency = {"p50": [percentile(each, 0.5) for each in times], "p95": [percentile(each, 0.95) for each in times]}
+    latency = {
+        translated(language, "median"): [percentile(each, 0.5) for each in times],
+        "p95": [percentile(each, 0.95) for each in times],
+    }
     priced = any(each.requests > each.unpriced for each in hours)
     timed = any(times)
     return Figures(
         requests=charts.bars(
             labels,
-            {"answered": [all_ - bad for all_, bad in zip(total, failed, strict=True)], "failed": failed},
+            {
+                translated(language, "answered"): [all_ - bad for all_, bad in zip(total, failed, strict=True)],
+                translated(language, "failed"): failed,
+            },
             f"requests by {by}: {sum(total):,}, of which {sum(failed):,} failed",
         )
         if sum(total)
@@ -106,16 +118,58 @@ def _figures(connection: Connection, task: str, by: str, now: datetime) -> Figur
         cost_microusd=sum(cost),
         priced=priced,
         tokens=sum(each.tokens for each in hours),
+        by_deployment=deployments_of(connection, starts[0], task),
     )
 
 
 async def history(visit: Visit) -> Response:
     """Everything that happened to it, newest first, and the way back."""
     task = await about(visit)
-    asked = visit.query("before")
-    before = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else None
-    rows = await visit.read(lambda connection: history_of(connection, task.name, REVISIONS, before))
-    return shown(visit, task, "history", rows=rows, before=before, older=_older(rows))
+    before = visit.number("before")
+
+    def look(connection: Connection) -> tuple[list[Happened], list[Chapter], datetime]:
+        rows = history_of(connection, task.name, REVISIONS, before)
+        return rows, chapters_of(connection, rows), answering_since(connection, task.standing.route)
+
+    rows, chapters, since = await visit.read(look)
+    return shown(visit, task, "history", chapters=chapters, since=since, before=before, older=_older(rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """What happened in one rollout, or without any."""
+
+    rows: list[Happened]
+    """Newest first."""
+    rollout: Rollout | None = None
+    incumbent: str = ""
+    candidate: str = ""
+    evidence: Mapping[str, Any] | None = None
+    """Summary of what it was begun on."""
+
+
+def chapters_of(connection: Connection, rows: Sequence[Happened]) -> list[Chapter]:
+    """What happened, under the rollouts in which it did."""
+    rollouts = rollouts_among(connection, {row.rollout for row in rows if row.rollout is not None})
+    summaries = summaries_of(connection, {each.comparison for each in rollouts.values() if each.comparison})
+    ids = {id for each in rollouts.values() for id in (each.incumbent, each.candidate)}
+    names = {id: variant.deployment for id, variant in load_variants(connection, ids).items()}
+    found: list[Chapter] = []
+    for number, part in groupby(rows, key=lambda row: row.rollout):
+        rollout = None if number is None else rollouts.get(number)
+        if rollout is None:
+            found.append(Chapter(rows=list(part)))
+            continue
+        found.append(
+            Chapter(
+                rows=list(part),
+                rollout=rollout,
+                incumbent=names[rollout.incumbent],
+                candidate=names[rollout.candidate],
+                evidence=summaries.get(rollout.comparison or ""),
+            )
+        )
+    return found
 
 
 def _older(rows: Sequence[Happened]) -> int | None:

@@ -47,6 +47,11 @@ class Traffic:
     """None: no request had a price."""
 
     @property
+    def alarming(self) -> bool:
+        """So much failed that it is no chance."""
+        return self.failed >= FEW and self.share_failed >= MANY_FAILED
+
+    @property
     def share_failed(self) -> float:
         return self.failed / self.requests if self.requests else 0.0
 
@@ -123,12 +128,12 @@ class Line:
     @property
     def health(self) -> Health:
         """How it goes, in a word: by its engine, and by what failed in the last hour and the last day."""
-        now, day = self.traffic, self.traffic
-        if self.standing.removed:
+        day = self.traffic
+        if self.standing.removed or not self.running:
             return ""
         if any(need.kind in ("nobody", "failed") for need in self.needs):
             return "bad"
-        if now.lately_failed >= FEW and now.lately_failed >= MANY_FAILED * now.lately:
+        if day.lately_failed >= FEW and day.lately_failed >= MANY_FAILED * day.lately:
             return "bad"
         if self.engine not in ("ready", "idle") or (day.failed >= FEW and day.share_failed >= SOME_FAILED):
             return "warm"

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from markupsafe import Markup
 from sqlalchemy import Connection
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from changeover.app.standing import Standing
 from changeover.console import charts
 from changeover.console.areas.tasks.about import about
+from changeover.console.following import following
+from changeover.console.languages import translated
 from changeover.console.visit import Visit
 from changeover.tasks.queries import current_route
 from changeover.tasks.traffic_queries import Seen, newest_mark, percentile, seen_since
 
 MINUTES = 15
 MOST_SEEN = 500
-LOOK_S = 1.0
-AGAIN_LOOKS = 20
-"""After so many looks the page is drawn anew in any case: minutes have gone by."""
-MOST_LOOKS = 3_600
-"""Then the browser asks again."""
+NOBODY = "nobody"
+ORDER = ("incumbent", "candidate", "former", NOBODY)
+Who = tuple[str, str]
+"""Side and deployment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,31 +54,30 @@ class Split:
     weight: float
 
 
-def split_of(connection: Connection, standing: Standing, now: datetime) -> Split:
+def split_of(connection: Connection, standing: Standing, now: datetime, language: str) -> Split:
     """Who answered what share, of the newest requests of the last minutes."""
     seen = seen_since(connection, standing.task, now - timedelta(minutes=MINUTES), MOST_SEEN)
     full = len(seen) >= MOST_SEEN
     minutes = max((now - seen[-1].started_at).total_seconds() / 60, 1 / 60) if full else float(MINUTES)
-    by_side: dict[tuple[str, str], list[Seen]] = {}
+    by_who: dict[Who, list[Seen]] = {}
     for each in seen:
-        by_side.setdefault((each.side or "", each.deployment or ""), []).append(each)
-    order = {"incumbent": 0, "candidate": 1, "former": 2}
-    places = sorted(by_side, key=lambda place: (order.get(place[0], 3), place[1]))
+        by_who.setdefault(_who(each), []).append(each)
+    sorted_ = dict(sorted(by_who.items(), key=lambda each: (ORDER.index(each[0][0]), each[0][1])))
     sides = [
         Side(
             side=side,
             deployment=deployment,
-            requests=len(of := by_side[side, deployment]),
+            requests=len(of),
             share=len(of) / len(seen),
             per_minute=len(of) / minutes,
             failed=sum(each.failed for each in of),
-            p50=percentile([each.duration_ms for each in of if not each.failed], 0.5),
+            p50=percentile([each.duration_ms for each in of if each.status < 300], 0.5),
         )
-        for side, deployment in places
+        for (side, deployment), of in sorted_.items()
     ]
     return Split(
         sides=sides,
-        chart=_chart(seen, now),
+        chart=_chart(sorted_, now, language) if seen else Markup(""),
         requests=len(seen),
         minutes=minutes,
         shadow_share=standing.route.shadow_share,
@@ -85,18 +85,24 @@ def split_of(connection: Connection, standing: Standing, now: datetime) -> Split
     )
 
 
-def _chart(seen: list[Seen], now: datetime) -> Markup:
+def _who(seen: Seen) -> Who:
+    """Side and deployment that answered."""
+    if seen.deployment is None or seen.side not in ORDER:
+        return NOBODY, ""
+    return seen.side, seen.deployment
+
+
+def _chart(by_who: Mapping[Who, list[Seen]], now: datetime, language: str) -> Markup:
     """Requests in each minute, by who answered."""
-    if not seen:
-        return Markup("")
-    by_side: dict[str, list[float | None]] = {}
-    for each in seen:
-        minute = min(MINUTES - 1, int((now - each.started_at).total_seconds() // 60))
-        bars = by_side.setdefault(each.side or "nobody", [0.0] * MINUTES)
-        bars[MINUTES - 1 - minute] = (bars[MINUTES - 1 - minute] or 0.0) + 1
-    labels = [f"−{MINUTES - 1 - place} min" if place < MINUTES - 1 else "now" for place in range(MINUTES)]
-    names = sorted(by_side, key=["incumbent", "candidate", "former", "shadow", "nobody"].index)
-    series = {name: by_side[name] for name in names}
+    series: dict[str, list[float | None]] = {}
+    alone = Counter(side for side, _ in by_who)
+    for (side, deployment), seen in by_who.items():
+        minutes = Counter(int((now - each.started_at).total_seconds() // 60) for each in seen)
+        name = translated(language, side)
+        series[name if alone[side] == 1 else f"{name} {deployment}"] = [
+            minutes[MINUTES - 1 - place] for place in range(MINUTES)
+        ]
+    labels = [f"−{MINUTES - 1 - place} min" for place in range(MINUTES - 1)] + [translated(language, "now")]
     return charts.bars(labels, series, f"requests in each of the last {MINUTES} minutes, by who answered", ticks=4)
 
 
@@ -104,29 +110,18 @@ async def part(visit: Visit) -> Response:
     """The part of the page alone."""
     task = await about(visit)
     now = visit.installation.clock.now()
-    split = await visit.read(lambda connection: split_of(connection, task.standing, now))
+    split = await visit.read(lambda connection: split_of(connection, task.standing, now, visit.language))
     return visit.part("tasks/live.html", split=split, standing=task.standing)
 
 
 async def events(visit: Visit) -> Response:
-    """Says whenever there were requests, or another route."""
+    """Says whenever there were requests, or another route, or a minute went by."""
     task = visit.parameter("task")
     visit.require_task(task)
-    return StreamingResponse(changed(visit, task), media_type="text/event-stream")
+    clock = visit.installation.clock
 
-
-async def changed(visit: Visit, task: str) -> AsyncGenerator[bytes]:
-    """An event each time that something is new, looked for once a second by two rows."""
-
-    def look(connection: Connection) -> tuple[object, int]:
+    def look(connection: Connection) -> Hashable:
         route = current_route(connection, task)
-        return newest_mark(connection, task), 0 if route is None else route.revision
+        return newest_mark(connection, task), None if route is None else route.revision, clock.now().minute
 
-    seen, since = await visit.read(look), 0
-    yield b": it begins\n\n"
-    for _ in range(MOST_LOOKS):
-        await asyncio.sleep(LOOK_S)
-        newest, since = await visit.read(look), since + 1
-        if newest != seen or since >= AGAIN_LOOKS:
-            seen, since = newest, 0
-            yield b"event: changed\ndata: {}\n\n"
+    return following(lambda: visit.read(look))

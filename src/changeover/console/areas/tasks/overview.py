@@ -43,12 +43,12 @@ class Asked:
 
     @classmethod
     def of(cls, visit: Visit) -> Asked:
-        state, sort, page = visit.query("state"), visit.query("sort", "needs"), visit.query("page", "1")
+        state, sort = visit.query("state"), visit.query("sort", "needs")
         return cls(
             words=visit.query("q")[:200],
             state=state if state in STATES else "",
             sort=sort if sort in ORDERS else "needs",
-            page=min(max(int(page), 1), 10_000) if page.isascii() and page.isdecimal() else 1,
+            page=max(visit.number("page") or 1, 1),
         )
 
     def link(self, **changed: str | int) -> str:

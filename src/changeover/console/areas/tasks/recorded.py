@@ -18,6 +18,7 @@ from changeover.console.visit import Visit
 from changeover.core.errors import ChangeoverError, DatasetError
 from changeover.evals.datasets import Dataset, Sample
 from changeover.evals.datasets.queries import Version, versions_for
+from changeover.evals.report.words import as_text
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.feedback import Feedback, feedback_on
 from changeover.tasks.queries import exchanges_by_id
@@ -50,7 +51,7 @@ async def dataset(visit: Visit) -> Response:
     if task.declared is None:
         return shown(visit, task, "dataset", page=None, versions=[], refusal=None, words="")
     path, template, words = task.declared.dataset, task.declared.input_template, visit.query("q")[:200]
-    number = visit.query("page", "1")
+    number = visit.number("page") or 1
 
     def look(connection: Connection) -> list[Version]:
         return versions_for(connection, task.name, path, VERSIONS)
@@ -61,15 +62,15 @@ async def dataset(visit: Visit) -> Response:
     except (DatasetError, OSError) as exc:
         refusal = exc.message if isinstance(exc, ChangeoverError) else f"`{path.name}` cannot be read."
         return shown(visit, task, "dataset", page=None, versions=versions, refusal=refusal, words=words)
-    return shown(visit, task, "dataset", page=page, versions=versions, refusal=None, words=words)
+    return shown(visit, task, "dataset", page=page, versions=versions, refusal=None, words=words, as_text=as_text)
 
 
-def _page(visit: Visit, path: Path, template: str | None, words: str, number: str) -> Page:
+def _page(visit: Visit, path: Path, template: str | None, words: str, number: int) -> Page:
     loaded = _loaded(path, template, path.stat().st_mtime_ns)
     asked = words.casefold()
-    found = [each for each in loaded.samples if not asked or asked in f"{each.id} {each.text} {each.target}".casefold()]
+    found = [each for each in loaded.samples if not asked or asked in _said(each)]
     pages = max(1, -(-len(found) // SAMPLES))
-    place = min(max(int(number), 1), pages) if number.isascii() and number.isdecimal() and len(number) < 8 else 1
+    place = min(max(number, 1), pages)
     tags: dict[str, int] = {}
     for each in loaded.samples:
         for tag in each.tags:
@@ -86,6 +87,11 @@ def _page(visit: Visit, path: Path, template: str | None, words: str, number: st
         tags=dict(sorted(tags.items(), key=lambda each: (-each[1], each[0]))[:12]),
         from_traffic=sum((each.source or "").startswith("traffic ") for each in loaded.samples),
     )
+
+
+def _said(sample: Sample) -> str:
+    """All of a sample's words."""
+    return f"{sample.id} {' '.join(sample.tags)} {sample.text} {sample.target}".casefold()
 
 
 @lru_cache(maxsize=4)
