@@ -22,7 +22,7 @@ from changeover.app.matching import Prepared, known_verdict, match_of, prepared,
 from changeover.core.errors import ChangeoverError, ConfigError
 from changeover.evals.comparison import Live, Match, compare
 from changeover.evals.multiplicity import RATE
-from changeover.evals.queries import Comparison, answers_by_id, compared_samples, find_comparison
+from changeover.evals.queries import Comparison, answers_by_id, compared_samples, find_comparison, verdicts_by_id
 from changeover.evals.runner import Runner
 from changeover.evals.trial_queries import (
     Figures,
@@ -308,6 +308,8 @@ def table_of(connection: Connection, trial: Trial) -> Table:
     waiting = [name for name in trial.plan["tasks"] if name not in kept]
     routes = {name: route for name, route in current_routes(connection).items() if name in waiting}
     variants = load_variants(connection, (route.incumbent for route in routes.values()))
+    ids = [row.comparison for row in kept.values() if row.comparison is not None]
+    verdicts = verdicts_by_id(connection, ids)
     rows: list[Row] = []
     for name in trial.plan["tasks"]:
         if name not in kept:
@@ -315,9 +317,7 @@ def table_of(connection: Connection, trial: Trial) -> Table:
             rows.append(row_of(name, Outcome(kind="waiting", incumbent=incumbent), None))
             continue
         comparison = kept[name].comparison
-        rows.append(
-            row_of(name, kept[name].outcome, None if comparison is None else find_comparison(connection, comparison))
-        )
+        rows.append(row_of(name, kept[name].outcome, None if comparison is None else verdicts[comparison]))
     return Table(
         trial=trial.id,
         candidate=trial.candidate,
