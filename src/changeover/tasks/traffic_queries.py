@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
 
 from changeover.store.schema import exchanges
 
@@ -52,13 +52,13 @@ _NEWEST = (exchanges.c.started_at.desc(), exchanges.c.id.desc())
 
 def newest_durations(connection: Connection, task: str, most: int) -> list[float]:
     """What whole answers to applications took among the newest exchanges of a task, milliseconds."""
-    return _durations(connection, select(*_TIMED).where(exchanges.c.task == task), most)
+    return _durations(connection, exchanges.c.task == task, most)
 
 
 def durations_between(connection: Connection, task: str, since: datetime, until: datetime, most: int) -> list[float]:
     """The same among the newest that began in [since, until)."""
     within = and_(exchanges.c.task == task, exchanges.c.started_at >= since, exchanges.c.started_at < until)
-    return _durations(connection, select(*_TIMED).where(within), most)
+    return _durations(connection, within, most)
 
 
 def seen_since(connection: Connection, task: str, since: datetime, most: int) -> list[Seen]:
@@ -101,18 +101,17 @@ def page_of(
     return found, None if ended or not rows else (rows[-1].started_at, rows[-1].id)
 
 
-_TIMED = tuple(
-    exchanges.c[name] for name in ("duration_ms", "internal", "status", "truncated", "abandoned", "started_at", "id")
-)
-
-
-def _durations(connection: Connection, query: Select[Any], most: int) -> list[float]:
-    rows = connection.execute(query.order_by(exchanges.c.started_at.desc()).limit(most))
-    return [
-        float(row.duration_ms)
-        for row in rows
-        if not (row.internal or row.truncated or row.abandoned) and row.status < 300
-    ]
+def _durations(connection: Connection, among: ColumnElement[bool], most: int) -> list[float]:
+    newest = (
+        select(*(exchanges.c[name] for name in ("duration_ms", "internal", "status", "truncated", "abandoned")))
+        .where(among)
+        .order_by(exchanges.c.started_at.desc())
+        .limit(most)
+        .subquery()
+    )
+    whole = (newest.c.internal, newest.c.truncated, newest.c.abandoned)
+    query = select(newest.c.duration_ms).where(newest.c.status < 300, *(each.is_(False) for each in whole))
+    return list(connection.execute(query).scalars())
 
 
 def _seen() -> Select[Any]:
