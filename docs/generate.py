@@ -27,7 +27,11 @@ from changeover.app.shipped_tools import baselines as shipped_baselines
 from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
 from changeover.client.failures import Unreachable
+<<<<<<< HEAD
+from changeover.console.areas.keys import NoSuchKey
 from changeover.console.visit import OldForm
+=======
+>>>>>>> docs9
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
@@ -76,7 +80,11 @@ LOCAL_ERRORS: Mapping[type[ChangeoverError], str] = {
     UnknownJobError: "`/v1/jobs`",
     JobCancelledError: "`/v1/jobs`",
     Missing: "the library's server",
+<<<<<<< HEAD
     OldForm: "the console",
+    NoSuchKey: "the console",
+=======
+>>>>>>> docs9
     Unreachable: "the Python client",
 }
 """Those that a room keeps to itself, and where one meets them."""
@@ -466,18 +474,18 @@ def attribute_docs(model: type) -> dict[str, str]:
     return docs
 
 
-def _tables(model: type[BaseModel]) -> Iterator[str]:
-    """A model's own keys, then each table inside it."""
+def _tables(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """A model's own keys, then each table inside it, and those inside them."""
     yield _table(keys_of(model))
     for name, field in model.model_fields.items():
         inner = _model_in(field.annotation)
         if inner is None:
             continue
         many = get_origin(field.annotation) is tuple
-        by_name = get_origin(field.annotation) is dict
-        yield f"### `{f'[[{name}]]' if many else f'[{name}.NAME]' if by_name else f'[{name}]'}`"
+        path = f"{before}{name}.NAME" if get_origin(field.annotation) is dict else f"{before}{name}"
+        yield f"### `{f'[[{path}]]' if many else f'[{path}]'}`"
         yield _doc(inner) + (f" By default `{_toml(field.get_default())}`." if many and not field.is_required() else "")
-        yield _table(keys_of(inner))
+        yield from _tables(inner, f"{path}.")
 
 
 def _table(keys: Iterable[Key]) -> str:

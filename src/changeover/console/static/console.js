@@ -24,17 +24,23 @@ document.addEventListener("submit", (event) => {
   });
 });
 
-// Parts that are live: the server says that something changed, and the part is fetched anew.
-function follow(part) {
-  const events = new EventSource(part.dataset.live);
-  events.addEventListener("changed", () => window.htmx?.trigger(part, "changed"));
+// Parts that are live: the server says that something changed, and the part is fetched anew. What it is exchanged for
+// is another element, so it is looked for each time.
+function follow(address) {
+  const events = new EventSource(address);
+  const exchange = () => {
+    const part = document.querySelector(`[data-live="${CSS.escape(address)}"]`);
+    if (part) window.htmx?.trigger(part, "changed");
+    else events.close();
+  };
+  events.addEventListener("changed", exchange);
   events.addEventListener("ended", () => {
     events.close();
-    window.htmx?.trigger(part, "changed");
+    exchange();
   });
   window.addEventListener("pagehide", () => events.close());
 }
-for (const part of document.querySelectorAll("[data-live]")) follow(part);
+for (const part of document.querySelectorAll("[data-live]")) follow(part.dataset.live);
 
 // What was opened to be confirmed closes with Escape, or by a click elsewhere.
 function close(except) {
