@@ -32,7 +32,7 @@ from changeover.rollouts.queries import active_rollouts, open_overrides
 from changeover.serving.queries import all_deployments
 
 PER_PAGE = 50
-MOST_NEEDS = 8
+MOST_NEEDS = 6
 """That are shown before one asks for the rest."""
 STATES = ("", "needs", "under-way", "failing", "removed")
 
