@@ -25,6 +25,8 @@ MOST_CHARS = 200_000
 """Of one answer with its reasoning; a longer one is broken off."""
 BREATH_S = 0.06
 """Between two looks at an answer that is written."""
+SHORTEST_S = 0.05
+"""In less time no pace is told: it would be one of buffers."""
 SILENCE_S = 15.0
 """After so long without a word it is said that the page is still listened to."""
 
@@ -95,11 +97,11 @@ class Column:
 
     @property
     def pace(self) -> float | None:
-        """Tokens a second after the first; None where there are too few to tell."""
+        """Tokens a second after the first; None where there are too few to tell, or all came at once."""
         if self.tokens is None or self.tokens < 2 or self.first_s is None or self.last_s is None:
             return None
         seconds = self.last_s - self.first_s
-        return (self.tokens - 1) / seconds if seconds > 0 else None
+        return (self.tokens - 1) / seconds if seconds >= SHORTEST_S else None
 
     async def ask(self, way: tuple[str, str], prompt: Prompt) -> None:
         """Ask, and keep what comes. What goes wrong stands in the column."""

@@ -24,7 +24,7 @@ function listen(answer) {
   events.addEventListener("ended", () => {
     events.close();
     open -= 1;
-    window.htmx?.ajax("GET", `${answer.dataset.play}/part`, { target: answer, swap: "outerHTML" });
+    window.htmx?.trigger(answer, "ended");
     if (open === 0) document.getElementById("stop")?.remove();
   });
   window.addEventListener("pagehide", () => events.close());
