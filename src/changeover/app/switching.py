@@ -40,7 +40,7 @@ def begin_switch(installation: Installation, task: str, to: str, by: By) -> Roll
         )
     match = match_of(installation, ready, to, by.actor)
     check_incumbent_runs(installation, match)
-    run_again(installation, to)
+    run_again(installation, to, by.actor)
     known = known_verdict(installation, match)
     if known is None or known.verdict == "inconclusive":
         return steering.propose(installation.store, match.candidate, plan_of(match.task.declared), by)
