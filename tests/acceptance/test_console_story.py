@@ -195,6 +195,7 @@ def _is_promoted(ines: Person, seen: Load) -> None:
     """The page that was open all the time says so, and so do the task's page and its callers."""
     page = ines.page
     expect(page.locator(".state-of")).to_contain_text("baking")
+    expect(page.locator("summary", has_text="Roll back")).to_be_visible()
     assert page.evaluate("() => window.sameAsBefore")
     page.get_by_role("link", name=TASK).first.click()
     expect(page.locator("#now + dl dd").first).to_contain_text(CANDIDATE)
