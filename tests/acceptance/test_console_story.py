@@ -72,7 +72,12 @@ class Person:
         """The same with Tab, Enter and letters alone."""
         for _ in range(MOST_TABS):
             self.page.keyboard.press("Tab")
-            if self.page.evaluate("() => document.activeElement.matches('summary') && document.activeElement.innerText") == deed:
+            if (
+                self.page.evaluate(
+                    "() => document.activeElement.matches('summary') && document.activeElement.innerText"
+                )
+                == deed
+            ):
                 break
         self.page.keyboard.press("Enter")
         expect(self.page.locator("details.confirm[open]").get_by_label("Reason")).to_be_focused()
@@ -107,7 +112,9 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Generator[Scene]:
     project = write_project(tmp_path_factory.mktemp("story") / "project", (TASK,), steps=STEPS)
     file = project / "tasks" / f"{TASK}.toml"
-    file.write_text(file.read_text().replace("margin = 0.05", "margin = 0.3").replace("timeout_s", 'tier = "medium"\ntimeout_s'))
+    file.write_text(
+        file.read_text().replace("margin = 0.05", "margin = 0.3").replace("timeout_s", 'tier = "medium"\ntimeout_s')
+    )
     with system(project) as up:
         until(lambda: up.ready(INCUMBENT))
         assert up.call("deploy", CANDIDATE, "--engine", "echo", "--option", 'reply="ok, and that is all"').status == 0
@@ -176,7 +183,7 @@ def _goes_on_to_the_last_step(ines: Person) -> None:
     expect(page.locator("summary", has_text="Pause")).to_be_visible()
     page.evaluate("() => { window.sameAsBefore = true; }")
     expect(_stage(page)).to_contain_text("canary 50 %")
-    expect(page.locator("#live")).to_contain_text("Waits for: 1 approval")
+    expect(page.locator("#live")).to_contain_text("Waits for: needs 1 approval before the promotion")
     assert page.evaluate("() => window.sameAsBefore"), "steps arrived without a reload"
     assert page.locator("summary", has_text="Approve").count() == 0, "who began it cannot agree to it"
 
