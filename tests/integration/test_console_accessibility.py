@@ -15,10 +15,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from benchmarks.console.busy import make
 from benchmarks.console.visiting import ROUTES, addresses, running_console, running_system
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from tests.support import browser
 
-PATIENCE_MS = 30_000
 WIDTHS = (360, 768, 1920)
 NO_PAGES = ("/events", "/part", "/live", "/text", "/csv")
 """How addresses end that are no whole pages: events, what is exchanged in a page that is open, files."""
@@ -82,18 +81,15 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     project: Path = tmp_path_factory.mktemp("busy") / "project"
     make(project, tasks=10, exchanges=1_500, runs=0, attempts=1, asleep=True).store.close()
     secret = json.loads((project / ".changeover" / "keys.json").read_text())["admin"]
-    with running_system(project), running_console(project) as visitor, sync_playwright() as playwright:
+    with running_system(project), running_console(project) as visitor, browser.chromium_running() as running:
         known, address = addresses(visitor), f"http://127.0.0.1:{visitor.port}"
-        # Its own sandbox needs rights that a container has not; it opens only pages of ours.
-        chromium = playwright.chromium.launch(executable_path=browser.chromium(), args=["--no-sandbox"])
-        page = chromium.new_page()
-        page.set_default_timeout(PATIENCE_MS)
+        page = running.new_page()
+        page.set_default_timeout(browser.PATIENCE_MS)
         page.goto(f"{address}/sign-in")
         page.get_by_label("Key").fill(secret)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url(f"{address}/tasks")
         yield Opened(page, address, known)
-        chromium.close()
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ROUTES if not path.endswith(NO_PAGES)])
