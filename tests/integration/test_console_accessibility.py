@@ -19,7 +19,7 @@ from playwright.sync_api import Page
 from tests.support import browser
 
 WIDTHS = (360, 768, 1920)
-NO_PAGES = ("/events", "/part", "/live", "/text", "/csv")
+NO_PAGES = ("/events", "/part", "/now", "/live", "/report", "/text", "/csv", "/json", ".css")
 """How addresses end that are no whole pages: events, what is exchanged in a page that is open, files."""
 GRAVE = ("serious", "critical")
 MOST_TABS = 20
@@ -35,7 +35,8 @@ LOOSE = """() => [...document.querySelectorAll("*")].filter((each) => {
 WIDER = """() => {
   const wide = document.documentElement;
   if (wide.scrollWidth <= wide.clientWidth) return null;
-  const out = [...document.querySelectorAll("main *")].filter((each) => each.getBoundingClientRect().right > wide.clientWidth + 1);
+  const scrolls = (each) => each && each !== document.body && (getComputedStyle(each).overflowX !== "visible" || scrolls(each.parentElement));
+  const out = [...document.querySelectorAll("body *")].filter((each) => each.getBoundingClientRect().right > wide.clientWidth && !scrolls(each.parentElement));
   return `${wide.scrollWidth} of ${wide.clientWidth} px: ${out.slice(0, 3).map((each) => each.outerHTML.slice(0, 100)).join(" | ")}`;
 }"""
 """By how much the page is wider than the window; null where it is not."""
