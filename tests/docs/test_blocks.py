@@ -38,6 +38,7 @@ TOOLS = ("document-summary", "intent-classifier")
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct")
 """Deployed here as echo engines of the same names."""
 MOST_NOT_RUN = 36
+"""Blocks; one more needs a good reason, and this figure."""
 FEW = 20
 """Cases of the task that the pages switch."""
 DEFINED = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)

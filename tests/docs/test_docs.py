@@ -273,6 +273,14 @@ def test_files_functions_and_modules_that_a_page_names_exist(page: Path) -> None
         assert f"def {name.rpartition('.')[2]}(" in code, name
 
 
+def test_every_page_of_the_consoles_menu_is_in_its_guide() -> None:
+    menu = (ROOT / "src" / "changeover" / "console" / "templates" / "base.html").read_text()
+    named = re.findall(r'item\("/[\w-]+", _\("([^"]+)"\)\)', menu)
+    guide = (ROOT / "docs" / "guides" / "console.md").read_text()
+    assert len(named) > 10, "the pattern finds nothing any more"
+    assert [name for name in named if f"**{name}**" not in guide] == []
+
+
 def test_each_path_through_the_system_fits_on_one_screen() -> None:
     page = ROOT / "docs" / "concepts" / "architecture.md"
     for title in ("The path of a request", "The path of a switch"):

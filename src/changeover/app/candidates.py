@@ -185,6 +185,20 @@ class Candidates:
         known = [each for each in found if each is not None]
         return sorted(known, key=lambda each: (each.relation != "successor", _distance(each)))
 
+    def of(self, card: Card) -> Candidate | None:
+        """What one model could be tried on; None: it can take no part, or answers everything that is looked at."""
+        follows = {
+            task: successor.reason
+            for task, incumbent in self._incumbents.items()
+            for successor in successors(self._installation.catalogue, model_of(incumbent.bundle.engine))
+            if successor.card.id == card.id
+        }
+        return self._candidate(card.id, follows)
+
+    def incumbent(self, task: str) -> Variant:
+        """Who answers a task now."""
+        return self._incumbents[task]
+
     def _candidate(self, name: str, succeeds: Mapping[str, str]) -> Candidate | None:
         engine = engine_among(self._installation, name, self._deployments)
         if engine.card is not None and unfit(engine.card) is not None:
