@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
@@ -217,7 +218,7 @@ async def part(visit: Visit) -> Response:
     return visit.part("comparisons/live.html", **await _growing(visit, found))
 
 
-async def _growing(visit: Visit, found: Verdict) -> dict[str, object]:
+async def _growing(visit: Visit, found: Verdict) -> dict[str, Any]:
     """What is shown of one without a verdict."""
     now = visit.installation.clock.now()
     made: UnderWay = await visit.read(lambda connection: under_way(connection, found.id, now))
@@ -251,7 +252,7 @@ async def samples(visit: Visit) -> Response:
     found = await _ended(visit)
     asked, number = visit.query("kind"), max(1, visit.number("page") or 1)
 
-    def made() -> dict[str, object]:
+    def made() -> dict[str, Any]:
         report = report_of(visit.installation, found.id)
         kinds = {
             kind.title.lower(): kind for kind in kinds_of(report, [each for each in report.samples if each.usable])
