@@ -30,7 +30,7 @@ from changeover.console.forest import Forest
 from changeover.console.growth import growth_figure, settling_figure
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, NotReadyError, UnknownTaskError
+from changeover.core.errors import ChangeoverError, GateError, NotReadyError, UnknownTaskError
 from changeover.evals.queries import Verdict, find_verdict, last_sample, mean_difference, newest_comparisons
 from changeover.evals.report.html import kinds_of, part_style, to_html, to_part, to_reading
 from changeover.serving.queries import load_variants
@@ -307,7 +307,10 @@ async def switch(visit: Visit) -> Response:
 
     def begin() -> int:
         with visit.store.read() as connection:
+            against = why_no_switch(connection, found)
             to = load_variants(connection, [found.candidate])[found.candidate].deployment
+        if against is not None:
+            raise GateError(against)
         return begin_switch(visit.installation, found.task, to, by, on_evidence=True).id
 
     try:
