@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -47,6 +48,10 @@ from changeover.serving.queries import Deployment, all_deployments
 HELLO: Final = "Say what you can do"
 """What the commands of a card ask it, in place of a query."""
 LONGEST_SOURCE: Final = 34
+COMMITTED: Final = re.compile(
+    r"github:(?P<repository>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{7,40})(?: (?P<path>[\w./+-]+))?(?![\w./+-])"
+)
+"""How cards write a file, or a directory, of a commit."""
 OF_FACTS: Final = ("model", "speech", "running", "weights", "hosted", "figures", "not found")
 """Sections that stand in the table of facts; the others have panels of their own."""
 MOST_CONTEXT: Final = 10_000_000
@@ -280,10 +285,14 @@ def facts_of(section: Section) -> Facts:
 
 
 def source_of(source: FactSource | str) -> Source:
-    """A place: an address as a link with the name of its host, anything else in so many characters."""
+    """A place: an address as a link with the name of its host or repository, anything else in so many characters."""
     at, grade, checked = (source, None, None) if isinstance(source, str) else (source.at, source.grade, source.checked)
     href = at.split()[0] if at.startswith(("https://", "http://")) else None
     shown = (urlsplit(href).hostname or at).removeprefix("www.") if href else at
+    if (committed := COMMITTED.match(at)) is not None:
+        shown, path = committed["repository"], committed["path"] or ""
+        kind = "blob" if path and not path.endswith("/") else "tree"
+        href = f"https://github.com/{shown}/{kind}/{committed['commit']}/{path}"
     if len(shown) > LONGEST_SOURCE:
         shown = f"{shown[: LONGEST_SOURCE - 1]}…"
     return Source(at=at, href=href, shown=shown, grade=grade, checked=checked)
