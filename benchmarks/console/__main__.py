@@ -3,8 +3,8 @@
     python -m benchmarks.console [--quick] [--postgres] [--project DIRECTORY] [--json FILE]
 
 Makes the busy installation, starts its gateway and its console, signs in, follows links to some addresses of every page,
-and asks each of them several times. `first content` is the time until the first byte of the page is here; beside it stands
-what the console computed for it, which others on the machine do not change. Then the same pages are asked in this process,
+and asks each of them several times. `first content` is the time until the first byte of the page is here; `cold` is what the
+very first look took, and beside them stands what the console computed for it, which others on the machine change less. Then the same pages are asked in this process,
 and every statement is counted; the database explains those that are about exchanges: none may read the table whole.
 `--postgres` takes a server of its own instead of SQLite; `--quick` makes 20,000 exchanges and 260 runs.
 """
@@ -45,6 +45,8 @@ class Row:
     addresses: int
     p50_ms: float
     p95_ms: float
+    cold_ms: float
+    """The very first look at an address, the longest of them: nothing was read or drawn before."""
     cpu_ms: float
     """Median."""
     statements: int
@@ -71,6 +73,7 @@ def measure(project: Path) -> list[Row]:
                 addresses=len(known),
                 p50_ms=median(first),
                 p95_ms=_percentile(first),
+                cold_ms=max(visitor.cold[address] for address in known),
                 cpu_ms=median(ms for address in known for ms in looks[address][1]),
                 statements=max((each.statements for each in asked), default=0),
                 whole=tuple(dict.fromkeys(text for each in asked for text in each.whole)),
@@ -107,12 +110,12 @@ def _show(rows: Sequence[Row], made_s: float) -> bool:
     print(
         f"made in {made_s:.0f} s; each address asked {TIMES} times; limit {LIMIT_MS:.0f} ms to first content at p95\n"
     )
-    print(f"{'page':44} {'addresses':>9} {'p50 ms':>8} {'p95 ms':>8} {'CPU ms':>8} {'statements':>11}")
+    print(f"{'page':44} {'addresses':>9} {'p50 ms':>8} {'p95 ms':>8} {'cold ms':>8} {'CPU ms':>8} {'statements':>11}")
     for row in rows:
         said = [] if row.p95_ms <= LIMIT_MS else ["slow"]
         said += ["reads exchanges whole"] if row.whole else []
         said += [] if max(row.statuses) < 400 else [f"status {max(row.statuses)}"]
-        figures = f"{row.p50_ms:8.1f} {row.p95_ms:8.1f} {row.cpu_ms:8.1f} {row.statements:11}"
+        figures = f"{row.p50_ms:8.1f} {row.p95_ms:8.1f} {row.cold_ms:8.1f} {row.cpu_ms:8.1f} {row.statements:11}"
         print(f"{row.page:44} {row.addresses:9} {figures}  {', '.join(said)}")
     for row in rows:
         for text in row.whole:

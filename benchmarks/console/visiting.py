@@ -49,6 +49,8 @@ class Visitor:
     process: psutil.Process
     port: int
     cookie: str = ""
+    cold: dict[str, float] = field(default_factory=dict[str, float])
+    """Of each address: what its very first look took, milliseconds."""
     _connection: HTTPConnection | None = field(default=None, repr=False)
 
     def sign_in(self, key: str) -> None:
@@ -75,6 +77,7 @@ class Visitor:
             self.close()
         else:
             text += answer.read().decode("utf-8", "replace")
+        self.cold.setdefault(address, first_ms)
         return Look(answer.status, first_ms, self._computed_ms() - computed, text)
 
     def close(self) -> None:

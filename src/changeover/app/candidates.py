@@ -12,7 +12,7 @@ from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import judge_engine, licensing_of
 from changeover.app.matching import Prepared, prepared
-from changeover.app.trials import Engine, cannot_serve, engine_of, figures_on
+from changeover.app.trials import Engine, cannot_serve, engine_among, figures_on
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Price
 from changeover.evals.comparison import SEED
@@ -185,8 +185,22 @@ class Candidates:
         known = [each for each in found if each is not None]
         return sorted(known, key=lambda each: (each.relation != "successor", _distance(each)))
 
+    def of(self, card: Card) -> Candidate | None:
+        """What one model could be tried on; None: it can take no part, or answers everything that is looked at."""
+        follows = {
+            task: successor.reason
+            for task, incumbent in self._incumbents.items()
+            for successor in successors(self._installation.catalogue, model_of(incumbent.bundle.engine))
+            if successor.card.id == card.id
+        }
+        return self._candidate(card.id, follows)
+
+    def incumbent(self, task: str) -> Variant:
+        """Who answers a task now."""
+        return self._incumbents[task]
+
     def _candidate(self, name: str, succeeds: Mapping[str, str]) -> Candidate | None:
-        engine = engine_of(self._installation, name)
+        engine = engine_among(self._installation, name, self._deployments)
         if engine.card is not None and unfit(engine.card) is not None:
             return None
         cannot: dict[str, str] = {}
@@ -330,6 +344,8 @@ def _distance(candidate: Candidate) -> int:
 
 def _new(samples: Sequence[Sample], repeats: int, kept: frozenset[tuple[str, int]]) -> int:
     """Calls that are still to be made. Of a conversation only the first turn is known to be kept."""
+    if not kept:
+        return repeats * sum(sample.turns for sample in samples)
     return sum(sample.turns - ((sample.asked, repeat) in kept) for sample in samples for repeat in range(repeats))
 
 

@@ -20,6 +20,8 @@ from changeover.console.pages import short
 
 WIDTH, HEIGHT = 640, 220
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
+# For maps, which we have none of, it leaves an importer of a kind that Python knows no more: each import that fails would warn.
+sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)]
 pygals.to_etree()  # it would take lxml where that happens to be installed
 # Its finder of plugins, which we have none of, is of a kind that Python warns of at every import that fails.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]

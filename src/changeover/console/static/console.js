@@ -74,23 +74,3 @@ document.addEventListener("click", (event) => close(event.target));
 document.addEventListener("toggle", (event) => {
   if (event.target.open && event.target.matches("details.confirm")) event.target.querySelector("input:not([type=hidden])")?.focus();
 }, true);
-
-// A job's progress.
-const progress = document.getElementById("progress");
-if (progress) {
-  const bar = progress.querySelector("progress");
-  const words = progress.querySelector("[role=status]");
-  const state = document.querySelector("h1 .state");
-  const events = new EventSource(progress.dataset.events);
-  events.addEventListener("progress", (event) => {
-    const said = JSON.parse(event.data);
-    bar.value = said.share;
-    words.textContent = said.words;
-    state.textContent = "running";
-    state.className = "state running";
-  });
-  events.addEventListener("ended", () => {
-    events.close();
-    location.reload();
-  });
-}
