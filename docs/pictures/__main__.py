@@ -15,9 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.support import browser
+
 from docs.pictures.likeness import FONTS, measured
 from docs.pictures.scene import SHOTS, scene
-from tests.support import browser
 
 COLOURS = 96
 MOST_BYTES = 120_000

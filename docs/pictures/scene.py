@@ -60,6 +60,10 @@ SHOTS = (
     Shot(name="tasks", path="/tasks"),
     Shot(name="task", path=f"/tasks/{TASK}"),
     Shot(name="rollout", path="/rollouts/{rollout}"),
+    Shot(name="comparison", path="/comparisons/{comparison}"),
+    Shot(name="library", path="/library"),
+    Shot(name="card", path=f"/library/{CARD}"),
+    Shot(name="trial", path="/trials/{trial}"),
     Shot(name="usage", path="/usage"),
     Shot(name="deployments", path="/deployments"),
     Shot(name="lock-in", path="/lock-in"),
@@ -108,7 +112,7 @@ class Scene:
             answer = page.goto(self.address + shot.path.format_map(self.names))
             assert answer is not None
             assert answer.ok, f"{answer.url}: {answer.status}"
-            page.evaluate("() => document.fonts.ready.then(() => true)")
+            page.wait_for_function("() => !document.querySelector('.htmx-request')")
             yield page
 
 
@@ -116,7 +120,7 @@ class Scene:
 def scene(directory: Path) -> Generator[Scene]:
     """Set it up in an empty directory."""
     # Before the browser: with it, a loop of its own runs in this thread.
-    made = make(directory, tasks=30, exchanges=6_000, runs=60, attempts=3, asleep=True, now=NOW)
+    made = make(directory, tasks=30, exchanges=20_000, runs=60, attempts=3, now=NOW)
     installation = replace(made, clock=SetClock(NOW))
     listener = listen("127.0.0.1", 0)
     desk = Stage(installation)
