@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_every_text_of_the_pages_is_there_in(language: str) -> None:
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_text_and_its_translation_name_the_same_values_in(language: str) -> None:
     def values(text: str) -> set[str]:
-        return {part.partition(")")[0] for part in text.split("%(")[1:]} | {"{}" * text.count("{}")}
+        return {part.partition(")")[0] for part in text.split("%(")[1:]} | {"{}" * len(re.findall(r"\{\d?\}", text))}
 
     wrong = [
         text
