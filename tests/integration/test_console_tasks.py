@@ -294,7 +294,7 @@ def test_a_variant_of_every_standing_is_known(busy_console: BusyConsole) -> None
 
 
 @pytest.mark.skipif(browser.missing() is not None, reason=browser.missing() or "")
-async def test_who_answers_now_is_drawn_anew_when_requests_come_and_a_rollback_asks_first(
+async def test_open_pages_follow_what_happens_and_a_rollback_asks_first(
     busy_console: BusyConsole,
 ) -> None:
     name, store = "market-brief", busy_console.installation.store
@@ -304,6 +304,11 @@ async def test_who_answers_now_is_drawn_anew_when_requests_come_and_a_rollback_a
         await page.goto(address)
         await page.get_by_label("Key").fill(busy_console.keys["operator"])
         await page.get_by_role("button", name="Sign in").click()
+        above = page.locator("#above")
+        await expect(above).not_to_contain_text("engine failed")
+        with store.write() as connection:
+            connection.execute(update(deployments).values(state="failed"))
+        await expect(above).to_contain_text("engine failed")
         await page.goto(f"{address}/tasks/{name}")
         await expect(page.get_by_text("No request in the last 15 minutes.")).to_be_visible()
         for number in range(2):  # the part that was exchanged is followed too

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from html.parser import HTMLParser
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,14 @@ import httpx2
 import pytest
 from starlette.routing import Mount, Route
 from tests.support.console import BusyConsole
+from tests.support.crawling import STREAMS, check, pages_of
 
 from changeover.console.app import PAGES
-from changeover.console.guards import HEADERS
 from changeover.console.people import RIGHTS
 from changeover.console.routes import Page
 
 FOR_STRANGERS = {"/", "/sign-in", "/sign-in/provider", "/sign-in/return", "/sign-out", "/language"}
 """Addresses beside the table of pages."""
-STREAMS = re.compile(r"/(events|stream)$")
-VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"})
 
 
 def addressed(page: Page, given: Mapping[str, str]) -> str:
@@ -37,7 +34,6 @@ def forms() -> Iterator[tuple[Page, str]]:
                 yield page, method
 
 
-GETS = [page for page in PAGES if "GET" in page.methods]
 POSTS = list(forms())
 
 
@@ -104,68 +100,13 @@ async def test_no_form_does_anything_without_its_token_or_from_another_site(
             assert status == 403, page.path
 
 
-class Strict(HTMLParser):
-    """What a page has in it that its policy forbids."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wrong: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "style" or (tag == "script" and not (given.get("src") or "").startswith("/static/")):
-            self.wrong.append(f"<{tag}> {attrs}")
-        if tag in ("iframe", "object", "embed", "base"):
-            self.wrong.append(f"<{tag}>")
-        for name, value in attrs:
-            if name == "style" or name.startswith(("on", "hx-on")):
-                self.wrong.append(f"<{tag} {name}={value!r}>")
-            if name in ("href", "src", "action", "formaction", "hx-get", "hx-post"):
-                scheme = (value or "").strip().lower()
-                if scheme.startswith(("javascript:", "data:", "vbscript:")) or (name == "src" and "//" in scheme):
-                    self.wrong.append(f"<{tag} {name}={value!r}>")
-
-
-def check(answer: httpx2.Response) -> None:
-    """The strict headers, and nothing in the page that they would stop."""
-    for name, value in HEADERS.items():
-        assert answer.headers[name] == value, (answer.url, name)
-    if answer.headers.get("content-type", "").startswith("text/html"):
-        strict = Strict()
-        strict.feed(answer.text)
-        assert strict.wrong == [], (str(answer.url), strict.wrong)
-
-
-async def pages_of(client: httpx2.AsyncClient, most: int) -> AsyncGenerator[httpx2.Response]:
-    """Pages as somebody finds them who follows links, one of each kind after the other, no more than `most`."""
-    kinds = [(re.compile(re.sub(r"\\\{\w+(:\w+)?\\\}", "[^/?#]+", re.escape(page.path))), page) for page in GETS]
-    waiting = [page.path for page in GETS if "{" not in page.path and not STREAMS.search(page.path)]
-    seen: set[str] = set()
-    looked: dict[str, int] = {}
-    while waiting and len(seen) < most:
-        path = waiting.pop(0)
-        kind = next((page.path for pattern, page in kinds if pattern.fullmatch(path.partition("?")[0])), None)
-        if path in seen or kind is None or STREAMS.search(kind) or looked.get(kind, 0) >= MOST_OF_A_KIND:
-            continue
-        seen.add(path)
-        looked[kind] = looked.get(kind, 0) + 1
-        answer = await client.get(path)
-        yield answer
-        if answer.headers.get("content-type", "").startswith("text/html"):
-            waiting += [link.replace("&amp;", "&") for link in re.findall(r'href="(/[^"#]*)', answer.text)]
-
-
-MOST_OF_A_KIND = 3
-MOST_PAGES = 150
-
-
 @pytest.mark.parametrize("language", ["en", "ja"])
 async def test_no_page_has_a_script_or_a_style_in_it_and_all_forbid_them(
     busy_console: BusyConsole, language: str
 ) -> None:
     shown = 0
     async with busy_console.signed_in("admin", language) as admin:
-        async for answer in pages_of(admin, MOST_PAGES):
+        async for answer in pages_of(admin):
             check(answer)
             assert answer.status_code < 500 or answer.status_code == 503, (str(answer.url), answer.text[-500:])
             shown += answer.status_code == 200

@@ -154,6 +154,20 @@ def _what_it_is(card: Card) -> Iterator[Row]:
 
 
 def _terms(card: Card, judgement: Judgement) -> Iterator[Row]:
+    yield from _licence(card)
+    certain = () if judgement.policy else (Said(" · no policy.toml, so only what is certain", "soft"),)
+    yield Row(label="policy", said=(Said(*OUTCOME_SAID[judgement.outcome]), *certain))
+    for reason in judgement.reasons:
+        yield _reason(card, reason)
+    yield from _openness(card)
+
+
+def licence_facts(card: Card) -> list[Row]:
+    """Its licence and how open it is, without what the policy says of that."""
+    return [*_licence(card), *_openness(card)]
+
+
+def _licence(card: Card) -> Iterator[Row]:
     terms, read = card.licence, sources_of(card.sources, "licence")
     if terms is None:
         yield _row("licence", None)
@@ -165,10 +179,9 @@ def _terms(card: Card, judgement: Judgement) -> Iterator[Row]:
             yield _row("", f"{former.id} until {former.until}", read)
         if terms.note:
             yield _row("", terms.note, read)
-    certain = () if judgement.policy else (Said(" · no policy.toml, so only what is certain", "soft"),)
-    yield Row(label="policy", said=(Said(*OUTCOME_SAID[judgement.outcome]), *certain))
-    for reason in judgement.reasons:
-        yield _reason(card, reason)
+
+
+def _openness(card: Card) -> Iterator[Row]:
     yield _row("weights", card.weights, sources_of(card.sources, "weights"))
     yield _row("free to modify", _yes(card.free_to_modify), sources_of(card.sources, "free_to_modify"))
     yield _row("gated", _yes(card.gated), sources_of(card.sources, "gated"))

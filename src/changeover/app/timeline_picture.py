@@ -52,9 +52,7 @@ def in_page(happened: Sequence[Event], today: date, models_at: str) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {height + 8:.0f}">\n{body}\n</svg>'
 
 
-def _lanes(
-    happened: Sequence[Event], today: date, top: float, models_at: str | None
-) -> tuple[list[str], float]:
+def _lanes(happened: Sequence[Event], today: date, top: float, models_at: str | None) -> tuple[list[str], float]:
     """Vendors' lanes below each other, with what has no date in words below them; and where they end."""
     dated = [(event, event.on) for event in happened if event.on is not None and event.kind in COLOURS]
     vendors = list(dict.fromkeys(event.vendor for event, _ in sorted(dated, key=lambda each: each[1])))

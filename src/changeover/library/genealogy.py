@@ -59,9 +59,7 @@ def descendants(catalogue: Catalogue, card: Card) -> tuple[Relative, ...]:
             relation = next((how for name, how in _parents(below) if card_named(catalogue, name) == above), None)
             if relation is None or below.id in found:
                 continue
-            found[below.id] = Relative(
-                name=below.id, known=True, relation=relation, steps=steps, beside=above.id
-            )
+            found[below.id] = Relative(name=below.id, known=True, relation=relation, steps=steps, beside=above.id)
             waiting.append((below, steps + 1))
     return tuple(found.values())
 

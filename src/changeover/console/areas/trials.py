@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from changeover.app.candidates import Candidate, Candidates
 from changeover.app.deploy import run_again
-from changeover.app.trial_lines import Line, cost_title, counts_of, lines_of, to_switch, took
+from changeover.app.trial_lines import Line, cost_title, counts_of, lines_of, to_switch
 from changeover.app.trials import Begun, start_rollouts, table_of
 from changeover.app.tried import Tried, mark_of, tried
 from changeover.console.following import following
@@ -117,9 +117,8 @@ async def _shown(
         by=by,
         forest=forest,
         cost=cost_title(table),
-        took=took(table),
         counts=counts_of(table),
-        waiting=to_switch(table, seen.courses),
+        waiting=[name for name in to_switch(table, seen.courses) if name not in seen.hindered],
         error=error,
         reason=reason,
     )
