@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -90,7 +91,18 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
         page.get_by_label("Key").fill(secret)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url(f"{address}/tasks")
+        known["/playground/{play}"] = [_played(page, address)]
         yield Opened(page, address, known)
+
+
+def _played(page: Page, address: str) -> str:
+    """Ask something in the playground, which keeps it for this browser alone: where the answers are."""
+    page.goto(f"{address}/playground")
+    page.get_by_label("User").fill("please say ok")
+    page.locator("select[name=ask]").first.select_option(index=1)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_url("**/playground/play_*")
+    return urlsplit(page.url).path
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ROUTES if not path.endswith(NO_PAGES)])
