@@ -107,5 +107,10 @@ def busy_copy(run: Path, directory: Path) -> dict[str, str]:
             make(seed, tasks=TASKS, exchanges=EXCHANGES, runs=RUNS).store.close()
     shutil.copytree(seed, directory)
     assert running_address(directory / ".changeover") is None, "it is not served by anything"
+    return secrets_of(directory)
+
+
+def secrets_of(directory: Path) -> dict[str, str]:
+    """A secret of a key of each role, of a busy installation."""
     keys: dict[str, Any] = json.loads((directory / ".changeover" / "keys.json").read_text(encoding="utf-8"))
     return {role: str(secret) for role, secret in keys.items()}
