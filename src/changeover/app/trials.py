@@ -6,7 +6,7 @@ that are there are used again, and what failed is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -44,7 +44,7 @@ from changeover.rollouts.actions import By, plan_of, start
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.gate import check_gate
 from changeover.serving.bundles import EnginePart
-from changeover.serving.queries import all_deployments, load_variants
+from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import current_routes
@@ -78,7 +78,12 @@ class Begun:
 def engine_of(installation: Installation, name: str) -> Engine:
     """What is known of a deployment, or of a card that is not deployed."""
     with installation.store.read() as connection:
-        row = next((row for row in all_deployments(connection) if row.name == name), None)
+        return engine_among(installation, name, {row.name: row for row in all_deployments(connection)})
+
+
+def engine_among(installation: Installation, name: str, deployed: Mapping[str, Deployment]) -> Engine:
+    """The same, for who has read the deployments."""
+    row = deployed.get(name)
     if row is not None:
         part = EnginePart.from_document(row.engine)
         card = card_of(installation.catalogue, row)

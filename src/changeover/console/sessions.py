@@ -20,6 +20,7 @@ from changeover.client import AsyncClient, ClientError, Tool
 from changeover.console.desk import Desk, Gateway
 from changeover.console.oidc import Vouched
 from changeover.console.people import VOUCHED, Person
+from changeover.console.plays import Plays
 from changeover.core.clock import Clock
 from changeover.core.digest import sha256_text
 from changeover.core.errors import AuthenticationError, NotReadyError, StoreError
@@ -41,6 +42,7 @@ ASK_AGAIN_S = 0.1
 MOST_SESSIONS = 1_000
 MOST_MESSAGES = 60
 """Of one conversation; the oldest go."""
+NOT_RUNNING = "The gateway does not run, so that nothing can be asked. Start it: `changeover up`."
 
 
 class Callers:
@@ -57,12 +59,21 @@ class Callers:
         Raises:
             NotReadyError: None does.
         """
+        address, key = self.way()
+        if address not in self._by_address:
+            self._by_address[address] = AsyncClient(address, key)
+        return self._by_address[address]
+
+    def way(self) -> tuple[str, str]:
+        """Address of the gateway that runs, and the key, for what the client does not do.
+
+        Raises:
+            NotReadyError: None runs.
+        """
         address = self._gateway()
         if address is None:
-            raise NotReadyError("The gateway does not run, so that nothing can be asked. Start it: `changeover up`.")
-        if address not in self._by_address:
-            self._by_address[address] = AsyncClient(address, self._key)
-        return self._by_address[address]
+            raise NotReadyError(NOT_RUNNING)
+        return address, self._key
 
     async def close(self) -> None:
         while self._by_address:
@@ -88,6 +99,8 @@ class Session:
     """By tool: the conversation so far."""
     beside: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """By tool: what else was given with its last message, but no files."""
+    plays: Plays = field(default_factory=Plays)
+    """What was asked in the playground."""
     told: str | None = None
     """What the next page says at its head: what the last form did."""
 
@@ -99,6 +112,11 @@ class Session:
             NotReadyError: It does not run.
         """
         return self.callers.client()
+
+    async def close(self) -> None:
+        """Let go of the gateway, and end what is asked of it."""
+        await self.plays.close()
+        await self.callers.close()
 
     def is_over(self, now: float) -> bool:
         """Whether it has lasted long enough, or nothing was heard of it for as long."""
@@ -235,7 +253,7 @@ class Sessions:
             key = valid.get(session.key or "")
             if key is None:
                 if self._known.pop(place, None) is not None:
-                    await session.callers.close()
+                    await session.close()
             elif session.ends is None:
                 session.person = person_of(key)
             else:
@@ -270,7 +288,7 @@ class Sessions:
 
     async def _drop(self, session: Session) -> None:
         """Close what a session holds; the key that was made for it opens nothing any more."""
-        await session.callers.close()
+        await session.close()
         id = session.key
         if self._desk is None or id is None or session.ends is None:
             return

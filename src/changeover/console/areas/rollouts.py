@@ -120,7 +120,7 @@ async def rollout(visit: Visit) -> Response:
 
 async def part(visit: Visit) -> Response:
     """What changes of it."""
-    return await _shown(visit, "rollouts/live.html")
+    return await _shown(visit, "rollouts/part.html")
 
 
 async def _shown(visit: Visit, template: str, status: int = 200, error: str | None = None) -> Response:

@@ -42,6 +42,22 @@ function follow(address) {
 }
 for (const part of document.querySelectorAll("[data-live]")) follow(part.dataset.live);
 
+// What a reader opened or closed in a part stays so when the part is exchanged.
+const opened = new Map();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  for (const each of event.detail.target.querySelectorAll("details[id]")) opened.set(each.id, each.open);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const each of document.querySelectorAll("details[id]")) if (opened.has(each.id)) each.open = opened.get(each.id);
+});
+
+// Deeds that are exchanged beside a part: what is being confirmed is left alone, and so is what is as it was.
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  const { target, fragment } = event.detail;
+  const same = target.isEqualNode(fragment.firstElementChild);
+  if (same || target.querySelector("details.confirm[open]")) event.detail.shouldSwap = false;
+});
+
 // What was opened to be confirmed closes with Escape, or by a click elsewhere.
 function close(except) {
   for (const open of document.querySelectorAll("details.confirm[open]")) {
@@ -58,23 +74,3 @@ document.addEventListener("click", (event) => close(event.target));
 document.addEventListener("toggle", (event) => {
   if (event.target.open && event.target.matches("details.confirm")) event.target.querySelector("input:not([type=hidden])")?.focus();
 }, true);
-
-// A job's progress.
-const progress = document.getElementById("progress");
-if (progress) {
-  const bar = progress.querySelector("progress");
-  const words = progress.querySelector("[role=status]");
-  const state = document.querySelector("h1 .state");
-  const events = new EventSource(progress.dataset.events);
-  events.addEventListener("progress", (event) => {
-    const said = JSON.parse(event.data);
-    bar.value = said.share;
-    words.textContent = said.words;
-    state.textContent = "running";
-    state.className = "state running";
-  });
-  events.addEventListener("ended", () => {
-    events.close();
-    location.reload();
-  });
-}

@@ -94,7 +94,7 @@ async def switch(visit: Visit) -> Response:
         rollout = await visit.do(lambda: begin_switch(visit.installation, task.name, to, by))
     except ChangeoverError as exc:
         return await _form(visit, task, to=to, reason=reason, error=exc.message, status=exc.status)
-    visit.tell(f"Rollout {rollout.id} of `{task.name}` to `{to}` began.")
+    visit.tell("Rollout {} began: `{}` to `{}`.", rollout.id, task.name, to)
     return visit.go(f"/rollouts/{rollout.id}")
 
 
@@ -109,5 +109,5 @@ async def rollback(visit: Visit) -> Response:
     if task.running:
         await visit.do(lambda: steering.start_former(store, task.name, by))
     route = await visit.do(lambda: steering.rollback(store, task.name, by))
-    visit.tell(f"`{task.name}` was rolled back: revision {route.revision}.")
+    visit.tell("`{}` was rolled back: revision {}.", task.name, route.revision)
     return visit.go(here)
