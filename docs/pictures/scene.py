@@ -33,7 +33,7 @@ from changeover.rollouts.queries import latest_rollout
 HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 30, 9, 30, tzinfo=UTC)
 TASK = "summarise"
-CARD = "qwen3-30b-a3b"
+CARD = "gemma-3-12b-it"
 SIZE = (1280, 860)
 PHONE = (390, 844)
 
