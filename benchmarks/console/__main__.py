@@ -42,6 +42,8 @@ class Row:
     """One page."""
 
     page: str
+    late: bool
+    """Fetched once its page is there: how long it takes keeps nobody from the first content."""
     addresses: int
     p50_ms: float
     p95_ms: float
@@ -63,13 +65,21 @@ def measure(project: Path) -> list[Row]:
         looks = {address: _looks(visitor, address) for each in found.values() for address in each}
         lasting = {address for address, (_, _, _, size) in looks.items() if not size}
         queried = asyncio.run(statements_of(project, [each for each in looks if each not in lasting]))
+    parted = [
+        (page, late, [address for address in known if (address in visitor.late) == late])
+        for page, known in sorted(found.items())
+        for late in (False, True)
+    ]
     rows: list[Row] = []
-    for page, known in sorted(found.items()):
+    for page, late, known in parted:
+        if not known:
+            continue
         first = [ms for address in known for ms in looks[address][0]]
         asked = [queried[address] for address in known if address in queried]
         rows.append(
             Row(
                 page=page,
+                late=late,
                 addresses=len(known),
                 p50_ms=median(first),
                 p95_ms=_percentile(first),
@@ -112,7 +122,7 @@ def _show(rows: Sequence[Row], made_s: float) -> bool:
     )
     print(f"{'page':44} {'addresses':>9} {'p50 ms':>8} {'p95 ms':>8} {'cold ms':>8} {'CPU ms':>8} {'statements':>11}")
     for row in rows:
-        said = [] if row.p95_ms <= LIMIT_MS else ["slow"]
+        said = ["fetched later"] if row.late else [] if row.p95_ms <= LIMIT_MS else ["slow"]
         said += ["reads exchanges whole"] if row.whole else []
         said += [] if max(row.statuses) < 400 else [f"status {max(row.statuses)}"]
         figures = f"{row.p50_ms:8.1f} {row.p95_ms:8.1f} {row.cold_ms:8.1f} {row.cpu_ms:8.1f} {row.statements:11}"
@@ -123,7 +133,7 @@ def _show(rows: Sequence[Row], made_s: float) -> bool:
     missed = [path for path, _ in ROUTES if path not in {row.page for row in rows}]
     if missed:
         print(f"\nno link leads to: {', '.join(missed)}")
-    return all(row.p95_ms <= LIMIT_MS and not row.whole and max(row.statuses) < 400 for row in rows)
+    return all((row.late or row.p95_ms <= LIMIT_MS) and not row.whole and max(row.statuses) < 400 for row in rows)
 
 
 def main() -> None:

@@ -25,6 +25,8 @@ PATIENCE_S = 120.0
 MOST_OF_ROUTE = 3
 """Addresses of one page that are looked at."""
 LINKS = re.compile(r'(?:href|data-live|hx-get)="(/[^"#]*)')
+LATE = re.compile(r'hx-get="(/[^"#]*)')
+"""What a page fetches once it is there."""
 APART = re.compile(r"^/(static|sign-|language)")
 ROUTES = tuple((page.path, compile_path(page.path)[0]) for page in PAGES if "GET" in page.methods)
 """Every page that can be looked at, with what its addresses look like."""
@@ -51,6 +53,8 @@ class Visitor:
     cookie: str = ""
     cold: dict[str, float] = field(default_factory=dict[str, float])
     """Of each address: what its very first look took, milliseconds."""
+    late: set[str] = field(default_factory=set[str])
+    """Addresses that pages fetch once they are there."""
     _connection: HTTPConnection | None = field(default=None, repr=False)
 
     def sign_in(self, key: str) -> None:
@@ -103,7 +107,9 @@ def addresses(visitor: Visitor) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {path: [path] for path, _ in ROUTES if "{" not in path}
     waiting = [path for paths in found.values() for path in paths]
     while waiting:
-        for link in linked(visitor.look(waiting.pop(0)).text):
+        text = visitor.look(waiting.pop(0)).text
+        visitor.late |= {*map(unescape, LATE.findall(text))}
+        for link in linked(text):
             route = route_of(link)
             known = found.setdefault(route, []) if route is not None else None
             if known is not None and link not in known and len(known) < MOST_OF_ROUTE:

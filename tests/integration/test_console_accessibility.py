@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -19,7 +20,7 @@ from playwright.sync_api import Page
 from tests.support import browser
 
 WIDTHS = (360, 768, 1920)
-NO_PAGES = ("/events", "/part", "/live", "/text", "/csv")
+NO_PAGES = ("/events", "/part", "/now", "/live", "/report", "/text", "/csv", "/json", ".css")
 """How addresses end that are no whole pages: events, what is exchanged in a page that is open, files."""
 GRAVE = ("serious", "critical")
 MOST_TABS = 20
@@ -35,7 +36,8 @@ LOOSE = """() => [...document.querySelectorAll("*")].filter((each) => {
 WIDER = """() => {
   const wide = document.documentElement;
   if (wide.scrollWidth <= wide.clientWidth) return null;
-  const out = [...document.querySelectorAll("main *")].filter((each) => each.getBoundingClientRect().right > wide.clientWidth + 1);
+  const scrolls = (each) => each && each !== document.body && (getComputedStyle(each).overflowX !== "visible" || scrolls(each.parentElement));
+  const out = [...document.querySelectorAll("body *")].filter((each) => each.getBoundingClientRect().right > wide.clientWidth && !scrolls(each.parentElement));
   return `${wide.scrollWidth} of ${wide.clientWidth} px: ${out.slice(0, 3).map((each) => each.outerHTML.slice(0, 100)).join(" | ")}`;
 }"""
 """By how much the page is wider than the window; null where it is not."""
@@ -89,7 +91,18 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
         page.get_by_label("Key").fill(secret)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url(f"{address}/tasks")
+        known["/playground/{play}"] = [_played(page, address)]
         yield Opened(page, address, known)
+
+
+def _played(page: Page, address: str) -> str:
+    """Ask something in the playground, which keeps it for this browser alone: where the answers are."""
+    page.goto(f"{address}/playground")
+    page.get_by_label("User").fill("please say ok")
+    page.locator("select[name=ask]").first.select_option(index=1)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_url("**/playground/play_*")
+    return urlsplit(page.url).path
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ROUTES if not path.endswith(NO_PAGES)])

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from changeover.app.installation import Installation
 from changeover.app.matching import labels_of
 from changeover.evals.queries import (
+    ComparedSample,
     Comparison,
     Verdict,
     answers_since,
@@ -110,7 +111,7 @@ def under_way(connection: Connection, id: str, now: datetime) -> UnderWay:
     comparison = find_comparison(connection, id)
     rows = compared_samples(connection, id)
     usable = [row for row in rows if row.usable]
-    ids = [answer for row in rows for answer in _answers(row.detail, row.incumbent_answer, row.candidate_answer)]
+    ids = [answer for row in rows for answer in _answers(row)]
     new = answers_since(connection, ids, comparison.started_at)
     variants = load_variants(connection, [comparison.incumbent, comparison.candidate])
     last_at = last_sign(connection, comparison)
@@ -133,10 +134,13 @@ def under_way(connection: Connection, id: str, now: datetime) -> UnderWay:
     )
 
 
-def _answers(detail: Mapping[str, Any], *first: int) -> Sequence[int]:
+def _answers(row: ComparedSample) -> Sequence[int]:
     """All answers of a sample: several of each side where it is repeated, or has several turns."""
-    more = [id for side in ("incumbent", "candidate") for id in (detail.get(side) or {}).get("answers") or ()]
-    return (*first, *more)
+    found = [row.incumbent_answer, row.candidate_answer]
+    for side in ("incumbent", "candidate"):
+        told: Mapping[str, Any] = row.detail.get(side) or {}
+        found += told.get("answers") or []
+    return found
 
 
 def last_sign(connection: Connection, comparison: Comparison | Verdict) -> datetime:

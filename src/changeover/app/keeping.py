@@ -5,12 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from changeover.app.installation import Installation
 from changeover.core.errors import DatasetError
@@ -95,8 +95,9 @@ def keep(installation: Installation, name: str, case: Case, by: By) -> Kept:
     with _turn(path), _put_back(path), installation.store.write() as connection:
         before = read_text(path) if path.is_file() else ""
         there = _samples(path, task) if before.strip() else ()
-        line, sample = _checked(task, case)
-        _refuse_repeat(task, sample, [*there, *(() if is_dataset else _those_of(task))])
+        others = [*there, *(() if is_dataset else _those_of(task))]
+        line, sample = _checked(task, case, others[0].target if others else None)
+        _refuse_repeat(task, sample, others)
         relative = os.path.relpath(path, installation.project.root.resolve())
         note(
             connection,
@@ -154,8 +155,13 @@ def _those_of(task: Task) -> tuple[Sample, ...]:
         return ()
 
 
-def _checked(task: Task, case: Case) -> tuple[dict[str, Any], Sample]:
+def _checked(task: Task, case: Case, like: Target | None) -> tuple[dict[str, Any], Sample]:
     """The line of a case, and its sample, that every scorer of its task can read.
+
+    Args:
+        task: Whose dataset it goes into.
+        case: As a person wrote it.
+        like: Another sample's target: whether that is a text or an object says how this one is read. None: there is none.
 
     Raises:
         DatasetError: One cannot.
@@ -170,25 +176,34 @@ def _checked(task: Task, case: Case) -> tuple[dict[str, Any], Sample]:
     }
     inputs = inputs_of(task.input_template)
     refusal: DatasetError | None = None
-    for target in _targets(case.target):
+    for target in _targets(case.target, like):
         sample = parse_sample({**line, "target": target}, f"`{task.name}`", inputs)
-        refusal = _unreadable(task, sample) or None
-        if refusal is None:
+        refused = _unreadable(task, sample)
+        refusal = refusal or refused
+        if refused is None:
             written = line_of(sample)
             return written if inputs.texts else {**written, "input": line["input"]}, sample
     raise refusal or DatasetError(f"`{task.name}`: the sample has no target. Say what a good answer is.")
 
 
-def _targets(text: str) -> Iterator[Target]:
-    """What a text may mean as a target."""
+def _targets(text: str, like: Target | None) -> list[Target]:
+    """What a text may mean as a target, the likelier first.
+
+    >>> _targets('{"all": ["ok"]}', {"all": ["yes"]}), _targets("ok", {"all": ["yes"]}), _targets("{}", "yes")
+    ([{'all': ['ok']}], ['ok'], ['{}'])
+    """
+    if not text.strip():
+        return []
     try:
         value = read_json(text, "target")
     except DatasetError:
         value = None
-    if isinstance(value, dict):
-        yield value
-    if text.strip():
-        yield text
+    if not isinstance(value, dict) or not value:
+        return [text]
+    found = cast("dict[str, Any]", value)
+    if like is None:
+        return [found, text]
+    return [text, found] if isinstance(like, str) else [found]
 
 
 def _unreadable(task: Task, sample: Sample) -> DatasetError | None:

@@ -28,8 +28,10 @@ _SEEN = {"low": -1.0, "high": 1.0, "no_worse": 1.0, "futility": 1.0, "better": 1
 
 def growth_figure(growth: Growth | None) -> Figure | None:
     """How the evidence grew, with the bounds that decide; None before its first sample."""
-    steps = [] if growth is None else steps_of(growth)
-    if growth is None or not steps:
+    if growth is None:
+        return None
+    steps = steps_of(growth)
+    if not steps:
         return None
     plan = growth.comparison.plan
     return evidence_figure(

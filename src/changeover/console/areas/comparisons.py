@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
@@ -29,7 +30,7 @@ from changeover.console.forest import Forest
 from changeover.console.growth import growth_figure, settling_figure
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, NotReadyError, UnknownTaskError
+from changeover.core.errors import ChangeoverError, GateError, NotReadyError, UnknownTaskError
 from changeover.evals.queries import Verdict, find_verdict, last_sample, mean_difference, newest_comparisons
 from changeover.evals.report.html import kinds_of, part_style, to_html, to_part, to_reading
 from changeover.serving.queries import load_variants
@@ -217,7 +218,7 @@ async def part(visit: Visit) -> Response:
     return visit.part("comparisons/live.html", **await _growing(visit, found))
 
 
-async def _growing(visit: Visit, found: Verdict) -> dict[str, object]:
+async def _growing(visit: Visit, found: Verdict) -> dict[str, Any]:
     """What is shown of one without a verdict."""
     now = visit.installation.clock.now()
     made: UnderWay = await visit.read(lambda connection: under_way(connection, found.id, now))
@@ -251,7 +252,7 @@ async def samples(visit: Visit) -> Response:
     found = await _ended(visit)
     asked, number = visit.query("kind"), max(1, visit.number("page") or 1)
 
-    def made() -> dict[str, object]:
+    def made() -> dict[str, Any]:
         report = report_of(visit.installation, found.id)
         kinds = {
             kind.title.lower(): kind for kind in kinds_of(report, [each for each in report.samples if each.usable])
@@ -306,7 +307,10 @@ async def switch(visit: Visit) -> Response:
 
     def begin() -> int:
         with visit.store.read() as connection:
+            against = why_no_switch(connection, found)
             to = load_variants(connection, [found.candidate])[found.candidate].deployment
+        if against is not None:
+            raise GateError(against)
         return begin_switch(visit.installation, found.task, to, by, on_evidence=True).id
 
     try:

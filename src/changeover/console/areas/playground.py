@@ -145,7 +145,7 @@ async def _form(
         error=error,
         recorded=recorded,
         keeping=keeping,
-        homes=await _homes(visit, keeping) if keeping else [],
+        homes=await _homes(visit, keeping.task) if keeping else [],
     )
 
 
@@ -269,6 +269,7 @@ async def _played(
     visit: Visit, play: Play, *, status: int = 200, number: int | None = None, keeping: Keeping | None = None
 ) -> Response:
     tasks, deployments = await _choices(visit)
+    homes = await _homes(visit, *_askable(play), *([keeping.task] if keeping else []))
     columns = [_shown(visit, play, place, keeping if place == number else None) for place in range(len(play.columns))]
     return visit.page(
         "playground/play.html",
@@ -281,7 +282,7 @@ async def _played(
         slots=MOST_COLUMNS,
         runs=_runs(visit),
         error=None,
-        homes=await _homes(visit, *(each.keeping for each in columns)),
+        homes=homes,
     )
 
 
@@ -294,10 +295,14 @@ def _shown(visit: Visit, play: Play, number: int, keeping: Keeping | None = None
 def _to_keep(play: Play, number: int) -> Keeping:
     """The form of one column: the task that was asked, else the first that was."""
     column = play.columns[number]
-    asked = [each.name for each in (column, *play.columns) if not each.name.startswith(DIRECT)]
-    return Keeping(
-        action=f"/playground/{play.id}/{number}/keep", task=asked[0] if asked else "", target=column.text.strip()
-    )
+    tasks = [column.name] if not column.name.startswith(DIRECT) else _askable(play)
+    target = column.text.strip()
+    return Keeping(action=f"/playground/{play.id}/{number}/keep", task=tasks[0] if tasks else "", target=target)
+
+
+def _askable(play: Play) -> list[str]:
+    """Tasks that were asked, and not deployments."""
+    return [column.name for column in play.columns if not column.name.startswith(DIRECT)]
 
 
 async def part(visit: Visit) -> Response:
@@ -305,8 +310,8 @@ async def part(visit: Visit) -> Response:
     found = _column(visit)
     if found is None:
         return await missing(visit.request, None)
-    each = _shown(visit, *found)
-    return visit.part("playground/column.html", play=found[0], each=each, homes=await _homes(visit, each.keeping))
+    homes = await _homes(visit, *_askable(found[0]))
+    return visit.part("playground/column.html", play=found[0], each=_shown(visit, *found), homes=homes)
 
 
 def _column(visit: Visit) -> tuple[Play, int] | None:
@@ -316,11 +321,11 @@ def _column(visit: Visit) -> tuple[Play, int] | None:
     return found, int(number)
 
 
-async def _homes(visit: Visit, *forms: Keeping) -> list[Home]:
-    """Tasks that somebody may keep a case for; of those that the forms name, also what a target looks like."""
+async def _homes(visit: Visit, *named: str) -> list[Home]:
+    """Tasks that somebody may keep a case for; of those that are named, also what a target looks like."""
     if not visit.person.may("operate"):
         return []
-    installation, named = visit.installation, {form.task for form in forms}
+    installation = visit.installation
 
     def home(task: Task) -> Home:
         path, is_dataset = place_for(task, installation)

@@ -118,7 +118,7 @@ async def _shown(
         forest=forest,
         cost=cost_title(table),
         counts=counts_of(table),
-        waiting=to_switch(table, seen.courses),
+        waiting=[name for name in to_switch(table, seen.courses) if name not in seen.hindered],
         error=error,
         reason=reason,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any, Final
@@ -35,7 +36,6 @@ from changeover.console.areas.library.held import held
 from changeover.console.areas.library.kin import HIGH, WIDE, family_of
 from changeover.console.visit import Visit
 from changeover.core.errors import ConfigError, UnknownModelError
-from changeover.core.sizes import in_gib
 from changeover.library.accelerators import Accelerator
 from changeover.library.cards import Card
 from changeover.library.facts import FactSource
@@ -48,6 +48,10 @@ from changeover.serving.queries import Deployment, all_deployments
 HELLO: Final = "Say what you can do"
 """What the commands of a card ask it, in place of a query."""
 LONGEST_SOURCE: Final = 34
+COMMITTED: Final = re.compile(
+    r"github:(?P<repository>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{7,40})(?: (?P<path>[\w./+-]+))?(?![\w./+-])"
+)
+"""How cards write a file, or a directory, of a commit."""
 OF_FACTS: Final = ("model", "speech", "running", "weights", "hosted", "figures", "not found")
 """Sections that stand in the table of facts; the others have panels of their own."""
 MOST_CONTEXT: Final = 10_000_000
@@ -90,7 +94,6 @@ class Clause:
     mark: str
     tone: str
     where: str
-    source: Source | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,16 @@ class Verdict:
     words: str
     tone: str
     reasons: Sequence[Clause]
+
+    @property
+    def decide(self) -> list[Clause]:
+        """Those that ask something, or raise a doubt."""
+        return [each for each in self.reasons if each.reason.outcome != "allow" or each.reason.warning]
+
+    @property
+    def notes(self) -> list[Clause]:
+        """What would count if something else were so."""
+        return [each for each in self.reasons if each not in self.decide]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +203,7 @@ def _values(installation: Installation, about: Card, ask: Ask, machine: Machine)
         "policy": policy_line(installation.policy),
         "standing": standing,
         "verdicts": verdicts_of(standing),
+        "read": read_in(standing),
         "family": family_of(whole, installation.catalogue),
         "box": (WIDE, HIGH),
         "here": here,
@@ -249,7 +263,7 @@ def elsewhere_of(about: Card, installation: Installation) -> list[Elsewhere]:
                 one=judged_on(about, Hardware(one, 1), installation.catalogue),
                 node=None if cards is None else judged_on(about, Hardware(one, cards), installation.catalogue),
                 node_cards=cards,
-                memory=None if one.memory_gib is None else f"{one.memory_gib:g} GiB",
+                memory=None if one.memory_gib is None else f"{round(one.memory_gib, 1):g} GiB",
             )
         )
     return found
@@ -271,10 +285,14 @@ def facts_of(section: Section) -> Facts:
 
 
 def source_of(source: FactSource | str) -> Source:
-    """A place: an address as a link with the name of its host, anything else in so many characters."""
+    """A place: an address as a link with the name of its host or repository, anything else in so many characters."""
     at, grade, checked = (source, None, None) if isinstance(source, str) else (source.at, source.grade, source.checked)
-    href = at if at.startswith(("https://", "http://")) and " " not in at else None
-    shown = (urlsplit(at).hostname or at).removeprefix("www.") if href else at
+    href = at.split()[0] if at.startswith(("https://", "http://")) else None
+    shown = (urlsplit(href).hostname or at).removeprefix("www.") if href else at
+    if (committed := COMMITTED.match(at)) is not None:
+        shown, path = committed["repository"], committed["path"] or ""
+        kind = "blob" if path and not path.endswith("/") else "tree"
+        href = f"https://github.com/{shown}/{kind}/{committed['commit']}/{path}"
     if len(shown) > LONGEST_SOURCE:
         shown = f"{shown[: LONGEST_SOURCE - 1]}…"
     return Source(at=at, href=href, shown=shown, grade=grade, checked=checked)
@@ -284,6 +302,14 @@ def verdicts_of(standing: Standing) -> list[Verdict]:
     """In general, then for each task for which it is otherwise."""
     judged = (standing.general, *standing.tasks.values())
     return [_verdict(each, standing.general) for each in judged]
+
+
+def read_in(standing: Standing) -> list[tuple[str, Source]]:
+    """Where the words of licences were read, each place once."""
+    judged = (standing.general, *standing.tasks.values())
+    reasons = [reason for each in judged for reason in each.reasons if reason.source and reason.licence]
+    places = dict.fromkeys((str(reason.licence), str(reason.source), reason.grade) for reason in reasons)
+    return [(licence, replace(source_of(source), grade=grade)) for licence, source, grade in places]
 
 
 def _verdict(judgement: Judgement, general: Judgement) -> Verdict:
@@ -302,7 +328,6 @@ def _clause(reason: Reason) -> Clause:
         mark=mark,
         tone="" if tone == "soft" else tone,
         where=where,
-        source=source_of(reason.source) if reason.source else None,
     )
 
 
@@ -365,13 +390,14 @@ async def replaces(visit: Visit) -> Response:
 
     candidate, places = await visit.do(look)
     places = [each for each in places if visit.person.may_see(each.task)]
+    plain = [each for each in places if not (each.follows or each.denied or each.cannot)]
     alone = not visit.request.headers.get("hx-request")
     return visit.page(
         "library/one_part.html" if alone else "library/replaces.html",
         card=about,
         candidate=candidate,
-        places=places,
-        memory=None if candidate is None or candidate.memory.needs is None else in_gib(candidate.memory.needs),
+        places=[each for each in places if each not in plain],
+        plain=plain,
         part="replaces",
     )
 
