@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -80,6 +81,15 @@ class Visit:
         """The project; only pages that are not there everywhere have one."""
         assert self._installation is not None, "`come_in` was called"
         return self._installation
+
+    @property
+    def theirs(self) -> Installation:
+        """The project with no other declared tasks than they may see, for what speaks of all of them."""
+        tasks = self.installation.tasks
+        if self.person.tasks is None:
+            return self.installation
+        seen = {name: task for name, task in tasks.items() if self.person.may_see(name)}
+        return replace(self.installation, tasks=seen)
 
     @property
     def store(self) -> Store:
