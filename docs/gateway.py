@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import get_args
 
 from prometheus_client.core import CollectorRegistry, Metric
 from prometheus_client.process_collector import ProcessCollector
+from tests.support.exchanges import exchange
 
 from changeover.gateway.keys import ROLES
 from changeover.gateway.metrics import Levels, Metrics
 from changeover.gateway.openapi import document
-from changeover.tasks.exchanges import Exchange
 from changeover.tasks.routes import Side
 from docs.page import page
 
@@ -27,29 +26,6 @@ OUTCOMES = {
     "abandoned": "the caller went away before the end",
 }
 TOOL_OUTCOMES = ("ok", "request_error", "model_error", "gateway_error", "cancelled")
-_ONE = Exchange(
-    id="req_1",
-    task="summarise",
-    revision=1,
-    variant="var_1",
-    deployment="echo",
-    side="incumbent",
-    key="key_1",
-    internal=False,
-    stream=True,
-    status=200,
-    error=None,
-    error_source=None,
-    truncated=False,
-    abandoned=False,
-    attempts=1,
-    failed_variants=(),
-    started_at=datetime(2026, 1, 1, tzinfo=UTC),
-    duration_ms=10.0,
-    first_chunk_ms=5.0,
-    prompt_tokens=3,
-    completion_tokens=5,
-)
 
 
 @dataclass(frozen=True)
@@ -131,7 +107,7 @@ def metrics() -> str:
 def shown() -> Iterator[Shown]:
     """Every metric of the gateway's own."""
     counts = Metrics(lambda: Levels(breakers_open={"echo": False}, ready={"echo": True}))
-    counts.take([_ONE])
+    counts.take([exchange(stream=True)])
     counts.refused(401, "invalid_api_key")
     counts.skipped("summarise", "busy")
     counts.ran_tool("document-summary", "ok", 1.0)

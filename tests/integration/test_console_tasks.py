@@ -144,7 +144,10 @@ async def test_a_rollback_from_the_timeline_is_one_of_the_command_with_who_and_w
     name = next(name for name, each in found.items() if each.under_way is not None and each.route.candidate)
     page = (await operator.get(f"/tasks/{name}/history")).text
     assert f'action="/tasks/{name}/rollback"' in page
-    assert (await busy_console.send(operator, f"/tasks/{name}/rollback", reason=" ")).status_code == 400
+    without = await busy_console.send(operator, f"/tasks/{name}/rollback", reason=" ")
+    assert without.status_code == 400
+    assert "Say why" in without.text
+    assert f'action="/tasks/{name}/rollback"' in without.text, "on the page that it came from"
     answer = await busy_console.send(operator, f"/tasks/{name}/rollback", reason="answers were too short")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/tasks/{name}/history")
     with store.read() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,11 @@ class Machine:
     memory_gib: float | None
     """What the project lets engines take; None: by the machine itself."""
 
+    @cached_property
+    def budget(self) -> int:
+        """What engines may take, in bytes, when it was first asked for."""
+        return budget_bytes(self.memory_gib)
+
 
 def this_machine(catalogue: Catalogue, memory_gib: float | None) -> Machine:
     """Look for its accelerators, by their vendors' tools."""
@@ -74,7 +80,7 @@ def fits_on(shelf: Shelf, hardware: str) -> Fits:
 
 def fits_at_all(card: Card, machine: Machine) -> list[Fit]:
     """By the embedded engine on the machine's memory, and on any accelerator that it has."""
-    local = fits_here(card, budget_bytes(machine.memory_gib))
+    local = fits_here(card, machine.budget)
     return [local, *(fit(card, each.accelerator, each.count) for each in machine.detected.found)]
 
 

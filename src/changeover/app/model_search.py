@@ -61,9 +61,11 @@ def nothing_found(query: str) -> UnknownModelError:
 
 
 def first_calls(shelf: Shelf, found: Search) -> list[FirstCall]:
-    """How to ask the best; and where that one does not run here, the best of those that do."""
-    calls = [first_call(shelf, hit.card, found.query, hit.scenarios) for hit in found.hits]
-    return [*calls[:1], *[call for call in calls[1:] if call.steps and not call.needs][: bool(calls[0].needs)]]
+    """How to ask the best of the hits; and where that one does not run here, the best of those that do."""
+    calls = (first_call(shelf, hit.card, found.query, hit.scenarios) for hit in found.hits)
+    best = next(calls)
+    runs = next((call for call in calls if call.steps and not call.needs), None) if best.needs else None
+    return [best] if runs is None else [best, runs]
 
 
 def _mistyped(query: str, ids: Sequence[str], *, known_words: bool) -> bool:

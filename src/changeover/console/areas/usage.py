@@ -110,7 +110,9 @@ async def as_file(visit: Visit) -> Response:
 
 
 def _asked(visit: Visit) -> Asked:
-    by = next((facet for facet in FACETS if facet == visit.query("by")), FACETS[0])
+    by: Facet = FACETS[0]
+    for facet in FACETS:
+        by = facet if facet == visit.query("by") else by
     period = visit.query("period") if visit.query("period") in PERIODS else "30d"
     now = visit.installation.clock.now()
     return Asked(
