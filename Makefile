@@ -52,6 +52,7 @@ bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one,
 	$(BIN)/python -m benchmarks.evals --quick
 	$(BIN)/python -m benchmarks.serving --quick
 	$(BIN)/python -m benchmarks.gateway --quick
+	$(BIN)/python -m benchmarks.console --quick
 
 docs: $(READY) $(DOCS)/.ready  ## Write the generated pages anew, then build the site: site/index.html, which needs no server.
 	$(BIN)/python -m docs.generate

@@ -27,7 +27,6 @@ from changeover.app.shipped_tools import baselines as shipped_baselines
 from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
 from changeover.client.failures import Unreachable
-from changeover.console.visit import OldForm
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
@@ -41,17 +40,16 @@ from changeover.serving.capabilities import CAPABILITIES, Capabilities
 from changeover.serving.conformance import PROBES, Finding, Result, verdicts
 from changeover.serving.options import OPTIONS
 from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
-from changeover.tasks.routes import Side
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
 from changeover.tools.desk import JobCancelledError
 from changeover.tools.jobs import UnknownJobError
 from changeover.tools.load import NEEDS
-from docs.metrics import OUTCOMES, TOOL_OUTCOMES, Shown, of_the_process, shown
+from docs.gateway import metrics, routes
+from docs.page import page
 
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(__file__).parent / "data"
 """What was measured, as it was written down."""
-MARK = "<!-- Written by `make docs` from the code. Edit the code's docstrings, not this page. -->"
 KINDS = {
     str: "text",
     date: "date",
@@ -76,7 +74,6 @@ LOCAL_ERRORS: Mapping[type[ChangeoverError], str] = {
     UnknownJobError: "`/v1/jobs`",
     JobCancelledError: "`/v1/jobs`",
     Missing: "the library's server",
-    OldForm: "the console",
     Unreachable: "the Python client",
 }
 """Those that a room keeps to itself, and where one meets them."""
@@ -125,7 +122,7 @@ def configuration() -> str:
         "call tools where `--url` and `--key` are not given. |\n"
         "| what `--key-env` names | Key of another server. Read by `changeover up`, so it must be set there. |",
     ]
-    return _page(parts)
+    return page(parts)
 
 
 def scorers() -> str:
@@ -147,7 +144,7 @@ def scorers() -> str:
         else:
             parts.append(f"**Target**: {_doc(scorer.target)}")
         parts += [f"**Options**: {_doc(scorer.options)}", *_tables(scorer.options)]
-    return _page(parts)
+    return page(parts)
 
 
 def error_tree() -> str:
@@ -159,7 +156,7 @@ def error_tree() -> str:
         f"{'yes' if kind.retryable else 'no'} | {_doc(kind)} |"
         for kind in _family(ChangeoverError)
     ]
-    return _page(
+    return page(
         [
             "# Errors",
             "What the gateway answers, and what a command says in one line. Applications get the "
@@ -190,7 +187,7 @@ def command_line() -> str:
     for name, (module, _) in COMMANDS.items():
         command = typer.main.get_command(importlib.import_module(module).app)
         parts += _command(f"changeover {name}", command)
-    return _page(parts)
+    return page(parts)
 
 
 def tools() -> str:
@@ -226,7 +223,7 @@ def tools() -> str:
         "| `check` | needs | holds where |\n|---|---|---|\n" + "\n".join(rows),
         _table(key for key in keys_of(CheckDeclaration) if key.name != "check"),
     ]
-    return _page(parts)
+    return page(parts)
 
 
 def baselines() -> str:
@@ -252,7 +249,7 @@ def baselines() -> str:
         + "|\n"
         + "\n".join(rows),
     ]
-    return _page(parts)
+    return page(parts)
 
 
 def conformance() -> str:
@@ -299,57 +296,7 @@ def conformance() -> str:
     ]
     if found["skipped"]:
         parts += ["### Not looked at", "\n".join(f"* `{name}`: {why}" for name, why in found["skipped"].items())]
-    return _page([*parts, *_loads()])
-
-
-def metrics() -> str:
-    """Everything that `/metrics` has."""
-    rows = list(shown())
-    histograms = [row for row in rows if row.bounds]
-    return _page(
-        [
-            "# Metrics",
-            "What `GET /metrics` has, in Prometheus' format or OpenMetrics', for keys whose role may look "
-            "([API](api.md)). With several workers any of them answers for all of its machine. Names and buckets are those of "
-            "OpenTelemetry's conventions for generative AI where these have one. No caller's text becomes a label, and no key: a "
-            "task that nobody declared is counted as `other`, and so is what comes after 5,000 combinations of labels.",
-            "## The gateway's",
-            _metrics_table(rows),
-            "A histogram has `_bucket`, `_sum` and `_count`. Its buckets end at:",
-            "\n".join(f"* `{row.name}`: {', '.join(row.bounds)}" for row in histograms),
-            "## Labels",
-            "| label | values |\n|---|---|\n"
-            "| `task`, `deployment`, `tool`, `team` | names; empty where there is none |\n"
-            "| `side` | " + ", ".join(f"`{side}`" for side in get_args(Side)) + "; empty where nobody was asked |\n"
-            "| `internal` | `true` for shadow, judge and evaluation traffic, which is charged to nobody |\n"
-            "| `gen_ai_operation_name` | `chat`, `text_completion`, `embeddings` |\n"
-            "| `gen_ai_token_type` | `input`, `output` |\n"
-            "| `status`, `code` | of the [error](errors.md) that a request was refused with |\n"
-            "| `outcome` of a request | "
-            + "; ".join(f"`{name}`: {meaning}" for name, meaning in OUTCOMES.items())
-            + " |\n"
-            "| `outcome` of a tool's run | " + ", ".join(f"`{name}`" for name in TOOL_OUTCOMES) + " |",
-            "## The process'",
-            "Where one process answers; of several workers each would show another's. From the client library.",
-            _metrics_table(of_the_process()),
-            "## What to watch",
-            "| alarm | expression |\n|---|---|\n"
-            "| callers see errors of a task | "
-            '`sum by (task) (rate(changeover_requests_total{outcome=~"model_error\\|gateway_error\\|truncated"}[5m])) > 0` |\n'
-            "| an engine cannot answer | `changeover_engine_ready == 0` |\n"
-            "| a worker leaves an engine alone | `changeover_breaker_open == 1` |\n"
-            "| the database is gone | `changeover_store_stale == 1` |\n"
-            "| records are lost, or wait | `rate(changeover_records_lost_total[5m]) > 0`, `changeover_records_waiting > 10000` |",
-        ]
-    )
-
-
-def _metrics_table(rows: Iterable[Shown]) -> str:
-    lines = [
-        f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels) or '–'} | {row.meaning} |"
-        for row in rows
-    ]
-    return "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "\n".join(lines)
+    return page([*parts, *_loads()])
 
 
 _SIGNS: Mapping[Result, str] = {"passed": "yes", "failed": "**wrong**", "missing": "no", "not applicable": "·"}
@@ -425,14 +372,15 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "baselines.md": baselines,
     "conformance.md": conformance,
     "metrics.md": metrics,
+    "routes.md": routes,
 }
 
 
 def write(directory: Path) -> None:
     """Write every generated page into a directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, page in PAGES.items():
-        (directory / name).write_text(page(), encoding="utf-8")
+    for name, made in PAGES.items():
+        (directory / name).write_text(made(), encoding="utf-8")
 
 
 def keys_of(model: type[BaseModel]) -> list[Key]:
@@ -466,18 +414,18 @@ def attribute_docs(model: type) -> dict[str, str]:
     return docs
 
 
-def _tables(model: type[BaseModel]) -> Iterator[str]:
-    """A model's own keys, then each table inside it."""
+def _tables(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """A model's own keys, then each table inside it, and those inside them."""
     yield _table(keys_of(model))
     for name, field in model.model_fields.items():
         inner = _model_in(field.annotation)
         if inner is None:
             continue
         many = get_origin(field.annotation) is tuple
-        by_name = get_origin(field.annotation) is dict
-        yield f"### `{f'[[{name}]]' if many else f'[{name}.NAME]' if by_name else f'[{name}]'}`"
+        path = f"{before}{name}.NAME" if get_origin(field.annotation) is dict else f"{before}{name}"
+        yield f"### `{f'[[{path}]]' if many else f'[{path}]'}`"
         yield _doc(inner) + (f" By default `{_toml(field.get_default())}`." if many and not field.is_required() else "")
-        yield _table(keys_of(inner))
+        yield from _tables(inner, f"{path}.")
 
 
 def _table(keys: Iterable[Key]) -> str:
@@ -584,11 +532,6 @@ def _option(option: Any) -> str:
     default = option.default
     plain = "required" if option.required else "" if default in (None, False, "") else f"`{default}`"
     return f"| `{shown}` | {option.help} | {plain} |"
-
-
-def _page(parts: Iterable[str]) -> str:
-    title, *rest = (part for part in parts if part)
-    return "\n\n".join([title, MARK, *rest]) + "\n"
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m benchmarks.console [--quick] [--postgres] [--project DIRECTORY] [--json FILE]
 
 Makes the busy installation, starts its gateway and its console, signs in, follows links to some addresses of every page,
-and asks each of them several times. `first content` is the time until the first byte of the page is here; beside it stands
-what the console computed for it, which others on the machine do not change. Then the same pages are asked in this process,
+and asks each of them several times. `first content` is the time until the first byte of the page is here; `cold` is what the
+very first look took, and beside them stands what the console computed for it, which others on the machine change less. Then the same pages are asked in this process,
 and every statement is counted; the database explains those that are about exchanges: none may read the table whole.
 `--postgres` takes a server of its own instead of SQLite; `--quick` makes 20,000 exchanges and 260 runs.
 """
@@ -42,9 +42,13 @@ class Row:
     """One page."""
 
     page: str
+    late: bool
+    """Fetched once its page is there: how long it takes keeps nobody from the first content."""
     addresses: int
     p50_ms: float
     p95_ms: float
+    cold_ms: float
+    """The very first look at an address, the longest of them: nothing was read or drawn before."""
     cpu_ms: float
     """Median."""
     statements: int
@@ -61,16 +65,25 @@ def measure(project: Path) -> list[Row]:
         looks = {address: _looks(visitor, address) for each in found.values() for address in each}
         lasting = {address for address, (_, _, _, size) in looks.items() if not size}
         queried = asyncio.run(statements_of(project, [each for each in looks if each not in lasting]))
+    parted = [
+        (page, late, [address for address in known if (address in visitor.late) == late])
+        for page, known in sorted(found.items())
+        for late in (False, True)
+    ]
     rows: list[Row] = []
-    for page, known in sorted(found.items()):
+    for page, late, known in parted:
+        if not known:
+            continue
         first = [ms for address in known for ms in looks[address][0]]
         asked = [queried[address] for address in known if address in queried]
         rows.append(
             Row(
                 page=page,
+                late=late,
                 addresses=len(known),
                 p50_ms=median(first),
                 p95_ms=_percentile(first),
+                cold_ms=max(visitor.cold[address] for address in known),
                 cpu_ms=median(ms for address in known for ms in looks[address][1]),
                 statements=max((each.statements for each in asked), default=0),
                 whole=tuple(dict.fromkeys(text for each in asked for text in each.whole)),
@@ -107,12 +120,12 @@ def _show(rows: Sequence[Row], made_s: float) -> bool:
     print(
         f"made in {made_s:.0f} s; each address asked {TIMES} times; limit {LIMIT_MS:.0f} ms to first content at p95\n"
     )
-    print(f"{'page':44} {'addresses':>9} {'p50 ms':>8} {'p95 ms':>8} {'CPU ms':>8} {'statements':>11}")
+    print(f"{'page':44} {'addresses':>9} {'p50 ms':>8} {'p95 ms':>8} {'cold ms':>8} {'CPU ms':>8} {'statements':>11}")
     for row in rows:
-        said = [] if row.p95_ms <= LIMIT_MS else ["slow"]
+        said = ["fetched later"] if row.late else [] if row.p95_ms <= LIMIT_MS else ["slow"]
         said += ["reads exchanges whole"] if row.whole else []
         said += [] if max(row.statuses) < 400 else [f"status {max(row.statuses)}"]
-        figures = f"{row.p50_ms:8.1f} {row.p95_ms:8.1f} {row.cpu_ms:8.1f} {row.statements:11}"
+        figures = f"{row.p50_ms:8.1f} {row.p95_ms:8.1f} {row.cold_ms:8.1f} {row.cpu_ms:8.1f} {row.statements:11}"
         print(f"{row.page:44} {row.addresses:9} {figures}  {', '.join(said)}")
     for row in rows:
         for text in row.whole:
@@ -120,7 +133,7 @@ def _show(rows: Sequence[Row], made_s: float) -> bool:
     missed = [path for path, _ in ROUTES if path not in {row.page for row in rows}]
     if missed:
         print(f"\nno link leads to: {', '.join(missed)}")
-    return all(row.p95_ms <= LIMIT_MS and not row.whole and max(row.statuses) < 400 for row in rows)
+    return all((row.late or row.p95_ms <= LIMIT_MS) and not row.whole and max(row.statuses) < 400 for row in rows)
 
 
 def main() -> None:

@@ -35,7 +35,8 @@ from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import add_deployment, load_variants, note_state
 from changeover.serving.variants import Variant
-from changeover.store.schema import audit, tool_jobs
+from changeover.store.audit import note
+from changeover.store.schema import tool_jobs
 from changeover.tasks.applied import append_applied, document_of
 from changeover.tasks.queries import current_routes
 
@@ -336,7 +337,8 @@ def add_neighbours(installation: Installation, chosen: Sequence[Sketch], now: da
         for check in _alias_checks(installation, now):
             add_check(connection, check)
         connection.execute(insert(tool_jobs), _jobs(installation, now))
-        connection.execute(insert(audit), list(_acts(now)))
+        for act in _acts(now):
+            note(connection, **act)
         add_observations(connection, list(_observations(now)))
         summary = {"read": 118, "new": 12, "confirmed": 101, "changed": 5, "conflicts": 2}
         for place, source in enumerate(("models.dev", "hub", "vllm-recipes")):

@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import json
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from benchmarks.console.around import add_deployments, add_keys, add_neighbours, add_trials, apply_declarations
@@ -37,6 +37,7 @@ def make(
     url: str | None = None,
     attempts: int | None = None,
     asleep: bool = False,
+    now: datetime | None = None,
 ) -> Installation:
     """Make it in a directory that is empty or not there yet, and give it opened.
 
@@ -48,11 +49,12 @@ def make(
         url: Of an empty database; None: SQLite within the project.
         attempts: Earlier rollouts of each task; None: some, and of the first task many.
         asleep: Whether its engines shall not run when it is started.
+        now: When its history ends; None: at this moment.
     """
     chosen = sketches(tasks)
     write_declarations(directory, chosen, url)
     installation = create_installation(open_project(directory))
-    now = SystemClock().now().replace(microsecond=0)
+    now = now or SystemClock().now().replace(microsecond=0)
     clock = SetClock(now)
     caller = MadeUp(clock)
     for sketch in chosen:

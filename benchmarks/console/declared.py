@@ -28,6 +28,8 @@ SETTINGS = """\
 name = "Nordquay Group"
 [gateway]
 port = 0
+[engines]
+memory_gib = 80
 {store}[prices]
 """
 PRICED = (

@@ -77,7 +77,8 @@ def add_traffic(installation: Installation, chosen: Sequence[Sketch], count: int
         for name, each in prices.items()
     }
     counted = _Counted()
-    made = counted.each(_exchanges(lanes, application_keys(installation), costs, count, now))
+    around = _Around(lanes, application_keys(installation), costs, count)
+    made = counted.each(_exchanges(around, now))
     while batch := list(islice(made, AT_ONCE)):
         with installation.store.append() as connection:
             _add(connection, batch)
@@ -200,81 +201,113 @@ def _moments(count: int, now: datetime, dice: np.random.Generator) -> NDArray[np
     return np.sort((first + hour) * 3600.0 + within)
 
 
-def _exchanges(
-    lanes: Sequence[_Lane],
-    keys: Sequence[tuple[str, str | None]],
-    costs: Mapping[str, tuple[float, float]],
-    count: int,
-    now: datetime,
-) -> Iterator[Exchange]:
+@dataclass(frozen=True)
+class _Asked:
+    """One request as chance would have it."""
+
+    number: int
+    at: float
+    """Seconds since 1970."""
+    place: int
+    """Of its task."""
+    chances: tuple[float, float, float]
+    """Each 0 to 1: who answers, how it ends, what is asked."""
+    slow: float
+    """Times as long as usual."""
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What all requests have in common."""
+
+    lanes: Sequence[_Lane]
+    keys: Sequence[tuple[str, str | None]]
+    costs: Mapping[str, tuple[float, float]]
+    """By deployment: US dollars for a million tokens of prompts, and of answers."""
+    count: int
+
+
+def _exchanges(around: _Around, now: datetime) -> Iterator[Exchange]:
     """All of them, oldest first."""
-    dice = np.random.default_rng(SEED)
+    dice, count, lanes = np.random.default_rng(SEED), around.count, around.lanes
     shares = 1 / np.arange(2, len(lanes) + 2)
     moments = _moments(count, now, dice).tolist()
     places = dice.choice(len(lanes), size=count, p=shares / shares.sum()).tolist()
-    chances = dice.random((count, 3)).tolist()
+    chances = map(tuple, dice.random((count, 3)).tolist())
     slow = dice.lognormal(0.0, 0.55, count).tolist()
     last: dict[int, tuple[str, int]] = {}
-    for number, (at, place, (one, other, third), long) in enumerate(zip(moments, places, chances, slow, strict=True)):
-        lane = lanes[place]
-        route = lane.route(at)
-        side: Literal["incumbent", "candidate", "shadow"] = "incumbent"
-        variant = route.incumbent
-        if route.candidate is not None and one < max(route.candidate_weight, 0.0):
-            side, variant = "candidate", route.candidate
-        shadow_of = None
-        text = int(third * SAMPLES)
-        if route.candidate is not None and route.shadow_share and place in last and one > 1 - route.shadow_share / 2:
-            side, variant, (shadow_of, text) = "shadow", route.candidate, last[place]
-        failed = other > 0.992 or (side == "candidate" and other > 0.985)
-        deployment = lane.deployments[variant]
-        key, team = keys[(place + int(one * 3)) % len(keys)]
-        kept = lane.content != "none" and number >= count - WITH_CONTENT and one < 0.9
-        stream = third < 0.6
-        duration = round((260 + 22 * place + 600 * (side != "incumbent")) * long, 1)
-        answered = not failed
-        prompt = int(lane.tokens * (0.6 + third)) + 20 if answered else None
-        completion = int(20 + 160 * long) if answered else None
-        price = costs.get(deployment)
-        cost = None
-        if price is not None and prompt is not None and completion is not None:
-            cost = round(prompt * price[0] + completion * price[1])
-        id = _id(at, number)
+    for number, (at, place, three, long) in enumerate(zip(moments, places, chances, slow, strict=True)):
+        asked = _Asked(number, at, place, three, long)
+        side, variant, shadow_of, text = _answering(lanes[place], asked, last.get(place))
+        made = _exchange(around, asked, side, variant, shadow_of, text)
         if side != "shadow":
-            last[place] = (id, text)
-        yield Exchange(
-            id=id,
-            task=lane.name,
-            revision=route.revision,
-            variant=variant if answered or side == "shadow" else None,
-            deployment=deployment if answered or side == "shadow" else None,
-            side=side,
-            key=key,
-            internal=side == "shadow",
-            stream=stream,
-            status=200 if answered else (502, 504, 400, 429)[number % 4],
-            error=None if answered else ERRORS[number % 4],
-            error_source=None if answered else ("model", "model", "caller", "gateway")[number % 4],
-            truncated=answered and stream and other > 0.9915,
-            abandoned=answered and 0.98 < other < 0.983,
-            attempts=2 if 0.97 < other < 0.974 else 1,
-            failed_variants=(route.candidate,)
-            if route.candidate and 0.97 < other < 0.974 and side == "incumbent"
-            else (),
-            started_at=datetime.fromtimestamp(at, UTC),
-            duration_ms=duration,
-            first_chunk_ms=round(duration * 0.22, 1) if answered and stream else None,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            request=lane.texts[text][0] if kept else None,
-            response=lane.texts[(text + (7 if side == "shadow" else 0)) % SAMPLES][1] if kept and answered else None,
-            team=team,
-            usage_estimated=deployment == "qwen3-vl-8b",
-            cost_microusd=cost,
-            content=lane.content if kept else "none",
-            violation=VIOLATIONS[number % 4] if answered and 0.985 < other < 0.992 else None,
-            shadow_of=shadow_of,
-        )
+            last[place] = (made.id, text)
+        yield made
+
+
+def _answering(
+    lane: _Lane, asked: _Asked, last: tuple[str, int] | None
+) -> tuple[Literal["incumbent", "candidate", "shadow"], str, str | None, int]:
+    """Who answers, as what, as a copy of which exchange, and which text it is."""
+    route, who, text = lane.route(asked.at), asked.chances[0], int(asked.chances[2] * SAMPLES)
+    if route.candidate is None:
+        return "incumbent", route.incumbent, None, text
+    if last is not None and who > 1 - route.shadow_share / 2:
+        return "shadow", route.candidate, *last
+    if who < route.candidate_weight:
+        return "candidate", route.candidate, None, text
+    return "incumbent", route.incumbent, None, text
+
+
+def _exchange(
+    around: _Around,
+    asked: _Asked,
+    side: Literal["incumbent", "candidate", "shadow"],
+    variant: str,
+    shadow_of: str | None,
+    text: int,
+) -> Exchange:
+    """One of them. Some fail, break off, break the contract, or are answered by somebody else in the end."""
+    lane, number, (who, ends, what) = around.lanes[asked.place], asked.number, asked.chances
+    route, deployment = lane.route(asked.at), lane.deployments[variant]
+    answered = ends <= (0.985 if side == "candidate" else 0.992)
+    named = answered or side == "shadow"
+    key, team = around.keys[(asked.place + int(who * 3)) % len(around.keys)]
+    kept, stream = lane.content != "none" and number >= around.count - WITH_CONTENT and who < 0.9, what < 0.6
+    duration = round((260 + 22 * asked.place + 600 * (side != "incumbent")) * asked.slow, 1)
+    prompt, completion = int(lane.tokens * (0.6 + what)) + 20, int(20 + 160 * asked.slow)
+    price, stepped_in = around.costs.get(deployment), side == "incumbent" and 0.97 < ends < 0.974
+    return Exchange(
+        id=_id(asked.at, number),
+        task=lane.name,
+        revision=route.revision,
+        variant=variant if named else None,
+        deployment=deployment if named else None,
+        side=side,
+        key=key,
+        internal=side == "shadow",
+        stream=stream,
+        status=200 if answered else (502, 504, 400, 429)[number % 4],
+        error=None if answered else ERRORS[number % 4],
+        error_source=None if answered else ("model", "model", "caller", "gateway")[number % 4],
+        truncated=answered and stream and ends > 0.9915,
+        abandoned=answered and 0.98 < ends < 0.983,
+        attempts=2 if stepped_in else 1,
+        failed_variants=(route.candidate,) if route.candidate and stepped_in else (),
+        started_at=datetime.fromtimestamp(asked.at, UTC),
+        duration_ms=duration,
+        first_chunk_ms=round(duration * 0.22, 1) if answered and stream else None,
+        prompt_tokens=prompt if answered else None,
+        completion_tokens=completion if answered else None,
+        request=lane.texts[text][0] if kept else None,
+        response=lane.texts[(text + 7 * (side == "shadow")) % SAMPLES][1] if kept and answered else None,
+        team=team,
+        usage_estimated=deployment == "qwen3-vl-8b",
+        cost_microusd=round(prompt * price[0] + completion * price[1]) if price and answered else None,
+        content=lane.content if kept else "none",
+        violation=VIOLATIONS[number % 4] if answered and ends > 0.985 else None,
+        shadow_of=shadow_of,
+    )
 
 
 def _id(at: float, number: int) -> str:

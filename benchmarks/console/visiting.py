@@ -25,6 +25,10 @@ PATIENCE_S = 120.0
 MOST_OF_ROUTE = 3
 """Addresses of one page that are looked at."""
 LINKS = re.compile(r'(?:href|data-live|hx-get)="(/[^"#]*)')
+LATE = re.compile(r'hx-get="(/[^"#]*)')
+"""What a page fetches once it is there."""
+LED = re.compile(r'href="(/[^"#]*)')
+WITHOUT_SCRIPTS = re.compile(r"<noscript>.*?</noscript>", re.DOTALL)
 APART = re.compile(r"^/(static|sign-|language)")
 ROUTES = tuple((page.path, compile_path(page.path)[0]) for page in PAGES if "GET" in page.methods)
 """Every page that can be looked at, with what its addresses look like."""
@@ -49,6 +53,10 @@ class Visitor:
     process: psutil.Process
     port: int
     cookie: str = ""
+    cold: dict[str, float] = field(default_factory=dict[str, float])
+    """Of each address: what its very first look took, milliseconds."""
+    late: set[str] = field(default_factory=set[str])
+    """Addresses that pages fetch once they are there."""
     _connection: HTTPConnection | None = field(default=None, repr=False)
 
     def sign_in(self, key: str) -> None:
@@ -75,6 +83,7 @@ class Visitor:
             self.close()
         else:
             text += answer.read().decode("utf-8", "replace")
+        self.cold.setdefault(address, first_ms)
         return Look(answer.status, first_ms, self._computed_ms() - computed, text)
 
     def close(self) -> None:
@@ -98,14 +107,20 @@ def route_of(address: str) -> str | None:
 def addresses(visitor: Visitor) -> dict[str, list[str]]:
     """Follow links from every page without parameters: some addresses of each page that can be come to."""
     found: dict[str, list[str]] = {path: [path] for path, _ in ROUTES if "{" not in path}
+    late: set[str] = set()
+    led: set[str] = set()
     waiting = [path for paths in found.values() for path in paths]
     while waiting:
-        for link in linked(visitor.look(waiting.pop(0)).text):
+        text = WITHOUT_SCRIPTS.sub("", visitor.look(waiting.pop(0)).text)
+        late |= {*map(unescape, LATE.findall(text))}
+        led |= {*map(unescape, LED.findall(text))}
+        for link in linked(text):
             route = route_of(link)
             known = found.setdefault(route, []) if route is not None else None
             if known is not None and link not in known and len(known) < MOST_OF_ROUTE:
                 known.append(link)
                 waiting.append(link)
+    visitor.late = late - led - {path for path, _ in ROUTES}
     return found
 
 

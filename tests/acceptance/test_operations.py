@@ -38,7 +38,7 @@ def test_a_backup_that_was_taken_under_load_goes_on_where_it_was_taken(tmp_path:
             until(lambda: seen.requests > 20)
             assert shell.run(copy) == (0, "")
         assert seen.failed == []
-        assert up.call("key", "new", "later").status == 0
+        assert shell.run("changeover key new later")[0] == 0
     assert shell.run(restore) == (0, "")
     with system(shell.directory, key=up.key) as again:
         until(lambda: again.ready("echo"))
@@ -46,7 +46,7 @@ def test_a_backup_that_was_taken_under_load_goes_on_where_it_was_taken(tmp_path:
         with again.opened() as installation, installation.store.read() as connection:
             kept = connection.execute(select(func.count()).select_from(exchanges)).scalar_one()
         assert 0 < kept <= seen.requests + 1
-        assert "later" not in again.call("key", "list").out, "what came after the copy is lost"
+        assert "later" not in shell.run("changeover key list")[1], "what came after the copy is lost"
 
 
 def test_a_dump_of_postgresql_is_restored_into_an_empty_database(

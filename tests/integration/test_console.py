@@ -123,6 +123,15 @@ async def test_a_form_of_another_site_does_nothing(tools_up: Up) -> None:
         assert (await client.post("/sign-out", data={})).status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/tools/headline", "/tools/headline/example", "/tools/talk/chat", "/jobs/job_1/end"])
+async def test_no_form_of_a_tool_or_a_job_does_anything_without_its_token(tools_up: Up, path: str) -> None:
+    async with signed_in(tools_up) as client:
+        before = (await client.get("/jobs")).text
+        for token in ({}, {"csrf": ""}, {"csrf": "guess"}):
+            assert (await client.post(path, data={**token, "text": "x", "delete": ""})).status_code in (403, 404)
+        assert (await client.get("/jobs")).text.count("<tr") == before.count("<tr")
+
+
 async def test_another_host_name_gets_nothing(tools_up: Up) -> None:
     async with visiting(made(tools_up)) as client:
         answer = await client.get("/sign-in", headers={"host": "rebound.example"})

@@ -6,6 +6,7 @@ each module that takes `busy_console` (tests/integration/conftest.py) gets a cop
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import shutil
@@ -19,10 +20,13 @@ import httpx2
 from benchmarks.console.busy import make
 from starlette.applications import Starlette
 
+from changeover.app.asgi import serving
 from changeover.app.installation import Installation, open_installation
+from changeover.app.listening import address_of, listen
 from changeover.app.local import running_address
 from changeover.console.app import console
 from changeover.console.desk import Desk
+from changeover.core.hosts import LOOPBACK
 from changeover.core.settings import open_project
 
 HOST = "console.test"
@@ -52,6 +56,21 @@ class BusyConsole:
                 assert answer.status_code == 303, answer.text
             yield client
 
+    @asynccontextmanager
+    async def served(self) -> AsyncGenerator[str]:
+        """Its address, for a browser; the same pages and sessions, on a port of this machine."""
+        listener = listen("127.0.0.1", 0)
+        listening = asyncio.Event()
+        server = serving(self.app, listening.set, drain_s=1)
+        served = asyncio.create_task(server.serve([listener]))
+        await listening.wait()
+        try:
+            yield address_of(listener)
+        finally:
+            server.stop()
+            await served
+            listener.close()
+
     async def send(self, client: httpx2.AsyncClient, path: str, **fields: str) -> httpx2.Response:
         """Send a form as a page of this session would, without following where it leads."""
         session = self.app.state.sessions.find(client.cookies.get(self.app.state.cookie))
@@ -63,7 +82,7 @@ def over(directory: Path, **keys: str) -> BusyConsole:
     """A console over a project that was started before; see `closed`."""
     installation = open_installation(open_project(directory))
     desk = Desk(installation)
-    app = console(desk.gateway, hosts=(HOST,), most_body_bytes=MOST_BODY, desk=desk)
+    app = console(desk.gateway, hosts=(HOST, *LOOPBACK), most_body_bytes=MOST_BODY, desk=desk)
     return BusyConsole(directory, installation, app, keys)
 
 
@@ -88,5 +107,10 @@ def busy_copy(run: Path, directory: Path) -> dict[str, str]:
             make(seed, tasks=TASKS, exchanges=EXCHANGES, runs=RUNS).store.close()
     shutil.copytree(seed, directory)
     assert running_address(directory / ".changeover") is None, "it is not served by anything"
+    return secrets_of(directory)
+
+
+def secrets_of(directory: Path) -> dict[str, str]:
+    """A secret of a key of each role, of a busy installation."""
     keys: dict[str, Any] = json.loads((directory / ".changeover" / "keys.json").read_text(encoding="utf-8"))
     return {role: str(secret) for role, secret in keys.items()}

@@ -4,7 +4,7 @@ A block's info string may say, after its language, what becomes of it in the tes
 
 * nothing: it is run as it stands, or validated where it is data
 * `exit="1"`: the same, and its last command ends with that status
-* `ranby="test_name"`: that test runs it
+* `ranby="test_name"`: that test, or that file of tests, runs it, or its commands on a project of its own
 * `norun="needs a GPU"`: it cannot be run here, and why; its commands are still parsed
 """
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Literal
 
+from changeover.app.comparisons import Growth
 from changeover.core.clock import Clock, span
 from changeover.core.errors import UnknownTaskError
 from changeover.evals.queries import Comparison, compared_samples, find_comparison, running_comparison
@@ -53,16 +54,6 @@ class Stage:
     """When it began."""
     said: str
     """What ended it, or began it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Growth:
-    """How the evidence of a comparison grew, one entry for each sample that could be used."""
-
-    comparison: Comparison
-    samples: Sequence[Mapping[str, float]]
-    """E-values and interval after each; see `evals.queries.ComparedSample.evidence`."""
-    differences: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)

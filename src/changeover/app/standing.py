@@ -110,7 +110,8 @@ class Standing:
             yield "hold"
         if self.approvals_missing and not any(each.gate == "approval" for each in self.overrides):
             yield "approval"
-        yield from ("override" for _ in self.overrides)
+        for _ in self.overrides:
+            yield "override"
         if self.prompt_edited:
             yield "prompt"
 

@@ -17,10 +17,15 @@ from changeover.rollouts.gate import check_gate
 from changeover.serving.queries import find_deployment
 
 
-def begin_switch(installation: Installation, task: str, to: str, by: By) -> Rollout:
+def begin_switch(installation: Installation, task: str, to: str, by: By, *, on_evidence: bool = False) -> Rollout:
     """Begin what `changeover switch --detach` begins, with a deployment, and wait for nothing: its engine is asked for.
 
-    Where no evidence is there yet the running system makes it.
+    Args:
+        installation: Where.
+        task: To be switched.
+        to: The deployment that takes over.
+        by: Who begins it.
+        on_evidence: Only on evidence that is there. Otherwise the running system makes it where there is none yet.
 
     Raises:
         GateError: The evidence or the state of the task does not allow it.
@@ -40,8 +45,10 @@ def begin_switch(installation: Installation, task: str, to: str, by: By) -> Roll
         )
     match = match_of(installation, ready, to, by.actor)
     check_incumbent_runs(installation, match)
-    run_again(installation, to)
     known = known_verdict(installation, match)
+    if on_evidence:
+        check_gate(known, task=task, candidate=to, gate=match.task.declared.gate)
+    run_again(installation, to, by.actor)
     if known is None or known.verdict == "inconclusive":
         return steering.propose(installation.store, match.candidate, plan_of(match.task.declared), by)
     return begin_on_evidence(installation, match, known, by)

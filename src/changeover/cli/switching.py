@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from changeover.app import steering
+from changeover.app.comparisons import report_of
 from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_switch
@@ -23,7 +24,7 @@ from changeover.cli.frame import (
     run,
 )
 from changeover.cli.measure import measure
-from changeover.cli.reporting import named, report_of, write_page
+from changeover.cli.reporting import named, write_page
 from changeover.cli.running import ensure_running, fetched, opened
 from changeover.cli.verdict import verdict_lines
 from changeover.evals.comparison import Match

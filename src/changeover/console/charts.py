@@ -6,6 +6,7 @@ shows in words too, for whoever cannot see it; the figures themselves stand in a
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -19,7 +20,11 @@ from pygal.etree import etree as pygals  # pyright: ignore[reportMissingTypeStub
 from changeover.console.pages import short
 
 WIDTH, HEIGHT = 640, 220
+BROAD = 1040
+MOST_TICKS = 4
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
+# For maps, which we have none of, it leaves an importer of a kind that Python knows no more: each import that fails would warn.
+sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)]
 pygals.to_etree()  # it would take lxml where that happens to be installed
 # Its finder of plugins, which we have none of, is of a kind that Python warns of at every import that fails.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
@@ -73,8 +78,9 @@ def lines(
         figure: How a value is written.
         ticks: About so many labels are written out.
     """
-    chart = pygal.Line(**_frame(labels, series, figure, ticks), dots_size=2)
-    return _filled(chart, series, says)
+    most = max((value or 0 for values in series.values() for value in values), default=0.0)
+    frame = {**_frame(labels, figure, ticks), **_scale(most, whole=figure is short)}
+    return _filled(pygal.Line(**frame, show_legend=len(series) > 1, dots_size=2), series, says, "chart")
 
 
 def bars(
@@ -84,9 +90,38 @@ def bars(
     *,
     figure: Callable[[float], str] = short,
     ticks: int = 6,
+    broad: bool = False,
 ) -> Markup:
-    """Bars, those of several series on top of each other; see `lines`."""
-    return _filled(pygal.StackedBar(**_frame(labels, series, figure, ticks)), series, says)
+    """Bars, those of several series on top of each other: what `lines` takes, and `broad`.
+
+    Args:
+        broad: It is as wide as a page, not as half of one.
+    """
+    most = max((sum(value or 0 for value in at) for at in zip(*series.values(), strict=True)), default=0.0)
+    frame = {**_frame(labels, figure, ticks), **_scale(most, whole=figure is short)}
+    if broad:
+        frame |= {"width": BROAD, "legend_at_bottom_columns": min(len(series), 7)}
+    chart = pygal.StackedBar(**frame, show_legend=len(series) > 1)
+    return _filled(chart, series, says, "chart broad" if broad else "chart")
+
+
+def scale(most: float, *, whole: bool) -> list[float]:
+    """Round values of an axis, from 0 to one that is not below the largest.
+
+    >>> scale(4, whole=True), scale(233, whole=True), scale(1, whole=True), scale(730.0, whole=False)
+    ([0, 1, 2, 3, 4], [0, 100, 200, 300], [0, 1], [0, 200, 400, 600, 800])
+    """
+    if most <= 0:
+        return [0, 1]
+    magnitude = 10 ** math.floor(math.log10(most))
+    steps = (magnitude * part for part in (0.1, 0.2, 0.5, 1, 2, 5))
+    step = next(each for each in steps if most / each <= MOST_TICKS and (not whole or each >= 1))
+    return [number * step for number in range(math.ceil(most / step) + 1)]
+
+
+def _scale(most: float, *, whole: bool) -> Mapping[str, Any]:
+    values = scale(most, whole=whole)
+    return {"y_labels": values, "range": (values[0], values[-1])}
 
 
 _PLAIN: Mapping[str, Any] = {
@@ -98,16 +133,13 @@ _PLAIN: Mapping[str, Any] = {
 }
 
 
-def _frame(
-    labels: Sequence[str], series: Mapping[str, Figures], figure: Callable[[float], str], ticks: int
-) -> Mapping[str, Any]:
+def _frame(labels: Sequence[str], figure: Callable[[float], str], ticks: int) -> Mapping[str, Any]:
     every = max(1, -(-len(labels) // ticks))
     return {
         **_PLAIN,
         "width": WIDTH,
         "height": HEIGHT,
         "margin": 6,
-        "show_legend": len(series) > 1,
         "legend_at_bottom": True,
         "truncate_label": 40,
         "truncate_legend": 40,
@@ -116,19 +148,14 @@ def _frame(
         "show_minor_x_labels": False,
         "formatter": figure,
         "value_formatter": figure,
-        "y_labels_major_count": 3,
-        "show_minor_y_labels": False,
-        "min_scale": 3,
-        "max_scale": 6,
-        "range": None,
         "include_x_axis": True,
     }
 
 
-def _filled(chart: Any, series: Mapping[str, Figures], says: str) -> Markup:
+def _filled(chart: Any, series: Mapping[str, Figures], says: str, classes: str) -> Markup:
     for name, values in series.items():
         chart.add(name, list(values))
-    return _drawn(chart, says, "chart")
+    return _drawn(chart, says, classes)
 
 
 def _drawn(chart: Any, says: str, classes: str) -> Markup:

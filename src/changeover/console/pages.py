@@ -85,6 +85,11 @@ def usd(microusd: float | None) -> str:
     return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.3g}"
 
 
+def odds(value: float) -> str:
+    """Odds, never broken over two lines."""
+    return words.odds(value).replace(" ", "\u00a0")
+
+
 def short(number: float | None) -> str:
     """A count in few characters: `950`, `12.4 k`, `1.2 M`."""
     if number is None:
@@ -109,7 +114,7 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "count": words.count,
     "percent": words.percent,
     "points": words.points,
-    "odds": words.odds,
+    "odds": odds,
     "duration": words.duration,
     "milliseconds": milliseconds,
     "size": in_gib,

@@ -160,6 +160,7 @@ class ConsoleSettings(toml.Declared):
     label: str = Field(default="single sign-on", min_length=1, max_length=60)
     """What the provider is called on the page."""
     scopes: tuple[str, ...] = ("openid", "profile", "email")
+    """What is asked of the provider."""
     name_claim: str = Field(default="email", min_length=1)
     """Claim that says who somebody is, in histories and in usage; where it is missing, `sub` does."""
     role_claim: str = Field(default="groups", min_length=1)

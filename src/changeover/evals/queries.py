@@ -8,10 +8,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_, update
 
 from changeover.core.errors import GateError
-from changeover.store.schema import answers, comparison_samples, comparisons, scores
+from changeover.store.schema import answers, comparison_samples, comparisons, scores, variants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +291,105 @@ def verdicts_of(connection: Connection, task: str, before: datetime | None, limi
     if before is not None:
         query = query.where(comparisons.c.started_at < before)
     return [_verdict(row) for row in connection.execute(query.order_by(comparisons.c.started_at.desc()).limit(limit))]
+
+
+def newest_comparisons(
+    connection: Connection,
+    *,
+    tasks: Sequence[str] | None = None,
+    candidate: str | None = None,
+    verdict: str | None = None,
+    before: str | None = None,
+    limit: int,
+) -> list[Verdict]:
+    """Comparisons with a verdict or without one, newest first.
+
+    Args:
+        connection: For reading.
+        tasks: Only of these; None: of all.
+        candidate: Only of this deployment.
+        verdict: Only those that ended so; `open`: those without a verdict.
+        before: Only those that come after this one in the list, by its id; those from the start where there is none such.
+        limit: Most of them.
+    """
+    query = _VERDICT
+    if tasks is not None:
+        query = query.where(comparisons.c.task.in_(list(tasks)))
+    if candidate is not None:
+        query = query.where(
+            comparisons.c.candidate.in_(select(variants.c.id).where(variants.c.deployment == candidate))
+        )
+    if verdict is not None:
+        query = query.where(comparisons.c.verdict.is_(None) if verdict == "open" else comparisons.c.verdict == verdict)
+    if before is not None:
+        last = connection.execute(select(comparisons.c.started_at).where(comparisons.c.id == before)).scalar()
+        if last is not None:
+            query = query.where(tuple_(comparisons.c.started_at, comparisons.c.id) < tuple_(last, before))
+    ordered = query.order_by(comparisons.c.started_at.desc(), comparisons.c.id.desc()).limit(limit)
+    return [_verdict(row) for row in connection.execute(ordered)]
+
+
+def open_comparisons(connection: Connection, since: datetime, limit: int) -> list[Verdict]:
+    """Comparisons without a verdict that were begun since a moment, newest first: under way, or interrupted."""
+    query = _VERDICT.where(comparisons.c.started_at >= since, comparisons.c.verdict.is_(None))
+    return [_verdict(row) for row in connection.execute(query.order_by(comparisons.c.started_at.desc()).limit(limit))]
+
+
+def find_verdict(connection: Connection, id: str) -> Verdict | None:
+    """How a comparison ended or stands."""
+    row = connection.execute(_VERDICT.where(comparisons.c.id == id)).first()
+    return None if row is None else _verdict(row)
+
+
+def verdicts_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Verdict]:
+    """How some comparisons ended or stand, by their ids."""
+    found: dict[str, Verdict] = {}
+    for keys in batched(dict.fromkeys(ids)):
+        found.update((row.id, _verdict(row)) for row in connection.execute(_VERDICT.where(comparisons.c.id.in_(keys))))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastSample:
+    """The sample that was counted last."""
+
+    position: int
+    evidence: Mapping[str, float]
+    at: datetime
+    """When its answer came, perhaps long before the comparison."""
+
+
+def last_sample(connection: Connection, comparison: str) -> LastSample | None:
+    """How far a comparison has come; None before its first sample."""
+    query = (
+        select(comparison_samples.c.position, comparison_samples.c.evidence, answers.c.created_at)
+        .select_from(comparison_samples.join(answers, comparison_samples.c.candidate_answer == answers.c.id))
+        .where(comparison_samples.c.comparison == comparison)
+        .order_by(comparison_samples.c.position.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else LastSample(position=row.position, evidence=row.evidence, at=row.created_at)
+
+
+def mean_difference(connection: Connection, comparison: str) -> tuple[int, float]:
+    """Samples of a comparison that could be used so far, and their mean difference."""
+    difference = comparison_samples.c.candidate_score - comparison_samples.c.incumbent_score
+    query = select(func.count(), func.avg(difference)).where(
+        comparison_samples.c.comparison == comparison, comparison_samples.c.usable
+    )
+    count, mean = connection.execute(query).one()
+    return int(count), float(mean or 0.0)
+
+
+def answers_since(connection: Connection, ids: Iterable[int], since: datetime) -> int:
+    """How many of these answers came since a moment."""
+    return sum(
+        connection.execute(
+            select(func.count()).where(answers.c.id.in_(keys), answers.c.created_at >= since)
+        ).scalar_one()
+        for keys in batched(dict.fromkeys(ids))
+    )
 
 
 def passed_comparisons(connection: Connection, *, incumbent: str, candidate: str, dataset: str) -> list[Comparison]:

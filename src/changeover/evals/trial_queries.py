@@ -110,9 +110,10 @@ def unfinished_trial(connection: Connection, candidate: str, since: datetime) ->
     return found if found is not None and found.ended_at is None and found.started_at >= since else None
 
 
-def recent_trials(connection: Connection, limit: int) -> list[Trial]:
-    """Trials, newest first."""
-    return [_trial(row) for row in connection.execute(select(trials).order_by(trials.c.id.desc()).limit(limit))]
+def recent_trials(connection: Connection, limit: int, before: int | None = None) -> list[Trial]:
+    """Trials, newest first: of all, or of those that were begun before one of them."""
+    query = select(trials) if before is None else select(trials).where(trials.c.id < before)
+    return [_trial(row) for row in connection.execute(query.order_by(trials.c.id.desc()).limit(limit))]
 
 
 def tasks_of_trial(connection: Connection, id: int) -> list[TrialTask]:

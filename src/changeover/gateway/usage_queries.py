@@ -107,7 +107,7 @@ _SUMS = (
 )
 
 
-def _whole(row: Row[Any]) -> dict[str, int]:
+def _whole(row: Row[*tuple[Any, ...]]) -> dict[str, int]:
     """Sums as numbers: of a database's own they are decimals."""
     return {column.name: int(getattr(row, column.name)) for column in _SUMS}
 

@@ -286,6 +286,11 @@ def load_variants(connection: Connection, ids: Iterable[str]) -> dict[str, Varia
     }
 
 
+def bundle_digests(connection: Connection) -> frozenset[str]:
+    """Digests of all bundles that there ever were."""
+    return frozenset(connection.execute(select(bundles.c.digest)).scalars())
+
+
 def engines_of_variants(connection: Connection) -> list[EngineOfVariant]:
     """Every variant that there ever was, with its engine and without its prompt, oldest first."""
     joined = variants.join(bundles, variants.c.bundle == bundles.c.digest)

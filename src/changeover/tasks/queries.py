@@ -237,6 +237,23 @@ def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequ
     return [_exchange(row) for row in rows]
 
 
+def newest_requests(connection: Connection, task: str, since: datetime, limit: int) -> list[str]:
+    """What applications asked a task last, where it was kept, newest first.
+
+    Looks at the newest `MOST_LOOKED_AT` exchanges of the task and no further.
+    """
+    looked_at = (exchanges.c[name] for name in ("request", "internal", "started_at"))
+    newest = select(*looked_at).where(exchanges.c.task == task, exchanges.c.started_at >= since)
+    seen = newest.order_by(exchanges.c.started_at.desc()).limit(MOST_LOOKED_AT).subquery()
+    rows = connection.execute(
+        select(seen.c.request)
+        .where(seen.c.request.is_not(None), seen.c.internal.is_(False))
+        .order_by(seen.c.started_at.desc())
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
 def exchanges_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Exchange]:
     """Exchanges with their content, those that are there. At most some hundreds."""
     rows = connection.execute(select(exchanges).where(exchanges.c.id.in_(ids)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, bindparam, or_, select
 
 from changeover.store.schema import exchanges
 
@@ -50,15 +50,32 @@ _SEEN = tuple(field.name for field in fields(Seen))
 _NEWEST = (exchanges.c.started_at.desc(), exchanges.c.id.desc())
 
 
+def _timed(*among: ColumnElement[bool]) -> Select[Any]:
+    """Durations of whole answers. Made once each: a page asks for those of every task, and making one costs as much."""
+    newest = (
+        select(*(exchanges.c[name] for name in ("duration_ms", "internal", "status", "truncated", "abandoned")))
+        .where(exchanges.c.task == bindparam("task"), *among)
+        .order_by(exchanges.c.started_at.desc())
+        .limit(bindparam("most", type_=Integer))
+        .subquery()
+    )
+    whole = (newest.c.internal, newest.c.truncated, newest.c.abandoned)
+    return select(newest.c.duration_ms).where(newest.c.status < 300, *(each.is_(False) for each in whole))
+
+
+_NEWEST_TIMED = _timed()
+_TIMED_BETWEEN = _timed(exchanges.c.started_at >= bindparam("since"), exchanges.c.started_at < bindparam("until"))
+
+
 def newest_durations(connection: Connection, task: str, most: int) -> list[float]:
     """What whole answers to applications took among the newest exchanges of a task, milliseconds."""
-    return _durations(connection, select(*_TIMED).where(exchanges.c.task == task), most)
+    return list(connection.execute(_NEWEST_TIMED, {"task": task, "most": most}).scalars())
 
 
 def durations_between(connection: Connection, task: str, since: datetime, until: datetime, most: int) -> list[float]:
     """The same among the newest that began in [since, until)."""
-    within = and_(exchanges.c.task == task, exchanges.c.started_at >= since, exchanges.c.started_at < until)
-    return _durations(connection, select(*_TIMED).where(within), most)
+    asked = {"task": task, "most": most, "since": since, "until": until}
+    return list(connection.execute(_TIMED_BETWEEN, asked).scalars())
 
 
 def seen_since(connection: Connection, task: str, since: datetime, most: int) -> list[Seen]:
@@ -99,20 +116,6 @@ def page_of(
         found = found[:most]
         return found, (found[-1].started_at, found[-1].id)
     return found, None if ended or not rows else (rows[-1].started_at, rows[-1].id)
-
-
-_TIMED = tuple(
-    exchanges.c[name] for name in ("duration_ms", "internal", "status", "truncated", "abandoned", "started_at", "id")
-)
-
-
-def _durations(connection: Connection, query: Select[Any], most: int) -> list[float]:
-    rows = connection.execute(query.order_by(exchanges.c.started_at.desc()).limit(most))
-    return [
-        float(row.duration_ms)
-        for row in rows
-        if not (row.internal or row.truncated or row.abandoned) and row.status < 300
-    ]
 
 
 def _seen() -> Select[Any]:

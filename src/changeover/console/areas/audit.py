@@ -81,7 +81,7 @@ async def audit(visit: Visit) -> Response:
 
 
 def _address(asked: Mapping[str, str], **more: str) -> str:
-    return "/audit?" + urlencode({name: value for name, value in (asked | more).items() if value})
+    return "/audit?" + urlencode({name: value for name, value in {**asked, **more}.items() if value})
 
 
 def _day(text: str, name: str) -> datetime | None:

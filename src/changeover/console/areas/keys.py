@@ -272,7 +272,7 @@ async def change(visit: Visit) -> Response:
         await visit.do(change_it)
     except ChangeoverError as wrong:
         return await _shown(visit, _status(wrong), error=wrong.message, wish=wish)
-    visit.tell(f"{found.name}: changed. It holds within a second.")
+    visit.tell("{}: changed. It holds within a second.", found.name)
     return visit.go(f"/keys/{quote(found.id, safe='')}")
 
 
@@ -283,7 +283,7 @@ async def revoke(visit: Visit) -> Response:
         by = visit.by(text_of(form, "reason"))
     found = await visit.read(lambda connection: _key(connection, visit.parameter("key")))
     await visit.do(lambda: deeds.revoke(visit.installation, found.id, by.actor, by.reason))
-    visit.tell(f"{found.name} was revoked: it opens nothing within a second.")
+    visit.tell("{} was revoked: within a second it opens nothing.", found.name)
     return visit.go("/keys")
 
 
@@ -296,7 +296,7 @@ async def make_team(visit: Visit) -> Response:
         await visit.do(lambda: deeds.new_team(visit.installation, name, visit.person.actor, _lines(limits)))
     except ChangeoverError as wrong:
         return await _listed(visit, _status(wrong), error=wrong.message, team=name, limits=limits)
-    visit.tell(f"Team {name} was made.")
+    visit.tell("Team {} was made.", name)
     return visit.go("/keys#teams")
 
 
@@ -307,7 +307,7 @@ async def change_team(visit: Visit) -> Response:
     async with visit.form() as form:
         limits = _lines(text_of(form, "limits"))
     await visit.do(lambda: deeds.set_team(visit.installation, name, visit.person.actor, limits, no_limits=True))
-    visit.tell(f"The limits of team {name} hold within a second.")
+    visit.tell("The limits of team {} hold within a second.", name)
     return visit.go("/keys#teams")
 
 
@@ -317,7 +317,7 @@ async def remove_team(visit: Visit) -> Response:
     name = visit.parameter("team")
     async with visit.form():
         await visit.do(lambda: deeds.remove_team(visit.installation, name, visit.person.actor))
-    visit.tell(f"Team {name} was removed.")
+    visit.tell("Team {} was removed.", name)
     return visit.go("/keys#teams")
 
 

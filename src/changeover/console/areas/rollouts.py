@@ -13,15 +13,14 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from changeover.app.admin import Admin
-from changeover.app.lookout import Growth, Lookout, Standing, ahead_of
+from changeover.app.lookout import Lookout, Standing, ahead_of
 from changeover.console.differences import marked, plainly
 from changeover.console.exchanges import answer_of, asked_of
 from changeover.console.following import following
+from changeover.console.growth import growth_figure
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
 from changeover.core.errors import ChangeoverError, RequestError, UnknownTaskError
-from changeover.evals.report.html import Figure, evidence_figure
-from changeover.evals.report.plots import Step
 from changeover.gateway.admin import LONGEST_NAME, Override, Steer
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Reading, Rollout
 from changeover.rollouts.queries import find_rollout, newest_event, newest_rollouts
@@ -121,7 +120,7 @@ async def rollout(visit: Visit) -> Response:
 
 async def part(visit: Visit) -> Response:
     """What changes of it."""
-    return await _shown(visit, "rollouts/live.html")
+    return await _shown(visit, "rollouts/part.html")
 
 
 async def _shown(visit: Visit, template: str, status: int = 200, error: str | None = None) -> Response:
@@ -187,31 +186,6 @@ def share_of_alarm(evidence: float, alarm: float) -> float:
     if evidence <= 1 or alarm <= 1:
         return 0.0
     return min(1.0, math.log(evidence) / math.log(alarm))
-
-
-def growth_figure(growth: Growth | None) -> Figure | None:
-    """How the evidence of the evaluation grew, with the bounds that decide; None before its first sample."""
-    if growth is None or not growth.samples:
-        return None
-    steps: dict[int, Step] = {}
-    total = 0.0
-    for number, (seen, difference) in enumerate(zip(growth.samples, growth.differences, strict=True), 1):
-        total += difference
-        observations = int(seen.get("observations", number))
-        if observations:
-            values = {name: float(seen[name]) for name in ("low", "high", "no_worse", "futility", "better", "worse")}
-            steps[observations] = Step(observations=observations, mean=total / number, **values)
-    if not steps:
-        return None
-    plan = growth.comparison.plan
-    return evidence_figure(
-        [steps[number] for number in sorted(steps)],
-        alpha=float(plan["alpha"]),
-        beta=float(plan["beta"]),
-        marks=(),
-        says="",
-        name="growth",
-    )
 
 
 def _pairs(standing: Standing, connection: Connection) -> list[Pair]:

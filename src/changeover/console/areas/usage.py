@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from changeover.app.usage import as_csv, hour_of, next_hour, no_price
 from changeover.console import charts
-from changeover.console.pages import usd
+from changeover.console.languages import translated
+from changeover.console.pages import NOTHING, usd
 from changeover.console.routes import Page
 from changeover.console.visit import Visit
 from changeover.gateway.usage_queries import Facet, UsageLine, total_of, usage_lines
@@ -27,6 +28,13 @@ PERIODS: Mapping[str, timedelta] = {
     "30d": timedelta(days=30),
     "90d": timedelta(days=90),
 }
+NOBODYS: Mapping[Facet, str] = {
+    "team": "no team",
+    "key": "no key",
+    "task": "no task",
+    "deployment": "no deployment",
+}
+"""How a line is called that belongs to none."""
 MOST_DRAWN = 6
 """Series of the chart; what is left is one more."""
 MOST_ROWS = 300
@@ -57,6 +65,8 @@ class Row:
     share: float
     """Of all requests, 0 to 1."""
     cost: str
+    unpriced: int
+    """Requests of which nobody knows what they cost, while others have a price."""
 
 
 async def usage(visit: Visit) -> Response:
@@ -77,11 +87,13 @@ async def usage(visit: Visit) -> Response:
         asked=asked,
         facets=FACETS,
         periods=list(PERIODS),
+        nobodys=NOBODYS[asked.by],
         total=total,
         total_cost=cost_of(total),
+        total_unpriced=unpriced_of(total),
         rows=rows_of(lines, total)[:MOST_ROWS],
         left_out=max(0, len(lines) - MOST_ROWS),
-        chart=chart_of(by_time, asked),
+        chart=chart_of(by_time, asked, visit.language),
     )
 
 
@@ -98,7 +110,9 @@ async def as_file(visit: Visit) -> Response:
 
 
 def _asked(visit: Visit) -> Asked:
-    by = next((facet for facet in FACETS if facet == visit.query("by")), FACETS[0])
+    by: Facet = FACETS[0]
+    for facet in FACETS:
+        by = facet if facet == visit.query("by") else by
     period = visit.query("period") if visit.query("period") in PERIODS else "30d"
     now = visit.installation.clock.now()
     return Asked(
@@ -116,20 +130,32 @@ def _theirs(visit: Visit, asked: Asked, of: str) -> bool:
 
 
 def cost_of(line: UsageLine) -> str:
-    """What it cost, and of how many requests nobody knows."""
-    if no_price(line):
-        return "–"
-    return usd(line.cost_microusd) + (f" + {line.unpriced:,} ?" if line.unpriced else "")
+    """What it cost, as far as prices are known."""
+    return NOTHING if no_price(line) else usd(line.cost_microusd)
+
+
+def unpriced_of(line: UsageLine) -> int:
+    """Requests without a price beside those that have one."""
+    return 0 if no_price(line) else line.unpriced
 
 
 def rows_of(lines: Sequence[UsageLine], total: UsageLine) -> list[Row]:
     """Lines of the table, the largest first."""
     ordered = sorted(lines, key=lambda line: (-line.requests, line.of))
     whole = max(1, total.requests)
-    return [Row(of=line.of[0], line=line, share=line.requests / whole, cost=cost_of(line)) for line in ordered]
+    return [
+        Row(
+            of=line.of[0],
+            line=line,
+            share=line.requests / whole,
+            cost=cost_of(line),
+            unpriced=unpriced_of(line),
+        )
+        for line in ordered
+    ]
 
 
-def chart_of(by_time: Sequence[UsageLine], asked: Asked) -> Markup:
+def chart_of(by_time: Sequence[UsageLine], asked: Asked, language: str) -> Markup:
     """Requests over time, the largest by themselves and the rest together; nothing where there were none."""
     if not by_time:
         return Markup("")
@@ -142,14 +168,15 @@ def chart_of(by_time: Sequence[UsageLine], asked: Asked) -> Markup:
     largest = sorted(totals, key=lambda of: (-totals[of], of))[:MOST_DRAWN]
     moments = _moments(asked)
     series: dict[str, list[float | None]] = {
-        of or "–": [float(counts.get((at, of), 0)) for at in moments] for of in largest
+        of or translated(language, NOBODYS[asked.by]): [float(counts.get((at, of), 0)) for at in moments]
+        for of in largest
     }
     rest = [of for of in totals if of not in largest]
     if rest:
         series["…"] = [float(sum(counts.get((at, of), 0) for of in rest)) for at in moments]
     labels = [at[11:16] if asked.period == "24h" else at[5:10] for at in moments]
     says = f"requests by {asked.by}, {len(moments)} {'hours' if asked.period == '24h' else 'days'}"
-    return charts.bars(labels, series, says)
+    return charts.bars(labels, series, says, broad=True)
 
 
 def _moments(asked: Asked) -> list[str]:

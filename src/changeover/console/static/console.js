@@ -24,17 +24,39 @@ document.addEventListener("submit", (event) => {
   });
 });
 
-// Parts that are live: the server says that something changed, and the part is fetched anew.
-function follow(part) {
-  const events = new EventSource(part.dataset.live);
-  events.addEventListener("changed", () => window.htmx?.trigger(part, "changed"));
+// Parts that are live: the server says that something changed, and the part is fetched anew. What it is exchanged for
+// is another element, so it is looked for each time.
+function follow(address) {
+  const events = new EventSource(address);
+  const exchange = () => {
+    const part = document.querySelector(`[data-live="${CSS.escape(address)}"]`);
+    if (part) window.htmx?.trigger(part, "changed");
+    else events.close();
+  };
+  events.addEventListener("changed", exchange);
   events.addEventListener("ended", () => {
     events.close();
-    window.htmx?.trigger(part, "changed");
+    exchange();
   });
   window.addEventListener("pagehide", () => events.close());
 }
-for (const part of document.querySelectorAll("[data-live]")) follow(part);
+for (const part of document.querySelectorAll("[data-live]")) follow(part.dataset.live);
+
+// What a reader opened or closed in a part stays so when the part is exchanged.
+const opened = new Map();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  for (const each of event.detail.target.querySelectorAll("details[id]")) opened.set(each.id, each.open);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const each of document.querySelectorAll("details[id]")) if (opened.has(each.id)) each.open = opened.get(each.id);
+});
+
+// Deeds that are exchanged beside a part: what is being confirmed is left alone, and so is what is as it was.
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  const { target, fragment } = event.detail;
+  const same = target.isEqualNode(fragment.firstElementChild);
+  if (same || target.querySelector("details.confirm[open]")) event.detail.shouldSwap = false;
+});
 
 // What was opened to be confirmed closes with Escape, or by a click elsewhere.
 function close(except) {

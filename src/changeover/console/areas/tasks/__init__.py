@@ -7,6 +7,7 @@ from changeover.console.routes import Page
 
 PAGES = (
     Page(path="/tasks", endpoint=overview.tasks, right="look"),
+    Page(path="/tasks-events", endpoint=overview.events, right="look"),
     Page(path="/tasks/{task}", endpoint=details.overview, right="look"),
     Page(path="/tasks/{task}/history", endpoint=details.history, right="look"),
     Page(path="/tasks/{task}/variants", endpoint=details.variants, right="look"),

@@ -13,6 +13,7 @@ from changeover.app.at_work import card_of
 from changeover.app.licence_checks import judge_engine, licensing_of
 from changeover.app.switching import begin_switch
 from changeover.console.areas.tasks.about import About, about, shown
+from changeover.console.areas.tasks.details import history_page
 from changeover.console.visit import Visit, text_of
 from changeover.core.errors import ChangeoverError, NotReadyError
 from changeover.library.licences.words import refusal
@@ -94,7 +95,7 @@ async def switch(visit: Visit) -> Response:
         rollout = await visit.do(lambda: begin_switch(visit.installation, task.name, to, by))
     except ChangeoverError as exc:
         return await _form(visit, task, to=to, reason=reason, error=exc.message, status=exc.status)
-    visit.tell(f"Rollout {rollout.id} of `{task.name}` to `{to}` began.")
+    visit.tell("Rollout {} began: `{}` to `{}`.", rollout.id, task.name, to)
     return visit.go(f"/rollouts/{rollout.id}")
 
 
@@ -105,9 +106,12 @@ async def rollback(visit: Visit) -> Response:
         reason = text_of(form, "reason")
     store = visit.installation.store
     here = f"/tasks/{quote(task.name, safe='')}/history"
-    by = visit.by(reason)
-    if task.running:
-        await visit.do(lambda: steering.start_former(store, task.name, by))
-    route = await visit.do(lambda: steering.rollback(store, task.name, by))
-    visit.tell(f"`{task.name}` was rolled back: revision {route.revision}.")
+    try:
+        by = visit.by(reason)
+        if task.running:
+            await visit.do(lambda: steering.start_former(store, task.name, by))
+        route = await visit.do(lambda: steering.rollback(store, task.name, by))
+    except ChangeoverError as exc:
+        return await history_page(visit, task, error=exc.message, status=exc.status)
+    visit.tell("`{}` was rolled back: revision {}.", task.name, route.revision)
     return visit.go(here)

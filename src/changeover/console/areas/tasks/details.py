@@ -124,7 +124,11 @@ def _figures(connection: Connection, task: str, by: str, now: datetime, language
 
 async def history(visit: Visit) -> Response:
     """Everything that happened to it, newest first, and the way back."""
-    task = await about(visit)
+    return await history_page(visit, await about(visit))
+
+
+async def history_page(visit: Visit, task: About, *, error: str | None = None, status: int = 200) -> Response:
+    """The same; where the way back was refused, with the reason."""
     before = visit.number("before")
 
     def look(connection: Connection) -> tuple[list[Happened], list[Chapter], datetime]:
@@ -132,7 +136,8 @@ async def history(visit: Visit) -> Response:
         return rows, chapters_of(connection, rows), answering_since(connection, task.standing.route)
 
     rows, chapters, since = await visit.read(look)
-    return shown(visit, task, "history", chapters=chapters, since=since, before=before, older=_older(rows))
+    values = {"chapters": chapters, "since": since, "before": before, "older": _older(rows), "error": error}
+    return shown(visit, task, "history", status=status, **values)
 
 
 @dataclass(frozen=True, kw_only=True)

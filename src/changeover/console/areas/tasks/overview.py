@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
@@ -24,10 +25,14 @@ from changeover.console.areas.tasks.lines import (
     whole_of,
     worst_first,
 )
+from changeover.console.following import following
 from changeover.console.visit import Visit
+from changeover.gateway.queries import look as gateway_look
+from changeover.rollouts.queries import active_rollouts, open_overrides
+from changeover.serving.queries import all_deployments
 
 PER_PAGE = 50
-MOST_NEEDS = 8
+MOST_NEEDS = 6
 """That are shown before one asks for the rest."""
 STATES = ("", "needs", "under-way", "failing", "removed")
 
@@ -72,6 +77,8 @@ class Table:
     found: int
     """Of all pages."""
     removed: int
+    waiting: list[str]
+    """Tasks that the files hold and that were not applied yet."""
 
 
 async def tasks(visit: Visit) -> Response:
@@ -100,7 +107,8 @@ async def tasks(visit: Visit) -> Response:
 def _table(visit: Visit, asked: Asked, *, running: bool) -> Table:
     installation = visit.installation
     now = installation.clock.now()
-    mine = [each for each in standings(installation).values() if visit.person.may_see(each.task)]
+    there = standings(installation)
+    mine = [each for each in there.values() if visit.person.may_see(each.task)]
     descriptions = {name: task.declared.description for name, task in installation.tasks.items()}
     with installation.store.read() as connection:
         traffic = traffic_of(connection, now)
@@ -122,9 +130,25 @@ def _table(visit: Visit, asked: Asked, *, running: bool) -> Table:
             lines=[_with_figures(connection, line, visit) for line in shown],
             found=len(found),
             removed=sum(line.standing.removed for line in lines),
+            waiting=sorted(name for name in installation.tasks if name not in there and visit.person.may_see(name)),
         )
 
 
 def _with_figures(connection: Connection, line: Line, visit: Visit) -> Line:
     """What takes a query for each line is asked for those that are shown."""
     return replace(line, measured=measured(connection, line.standing, visit.installation.clock.now()))
+
+
+async def events(visit: Visit) -> Response:
+    """Says whenever somebody else answers, something is under way or waits, or an engine comes or goes; traffic does not."""
+    desk = visit.desk
+    assert desk is not None, "there is a project"
+
+    def look(connection: Connection) -> Hashable:
+        seen = gateway_look(connection)
+        rollouts = [(each.id, each.state, each.step, each.hold) for each in active_rollouts(connection)]
+        engines = [(row.name, row.desired, row.state) for row in all_deployments(connection)]
+        waiting = [each.id for each in open_overrides(connection)]
+        return seen.routes, seen.applied, desk.gateway(), desk.problem, *rollouts, *engines, *waiting
+
+    return following(lambda: visit.read(look))

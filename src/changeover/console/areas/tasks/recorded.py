@@ -105,7 +105,7 @@ async def exchanges(visit: Visit) -> Response:
     """The newest exchanges, page by page."""
     task = await about(visit)
     asked = visit.query("kind", "all")
-    kind = next((each for each in KINDS if each == asked), "all")
+    kind: Kind = "failed" if asked == "failed" else "internal" if asked == "internal" else "all"
     before = _place(visit.query("before"))
     rows, older = await visit.read(lambda connection: page_of(connection, task.name, before, kind, EXCHANGES))
     return shown(
