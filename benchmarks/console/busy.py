@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def make(
     asleep: bool = False,
     now: datetime | None = None,
 ) -> Installation:
-    """Make it in a directory that is empty or not there yet, and give it opened.
+    """Make it in a directory that is empty or not there yet, and give it opened, at the moment when its history ends.
 
     Args:
         directory: Where the project shall be.
@@ -53,9 +54,9 @@ def make(
     """
     chosen = sketches(tasks)
     write_declarations(directory, chosen, url)
-    installation = create_installation(open_project(directory))
     now = now or SystemClock().now().replace(microsecond=0)
     clock = SetClock(now)
+    installation = replace(create_installation(open_project(directory)), clock=clock)
     caller = MadeUp(clock)
     for sketch in chosen:
         caller.know(sketch)

@@ -16,6 +16,8 @@ SMALLER = 8
 """Pixels of a side that become one."""
 CLEARLY = 20
 """Of 255, in any colour."""
+CHANGED = 0.02
+"""A page of which more differs has changed."""
 FONTS = Path(__file__).parent / "fonts.json"
 WIDTHS = """() => ["system-ui, sans-serif", "monospace"].flatMap((family) => ["Hamburgefonstiv 0123", "日本語の文字"].map((text) => {
   const pen = document.createElement("canvas").getContext("2d");

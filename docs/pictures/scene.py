@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Literal
 
 import uvicorn
 from benchmarks.console.busy import make
-from benchmarks.console.evaluated import SetClock
 from PIL import Image
 from playwright.sync_api import Browser, Page
 from tests.support.browser import chromium_running
@@ -33,7 +32,7 @@ from changeover.rollouts.queries import latest_rollout
 HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 30, 9, 30, tzinfo=UTC)
 TASK = "summarise"
-CARD = "qwen3-30b-a3b"
+CARD = "gemma-3-12b-it"
 SIZE = (1280, 860)
 PHONE = (390, 844)
 
@@ -66,7 +65,7 @@ SHOTS = (
     Shot(name="trial", path="/trials/{trial}"),
     Shot(name="usage", path="/usage"),
     Shot(name="deployments", path="/deployments"),
-    Shot(name="lock-in", path="/lock-in"),
+    Shot(name="lock-in", path="/lock-in/report"),
     Shot(name="tasks-dark", path="/tasks", scheme="dark"),
     Shot(name="tasks-phone", path="/tasks", size=PHONE),
     Shot(name="tasks-ja", path="/tasks", language="ja"),
@@ -89,13 +88,18 @@ class Scene:
     browser: Browser
     names: Mapping[str, str]
 
-    def taken(self, shot: Shot) -> Image.Image:
-        """Take a picture."""
-        with self.opened(shot) as page:
+    def taken(self, shot: Shot, *, without: str | None = None) -> Image.Image:
+        """Take a picture.
+
+        Args:
+            shot: Of what.
+            without: Addresses that are not answered, as a pattern: to see what becomes of the page.
+        """
+        with self.opened(shot, without) as page:
             return Image.open(BytesIO(page.screenshot(animations="disabled", caret="hide"))).convert("RGB")
 
     @contextmanager
-    def opened(self, shot: Shot) -> Generator[Page]:
+    def opened(self, shot: Shot, without: str | None = None) -> Generator[Page]:
         """A shot's page, as it is seen."""
         width, height = shot.size
         context = self.browser.new_context(
@@ -107,6 +111,8 @@ class Scene:
         )
         with context:
             page = context.new_page()
+            if without is not None:
+                page.route(without, lambda route: route.abort())
             signed_in = context.request.post(f"{self.address}/sign-in", form={"key": self.key})
             assert signed_in.ok, signed_in.status_text
             answer = page.goto(self.address + shot.path.format_map(self.names))
@@ -120,8 +126,7 @@ class Scene:
 def scene(directory: Path) -> Generator[Scene]:
     """Set it up in an empty directory."""
     # Before the browser: with it, a loop of its own runs in this thread.
-    made = make(directory, tasks=30, exchanges=20_000, runs=60, attempts=3, now=NOW)
-    installation = replace(made, clock=SetClock(NOW))
+    installation = make(directory, tasks=30, exchanges=20_000, runs=60, attempts=3, now=NOW)
     listener = listen("127.0.0.1", 0)
     desk = Stage(installation)
     app = console(desk.gateway, hosts=("127.0.0.1",), most_body_bytes=1 << 20, clock=installation.clock, desk=desk)
