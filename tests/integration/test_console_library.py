@@ -197,7 +197,7 @@ async def test_scores_are_those_of_the_command_with_each_input(
         for each in score.parts:
             assert said(each.name) in text_of(part.text)
             assert said(each.says) in text_of(part.text)
-    results = await viewer.get("/library/results", params={"vendor": "Google"})
+    results = await viewer.get("/library/part", params={"vendor": "Google"})
     assert f"<strong>{scored.support.value:.0f}</strong>" in results.text
 
 
