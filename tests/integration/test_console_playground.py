@@ -24,8 +24,9 @@ from changeover.app.asgi import serving
 from changeover.app.keeping import Case, keep
 from changeover.app.listening import address_of, listen
 from changeover.console.app import console
+from changeover.console.areas.playground import figures
 from changeover.console.desk import Desk
-from changeover.console.plays import Plays, Prompt
+from changeover.console.plays import Column, Plays, Prompt
 from changeover.core.clock import SystemClock
 from changeover.core.errors import DatasetError
 from changeover.evals.datasets import Dataset, Message
@@ -119,6 +120,16 @@ async def test_an_application_is_offered_its_tasks_and_no_deployment(tools_up: U
         await client.get(f"{play}/0/events")
         assert 'role="alert"' in (await client.get(play)).text, "naming one by hand is refused by the gateway"
         assert (await client.get("/playground?exchange=req_1")).status_code == 403
+
+
+def test_a_pace_is_told_of_what_came_over_some_time_and_says_whether_its_tokens_were_counted() -> None:
+    column = Column(name="a", first_s=0.5, last_s=2.5, pieces=21)
+    assert figures(column, "en") == "first token after 500 ms · ≈ 21 tokens · 10.0 tokens/s"
+    column.completion_tokens = 41
+    assert figures(column, "en") == "first token after 500 ms · 41 tokens · 20.0 tokens/s"
+    at_once = Column(name="a", first_s=0.5, last_s=0.51, completion_tokens=41)
+    assert at_once.pace is None
+    assert figures(Column(name="a"), "en") == ""
 
 
 @pytest.mark.skipif(browser.missing() is not None, reason=browser.missing() or "")
@@ -235,6 +246,20 @@ async def test_a_recorded_exchange_becomes_a_sample_once_and_masked(busy_console
     with installation.store.read() as connection:
         noted = acts(connection, Wanted(action="keep"))
     assert [(act.subject, act.task) for act in noted] == [(f"sample {sample.id}", TASK)]
+
+
+async def test_a_recorded_conversation_is_asked_again_from_its_beginning(busy_console: BusyConsole) -> None:
+    said = [("system", "Be kind."), ("user", "Hello."), ("assistant", "Good day."), ("user", "Where is it?")]
+    body = {"messages": [{"role": role, "content": content} for role, content in said]}
+    with busy_console.installation.store.write() as connection:
+        query = select(exchanges.c.id).where(exchanges.c.task == TASK, exchanges.c.request.is_not(None))
+        id = connection.execute(query.order_by(exchanges.c.id.desc()).limit(1)).scalar_one()
+        connection.execute(update(exchanges).where(exchanges.c.id == id).values(request=json.dumps(body)))
+    async with busy_console.signed_in("operator") as client:
+        page = (await client.get(f"/playground?exchange={id}")).text
+    assert "Be kind.</textarea>" in page
+    assert "Where is it?</textarea>" in page
+    assert "2 earlier messages of the conversation" in page
 
 
 async def test_a_target_that_the_scorer_cannot_read_is_refused_and_nothing_is_written(

@@ -11,7 +11,7 @@ import httpx2
 from changeover.console.app import PAGES
 from changeover.console.guards import HEADERS
 
-STREAMS = re.compile(r"/(events|stream)$")
+STREAMS = re.compile(r"[/-](events|stream)$")
 GETS = [page for page in PAGES if "GET" in page.methods]
 MOST_OF_A_KIND = 3
 """Pages of one row of the table that are looked at."""

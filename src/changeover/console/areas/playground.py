@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,8 @@ class Typed:
     max_tokens: str = str(USUAL_TOKENS)
     temperature: str = ""
     exchange: str = ""
+    earlier: int = 0
+    """Messages of a recorded conversation that are asked with it."""
     names: tuple[str, ...] = ()
 
     @classmethod
@@ -74,6 +76,7 @@ class Typed:
             max_tokens="" if prompt.max_tokens is None else str(prompt.max_tokens),
             temperature="" if prompt.temperature is None else f"{prompt.temperature:g}",
             exchange=prompt.exchange,
+            earlier=len(prompt.earlier),
             names=tuple(names),
         )
 
@@ -118,8 +121,7 @@ async def playground(visit: Visit) -> Response:
     if not asked:
         return await _form(visit, Typed(names=names))
     exchange, sample = await _recorded(visit, asked)
-    system, _, user = _parted(sample)
-    typed = Typed(user=user, system=system, exchange=exchange.id, names=names or (exchange.task,))
+    typed = _typed_of(exchange, sample, names)
     return await _form(visit, typed, recorded=exchange, keeping=_of_recorded(exchange, sample))
 
 
@@ -173,7 +175,9 @@ async def ask(visit: Visit) -> Response:
     async with visit.form() as form:
         typed = typed_in(form)
     try:
-        prompt = prompt_of(typed, await _earlier(visit, typed.exchange))
+        earlier = await _earlier(visit, typed.exchange)
+        typed = replace(typed, earlier=len(earlier))
+        prompt = prompt_of(typed, earlier)
         if not typed.names:
             raise RequestError("Choose at least one deployment or task to ask.")
         way, now = visit.session.callers.way(), visit.installation.clock.now()
@@ -250,6 +254,18 @@ def _parted(sample: Sample) -> tuple[str, tuple[Message, ...], str]:
     messages = sample.input
     system = messages[0].content or "" if messages[0].role == "system" else ""
     return system, messages[1 if system else 0 : -1], messages[-1].content or ""
+
+
+def _typed_of(exchange: Exchange, sample: Sample, names: tuple[str, ...] = ()) -> Typed:
+    """The form with what was recorded."""
+    system, earlier, user = _parted(sample)
+    return Typed(
+        user=user,
+        system=system,
+        exchange=exchange.id,
+        earlier=len(earlier),
+        names=names or (exchange.task,),
+    )
 
 
 def _of_recorded(exchange: Exchange, sample: Sample) -> Keeping:
@@ -442,11 +458,10 @@ async def keep_exchange(visit: Visit) -> Response:
     kept = await _keep(visit, typed, case)
     if isinstance(kept, Kept):
         return visit.go(f"/playground?exchange={exchange.id}")
-    system, _, user = _parted(sample)
     again = Keeping(
         action=typed.action, task=typed.task, target=typed.target, tags=typed.tags, error=kept.message, opened=True
     )
-    asked = Typed(user=user, system=system, exchange=exchange.id, names=(exchange.task,))
+    asked = _typed_of(exchange, sample)
     return await _form(visit, asked, status=_status(kept), recorded=exchange, keeping=again)
 
 
