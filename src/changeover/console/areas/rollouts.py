@@ -20,10 +20,10 @@ from changeover.console.following import following
 from changeover.console.growth import growth_figure
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, RequestError, UnknownTaskError
+from changeover.core.errors import ChangeoverError, GateError, RequestError, UnknownTaskError
 from changeover.gateway.admin import LONGEST_NAME, Override, Steer
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Reading, Rollout
-from changeover.rollouts.queries import find_rollout, newest_event, newest_rollouts
+from changeover.rollouts.queries import find_rollout, latest_rollout, newest_event, newest_rollouts
 from changeover.serving.queries import load_variants
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import copied_pairs
@@ -247,11 +247,23 @@ async def deed(visit: Visit) -> Response:
         told = Steer(reason=by.reason)
         if name == "override":
             told = _override(visit, by.reason, gate, approver, leave)
+        await visit.read(partial(_check_newest, rollout))
         await visit.do(partial(Admin(visit.installation).act, name, rollout.task, told, by))
     except ChangeoverError as failure:
         return await _shown(visit, "rollouts/rollout.html", failure.status, failure.message)
     visit.tell(DONE[name], rollout.id)
     return visit.go(f"/rollouts/{rollout.id}")
+
+
+def _check_newest(rollout: Rollout, connection: Connection) -> None:
+    """Deeds go to the task's newest rollout: one that was looked at for long may not be that any more.
+
+    Raises:
+        GateError: Another one has begun since.
+    """
+    newest = latest_rollout(connection, rollout.task)
+    if newest is not None and newest.id != rollout.id:
+        raise GateError(f"Rollout {newest.id} of `{rollout.task}` began after this one. Nothing was done to either.")
 
 
 def _override(visit: Visit, reason: str, gate: str, approver: str, leave: str) -> Override:
