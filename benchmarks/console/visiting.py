@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import unescape
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -69,7 +69,14 @@ class Visitor:
         connection.close()
 
     def look(self, address: str) -> Look:
-        """Ask for a page."""
+        """Ask for a page; once more where the connection had been given up meanwhile, as browsers do."""
+        try:
+            return self._look(address)
+        except (ConnectionError, HTTPException):
+            self.close()
+            return self._look(address)
+
+    def _look(self, address: str) -> Look:
         self._connection = self._connection or HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         computed = self._computed_ms()
         began = time.perf_counter()

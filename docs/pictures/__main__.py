@@ -15,10 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from tests.support import browser
 
 from docs.pictures.likeness import FONTS, measured
-from docs.pictures.scene import SHOTS, scene
+from docs.pictures.playing import PLAYGROUND, played
+from docs.pictures.scene import HERE, SHOTS, scene
 
 COLOURS = 96
 MOST_BYTES = 120_000
@@ -34,12 +36,19 @@ def main() -> None:
         sys.exit(reason)
     with tempfile.TemporaryDirectory(prefix="pictures-") as directory, scene(Path(directory) / "project") as made:
         for shot in SHOTS:
-            if names and shot.name not in names:
-                continue
-            made.taken(shot).quantize(COLOURS, dither=0).save(shot.file, optimize=True)
-            size = shot.file.stat().st_size
-            print(f"{shot.file.name}  {size / 1000:.0f} kB{'  too large' if size > MOST_BYTES else ''}")
+            if not names or shot.name in names:
+                _keep(shot.name, made.taken(shot))
         FONTS.write_text(json.dumps(measured(made.browser), indent=1) + "\n")
+    if not names or PLAYGROUND in names:
+        with tempfile.TemporaryDirectory(prefix="playground-") as directory:
+            _keep(PLAYGROUND, played(Path(directory) / "project"))
+
+
+def _keep(name: str, picture: Image.Image) -> None:
+    file = HERE / f"{name}.png"
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+    size = file.stat().st_size
+    print(f"{file.name}  {size / 1000:.0f} kB{'  too large' if size > MOST_BYTES else ''}")
 
 
 if __name__ == "__main__":

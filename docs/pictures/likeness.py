@@ -16,7 +16,7 @@ SMALLER = 8
 """Pixels of a side that become one."""
 CLEARLY = 20
 """Of 255, in any colour."""
-CHANGED = 0.02
+CHANGED = 0.01
 """A page of which more differs has changed."""
 FONTS = Path(__file__).parent / "fonts.json"
 WIDTHS = """() => ["system-ui, sans-serif", "monospace"].flatMap((family) => ["Hamburgefonstiv 0123", "日本語の文字"].map((text) => {

@@ -7,7 +7,7 @@ shows it as if one did, so that nothing goes on while pictures are taken.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,8 +47,6 @@ class Shot:
     size: tuple[int, int] = SIZE
     scheme: Literal["light", "dark"] = "light"
     language: Literal["en", "ja"] = "en"
-    covered: Sequence[str] = ()
-    """What differs from machine to machine, by its selector."""
 
     @property
     def file(self) -> Path:
@@ -126,7 +124,7 @@ class Scene:
 def scene(directory: Path) -> Generator[Scene]:
     """Set it up in an empty directory."""
     # Before the browser: with it, a loop of its own runs in this thread.
-    installation = make(directory, tasks=30, exchanges=20_000, runs=60, attempts=3, now=NOW)
+    installation = make(directory, tasks=30, exchanges=16_000, runs=0, attempts=2, now=NOW)
     listener = listen("127.0.0.1", 0)
     desk = Stage(installation)
     app = console(desk.gateway, hosts=("127.0.0.1",), most_body_bytes=1 << 20, clock=installation.clock, desk=desk)

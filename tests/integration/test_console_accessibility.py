@@ -20,7 +20,7 @@ from playwright.sync_api import Page
 from tests.support import browser
 
 WIDTHS = (360, 768, 1920)
-NO_PAGES = ("/events", "/part", "/now", "/live", "/report", "/text", "/csv", "/json", ".css")
+NO_PAGES = ("events", "/part", "/now", "/live", "/results", "/scores", "/report", "/text", "/csv", "/json", ".css")
 """How addresses end that are no whole pages: events, what is exchanged in a page that is open, files."""
 GRAVE = ("serious", "critical")
 MOST_TABS = 20
@@ -75,6 +75,8 @@ class Opened:
         answer = self.page.goto(self.address + self.known[path][0])
         assert answer is not None
         assert answer.status == 200, self.known[path][0]
+        # What is fetched once the page is there is pale until then.
+        self.page.wait_for_function("() => !document.querySelector('.htmx-request')")
         return self.page
 
 

@@ -32,9 +32,7 @@ def one_under_way(busy: BusyConsole, samples: int, *, ago: timedelta) -> str:
     ended = next(each for each in some(busy) if each.verdict is not None)
     id = new_id("cmp")
     with busy.installation.store.write() as connection:
-        whole: dict[str, Any] = dict(
-            connection.execute(select(comparisons).where(comparisons.c.id == ended.id)).one()._mapping
-        )
+        whole = connection.execute(select(comparisons).where(comparisons.c.id == ended.id)).mappings().one()
         now = busy.installation.clock.now()
         changed = {"id": id, "verdict": None, "summary": None, "ended_at": None, "started_at": now - ago}
         connection.execute(insert(comparisons).values({**whole, **changed}))
@@ -43,7 +41,7 @@ def one_under_way(busy: BusyConsole, samples: int, *, ago: timedelta) -> str:
                 comparison_samples.c.comparison == ended.id, comparison_samples.c.position <= samples
             )
         )
-        connection.execute(insert(comparison_samples), [{**row._mapping, "comparison": id} for row in rows])
+        connection.execute(insert(comparison_samples), [{**row, "comparison": id} for row in rows.mappings()])
     return id
 
 

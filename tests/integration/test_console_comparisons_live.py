@@ -40,7 +40,7 @@ def grow(busy: BusyConsole, id: str, samples: int) -> None:
                 comparison_samples.c.position <= there + samples,
             )
         )
-        connection.execute(insert(comparison_samples), [{**row._mapping, "comparison": id} for row in rows])
+        connection.execute(insert(comparison_samples), [{**row, "comparison": id} for row in rows.mappings()])
 
 
 async def test_a_page_that_is_open_shows_every_sample_and_then_the_report(busy_console: BusyConsole) -> None:

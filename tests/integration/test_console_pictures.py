@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from PIL import Image
-from tests.support import browser
-
 from docs.pictures.likeness import CHANGED, difference, measured, pictured
 from docs.pictures.scene import SHOTS, Scene, Shot, scene
+from PIL import Image
+from tests.support import browser
 
 pytestmark = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
 

@@ -249,6 +249,20 @@ async def test_a_recorded_exchange_becomes_a_sample_once_and_masked(busy_console
     assert [(act.subject, act.task) for act in noted] == [(f"sample {sample.id}", TASK)]
 
 
+async def test_a_recorded_conversation_is_asked_again_from_its_beginning(busy_console: BusyConsole) -> None:
+    said = [("system", "Be kind."), ("user", "Hello."), ("assistant", "Good day."), ("user", "Where is it?")]
+    body = {"messages": [{"role": role, "content": content} for role, content in said]}
+    with busy_console.installation.store.write() as connection:
+        query = select(exchanges.c.id).where(exchanges.c.task == TASK, exchanges.c.request.is_not(None))
+        id = connection.execute(query.order_by(exchanges.c.id.desc()).limit(1)).scalar_one()
+        connection.execute(update(exchanges).where(exchanges.c.id == id).values(request=json.dumps(body)))
+    async with busy_console.signed_in("operator") as client:
+        page = (await client.get(f"/playground?exchange={id}")).text
+    assert "Be kind.</textarea>" in page
+    assert "Where is it?</textarea>" in page
+    assert "2 earlier messages of the conversation" in page
+
+
 async def test_a_target_that_the_scorer_cannot_read_is_refused_and_nothing_is_written(
     busy_console: BusyConsole, recorded: str
 ) -> None:

@@ -51,9 +51,9 @@ async def test_a_task_that_is_measured_now_shows_how_far_it_is(busy_console: Bus
     now = installation.clock.now()
     with installation.store.read() as connection:
         before = mark_of(connection, running)
-    assert before[1] is not None, "a comparison of it is open"  # pyright: ignore[reportIndexIssue]
+    assert before[1] is not None, "a comparison of it is open"
     with installation.store.write() as connection:
-        connection.execute(update(comparisons).where(comparisons.c.id == before[1]).values(started_at=now))  # pyright: ignore[reportIndexIssue]
+        connection.execute(update(comparisons).where(comparisons.c.id == before[1]).values(started_at=now))
     with installation.store.read() as connection:
         seen = tried(connection, running, now)
     line = next(line for line in lines_of(seen.table) if line.running)

@@ -90,8 +90,8 @@ def _hindered(connection: Connection, table: Table, tasks: Sequence[str]) -> Map
     return found
 
 
-def mark_of(connection: Connection, trial: Trial) -> Hashable:
-    """What changes whenever a trial comes on."""
+def mark_of(connection: Connection, trial: Trial) -> tuple[Hashable, str | None, int]:
+    """What changes whenever a trial comes on: tasks that are through, the comparison that is open, its last sample."""
     rows = tasks_of_trial(connection, trial.id)
     waiting = set(trial.plan["tasks"]) - {row.task for row in rows}
     found = _open(connection, trial, waiting) if trial.ended_at is None else None

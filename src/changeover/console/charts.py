@@ -92,11 +92,7 @@ def bars(
     ticks: int = 6,
     broad: bool = False,
 ) -> Markup:
-    """Bars, those of several series on top of each other: what `lines` takes, and `broad`.
-
-    Args:
-        broad: It is as wide as a page, not as half of one.
-    """
+    """Bars, those of several series on top of each other; takes what `lines` does, and `broad`: as wide as a page."""
     most = max((sum(value or 0 for value in at) for at in zip(*series.values(), strict=True)), default=0.0)
     frame = {**_frame(labels, figure, ticks), **_scale(most, whole=figure is short)}
     if broad:

@@ -19,6 +19,8 @@ from changeover.core.sizes import in_gib
 from changeover.evals.report import words
 
 NOTHING = "–"
+LEAST_USD = 0.0001
+"""What costs less is not written out."""
 
 
 def page(request: Request, template: str, status: int, **values: Any) -> HTMLResponse:
@@ -78,11 +80,17 @@ def milliseconds(value: float | None) -> str:
 
 
 def usd(microusd: float | None) -> str:
-    """Millionths of a US dollar as dollars; a price that nobody knows is none."""
+    """Millionths of a US dollar as dollars, to the cent or to two digits; a price that nobody knows is none.
+
+    >>> usd(1_234_567_890), usd(433_000), usd(2_084), usd(57), usd(0), usd(None)
+    ('$1,234.57', '$0.43', '$0.0021', '< $0.0001', '$0.00', '–')
+    """
     if microusd is None:
         return NOTHING
     dollars = microusd / 1e6
-    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.3g}"
+    if 0 < dollars < LEAST_USD:
+        return f"< ${LEAST_USD:.4f}"
+    return f"${dollars:.2g}" if 0 < dollars < 0.1 else f"${dollars:,.2f}"
 
 
 def odds(value: float) -> str:

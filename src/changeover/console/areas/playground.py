@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 from starlette.datastructures import FormData
 from starlette.responses import Response, StreamingResponse
 
-from changeover.app.keeping import Case, Kept, keep, place_for, shape_of
+from changeover.app.keeping import Case, Kept
 from changeover.console.failures import missing
+from changeover.console.keeping import Keeping, homes_of, keep_case, kept_as, tags_of
 from changeover.console.languages import translated
 from changeover.console.pages import milliseconds
 from changeover.console.plays import MOST_COLUMNS, Column, Play, Prompt
@@ -26,23 +27,15 @@ from changeover.evals.datasets.traffic import sample_of
 from changeover.evals.report.words import visible
 from changeover.gateway.keys import STEERERS
 from changeover.gateway.snapshot import DIRECT
-from changeover.rollouts.actions import By
 from changeover.serving.queries import all_deployments
-from changeover.tasks.declarations import Task
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import exchanges_by_id
 
 LONGEST = 400_000
 """Characters of a prompt."""
-LONGEST_TAG = 64
 MOST_TOKENS = 1_000_000
 HOTTEST = 2.0
 USUAL_TOKENS = 512
-KEPT = "Kept as sample {} of {}, the dataset of {}, which has {} samples now."
-KEPT_BESIDE = (
-    "Kept as sample {} in {}: the dataset of {} is shared or no JSONL file, so that it counts once that file is named in "
-    "the task. It has {} samples."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +57,8 @@ class Typed:
     max_tokens: str = str(USUAL_TOKENS)
     temperature: str = ""
     exchange: str = ""
+    earlier: int = 0
+    """Messages of a recorded conversation that are asked with it."""
     names: tuple[str, ...] = ()
 
     @classmethod
@@ -74,31 +69,9 @@ class Typed:
             max_tokens="" if prompt.max_tokens is None else str(prompt.max_tokens),
             temperature="" if prompt.temperature is None else f"{prompt.temperature:g}",
             exchange=prompt.exchange,
+            earlier=len(prompt.earlier),
             names=tuple(names),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keeping:
-    """The form by which an answer is kept."""
-
-    action: str
-    task: str
-    target: str
-    tags: str = ""
-    error: str | None = None
-    opened: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Home:
-    """A task that a case can be kept for."""
-
-    task: str
-    path: str
-    is_dataset: bool
-    shape: str
-    """What another target of it looks like, where that is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +91,7 @@ async def playground(visit: Visit) -> Response:
     if not asked:
         return await _form(visit, Typed(names=names))
     exchange, sample = await _recorded(visit, asked)
-    system, _, user = _parted(sample)
-    typed = Typed(user=user, system=system, exchange=exchange.id, names=names or (exchange.task,))
+    typed = _typed_of(exchange, sample, names)
     return await _form(visit, typed, recorded=exchange, keeping=_of_recorded(exchange, sample))
 
 
@@ -145,7 +117,7 @@ async def _form(
         error=error,
         recorded=recorded,
         keeping=keeping,
-        homes=await _homes(visit, keeping.task) if keeping else [],
+        homes=await homes_of(visit, keeping.task) if keeping else [],
     )
 
 
@@ -173,7 +145,9 @@ async def ask(visit: Visit) -> Response:
     async with visit.form() as form:
         typed = typed_in(form)
     try:
-        prompt = prompt_of(typed, await _earlier(visit, typed.exchange))
+        earlier = await _earlier(visit, typed.exchange)
+        typed = replace(typed, earlier=len(earlier))
+        prompt = prompt_of(typed, earlier)
         if not typed.names:
             raise RequestError("Choose at least one deployment or task to ask.")
         way, now = visit.session.callers.way(), visit.installation.clock.now()
@@ -252,6 +226,18 @@ def _parted(sample: Sample) -> tuple[str, tuple[Message, ...], str]:
     return system, messages[1 if system else 0 : -1], messages[-1].content or ""
 
 
+def _typed_of(exchange: Exchange, sample: Sample, names: tuple[str, ...] = ()) -> Typed:
+    """The form with what was recorded."""
+    system, earlier, user = _parted(sample)
+    return Typed(
+        user=user,
+        system=system,
+        exchange=exchange.id,
+        earlier=len(earlier),
+        names=names or (exchange.task,),
+    )
+
+
 def _of_recorded(exchange: Exchange, sample: Sample) -> Keeping:
     target: Any = sample.target
     answer = target if isinstance(target, str) else target.get("recorded") or target.get("recorded_calls") or ""
@@ -269,7 +255,7 @@ async def _played(
     visit: Visit, play: Play, *, status: int = 200, number: int | None = None, keeping: Keeping | None = None
 ) -> Response:
     tasks, deployments = await _choices(visit)
-    homes = await _homes(visit, *_askable(play), *([keeping.task] if keeping else []))
+    homes = await homes_of(visit, *_askable(play), *([keeping.task] if keeping else []))
     columns = [_shown(visit, play, place, keeping if place == number else None) for place in range(len(play.columns))]
     return visit.page(
         "playground/play.html",
@@ -310,7 +296,7 @@ async def part(visit: Visit) -> Response:
     found = _column(visit)
     if found is None:
         return await missing(visit.request, None)
-    homes = await _homes(visit, *_askable(found[0]))
+    homes = await homes_of(visit, *_askable(found[0]))
     return visit.part("playground/column.html", play=found[0], each=_shown(visit, *found), homes=homes)
 
 
@@ -319,22 +305,6 @@ def _column(visit: Visit) -> tuple[Play, int] | None:
     if found is None or not number.isdecimal() or len(number) > 2 or int(number) >= len(found.columns):
         return None
     return found, int(number)
-
-
-async def _homes(visit: Visit, *named: str) -> list[Home]:
-    """Tasks that somebody may keep a case for; of those that are named, also what a target looks like."""
-    if not visit.person.may("operate"):
-        return []
-    installation = visit.installation
-
-    def home(task: Task) -> Home:
-        path, is_dataset = place_for(task, installation)
-        root = installation.project.root.resolve()
-        shape = shape_of(task) if task.name in named else ""
-        return Home(task=task.name, path=str(path.relative_to(root)), is_dataset=is_dataset, shape=shape)
-
-    tasks = [task for name, task in sorted(installation.tasks.items()) if visit.person.may_see(name)]
-    return await visit.do(lambda: [home(task) for task in tasks])
 
 
 async def events(visit: Visit) -> Response:
@@ -403,7 +373,7 @@ async def keep_answer(visit: Visit) -> Response:
     """Keep the answer of a column as a sample."""
     async with visit.form() as form:
         found = _column(visit)
-        typed = _kept_as(form, "")
+        typed = kept_as(form, "")
     if found is None:
         return await missing(visit.request, None)
     play, number = found
@@ -412,8 +382,8 @@ async def keep_answer(visit: Visit) -> Response:
         f"playground {play.at.isoformat(timespec='seconds')}, answered by {column.who.get('deployment') or column.name}"
     )
     source = f"{said}, from exchange {play.prompt.exchange}" if play.prompt.exchange else said
-    case = Case(messages=play.prompt.messages, target=typed.target, tags=_tags(typed.tags), source=source)
-    kept = await _keep(visit, typed, case)
+    case = Case(messages=play.prompt.messages, target=typed.target, tags=tags_of(typed.tags), source=source)
+    kept = await keep_case(visit, typed, case)
     if isinstance(kept, Kept):
         return visit.go(f"/playground/{play.id}")
     form_again = Keeping(
@@ -429,56 +399,24 @@ async def keep_answer(visit: Visit) -> Response:
 
 async def keep_exchange(visit: Visit) -> Response:
     """Keep a recorded exchange as a sample."""
-    exchange, sample = await _recorded(visit, visit.query("exchange"))
     async with visit.form() as form:
-        typed = _kept_as(form, f"/playground/keep?exchange={exchange.id}")
+        exchange, sample = await _recorded(visit, visit.query("exchange"))
+        typed = kept_as(form, f"/playground/keep?exchange={exchange.id}")
     case = Case(
         messages=sample.input,
         target=typed.target,
-        tags=_tags(typed.tags),
+        tags=tags_of(typed.tags),
         source=sample.source or "",
         tools=sample.tools,
     )
-    kept = await _keep(visit, typed, case)
+    kept = await keep_case(visit, typed, case)
     if isinstance(kept, Kept):
         return visit.go(f"/playground?exchange={exchange.id}")
-    system, _, user = _parted(sample)
     again = Keeping(
         action=typed.action, task=typed.task, target=typed.target, tags=typed.tags, error=kept.message, opened=True
     )
-    asked = Typed(user=user, system=system, exchange=exchange.id, names=(exchange.task,))
+    asked = _typed_of(exchange, sample)
     return await _form(visit, asked, status=_status(kept), recorded=exchange, keeping=again)
-
-
-def _kept_as(form: FormData, action: str) -> Keeping:
-    target = text_of(form, "target").replace("\r\n", "\n")
-    return Keeping(action=action, task=text_of(form, "task"), target=target, tags=text_of(form, "tags"))
-
-
-async def _keep(visit: Visit, typed: Keeping, case: Case) -> Kept | ChangeoverError:
-    """Keep a case and say so; or why it was not kept."""
-    try:
-        if not typed.task:
-            raise RequestError("Choose the task whose dataset the case goes into.")
-        visit.require_task(typed.task)
-        by = By(actor=visit.person.actor, reason="", now=visit.installation.clock.now())
-        kept = await visit.do(partial(keep, visit.installation, typed.task, case, by))
-    except ChangeoverError as failure:
-        return failure
-    if kept.is_dataset:
-        visit.tell(KEPT, kept.id, kept.path, typed.task, kept.samples)
-    else:
-        visit.tell(KEPT_BESIDE, kept.id, kept.path, typed.task, kept.samples)
-    return kept
-
-
-def _tags(text: str) -> tuple[str, ...]:
-    """Tags between commas or lines.
-
-    >>> _tags("long, german,, ")
-    ('long', 'german')
-    """
-    return tuple(tag[:LONGEST_TAG] for each in text.replace("\n", ",").split(",") if (tag := each.strip()))
 
 
 def _status(failure: ChangeoverError) -> int:

@@ -9,7 +9,7 @@ from changeover.console.routes import Page
 
 PAGES: tuple[Page, ...] = (
     Page(path="/library", endpoint=library, right="look"),
-    Page(path="/library/results", endpoint=results, right="look"),
+    Page(path="/library/part", endpoint=results, right="look"),
     Page(path="/library/timeline", endpoint=timeline, right="look"),
     Page(path="/library/coverage", endpoint=coverage, right="look"),
     Page(path="/library/{card}", endpoint=card, right="look"),
