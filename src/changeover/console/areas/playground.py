@@ -399,8 +399,8 @@ async def keep_answer(visit: Visit) -> Response:
 
 async def keep_exchange(visit: Visit) -> Response:
     """Keep a recorded exchange as a sample."""
-    exchange, sample = await _recorded(visit, visit.query("exchange"))
     async with visit.form() as form:
+        exchange, sample = await _recorded(visit, visit.query("exchange"))
         typed = kept_as(form, f"/playground/keep?exchange={exchange.id}")
     case = Case(
         messages=sample.input,
