@@ -138,7 +138,7 @@ async def events(visit: Visit) -> Response:
     async def seen() -> Hashable:
         return await visit.read(look), _runs(visit)
 
-    return following(seen)
+    return await following(seen)
 
 
 async def deployment(visit: Visit) -> Response:
@@ -187,7 +187,7 @@ async def one_events(visit: Visit) -> Response:
         return row.state, row.desired, row.detail, row.restarts, size, _runs(visit)
 
     await seen()
-    return following(seen)
+    return await following(seen)
 
 
 async def start(visit: Visit) -> Response:
