@@ -306,7 +306,8 @@ async def test_open_pages_follow_what_happens_and_a_rollback_asks_first(
         page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         await page.goto(address)
         await page.get_by_label("Key").fill(busy_console.keys["operator"])
-        await page.get_by_role("button", name="Sign in").click()
+        async with page.expect_response("**/tasks-events"):  # what happens from then on is told
+            await page.get_by_role("button", name="Sign in").click()
         above = page.locator("#above")
         await expect(above).not_to_contain_text("engine failed")
         with store.write() as connection:

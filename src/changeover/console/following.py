@@ -16,24 +16,25 @@ LONGEST_LOOKS = 3_600
 """A browser asks anew after an hour."""
 
 
-def following(
+async def following(
     look: Callable[[], Awaitable[Hashable]], is_over: Callable[[Hashable], bool] = lambda _: False
 ) -> StreamingResponse:
     """Events of a page: `changed` whenever what is looked at differs, `ended` once it never will again.
+
+    What happens after a browser got the head of the answer is told: the first look is over then.
 
     Args:
         look: Gives what the page shows, as something that can be compared; it is asked for once a second.
         is_over: Whether that was the last.
     """
     headers = {"x-accel-buffering": "no"}
-    return StreamingResponse(_events(look, is_over), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_events(await look(), look, is_over), media_type="text/event-stream", headers=headers)
 
 
 async def _events(
-    look: Callable[[], Awaitable[Hashable]], is_over: Callable[[Hashable], bool]
+    seen: Hashable, look: Callable[[], Awaitable[Hashable]], is_over: Callable[[Hashable], bool]
 ) -> AsyncGenerator[bytes]:
     yield b"retry: 2000\n\n"
-    seen = await look()
     quiet = 0
     for _ in range(LONGEST_LOOKS):
         if is_over(seen):

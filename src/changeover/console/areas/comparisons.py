@@ -170,7 +170,7 @@ async def now_events(visit: Visit) -> Response:
         lasts = [(each.id, last_sample(connection, each.id)) for each in found if visit.person.may_see(each.task)]
         return tuple((id, 0 if last is None else last.position) for id, last in lasts)
 
-    return following(lambda: visit.read(look))
+    return await following(lambda: visit.read(look))
 
 
 async def comparison(visit: Visit) -> Response:
@@ -244,7 +244,7 @@ async def events(visit: Visit) -> Response:
         alive = is_alive(connection, seen, last_sign(connection, seen), now)
         return None, 0 if last is None else last.position, alive
 
-    return following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is not None)
+    return await following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is not None)
 
 
 async def samples(visit: Visit) -> Response:

@@ -139,7 +139,7 @@ async def events(visit: Visit) -> Response:
     async def seen() -> Hashable:
         return await visit.read(look), _runs(visit)
 
-    return following(seen)
+    return await following(seen)
 
 
 async def deployment(visit: Visit) -> Response:
@@ -188,7 +188,7 @@ async def one_events(visit: Visit) -> Response:
         return row.state, row.desired, row.detail, row.restarts, size, _runs(visit)
 
     await seen()
-    return following(seen)
+    return await following(seen)
 
 
 async def start(visit: Visit) -> Response:

@@ -240,7 +240,7 @@ async def events(visit: Visit) -> Response:
         return rows, None if evidence is None else (evidence.whole.asked, evidence.step.asked, round(evidence.guard, 1))
 
     await _standing(visit)  # whose it is, and whether it is there
-    return following(seen, lambda now: isinstance(now, tuple) and now[0] is not None and now[0][0] not in ACTIVE)
+    return await following(seen, lambda now: isinstance(now, tuple) and now[0] is not None and now[0][0] not in ACTIVE)
 
 
 async def deed(visit: Visit) -> Response:

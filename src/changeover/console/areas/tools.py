@@ -196,7 +196,7 @@ async def jobs_events(visit: Visit) -> Response:
             state in ENDED for _, state, _ in cast("tuple[tuple[str, ...], ...]", now)
         )
 
-    return following(seen, over)
+    return await following(seen, over)
 
 
 async def job(visit: Visit) -> Response:

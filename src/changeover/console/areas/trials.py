@@ -165,7 +165,7 @@ async def events(visit: Visit) -> Response:
         now = find_trial(connection, seen.trial.id)
         return now.ended_at is not None, mark_of(connection, now)
 
-    return following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is True)
+    return await following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is True)
 
 
 async def switch(visit: Visit) -> Response:

@@ -124,4 +124,4 @@ async def events(visit: Visit) -> Response:
         route = current_route(connection, task)
         return newest_mark(connection, task), None if route is None else route.revision, clock.now().minute
 
-    return following(lambda: visit.read(look))
+    return await following(lambda: visit.read(look))

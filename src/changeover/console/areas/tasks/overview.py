@@ -151,4 +151,4 @@ async def events(visit: Visit) -> Response:
         waiting = [each.id for each in open_overrides(connection)]
         return seen.routes, seen.applied, desk.gateway(), desk.problem, *rollouts, *engines, *waiting
 
-    return following(lambda: visit.read(look))
+    return await following(lambda: visit.read(look))
