@@ -27,9 +27,11 @@ document.addEventListener("submit", (event) => {
 // Parts that are live: the server says that something changed, and the part is fetched anew. What it is exchanged for
 // is another element, so it is looked for each time. A page that nobody sees does not listen: a browser has six
 // connections to a server, and with as many pages in the background the next one would never come.
+const SLOW_MS = 500;
 function follow(address) {
   let events = null;
   let over = false;
+  let heard = false;
   const leave = () => {
     events?.close();
     events = null;
@@ -46,20 +48,20 @@ function follow(address) {
   const listen = () => {
     if (events || over || document.hidden) return;
     events = new EventSource(address);
+    // What changed before it listened, nobody would tell: since it last did, or since a page that came slowly was made.
+    events.addEventListener("open", () => {
+      if (heard || performance.now() > SLOW_MS) exchange();
+      heard = true;
+    });
     events.addEventListener("changed", exchange);
     events.addEventListener("ended", () => {
       end();
       exchange();
     });
   };
-  const come = () => {
-    if (events || over || document.hidden) return;
-    listen();
-    exchange();
-  };
-  document.addEventListener("visibilitychange", () => (document.hidden ? leave() : come()));
+  document.addEventListener("visibilitychange", () => (document.hidden ? leave() : listen()));
   window.addEventListener("pagehide", leave);
-  window.addEventListener("pageshow", (event) => event.persisted && come());
+  window.addEventListener("pageshow", (event) => event.persisted && listen());
   listen();
 }
 for (const part of document.querySelectorAll("[data-live]")) follow(part.dataset.live);
