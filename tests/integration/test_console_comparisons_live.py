@@ -21,6 +21,12 @@ from changeover.store.schema import comparison_samples
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
+SEEN = """(seen) => {
+  Object.defineProperty(document, "hidden", { value: !seen, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""Puts the page into the background, or back."""
+
 
 def grow(busy: BusyConsole, id: str, samples: int) -> None:
     """Add the samples after those that are there."""
@@ -60,6 +66,12 @@ async def test_a_page_that_is_open_shows_every_sample_and_then_the_report(busy_c
             for count in (8, 11):  # twice: what was exchanged once is exchanged again
                 grow(busy_console, id, 3)
                 await expect(drawn).to_contain_text(f"{count} of at most")
+            # Who looks elsewhere gives the connection back: a browser has six, and six such pages would take them all.
+            async with page.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
+                await page.evaluate(SEEN, False)
+            grow(busy_console, id, 3)
+            await page.evaluate(SEEN, True)
+            await expect(drawn).to_contain_text("14 of at most")
             with installation.store.write() as connection:
                 assert ended.verdict is not None
                 end_comparison(

@@ -169,6 +169,7 @@ async def test_a_page_that_is_open_shows_answers_as_they_come(tools_up: Up, stee
     [
         ({"user": " "}, "empty"),
         ({"user": "x", "max_tokens": "0"}, "whole number"),
+        ({"user": "x", "max_tokens": f"{1:012}{9:05000}"}, "whole number"),
         ({"user": "x", "temperature": "hot"}, "temperature"),
         ({"user": "x", "ask": ""}, "at least one"),
     ],

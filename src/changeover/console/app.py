@@ -87,6 +87,7 @@ def console(
             ChangeoverError: failures.refused,
             SignInFirst: failures.to_sign_in,
             404: failures.missing,
+            Exception: failures.broken,
         },
     )
     app.state.sessions = Sessions(gateway, clock or SystemClock(), desk)

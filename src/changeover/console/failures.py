@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from changeover.client import ClientError
 from changeover.console import pages
+from changeover.console.guards import HEADERS
 from changeover.console.visit import COOKIE
 from changeover.core.errors import AuthenticationError, ChangeoverError, ConfigError
 
@@ -35,6 +36,14 @@ async def to_sign_in(request: Request, failure: Exception) -> Response:
     if request.headers.get("hx-request"):  # a part of a page cannot be the page that asks for a key
         return Response(status_code=204, headers={"hx-redirect": "/sign-in"})
     return RedirectResponse("/sign-in", 303)
+
+
+async def broken(request: Request, failure: Exception) -> Response:
+    """A fault of ours: the log has it, the page has nothing of it."""
+    del failure
+    answer = pages.page(request, "error.html", 500, message="Something is broken here. What it was stands in the log.")
+    answer.headers.update({**HEADERS, "cache-control": "no-store"})  # it is made outside of the guards
+    return answer
 
 
 async def missing(request: Request, failure: Exception | None) -> Response:

@@ -14,7 +14,10 @@ from starlette.routing import Route
 from changeover.console.people import Right
 from changeover.console.sessions import Session, Sessions
 from changeover.console.visit import Visit
+from changeover.core.errors import CapacityError
 
+MOST_STREAMS = 50
+"""Of one session: each looks at the store once a second, for as long as it is open."""
 Endpoint = Callable[[Visit], Awaitable[Response]]
 
 
@@ -41,6 +44,8 @@ class Page:
                 await visit.come_in()
             answer = await self.endpoint(visit)
             if isinstance(answer, StreamingResponse):
+                if visit.session.streams >= MOST_STREAMS:
+                    raise CapacityError(f"{MOST_STREAMS} pages listen for changes already. Close some.")
                 answer.body_iterator = _while_signed_in(answer.body_iterator, sessions, visit.session)
             return answer
 
@@ -51,9 +56,13 @@ async def _while_signed_in(
     parts: AsyncIterable[Any], sessions: Sessions, session: Session
 ) -> AsyncGenerator[str | bytes | memoryview]:
     """What goes on for as long as the page is open, and no longer than whoever looks at it is signed in."""
-    async with aclosing(cast("AsyncGenerator[Any]", parts)) as following:
-        async for part in following:
-            await sessions.keep_up()
-            if not sessions.holds(session):
-                return
-            yield part
+    session.streams += 1
+    try:
+        async with aclosing(cast("AsyncGenerator[Any]", parts)) as following:
+            async for part in following:
+                await sessions.keep_up()
+                if not sessions.holds(session):
+                    return
+                yield part
+    finally:
+        session.streams -= 1

@@ -101,6 +101,8 @@ class Session:
     """By tool: what else was given with its last message, but no files."""
     plays: Plays = field(default_factory=Plays)
     """What was asked in the playground."""
+    streams: int = 0
+    """Open pages that listen for changes."""
     told: str | None = None
     """What the next page says at its head: what the last form did."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -82,6 +83,15 @@ class Visit:
         return self._installation
 
     @property
+    def theirs(self) -> Installation:
+        """The project with no other declared tasks than they may see, for what speaks of all of them."""
+        tasks = self.installation.tasks
+        if self.person.tasks is None:
+            return self.installation
+        seen = {name: task for name, task in tasks.items() if self.person.may_see(name)}
+        return replace(self.installation, tasks=seen)
+
+    @property
     def store(self) -> Store:
         return self.installation.store
 
@@ -115,11 +125,11 @@ class Visit:
 
     def parameter(self, name: str) -> str:
         """A part of the address."""
-        return str(self.request.path_params[name])
+        return _storable(str(self.request.path_params[name]))
 
     def query(self, name: str, default: str = "") -> str:
         """What the address asks for after its `?`, without space around it."""
-        return self.request.query_params.get(name, default).strip()
+        return _storable(self.request.query_params.get(name, default))
 
     def number(self, name: str) -> int | None:
         """A number that the address asks for; None where it asks for none, or for something else."""
@@ -190,7 +200,12 @@ class Visit:
 def text_of(form: FormData, name: str) -> str:
     """A field of a form as text; empty where it was not sent, or is a file."""
     value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""
+    return _storable(value) if isinstance(value, str) else ""
+
+
+def _storable(text: str) -> str:
+    """Without space around it, and without the one character that no text of PostgreSQL holds."""
+    return text.replace("\x00", "").strip()
 
 
 def _read(store: Store, look: Callable[[Connection], Found]) -> Found:

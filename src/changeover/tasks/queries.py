@@ -97,10 +97,11 @@ def answering_since(connection: Connection, route: Route) -> datetime:
     return connection.execute(query.order_by(routes.c.revision).limit(1)).scalar_one()
 
 
-def newest_promotion(connection: Connection) -> Route | None:
-    """The newest promotion of any task, among the newest `MOST_LOOKED_AT` revisions."""
+def newest_promotion(connection: Connection, tasks: Iterable[str]) -> Route | None:
+    """The newest promotion of any of some tasks, among the newest `MOST_LOOKED_AT` revisions."""
     seen = select(routes).order_by(routes.c.revision.desc()).limit(MOST_LOOKED_AT).subquery()
-    query = select(seen).where(seen.c.action == "promote", seen.c.rollout.is_not(None))
+    promoted = seen.c.action == "promote", seen.c.rollout.is_not(None), seen.c.task.in_(list(tasks))
+    query = select(seen).where(*promoted)
     row = connection.execute(query.order_by(seen.c.revision.desc()).limit(1)).first()
     return None if row is None else _route(row)
 

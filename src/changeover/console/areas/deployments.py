@@ -56,7 +56,7 @@ class Row:
     need: str
     """What its foremost route or rollout names it as; empty: nobody needs it."""
     tasks: Sequence[str]
-    """Those that it answers, or may have to."""
+    """Those that it answers, or may have to, of those that whoever looks may see."""
     memory_share: float | None
     """Of what engines may use, 0 to 1; None where it holds none now."""
     threads: str | None
@@ -86,7 +86,7 @@ async def part(visit: Visit) -> Response:
 
 async def _listed(visit: Visit, template: str) -> Response:
     installation, running = visit.installation, _runs(visit)
-    rows = await visit.read(partial(_rows, installation, running))
+    rows = await visit.read(partial(_rows, visit, running))
     memory = memory_of(installation, rows)
     failed = sum(row.state == "failed" for row in rows)
     return visit.page(template, rows=rows, memory=memory, running=running, failed=failed)
@@ -96,7 +96,8 @@ def _runs(visit: Visit) -> bool:
     return visit.desk is not None and visit.desk.gateway() is not None
 
 
-def _rows(installation: Installation, running: bool, connection: Connection) -> list[Row]:
+def _rows(visit: Visit, running: bool, connection: Connection) -> list[Row]:
+    installation = visit.installation
     tunings, needed = tunings_here(installation, connection), needs(connection)
     tasks = tasks_by_deployment(connection)
     budget = budget_bytes(installation.project.settings.engines.memory_gib)
@@ -113,7 +114,7 @@ def _rows(installation: Installation, running: bool, connection: Connection) -> 
                 tone=TONES.get(state, ""),
                 detail=str(start) if start else each.detail,
                 need=needed.get(each.name, ""),
-                tasks=tasks.get(each.name, ()),
+                tasks=[task for task in tasks.get(each.name, ()) if visit.person.may_see(task)],
                 memory_share=(each.memory_bytes or 0) / budget if holds else None,
                 threads=threads_of(each, tunings),
             )
@@ -156,7 +157,7 @@ async def _shown(visit: Visit, template: str, status: int = 200, error: str | No
 
     def look(connection: Connection) -> Row:
         found = find_deployment(connection, name)
-        return next(row for row in _rows(installation, running, connection) if row.deployment.name == found.name)
+        return next(row for row in _rows(visit, running, connection) if row.deployment.name == found.name)
 
     row = await visit.read(look)
     lines = await visit.do(lambda: last_lines(_log(visit, row.deployment.name), LINES))

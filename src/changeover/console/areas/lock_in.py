@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,11 +39,20 @@ async def lock_in(visit: Visit) -> Response:
 
 async def report(visit: Visit) -> Response:
     """The report, whole; takes seconds where it has to be made."""
-    made = _kept(visit)
-    if made is None:
-        made = await visit.do(partial(_make, visit.installation))
-        visit.request.app.state.lock_in = made
+    async with _turn(visit):  # who comes meanwhile waits for the one that is made, and takes no thread for it
+        made = _kept(visit)
+        if made is None:
+            made = await visit.do(partial(_make, visit.installation))
+            visit.request.app.state.lock_in = made
     return visit.page("lock_in/lock_in.html", made=made, tasks=_theirs(visit, made), fetched=True)
+
+
+def _turn(visit: Visit) -> asyncio.Lock:
+    """The process's one."""
+    state = visit.request.app.state
+    if getattr(state, "lock_in_turn", None) is None:
+        state.lock_in_turn = asyncio.Lock()
+    return state.lock_in_turn
 
 
 def _kept(visit: Visit) -> Made | None:

@@ -181,7 +181,7 @@ def prompt_of(typed: Typed, earlier: tuple[Message, ...] = ()) -> Prompt:
     if len(typed.user) + len(typed.system) > LONGEST:
         raise RequestError(f"The prompt is too long: at most {LONGEST:,} characters.")
     tokens, heat = typed.max_tokens, typed.temperature.replace(",", ".")
-    if tokens and not (tokens.isdecimal() and 0 < int(tokens[:12]) <= MOST_TOKENS):
+    if tokens and not (tokens.isdecimal() and len(tokens) <= 12 and 0 < int(tokens) <= MOST_TOKENS):
         raise RequestError(f"`{tokens[:40]}`: a whole number of tokens is expected, 1 to {MOST_TOKENS:,}.")
     try:
         temperature = float(heat) if heat else None

@@ -30,6 +30,8 @@ from changeover.tasks.queries import copied_pairs
 
 ROWS = 25
 MOST_PAIRS = 12
+LONGEST_SHOWN = 20_000
+"""Characters of a question or an answer."""
 LEAVES: Mapping[str, timedelta] = {
     "1 h": timedelta(hours=1),
     "8 h": timedelta(hours=8),
@@ -207,9 +209,16 @@ def _pairs(standing: Standing, connection: Connection) -> list[Pair]:
 
 def _pair(original: Exchange, copy: Exchange) -> Pair:
     kept = original.response is not None and copy.response is not None
-    texts = answer_of(original), answer_of(copy)
+    texts = _beginning(answer_of(original)), _beginning(answer_of(copy))
     incumbent, candidate = marked(*texts) if kept else plainly(*texts)
-    return Pair(asked=asked_of(original), incumbent=incumbent, candidate=candidate, original=original, copy=copy)
+    return Pair(
+        asked=_beginning(asked_of(original)), incumbent=incumbent, candidate=candidate, original=original, copy=copy
+    )
+
+
+def _beginning(text: str) -> str:
+    """As much of a text as a page of many holds; the page of the exchange has more of it."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 async def events(visit: Visit) -> Response:

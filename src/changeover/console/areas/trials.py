@@ -211,7 +211,7 @@ async def candidates(visit: Visit) -> Response:
     """What could be tried; the page is there at once, and what takes its time comes after."""
     if visit.query("look") != "1":
         return visit.page("trials/candidates.html", groups=None, elsewhere=0)
-    found = await visit.do(lambda: Candidates(visit.installation).find())
+    found = await visit.do(lambda: Candidates(visit.theirs).find())
     here = [each for each in found if each.relation == "successor" or each.runs != "by a server only"]
     groups: Mapping[str, list[Candidate]] = {
         kind: [each for each in here if each.relation == kind] for kind in ("successor", "other")

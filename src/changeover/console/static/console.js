@@ -25,20 +25,42 @@ document.addEventListener("submit", (event) => {
 });
 
 // Parts that are live: the server says that something changed, and the part is fetched anew. What it is exchanged for
-// is another element, so it is looked for each time.
+// is another element, so it is looked for each time. A page that nobody sees does not listen: a browser has six
+// connections to a server, and with as many pages in the background the next one would never come.
 function follow(address) {
-  const events = new EventSource(address);
+  let events = null;
+  let over = false;
+  const leave = () => {
+    events?.close();
+    events = null;
+  };
+  const end = () => {
+    over = true;
+    leave();
+  };
   const exchange = () => {
     const part = document.querySelector(`[data-live="${CSS.escape(address)}"]`);
     if (part) window.htmx?.trigger(part, "changed");
-    else events.close();
+    else end();
   };
-  events.addEventListener("changed", exchange);
-  events.addEventListener("ended", () => {
-    events.close();
+  const listen = () => {
+    if (events || over || document.hidden) return;
+    events = new EventSource(address);
+    events.addEventListener("changed", exchange);
+    events.addEventListener("ended", () => {
+      end();
+      exchange();
+    });
+  };
+  const come = () => {
+    if (events || over || document.hidden) return;
+    listen();
     exchange();
-  });
-  window.addEventListener("pagehide", () => events.close());
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? leave() : come()));
+  window.addEventListener("pagehide", leave);
+  window.addEventListener("pageshow", (event) => event.persisted && come());
+  listen();
 }
 for (const part of document.querySelectorAll("[data-live]")) follow(part.dataset.live);
 

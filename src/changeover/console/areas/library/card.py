@@ -175,7 +175,7 @@ async def card(visit: Visit) -> Response:
         return visit.page("library/accelerator.html", accelerator=accelerator, sections=sections)
     about = installation.catalogue.card(name)
     ask, keeping = _ask(visit), held(visit)
-    values = await visit.do(lambda: _values(installation, about, ask, keeping.machine(installation)))
+    values = await visit.do(lambda: _values(visit, about, ask, keeping.machine(installation)))
     scores = keeping.scoreboard
     scored = scores.of.get(about.id) if scores is not None and scores.fresh(installation) else None
     return visit.page("library/card.html", **values, scored=None if scored is None else _scored_values(scored))
@@ -185,7 +185,8 @@ def _accelerator(installation: Installation, name: str) -> Accelerator | None:
     return next((one for one in installation.catalogue.accelerators() if one.id == name), None)
 
 
-def _values(installation: Installation, about: Card, ask: Ask, machine: Machine) -> Mapping[str, Any]:
+def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[str, Any]:
+    installation = visit.installation
     shelf = shelf_of(installation)
     whole = whole_card(shelf, about)
     standing = standing_of(installation, about)
@@ -202,7 +203,7 @@ def _values(installation: Installation, about: Card, ask: Ask, machine: Machine)
         "outcome_tone": tone,
         "policy": policy_line(installation.policy),
         "standing": standing,
-        "verdicts": verdicts_of(standing),
+        "verdicts": [each for each in verdicts_of(standing) if each.task is None or visit.person.may_see(each.task)],
         "read": read_in(standing),
         "family": family_of(whole, installation.catalogue),
         "box": (WIDE, HIGH),

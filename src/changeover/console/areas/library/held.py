@@ -43,7 +43,9 @@ class Held:
     """One for the process."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._looking = Lock()
+        """One for the machine alone: a page of one model does not wait for the scores of all."""
+        self._scoring = Lock()
         self._machine: Machine | None = None
         self._registries: tuple[Catalogue, tuple[Registry, ...]] | None = None
         self.scoreboard: Scoreboard | None = None
@@ -52,14 +54,14 @@ class Held:
     def machine(self, installation: Installation) -> Machine:
         """This machine, looked at once: its accelerators stay. Vendors' tools take seconds, at times."""
         memory_gib = installation.project.settings.engines.memory_gib
-        with self._lock:
+        with self._looking:
             if self._machine is None:
                 self._machine = this_machine(installation.catalogue, memory_gib)
             return Machine(detected=self._machine.detected, memory_gib=memory_gib)
 
     def scored(self, installation: Installation) -> Scoreboard:
         """Both scores of every card, worked out now where those that are there are old."""
-        with self._lock:
+        with self._scoring:
             known = self.scoreboard
             if known is not None and known.fresh(installation):
                 return known

@@ -91,6 +91,8 @@ async def timeline(visit: Visit) -> Response:
     """Releases, successors, licences, ends: a drawing, and everything in words."""
     installation = visit.installation
     family, vendor, task = visit.query("family"), visit.query("vendor"), visit.query("task")
+    if task:
+        visit.require_task(task)
 
     def look() -> tuple[Timeline, Markup, list[str], list[str], list[str]]:
         shelf = shelf_of(installation)

@@ -224,7 +224,7 @@ def _side(verdict: Verdict, answers: str) -> Literal["incumbent_score", "candida
 
 def whole_of(connection: Connection, lines: Sequence[Line]) -> Whole:
     """What stands above the table."""
-    promotion = newest_promotion(connection)
+    promotion = newest_promotion(connection, (line.task for line in lines))
     rollout = None if promotion is None or promotion.rollout is None else find_rollout(connection, promotion.rollout)
     there = [line for line in lines if not line.standing.removed]
     return Whole(
