@@ -11,7 +11,7 @@ export PIP_NO_INPUT = 1
 CLIENTS := .venv-clients
 DOCS := .venv-docs
 
-.PHONY: demo test test-clients test-engines check format bench docs recording lock clean
+.PHONY: demo test test-clients test-engines check format bench docs recording pictures lock clean
 
 demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 	@$(BIN)/changeover sandbox >/dev/null
@@ -60,6 +60,9 @@ docs: $(READY) $(DOCS)/.ready  ## Write the generated pages anew, then build the
 
 recording: $(READY)  ## Record the switch in the README anew; needs the extra `recording`.
 	$(BIN)/python -m docs.record
+
+pictures: $(READY)  ## Take the console's pictures in the docs anew; a page that was changed on purpose needs it.
+	$(BIN)/python -m docs.pictures
 
 lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	$(BIN)/python -m pip install --quiet pip-tools

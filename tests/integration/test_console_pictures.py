@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 @pytest.mark.parametrize("shot", SHOTS, ids=[shot.name for shot in SHOTS])
 def test_a_page_looks_like_its_picture(made: Scene, shot: Shot) -> None:
     found = difference(Image.open(shot.file), made.taken(shot))
-    assert found < CHANGED, f"{found:.1%} of it differ: look at it, then `python -m docs.pictures {shot.name}`"
+    assert found < CHANGED, f"{found:.1%} of it differ: look at it, then `make pictures`"
 
 
 def test_a_page_without_its_style_sheets_looks_like_no_picture(made: Scene) -> None:
