@@ -38,7 +38,8 @@ def test_a_backup_that_was_taken_under_load_goes_on_where_it_was_taken(tmp_path:
             until(lambda: seen.requests > 20)
             assert shell.run(copy) == (0, "")
         assert seen.failed == []
-        assert shell.run("changeover key new later")[0] == 0
+        # In a process of its own, for SQLite keeps what it knows of a file for as long as its process has it open.
+        assert up.call("key", "new", "later").status == 0
     assert shell.run(restore) == (0, "")
     with system(shell.directory, key=up.key) as again:
         until(lambda: again.ready("echo"))
