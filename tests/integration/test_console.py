@@ -19,7 +19,7 @@ from tests.support.processes import Up
 
 from changeover.app.asgi import serving
 from changeover.app.listening import address_of, listen
-from changeover.client import Job
+from changeover.client import Job, wire
 from changeover.console.app import console
 from changeover.console.areas.tools import followed
 from changeover.console.desk import always
@@ -269,7 +269,10 @@ def test_plain_text_keeps_its_lines_and_so_does_one_that_is_too_long_to_lay_out(
     assert str(shown(long, "text/markdown")) == f"<pre>{long}</pre>"
 
 
-async def test_a_page_that_follows_a_job_hears_of_the_end_when_the_gateway_is_gone() -> None:
+async def test_a_page_that_follows_a_job_hears_of_the_end_when_the_gateway_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "BETWEEN_TRIES_S", 0.01)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         nowhere = address_of(taken)
