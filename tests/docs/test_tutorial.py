@@ -46,6 +46,7 @@ def test_the_tutorial_leads_from_nothing_to_a_promotion_and_back(tmp_path: Path)
             os.killpg(callers.pid, signal.SIGTERM)
             callers.wait()
         assert (status, up.routed("confirm")[0]) == (0, "repeats"), said
+        until(lambda: up.answering("confirm") == "repeats")  # the gateway follows within a tenth of a second
         status, said = shell.run(again)
         assert (status, "order 79" in said) == (0, True), said
         status, said = shell.run(back)
