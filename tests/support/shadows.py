@@ -27,10 +27,11 @@ PATIENCE_S = 60
 
 
 def steps(share: float, at_once: int = 50, checks: str = "", scorers: str = "") -> str:
-    """The declarations of a task whose rollouts stay in their shadow."""
+    """The declarations of a task whose rollouts stay in their shadow, however much fails there."""
     return (
         f"[[steps]]\nshadow = {share}\nrequests = 10_000\n[[steps]]\ncanary = 0.5\n"
-        f"[shadow]\nat_once = {at_once}\nscorers = [{scorers}]\n[guard]\nchecks = [{checks}]\n"
+        f"[shadow]\nat_once = {at_once}\nscorers = [{scorers}]\n[guard]\n"
+        f"tolerated_failures = 0.999999\nchecks = [{checks}]\n"
     )
 
 
