@@ -9,8 +9,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
 CLIENTS := .venv-clients
+DOCS := .venv-docs
 
-.PHONY: demo test test-clients test-engines check format bench docs recording lock clean
+.PHONY: demo test test-clients test-engines check format bench docs recording pictures lock clean
 
 demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 	@$(BIN)/changeover sandbox >/dev/null
@@ -51,12 +52,17 @@ bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one,
 	$(BIN)/python -m benchmarks.evals --quick
 	$(BIN)/python -m benchmarks.serving --quick
 	$(BIN)/python -m benchmarks.gateway --quick
+	$(BIN)/python -m benchmarks.console --quick
 
-docs: $(READY)  ## Write the generated parts of docs/ anew.
+docs: $(READY) $(DOCS)/.ready  ## Write the generated pages anew, then build the site: site/index.html, which needs no server.
 	$(BIN)/python -m docs.generate
+	$(DOCS)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto --conf-dir docs/sphinx . site
 
 recording: $(READY)  ## Record the switch in the README anew; needs the extra `recording`.
 	$(BIN)/python -m docs.record
+
+pictures: $(READY)  ## Take the console's pictures in the docs anew; a page that was changed on purpose needs it.
+	$(BIN)/python -m docs.pictures
 
 lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	$(BIN)/python -m pip install --quiet pip-tools
@@ -66,6 +72,9 @@ lock: $(READY)  ## Compile requirements.txt anew from pyproject.toml.
 	  --extra postgres --extra telemetry --extra bom --extra prices --extra modelscope \
 	  --extra documents --extra ocr --extra mcp --extra console \
 	  --output-file requirements.txt pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+	  | $(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	  --no-emit-trusted-host --no-emit-find-links --no-header --output-file docs/sphinx/requirements.txt -
 
 # Everything that can change what is installed is a prerequisite, so that a stale environment mends itself.
 $(READY): requirements.txt pyproject.toml
@@ -81,10 +90,16 @@ $(READY): requirements.txt pyproject.toml
 	@$(BIN)/changeover --version
 	@touch $@
 
+$(DOCS)/.ready: docs/sphinx/requirements.txt
+	@echo "setting up $(DOCS) (once)"
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --require-hashes --requirement $< 2>$(DOCS)/pip.log || { cat $(DOCS)/pip.log; exit 1; }
+	@touch $@
+
 $(CLIENTS)/.ready: tests/clients/requirements.txt tests/clients/constraints.txt tests/clients/node/package.json
 	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
 	@$(CLIENTS)/bin/python tests/clients/install.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) .venv-engines .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(DOCS) site .venv-engines .pytest_cache .ruff_cache .hypothesis

@@ -26,23 +26,30 @@ from pydantic.fields import FieldInfo
 from changeover.app.shipped_tools import baselines as shipped_baselines
 from changeover.app.shipped_tools import shipped_folder
 from changeover.cli.main import COMMANDS
+from changeover.client.failures import Unreachable
 from changeover.core import errors
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Settings
 from changeover.evals.scorers import SCORERS
+from changeover.gateway.feedback import UnknownRequestError
+from changeover.gateway.routes import NoSuchRoute, WrongMethod
 from changeover.library.licences.policy import Policy
+from changeover.library.serve.hub import Missing
 from changeover.serving.backends import BACKENDS
 from changeover.serving.capabilities import CAPABILITIES, Capabilities
 from changeover.serving.conformance import PROBES, Finding, Result, verdicts
 from changeover.serving.options import OPTIONS
 from changeover.tasks.declarations import TaskDeclaration, load_tool_tasks
 from changeover.tools.declarations import CheckDeclaration, Expression, StepDeclaration, ToolDeclaration
+from changeover.tools.desk import JobCancelledError
+from changeover.tools.jobs import UnknownJobError
 from changeover.tools.load import NEEDS
+from docs.gateway import metrics, routes
+from docs.page import page
 
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(__file__).parent / "data"
 """What was measured, as it was written down."""
-MARK = "<!-- Written by `make docs` from the code. Edit the code's docstrings, not this page. -->"
 KINDS = {
     str: "text",
     date: "date",
@@ -60,6 +67,16 @@ BOUNDS = {
     "max_length": "at most {} characters",
 }
 EXPRESSION = get_args(Expression)[1].metadata
+LOCAL_ERRORS: Mapping[type[ChangeoverError], str] = {
+    NoSuchRoute: "the gateway, MCP over HTTP",
+    WrongMethod: "the gateway, the library's server",
+    UnknownRequestError: "`/v1/feedback`",
+    UnknownJobError: "`/v1/jobs`",
+    JobCancelledError: "`/v1/jobs`",
+    Missing: "the library's server",
+    Unreachable: "the Python client",
+}
+"""Those that a room keeps to itself, and where one meets them."""
 GENERIC_OPTIONS = frozenset({"install_completion", "show_completion", "help"})
 """On every command, and about the shell."""
 
@@ -105,7 +122,7 @@ def configuration() -> str:
         "call tools where `--url` and `--key` are not given. |\n"
         "| what `--key-env` names | Key of another server. Read by `changeover up`, so it must be set there. |",
     ]
-    return _page(parts)
+    return page(parts)
 
 
 def scorers() -> str:
@@ -127,7 +144,7 @@ def scorers() -> str:
         else:
             parts.append(f"**Target**: {_doc(scorer.target)}")
         parts += [f"**Options**: {_doc(scorer.options)}", *_tables(scorer.options)]
-    return _page(parts)
+    return page(parts)
 
 
 def error_tree() -> str:
@@ -139,15 +156,19 @@ def error_tree() -> str:
         f"{'yes' if kind.retryable else 'no'} | {_doc(kind)} |"
         for kind in _family(ChangeoverError)
     ]
-    return _page(
+    return page(
         [
             "# Errors",
             "What the gateway answers, and what a command says in one line. Applications get the "
             "[envelope](api.md#errors) with `code` and with `source`: the gateway, or the model behind it. A dash for the "
             "status marks what only commands meet. [Faults](../concepts/faults.md) shows which fault gives which.",
             "| `code` | status | source | worth retrying | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows),
-            "The gateway also answers 404 `no_such_route` for a path it does not have, and 413 `invalid_request` for a body "
-            "over `gateway.max_body_mib`. An engine that calls a request wrong (400, 404, 413, 422) is passed on with its "
+            "## Of one place alone",
+            "| `code` | status | where | meaning |\n|---|---|---|---|\n"
+            + "\n".join(
+                f"| `{kind.code}` | {kind.status} | {where} | {_doc(kind)} |" for kind, where in LOCAL_ERRORS.items()
+            ),
+            "The gateway also answers 413 `invalid_request` for a body over `gateway.max_body_mib`. An engine that calls a request wrong (400, 404, 413, 422) is passed on with its "
             "status and `source` `model`.",
         ]
     )
@@ -166,7 +187,7 @@ def command_line() -> str:
     for name, (module, _) in COMMANDS.items():
         command = typer.main.get_command(importlib.import_module(module).app)
         parts += _command(f"changeover {name}", command)
-    return _page(parts)
+    return page(parts)
 
 
 def tools() -> str:
@@ -202,7 +223,7 @@ def tools() -> str:
         "| `check` | needs | holds where |\n|---|---|---|\n" + "\n".join(rows),
         _table(key for key in keys_of(CheckDeclaration) if key.name != "check"),
     ]
-    return _page(parts)
+    return page(parts)
 
 
 def baselines() -> str:
@@ -228,7 +249,7 @@ def baselines() -> str:
         + "|\n"
         + "\n".join(rows),
     ]
-    return _page(parts)
+    return page(parts)
 
 
 def conformance() -> str:
@@ -275,7 +296,7 @@ def conformance() -> str:
     ]
     if found["skipped"]:
         parts += ["### Not looked at", "\n".join(f"* `{name}`: {why}" for name, why in found["skipped"].items())]
-    return _page([*parts, *_loads()])
+    return page([*parts, *_loads()])
 
 
 _SIGNS: Mapping[Result, str] = {"passed": "yes", "failed": "**wrong**", "missing": "no", "not applicable": "·"}
@@ -350,14 +371,16 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "tools.md": tools,
     "baselines.md": baselines,
     "conformance.md": conformance,
+    "metrics.md": metrics,
+    "routes.md": routes,
 }
 
 
 def write(directory: Path) -> None:
     """Write every generated page into a directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, page in PAGES.items():
-        (directory / name).write_text(page(), encoding="utf-8")
+    for name, made in PAGES.items():
+        (directory / name).write_text(made(), encoding="utf-8")
 
 
 def keys_of(model: type[BaseModel]) -> list[Key]:
@@ -391,18 +414,18 @@ def attribute_docs(model: type) -> dict[str, str]:
     return docs
 
 
-def _tables(model: type[BaseModel]) -> Iterator[str]:
-    """A model's own keys, then each table inside it."""
+def _tables(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """A model's own keys, then each table inside it, and those inside them."""
     yield _table(keys_of(model))
     for name, field in model.model_fields.items():
         inner = _model_in(field.annotation)
         if inner is None:
             continue
         many = get_origin(field.annotation) is tuple
-        by_name = get_origin(field.annotation) is dict
-        yield f"### `{f'[[{name}]]' if many else f'[{name}.NAME]' if by_name else f'[{name}]'}`"
+        path = f"{before}{name}.NAME" if get_origin(field.annotation) is dict else f"{before}{name}"
+        yield f"### `{f'[[{path}]]' if many else f'[{path}]'}`"
         yield _doc(inner) + (f" By default `{_toml(field.get_default())}`." if many and not field.is_required() else "")
-        yield _table(keys_of(inner))
+        yield from _tables(inner, f"{path}.")
 
 
 def _table(keys: Iterable[Key]) -> str:
@@ -509,11 +532,6 @@ def _option(option: Any) -> str:
     default = option.default
     plain = "required" if option.required else "" if default in (None, False, "") else f"`{default}`"
     return f"| `{shown}` | {option.help} | {plain} |"
-
-
-def _page(parts: Iterable[str]) -> str:
-    title, *rest = (part for part in parts if part)
-    return "\n\n".join([title, MARK, *rest]) + "\n"
 
 
 if __name__ == "__main__":

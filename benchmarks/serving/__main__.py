@@ -25,7 +25,9 @@ from changeover.serving.plan import EnginePlan
 from changeover.serving.upstream import Upstream, make_client
 
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
-AT_ONCE = (1, 4, 8)
+TURNS = {1: 12, 4: 6, 8: 4}
+"""How often each is asked in turn, by requests at once: many short turns, since what else the machine does changes within
+seconds."""
 SLOTS = 8
 CONTEXT = 1024
 TOKENS = 64
@@ -81,7 +83,7 @@ class Numbers:
 
 async def measured(plan: EnginePlan, quick: bool) -> Measured:
     """Everything of one model."""
-    turns, singles, loads = (2, 8, 2) if quick else (5, 40, 7)
+    singles, loads = (8, 2) if quick else (40, 7)
     numbers = Numbers()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -91,7 +93,7 @@ async def measured(plan: EnginePlan, quick: bool) -> Measured:
                 direct, through, close = _ways(running, door)
                 try:
                     await patiently(through)
-                    rows = [await _row(direct, through, alone, running, at_once, turns, numbers) for at_once in AT_ONCE]
+                    rows = [await _row(direct, through, alone, running, at_once, numbers) for at_once in TURNS]
                     added = await _added(direct, through, singles, numbers)
                     prefix = await _prefix(through, 3 if quick else 7, numbers)
                 finally:
@@ -117,12 +119,10 @@ def _ways(running: Engine, door: Door) -> tuple[Upstream, Upstream, Any]:
     return direct, through, client.close
 
 
-async def _row(
-    direct: Upstream, through: Upstream, alone: Any, running: Engine, at_once: int, turns: int, numbers: Numbers
-) -> Row:
-    requests = max(2 * at_once, 4)
+async def _row(direct: Upstream, through: Upstream, alone: Any, running: Engine, at_once: int, numbers: Numbers) -> Row:
+    requests = at_once
     natives, directs, throughs = [], [], []
-    for turn in range(turns + 1):
+    for turn in range(TURNS[at_once] + 1):
         bodies = [_body(numbers.take(1)) for _ in range(requests)]
         natives.append(await asyncio.to_thread(alone.tokens_per_s, bodies, at_once))
         order = ((directs, direct, "direct"), (throughs, through, TASK))

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -87,10 +87,20 @@ class Door:
 
     port: int
     secret: str
+    pid: int
+
+
+class Behind(Protocol):
+    """Where an engine answers."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def secret(self) -> str: ...
 
 
 @contextmanager
-def gateway(behind: Engine, directory: Path) -> Generator[Door]:
+def gateway(behind: Behind, directory: Path) -> Generator[Door]:
     """`changeover up` on a project whose one task the engine answers; every exchange is recorded whole."""
     secret = _make_project(directory, behind)
     port = free_port()
@@ -103,7 +113,7 @@ def gateway(behind: Engine, directory: Path) -> Generator[Door]:
         assert process.stdout is not None
         if not process.stdout.readline():
             raise SystemExit(f"the gateway did not start: see {directory / 'said.log'}")
-        yield Door(port=port, secret=secret)
+        yield Door(port=port, secret=secret, pid=process.pid)
 
 
 class Native:
@@ -192,7 +202,7 @@ def _dying(argv: Sequence[str], *, directory: Path, environment: Mapping[str, st
                 process.wait()
 
 
-def _make_project(directory: Path, behind: Engine) -> str:
+def _make_project(directory: Path, behind: Behind) -> str:
     """Write a project with one task that the engine answers; gives the secret of its key."""
     for name in ("tasks", "evals"):
         (directory / name).mkdir(parents=True)

@@ -143,7 +143,7 @@ def test_undeploy_is_refused_for_the_former_incumbent_while_its_successor_bakes(
 def test_a_reason_may_be_written_in_any_words(up: Up) -> None:
     reason = "ticket [ops-12], see [/var/log] and [bold]"
     assert up.call("switch", "odd", "--to", "twin", "--detach", "--reason", reason).status == 0
-    until(lambda: up.call("status", "odd", "--json").json["tasks"][0]["rollout"]["state"] == "canary")
+    until(lambda: up.state("odd") == "canary")
     ended = up.call("promote", "odd", "--reason", reason)
     assert ended.status == 0, ended.err[-300:]
     assert reason in ended.out

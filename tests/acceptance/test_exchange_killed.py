@@ -48,12 +48,6 @@ def settled(up: Up) -> bool:
         return rollout is not None and is_settled(rollout_history(connection, rollout.id))
 
 
-def state(up: Up) -> str | None:
-    with up.opened() as installation, installation.store.read() as connection:
-        rollout = latest_rollout(connection, "echo")
-        return None if rollout is None else rollout.state
-
-
 def measured_in_a_quiet_hour(up: Up) -> None:
     assert up.call(*NEW, "--option", "ready_delay_s=1", "--instead-of", OLD).status == 0, up.log()
     assert up.call("deploy", OLD, "--engine", "echo", "--instead-of", "new").status == 0, up.log()
@@ -128,7 +122,7 @@ def test_a_kill_at_any_moment_of_an_exchange_leaves_one_incumbent_that_answers(p
         with load(again, "echo") as seen:
             until(lambda: again.ready(OLD))
         assert seen.failed == []
-        assert state(again) == "rolled_back"
+        assert again.state() == "rolled_back"
         assert again.routed() == (OLD, None)
         assert again.answering() == OLD
 
@@ -139,7 +133,7 @@ def test_a_kill_while_the_former_engine_is_brought_back_leaves_it_answering(proj
     assert up.call(*NEW, "--option", "fault=error_500", "--instead-of", OLD).status == 1, "it fails its first answer"
     assert changeover(project, "deploy", OLD, "--engine", "echo", "--instead-of", "new").status == 0
     promoted(up)
-    until(lambda: state(up) == "rolled_back")
+    until(lambda: up.state() == "rolled_back")
     up.stop(signal.SIGKILL)
     with system(project, key=up.key) as again:
         with load(again, "echo") as seen:

@@ -15,7 +15,7 @@ from lane import Gateway, reason_missing
 HERE = Path(__file__).parent
 GUIDE = HERE.parents[1] / "docs" / "guides" / "clients.md"
 ADDRESS = "http://127.0.0.1:8100"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Section(NamedTuple):

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple, get_origin
 
 import pytest
 import typer
+import yaml
 from pydantic import BaseModel, TypeAdapter
+from tests.support.pages import Block, blocks_of, repository, without_blocks
 from tests.support.projects import Running, open_written, running, write_project
 
 from changeover.cli.main import COMMANDS
@@ -34,18 +36,8 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "src" / "changeover" / "templates" / "project"
 EXAMPLE = ROOT / "changeover.example.toml"
 GENERATED = {ROOT / "docs" / "reference" / name for name in generate.PAGES}
-BLOCK = re.compile(r"^[ ]*```(\w*)\n(.*?)^[ ]*```$", re.MULTILINE | re.DOTALL)
 UNSET = re.compile(r"^# ([a-z_]+ = .+)$", re.MULTILINE)
 """A key of the example that is left out by default."""
-
-
-def repository() -> Iterator[Path]:
-    """Every file that belongs to the repository: nothing hidden, made or installed."""
-    # A further working tree has a file of that name, which holds a path of this machine.
-    made = {".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines())}
-    for directory, inside, files in os.walk(ROOT):
-        inside[:] = [d for d in inside if d not in made and (d == ".ci" or not d.startswith(".")) and "." not in d[1:]]
-        yield from (Path(directory) / file for file in files if file not in made)
 
 
 PAGES = sorted(file for file in repository() if file.suffix == ".md")
@@ -58,15 +50,7 @@ def short(value: object) -> str:
     return str(value.relative_to(ROOT)) if isinstance(value, Path) else str(value)
 
 
-class Block(NamedTuple):
-    page: Path
-    language: str
-    text: str
-
-
-def blocks(*languages: str) -> list[Block]:
-    found = [Block(page, *match) for page in PAGES for match in BLOCK.findall(page.read_text())]
-    return [block for block in found if block.language in languages]
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
 def section(page: Path, title: str) -> str:
@@ -93,14 +77,14 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", page.read_text())):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page.read_text())):
         if re.match(r"https?://|mailto:", target):
             continue
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), f"`{target}` does not exist"
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", file.read_text()), re.MULTILINE)
+            headings = re.findall(r"^#+ (.*)$", without_blocks(file.read_text()), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}, target
 
 
@@ -114,6 +98,32 @@ def test_the_generated_pages_are_current(tmp_path: Path) -> None:
     generate.write(tmp_path)
     for page in GENERATED:
         assert (tmp_path / page.name).read_text() == page.read_text(), f"{page.name}: run `make docs`"
+
+
+def test_every_error_that_the_code_can_say_is_on_the_page_of_errors() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    # The console's own have pages, whose words people read; nobody is told a code.
+    rooms = [room for room in (ROOT / "src" / "changeover").iterdir() if room.name != "console"]
+    code = "\n".join(file.read_text() for room in rooms for file in room.rglob("*.py"))
+    codes = set(re.findall(r'^    code(?:: [\w\[\]]+)? = "(\w+)"$', code, re.MULTILINE))
+    assert len(codes) > 25, "the pattern finds nothing any more"
+    assert {each for each in codes if f"`{each}`" not in page} == set()
+
+
+def test_every_setting_is_on_the_page_of_configuration_with_its_meaning() -> None:
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE)
+    assert [name for name, meaning in rows if meaning == "–"] == []
+    known = {*dict(rows), *re.findall(r"^### `\[+(?:\w+\.)*?(\w+)(?:\.NAME)?\]+`", page, re.MULTILINE)}
+    assert {
+        key.rpartition(".")[2] for model in (Settings, TaskDeclaration, Policy) for key in keys(model)
+    } - known == set()
+
+
+def test_every_command_and_option_is_on_the_page_of_the_command_line_with_its_meaning() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    assert [name for name in COMMANDS if f"\n# changeover {name}\n" not in page.replace("\n## ", "\n# ")] == []
+    assert re.findall(r"^\| `[^`]+` \| (?:None)? *\| .*$", page, re.MULTILINE) == [], "an option without a meaning"
 
 
 def test_the_example_is_valid_as_it_stands_and_holds_the_defaults() -> None:
@@ -165,13 +175,13 @@ def said_commands() -> list[Said]:
     found: list[Said] = []
     for page in PAGES:
         text = page.read_text()
-        for language, block in BLOCK.findall(text):
-            if language in ("sh", "bash"):
-                pieces = re.split(r"&&|;|\||\n", block.replace("\\\n", " "))
+        for block in blocks_of(page):
+            if block.language in ("sh", "bash"):
+                pieces = re.split(r"&&|;|\||\n", block.text.replace("\\\n", " "))
                 found += [
                     Said(page, piece[piece.index("changeover ") :], True) for piece in pieces if is_command(piece)
                 ]
-        spans = re.findall(r"`(changeover [^`]+)`", BLOCK.sub("", text))
+        spans = re.findall(r"`(changeover [^`]+)`", without_blocks(text))
         found += [Said(page, piece, False) for span in spans for piece in re.split(r" && ", span) if is_command(piece)]
     return found
 
@@ -218,10 +228,15 @@ REST: dict[type[BaseModel], dict[str, Any]] = {
 """What a block need not say that shows a part of a declaration."""
 
 
-@pytest.mark.parametrize("block", blocks("python", "json", "jsonl", "toml"), ids=lambda block: short(block.page))
+DATA = [block for block in BLOCKS if block.language in ("python", "json", "jsonl", "toml", "yaml")]
+
+
+@pytest.mark.parametrize("block", DATA, ids=str)
 def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
     if block.language == "python":
         compile(block.text, short(block.page), "exec")
+    elif block.language == "yaml":
+        assert yaml.safe_load(block.text)
     elif block.language == "json":
         json.loads(block.text)
     elif block.language == "toml":
@@ -256,6 +271,14 @@ def test_files_functions_and_modules_that_a_page_names_exist(page: Path) -> None
         assert f"def {name.rpartition('.')[2]}(" in (ROOT / "src" / "changeover" / path).read_text(), f"{path} {name}"
     for name in re.findall(r"`([\w.]+)\(\)`", text):
         assert f"def {name.rpartition('.')[2]}(" in code, name
+
+
+def test_every_page_of_the_consoles_menu_is_in_its_guide() -> None:
+    menu = (ROOT / "src" / "changeover" / "console" / "templates" / "base.html").read_text()
+    named = re.findall(r'item\("/[\w-]+", _\("([^"]+)"\)\)', menu)
+    guide = (ROOT / "docs" / "guides" / "console.md").read_text()
+    assert len(named) > 10, "the pattern finds nothing any more"
+    assert [name for name in named if f"**{name}**" not in guide] == []
 
 
 def test_each_path_through_the_system_fits_on_one_screen() -> None:
@@ -309,8 +332,8 @@ async def summarising(tmp_path: Path) -> AsyncGenerator[Running]:
 
 def first_request(language: str, of: str) -> str:
     """The README's block as a reader copies it."""
-    found = [text for name, text in BLOCK.findall(section(ROOT / "README.md", "First request")) if name == language]
-    [text] = [block for block in found if of in block]
+    found = [block for block in blocks_of(ROOT / "README.md") if block.language == language]
+    [text] = [block.text for block in found if of in block.text]
     return text
 
 

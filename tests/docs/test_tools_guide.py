@@ -10,13 +10,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.support.pages import blocks_of
 from tests.support.projects import open_written, running, write_project
 
 import changeover.tools
 from changeover.core.settings import GatewaySettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "tools-over-http.md"
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = [block.text for block in blocks_of(PAGE)]
 SHIPPED = Path(changeover.tools.__file__).parent / "shipped" / "document-summary"
 
 

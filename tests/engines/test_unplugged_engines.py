@@ -17,9 +17,10 @@ from changeover.app.deploy import deploy
 from changeover.core.settings import cache_directory
 from changeover.library.catalogue import Catalogue
 from changeover.library.pull import present
+from changeover.rollouts.actions import By, roll_back
+from changeover.rollouts.queries import latest_rollout
 from changeover.serving.deployments import plan_for_card
 from changeover.serving.options import BackendName, Json
-from changeover.tasks.queries import current_route
 
 SMALL = "smollm2-135m-instruct"
 NAME = "unplugged"
@@ -49,7 +50,7 @@ OPTIONS: dict[BackendName, dict[str, Json]] = {
 }
 
 
-@pytest.fixture(scope="module", params=list(OPTIONS))
+@pytest.fixture(scope="module", params=[pytest.param(each, marks=pytest.mark.engine(each)) for each in OPTIONS])
 def kind(request: pytest.FixtureRequest) -> BackendName:
     return request.param
 
@@ -90,6 +91,7 @@ def up(
         until(lambda: it.ready(NAME), PATIENCE_S)
         for task in ("say", "alone"):
             give_traffic(it, task, NAME, promoted=True)
+        leave_alone(it, "alone")
         yield it
     finally:
         it.stop()
@@ -122,7 +124,6 @@ def test_no_request_fails_while_the_former_incumbent_can_answer(up: Up, chosen: 
 
 
 def test_whole_requests_wait_for_it_where_nobody_else_can_answer(up: Up) -> None:
-    until(lambda: has_no_former(up, "alone"))
     traffic = Traffic(up, streams=False, patience_s=PATIENCE_S)
     with traffic.to(["alone"]) as seen:
         until(lambda: seen["alone"].requests > 2, PATIENCE_S)
@@ -132,7 +133,16 @@ def test_whole_requests_wait_for_it_where_nobody_else_can_answer(up: Up) -> None
     no_request_failed(seen)
 
 
-def has_no_former(up: Up, task: str) -> bool:
+def leave_alone(up: Up, task: str) -> None:
+    """Have nobody answer a task but its incumbent: who was promoted after it is rolled back, so it has no former one."""
+    until(lambda: is_over(up, task))
+    give_traffic(up, task, "echo", promoted=True)
+    with up.opened() as installation, installation.store.write() as connection:
+        by = By(actor="test", reason="test", now=installation.clock.now())
+        assert roll_back(connection, task, by).former is None
+
+
+def is_over(up: Up, task: str) -> bool:
     with up.opened() as installation, installation.store.read() as connection:
-        route = current_route(connection, task)
-    return route is not None and route.former is None
+        rollout = latest_rollout(connection, task)
+    return rollout is not None and rollout.state == "done"

@@ -105,8 +105,11 @@ async def started(engines: Supervisor) -> Running:
     status = engines.status("d")
     assert status.address is not None
     warden = psutil.Process(status.pid)
-    server = warden.children()[0]
-    return Running(status.address, server.environ()["VLLM_API_KEY"], [warden, *warden.children(recursive=True)])
+    # Whatever ends below a warden is handed to it, and is its child too until it has been waited for.
+    inside = [each for each in warden.children(recursive=True) if lives(each)]
+    server = next(each for each in inside if "api_server" in " ".join(each.cmdline()))
+    others = [each for each in inside if each != server]
+    return Running(status.address, server.environ()["VLLM_API_KEY"], [warden, server, *others])
 
 
 async def gone(processes: list[psutil.Process], within_s: float = 30) -> list[psutil.Process]:

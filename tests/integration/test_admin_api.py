@@ -40,7 +40,7 @@ async def call(up: Running, method: str, path: str, key: str | None = None, **bo
         return response.status, await response.json()
 
 
-async def key_named(up: Running, name: str, role: Role = "operator", **more: Any) -> str:
+async def key_named(up: Running, name: str, role: Role = "admin", **more: Any) -> str:
     with up.installation.store.write() as connection:
         secret = issue_key(connection, name=name, role=role, now=up.installation.clock.now(), **more)
     async with asyncio.timeout(10):
@@ -129,7 +129,7 @@ async def until_state(up: Running, name: str, state: str) -> None:
 
 async def test_who_began_a_rollout_cannot_approve_it_and_another_key_can(up: Running) -> None:
     deploy_echo(up.installation, "new")
-    ana, ben = await key_named(up, "ana"), await key_named(up, "ben")
+    ana, ben = await key_named(up, "ana", "admin"), await key_named(up, "ben", "approver")
     await call(up, "POST", "/echo/switch", ana, to="new", reason="try")
     status, said = await call(up, "POST", "/echo/approve", ana, reason="mine")
     assert (status, "somebody else" in said["error"]["message"]) == (409, True)
@@ -137,15 +137,15 @@ async def test_who_began_a_rollout_cannot_approve_it_and_another_key_can(up: Run
     assert (status, said["rollout"]["last_event"]["actor"]) == (200, "key:ben")
 
 
-async def test_tasks_rollouts_and_histories_are_looked_at_by_monitors_too(up: Running) -> None:
-    monitor = await key_named(up, "screen", "monitor")
-    status, said = await call(up, "GET", "", monitor)
+async def test_tasks_rollouts_and_histories_are_looked_at_by_viewers_too(up: Running) -> None:
+    viewer = await key_named(up, "screen", "viewer")
+    status, said = await call(up, "GET", "", viewer)
     assert (status, [each["task"] for each in said["tasks"]]) == (200, ["echo", "other"])
-    status, said = await call(up, "GET", "/echo/rollout", monitor)
+    status, said = await call(up, "GET", "/echo/rollout", viewer)
     assert (status, said["rollout"], said["route"]["incumbent"]) == (200, None, "echo")
-    status, said = await call(up, "GET", "/echo/history", monitor)
+    status, said = await call(up, "GET", "/echo/history", viewer)
     assert (status, [each["action"] for each in said["revisions"]]) == (200, ["start"])
-    assert (await call(up, "POST", "/echo/abort", monitor, reason="no"))[0] == 403
+    assert (await call(up, "POST", "/echo/abort", viewer, reason="no"))[0] == 403
 
 
 async def test_a_key_that_has_only_some_tasks_neither_sees_nor_steers_others(up: Running) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, insert, select, text
+from tests.support import stores
 
 from changeover.core.clock import SystemClock
 from changeover.core.errors import RequestError
@@ -21,7 +22,6 @@ from changeover.gateway.book import LEASE_S
 from changeover.gateway.keys import Key
 from changeover.gateway.limits import parse_limit
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.store.schema import leases, spending
 
 PATIENCE_S = 60.0
@@ -47,16 +47,14 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'budgets.db'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
-    store = Store.connect(url)
-    migrate(store)
+    store = stores.made(url)
     store.close()
     return url
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    store = Store.connect(f"sqlite:///{tmp_path / 'budgets.db'}")
-    migrate(store)
+    store = stores.made(f"sqlite:///{tmp_path / 'budgets.db'}")
     store.close()
     return f"sqlite:///{tmp_path / 'budgets.db'}"
 

@@ -103,13 +103,14 @@ async def test_an_engine_that_is_not_what_it_is_said_to_be_is_found_out(
 
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[Running]:
-    """Two engines of the same kind, of which one says that it has log-probabilities and but one answer."""
+    """Engines of the same kind: one says it has log-probabilities and but one answer, one that its model has no template."""
     project = write_project(tmp_path / "project")
     fault_task(project, "code", {})
     installation = open_written(project)
     deploy_echo(installation, "other", "code", profile={"has": ["logprobs"], "lacks": ["choices"]})
+    deploy_echo(installation, "base", "code", profile={"endpoints": ["completions"], "context_tokens": 200})
     async with running(installation) as up:
-        await up.ready("echo", "other")
+        await up.ready("echo", "other", "base")
         yield up
 
 
@@ -136,6 +137,22 @@ async def test_what_the_contract_holds_passes_through_the_gateway_and_the_rest_i
     assert findings["grammar"].result == "missing"
     assert "has no answers held to a grammar" in findings["grammar"].seen
     assert findings["logprobs"].is_lie
+
+
+async def test_a_base_model_is_looked_at_by_text_that_goes_on_and_no_chat_of_it_is_a_lie(up: Running) -> None:
+    with up.installation.store.read() as connection:
+        row = find_deployment(connection, "base")
+    plan = EnginePlan(deployment="base", backend="echo", model="base", options=row.options)
+    part = EnginePart.from_document(row.engine)
+
+    async with through_gateway(plan, part, BACKENDS["echo"], up.address, up.operator) as subject:
+        findings = {each.probe: each for each in await look_at(subject)}
+
+    assert not any(finding.is_lie for finding in findings.values())
+    assert findings["completions"].result == "passed"
+    assert {findings[name].result for name in ("chat", "chat.streamed", "chat.unicode")} == {"missing"}
+    for name in ("tools", "json_schema", "seeds", "context_refused", "batches"):
+        assert (findings[name].result, findings[name].seen[:16]) == ("not applicable", "no chat template"), name
 
 
 async def test_a_request_goes_to_whoever_of_its_route_can_answer_it_and_else_is_refused(up: Running) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 import httpx2
 import pytest
@@ -19,11 +19,13 @@ from tests.support.processes import Up
 
 from changeover.app.asgi import serving
 from changeover.app.listening import address_of, listen
-from changeover.client import AsyncClient, Job, Unreachable
+from changeover.client import Job, wire
 from changeover.console.app import console
+from changeover.console.areas.tools import followed
+from changeover.console.desk import always
 from changeover.console.guards import MOST_OF_STRANGERS, POLICY
-from changeover.console.pages import followed
-from changeover.console.sessions import LIFE_S, Session
+from changeover.console.people import Person
+from changeover.console.sessions import LIFE_S, Callers, Session
 from changeover.console.texts import MOST_LAID_OUT, sentence, shown
 from changeover.core.clock import SystemClock
 
@@ -50,7 +52,7 @@ class LaterClock(SystemClock):
 
 
 def made(up: Up, clock: SystemClock | None = None) -> Starlette:
-    return console(up.address, hosts=(HOST,), most_body_bytes=MIB, clock=clock)
+    return console(always(up.address), hosts=(HOST,), most_body_bytes=MIB, clock=clock)
 
 
 @asynccontextmanager
@@ -65,7 +67,7 @@ async def visiting(app: Starlette) -> AsyncGenerator[httpx2.AsyncClient]:
 async def signed_in(up: Up, app: Starlette | None = None) -> AsyncGenerator[httpx2.AsyncClient]:
     async with visiting(app or made(up)) as client:
         answer = await client.post("/sign-in", data={"key": up.key})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/tools")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
         yield client
 
 
@@ -104,7 +106,7 @@ async def test_the_cookie_is_no_key_and_no_script_may_read_it(tools_up: Up) -> N
 
 async def test_every_answer_forbids_what_a_hostile_text_would_need(tools_up: Up) -> None:
     async with signed_in(tools_up) as client:
-        for path in ("/tools", "/static/console.css", "/nowhere", "/tools/no-such-tool"):
+        for path in ("/tools", "/static/base.css", "/nowhere", "/tools/no-such-tool"):
             headers = (await client.get(path)).headers
             assert headers["content-security-policy"] == POLICY
             assert headers["x-content-type-options"] == "nosniff"
@@ -119,6 +121,15 @@ async def test_a_form_of_another_site_does_nothing(tools_up: Up) -> None:
             assert answer.status_code == 403
         assert (await client.post("/tools/headline", data={"csrf": "guess", "text": "x"})).status_code == 403
         assert (await client.post("/sign-out", data={})).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/tools/headline", "/tools/headline/example", "/tools/talk/chat", "/jobs/job_1/end"])
+async def test_no_form_of_a_tool_or_a_job_does_anything_without_its_token(tools_up: Up, path: str) -> None:
+    async with signed_in(tools_up) as client:
+        before = (await client.get("/jobs")).text
+        for token in ({}, {"csrf": ""}, {"csrf": "guess"}):
+            assert (await client.post(path, data={**token, "text": "x", "delete": ""})).status_code in (403, 404)
+        assert (await client.get("/jobs")).text.count("<tr") == before.count("<tr")
 
 
 async def test_another_host_name_gets_nothing(tools_up: Up) -> None:
@@ -258,14 +269,19 @@ def test_plain_text_keeps_its_lines_and_so_does_one_that_is_too_long_to_lay_out(
     assert str(shown(long, "text/markdown")) == f"<pre>{long}</pre>"
 
 
-async def test_a_page_that_follows_a_job_hears_of_the_end_when_the_gateway_is_gone() -> None:
-    class Gone:
-        async def wait(self, id: str, on_progress: object) -> None:
-            raise Unreachable(f"No gateway answers for {id}, {on_progress}.")
-
-    session = Session(client=cast("AsyncClient", Gone()), csrf="", seen=0.0)
-    job = Job(id="job_1", tool="waits", state="running")
-    heard = [each async for each in followed(session, job)]
+async def test_a_page_that_follows_a_job_hears_of_the_end_when_the_gateway_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "BETWEEN_TRIES_S", 0.01)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        nowhere = address_of(taken)
+        callers = Callers(always(nowhere), "co_gone")
+        person = Person(name="ana", actor="key:ana", role="application")
+        session = Session(person=person, callers=callers, csrf="", seen=0.0)
+        job = Job(id="job_1", tool="waits", state="running")
+        heard = [each async for each in followed(session, job)]
+        await callers.close()
     assert heard == [b"event: ended\ndata: {}\n\n"]
 
 
@@ -275,7 +291,7 @@ async def test_somebody_signs_in_runs_a_tool_on_a_file_reads_it_and_chats(tools_
     memo.write_text("The lift in house B is out of service from 11 to 14 March.")
     listener = listen("127.0.0.1", 0)
     address = address_of(listener)
-    app = console(tools_up.address, hosts=("127.0.0.1",), most_body_bytes=MIB)
+    app = console(always(tools_up.address), hosts=("127.0.0.1",), most_body_bytes=MIB)
     listening = asyncio.Event()
     server = serving(app, listening.set, drain_s=1)
     served = asyncio.create_task(server.serve([listener]))

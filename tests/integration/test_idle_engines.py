@@ -20,6 +20,7 @@ from changeover.serving.backends import EchoBackend
 from changeover.serving.fleet import Fleet
 from changeover.serving.life import Timing
 from changeover.serving.occupancy import Bounds
+from changeover.serving.options import Json
 from changeover.serving.plan import EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog
 from changeover.serving.queries import Deployment, add_deployment, find_deployment, want
@@ -182,9 +183,9 @@ async def test_what_somebody_else_runs_is_not_unloaded_and_nothing_is_said_of_it
     caplog.set_level("INFO", "changeover.serving.fleet")
     async with a_system(tmp_path / "p", idle_s=0.2) as up:
         await until(lambda: row(up).state == "idle")
-        plan = EnginePlan(
-            deployment="theirs", backend="openai", model="m", options={"base_url": f"{up.address}/elsewhere"}
-        )
+        silent: Json = {"endpoints": ["embeddings"]}  # so that it is asked for no first answer
+        options: dict[str, Json] = {"base_url": f"{up.address}/elsewhere", "profile": silent}
+        plan = EnginePlan(deployment="theirs", backend="openai", model="m", options=options)
         deploy(up.installation, plan, "test")
         await until(lambda: row(up, "theirs").state == "ready" and bool(up.system.fleet.is_ready("theirs")))
         deploy_echo(up.installation, "later", idle_unload_s=0.5)

@@ -278,7 +278,7 @@ def test_without_a_key_of_the_installation_nobody_loads_anything(repositories: R
     clock = SystemClock()
     with installation.store.write() as connection:
         secrets = {
-            role: issue_key(connection, name=role, role=role, now=clock.now()) for role in ("application", "monitor")
+            role: issue_key(connection, name=role, role=role, now=clock.now()) for role in ("application", "viewer")
         }
     door = Doorkeeper(installation.store, clock)
     door.reload()
@@ -286,7 +286,7 @@ def test_without_a_key_of_the_installation_nobody_loads_anything(repositories: R
         assert raw(hub, "/api/models")[0] == 401
         assert raw(hub, "/nothing")[0] == 401, "who is not let in learns nothing of what there is"
         assert raw(hub, "/api/models", Authorization="Bearer co-guess")[0] == 401
-        assert raw(hub, "/api/models", Authorization=f"Bearer {secrets['monitor']}")[0] == 403
+        assert raw(hub, "/api/models", Authorization=f"Bearer {secrets['viewer']}")[0] == 403
         api = HfApi(hub.address, token=secrets["application"])
         assert api.whoami()["name"] == "application"
         found = api.hf_hub_download(GGUF, "small.Q8_0.gguf", revision="Q8_0", cache_dir=tmp_path / "client")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import func, select
+from tests.support import stores
 from tests.support.fake_hub import FakeHub, Fault, fake_hub
 from tests.support.projects import open_written, write_project
 
@@ -36,8 +37,6 @@ from changeover.library.queries import (
 )
 from changeover.library.sources import snapshot
 from changeover.library.sources.reading import LicenceText, Reading, Row, Said
-from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.store.schema import library_syncs, observations
 
 TOKEN = "hf_canary_70aa51e9f3bb"
@@ -438,8 +437,7 @@ OBSERVED = Observation(
 
 
 def test_observations_are_the_same_on_either_database(store_url: str) -> None:
-    store = Store.connect(store_url)
-    migrate(store)
+    store = stores.made(store_url)
     newer = replace(OBSERVED, value=2, as_of=date(2026, 11, 3))
     older = replace(OBSERVED, value=3, source="snapshot", as_of=date(2026, 1, 1))
     with store.write() as connection:
@@ -461,8 +459,7 @@ def test_observations_are_the_same_on_either_database(store_url: str) -> None:
 
 
 def test_of_many_days_the_newest_signal_counts_in_whatever_order_they_were_read(store_url: str) -> None:
-    store = Store.connect(store_url)
-    migrate(store)
+    store = stores.made(store_url)
     days = [replace(OBSERVED, value=day, as_of=date(2026, 10, day)) for day in (5, 30, 1)]
     undated = replace(OBSERVED, value=77, fact="signals.downloads_30d", as_of=None)
     later = replace(undated, value=78, seen_at=undated.seen_at + timedelta(days=1))

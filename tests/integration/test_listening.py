@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.projects import write_project
 
+from changeover.app.listening import listen
 from changeover.cli.main import run_command
 from changeover.core.settings import SETTINGS_FILE
 
@@ -70,3 +72,17 @@ def test_an_address_of_another_machine_is_no_matter_of_the_port(
     said = _refused(capsys, "console", *GATEWAY, "--host", host, "--port", "0")
     assert said.startswith(f"error Cannot listen on `{host}:0`: ")
     assert said.endswith(ELSEWHERE.format(by="`--host`"))
+
+
+async def test_what_a_server_sends_in_two_pieces_goes_out_at_once() -> None:
+    accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set_result(bool(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+        writer.close()
+
+    listener = listen("127.0.0.1", 0)
+    async with await asyncio.start_server(look, sock=listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await accepted
+        writer.close()

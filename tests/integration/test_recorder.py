@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from tests.support import stores
 from tests.support.exchanges import exchange
 from tests.support.projects import Running, open_written, running, write_project
 
@@ -22,7 +23,6 @@ from changeover.rollouts.actions import By, plan_of, promote, start
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import keep_variant
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import recent_exchanges
 
@@ -44,9 +44,7 @@ ODD_STREAMS = [
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store.connect(f"sqlite:///{tmp_path / 'changeover.db'}")
-    migrate(store)
-    return store
+    return stores.made(f"sqlite:///{tmp_path / 'changeover.db'}")
 
 
 def draft(content: bytes | None = None, response: bytes | None = None, *, stream: bool = False) -> Draft:

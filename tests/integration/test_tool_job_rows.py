@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, select
+from tests.support import stores
 
 from changeover.core.errors import CapacityError
 from changeover.core.ids import new_id
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.store.schema import tool_job_files, tool_job_parts, tool_jobs
 from changeover.tools import queries
 from changeover.tools.queries import Job
@@ -33,8 +33,7 @@ def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         url = f"sqlite:///{tmp_path_factory.mktemp('jobs') / 'test.db'}"
     else:
         url = request.getfixturevalue("postgres_server").fresh()
-    store = Store.connect(url)
-    migrate(store)
+    store = stores.made(url)
     yield store
     store.close()
 

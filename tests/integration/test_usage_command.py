@@ -131,7 +131,7 @@ def test_a_key_is_made_listed_changed_and_revoked(project: Path, changeover: Com
         (["new", "a", "--task", "ecko"], "Did you mean `echo`?"),
         (["new", "a", "--deployment", "ehco"], "Did you mean `echo`?"),
         (["new", "a", "--team", "nobody"], "No team named `nobody`"),
-        (["new", "a", "--role", "admin"], "'admin' is not one of 'application', 'operator', 'monitor'"),
+        (["new", "a", "--role", "monitor"], "'monitor' is not one of 'application', 'viewer', 'operator'"),
         (["new", "a", "--expires", "soon"], "--expires soon"),
         (["new", "a", "--expires", "2020-01-01"], "lies in the past"),
         (["new", "=cmd"], "cannot name a key"),
@@ -171,7 +171,7 @@ def test_the_first_start_makes_an_admin_key_and_an_application_key_once(project:
     ring = Keyring()
     ring.reload(installation.store)
     roles = [key.role for secret in (application, admin) if (key := ring.find(secret.encode())) is not None]
-    assert roles == ["application", "operator"]
+    assert roles == ["application", "admin"]
     with installation.store.read() as connection:
         stored = str(connection.execute(select(keys)).all())
     assert application not in stored
@@ -298,3 +298,27 @@ def test_the_report_is_the_same_on_postgresql(postgres_url: str) -> None:
     ]
     assert [line.requests for line in lines] == [1, 1]
     store.close()
+
+
+def test_the_audit_says_who_changed_keys_teams_and_declarations(project: Path, changeover: Commands) -> None:
+    open_written(project).store.close()
+    changeover("team", "new", "finance")
+    changeover("key", "new", "invoices", "--team", "finance")
+    changeover("key", "set", "invoices", "--limit", "concurrent=2")
+    changeover("key", "revoke", "invoices")
+    told = changeover("audit", "--json").json
+    done = [(act["action"], act["subject"]) for act in told["acts"]]
+    assert done[:4] == [
+        ("key revoke", "key invoices"),
+        ("key set", "key invoices"),
+        ("key new", "key invoices"),
+        ("team new", "team finance"),
+    ]
+    assert ("start", "revision 1") in done
+    assert told["after"] is None
+    first = changeover("audit", "--limit", "2", "--json").json
+    rest = changeover("audit", "--after", first["after"], "--json").json
+    assert first["acts"] + rest["acts"] == told["acts"]
+    assert "team new" in changeover("audit", "--action", "team new", "--since", "1h").out
+    assert "nothing of that was done" in changeover("audit", "--actor", "nobody").out
+    assert "no place in the audit" in changeover("audit", "--after", "nowhere").refused

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
+from playwright import sync_api
 from playwright.async_api import Page, async_playwright, expect
 
-expect.set_options(timeout=30_000)
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
+sync_api.expect.set_options(timeout=PATIENCE_MS)
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -34,3 +37,15 @@ async def browsing() -> AsyncGenerator[Page]:
             yield await browser.new_page()
         finally:
             await browser.close()
+
+
+@contextmanager
+def chromium_running() -> Generator[sync_api.Browser]:
+    """A browser for several pages, each of a person of its own: see `Browser.new_context`."""
+    with sync_api.sync_playwright() as playwright:
+        # Its own sandbox needs rights that a container has not; it opens only pages of ours.
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support import stores
 from tests.support.exchanges import exchange
 
 from changeover.core.digest import canonical_json, sha256_file, sha256_value
@@ -43,7 +44,6 @@ from changeover.serving.parts import EnginePart
 from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.tasks.feedback import Feedback, add_feedback
 from changeover.tasks.queries import add_exchanges, current_route
 
@@ -96,8 +96,7 @@ class Scene:
 
     @classmethod
     def of(cls, url: str, directory: Path) -> Scene:
-        store = Store.connect(url)
-        migrate(store)
+        store = stores.made(url)
         scene = cls(store, directory)
         with store.write() as connection:
             begin(connection, OLD, scene.by("the first"))

@@ -19,10 +19,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+from sqlalchemy import Connection
+from tests.support import forked
 
 from changeover.app.installation import Installation, open_installation
 from changeover.core.settings import open_project
+from changeover.rollouts.decide import Rollout
+from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import find_deployment, load_variants
+from changeover.store.engine import Store
 from changeover.tasks.queries import current_route
 
 COMMAND = (sys.executable, "-m", "changeover")
@@ -99,8 +104,10 @@ class Up:
 
     def call(self, *arguments: str, text: str | None = None, user: str | None = None) -> Ended:
         """Run a command in its project, as somebody else if a `user` is named."""
-        more = {} if user is None else {"env": {**os.environ, "LOGNAME": user}}
-        return changeover(self.project, *arguments, text=text, **more)
+        environment = dict(os.environ) if user is None else {**os.environ, "LOGNAME": user}
+        if text is not None:
+            return changeover(self.project, *arguments, text=text, env=environment)
+        return Ended(*forked.run(self.project, arguments, environment, 2 * PATIENCE_S))
 
     def engines(self) -> list[psutil.Process]:
         """Its engines' processes."""
@@ -120,15 +127,40 @@ class Up:
         finally:
             installation.store.close()
 
+    @contextmanager
+    def rows(self) -> Generator[Connection]:
+        """What its store holds now. For waiting: a command for every look would slow down what is waited for."""
+        store = Store.open(open_project(self.project).store_url)
+        try:
+            with store.read() as connection:
+                yield connection
+        finally:
+            store.close()
+
     def ready(self, name: str) -> int | None:
         """Process id of a deployment that can answer; None of one that cannot."""
-        with self.opened() as installation, installation.store.read() as connection:
+        with self.rows() as connection:
             row = find_deployment(connection, name)
         return row.pid if row.state == "ready" else None
 
+    def rollout(self, task: str = "echo") -> Rollout | None:
+        """A task's newest rollout."""
+        with self.rows() as connection:
+            return latest_rollout(connection, task)
+
+    def state(self, task: str = "echo") -> str | None:
+        """Of a task's newest rollout; None: there was none."""
+        newest = self.rollout(task)
+        return None if newest is None else newest.state
+
+    def held(self, task: str) -> bool:
+        """Whether a task's newest rollout is on hold."""
+        newest = self.rollout(task)
+        return newest is not None and newest.hold is not None
+
     def routed(self, task: str = "echo") -> tuple[str, str | None]:
         """Deployments of a task's incumbent and candidate, as the newest revision says."""
-        with self.opened() as installation, installation.store.read() as connection:
+        with self.rows() as connection:
             route = current_route(connection, task)
             assert route is not None
             variants = load_variants(connection, route.variants())

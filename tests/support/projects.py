@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import stores
+
 from changeover.app.create import create_installation
 from changeover.app.deploy import declared_variant, deploy
 from changeover.app.installation import Installation
@@ -69,7 +71,9 @@ def write_project(
 
 def open_written(directory: Path) -> Installation:
     """Open a project as `changeover up` does, up to where it would start to run."""
-    installation = create_installation(open_project(directory))
+    project = open_project(directory)
+    stores.lay(project.store_url)
+    installation = create_installation(project)
     prepare(installation)
     return installation
 

@@ -5,7 +5,6 @@ The clock goes where it is told, and the store is gone or interrupted at the wor
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
+from tests.support import stores
 from tests.support.exchanges import exchange
 
 from changeover.core.ids import new_id
@@ -103,15 +103,6 @@ def variant(task: str, deployment: str, version: int = 1) -> Variant:
     return Variant.of(task, deployment, Bundle(engine=engine, prompt_name="p", prompt="Be brief.", parameters={}))
 
 
-def migrated(directory: Path) -> Path:
-    """A SQLite file with the schema and nothing in it, to be copied."""
-    file = directory / "empty.db"
-    store = Store.connect(f"sqlite:///{file}")
-    migrate(store)
-    store.close()
-    return file
-
-
 @dataclass(frozen=True)
 class Facts:
     """Everything that the store holds about rollouts, read at one moment; rows as the database gives them."""
@@ -137,20 +128,17 @@ class Facts:
 class World:
     """Tasks, each answered by `old` at first, on a store of their own."""
 
-    def __init__(self, url: str, tasks: Sequence[str], empty: Path | None = None) -> None:
+    def __init__(self, url: str, tasks: Sequence[str]) -> None:
         """Set up.
 
         Args:
             url: Of a database without a schema, or of a SQLite file that is not there yet.
             tasks: Their names.
-            empty: What `migrated` made, to begin with.
         """
         self.url, self.tasks, self.clock = url, tuple(tasks), JumpingClock()
-        if empty is not None:
-            shutil.copy(empty, self.file)
+        stores.lay(url)
         self.store = InterruptedStore.connect(url)
-        if empty is None:
-            migrate(self.store)
+        migrate(self.store)
         self.versions = dict.fromkeys(DEPLOYMENTS, 1)
         self.down: set[str] = set()
         with self.store.write() as connection:

@@ -30,9 +30,7 @@ from changeover.rollouts.terms import Terms
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import (
-    ANSWERING,
     all_deployments,
-    find_deployment,
     keep_variant,
     load_variants,
     want,
@@ -80,18 +78,23 @@ class Admin:
             return {"tasks": self._states(asked.key)}
         self._check_task(asked.key, asked.task)
         if asked.told is not None:
-            self._act(asked.deed, asked.task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
+            self.act(asked.deed, asked.task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
         with self.store.read() as connection:
             return _history(connection, asked.task) if asked.deed == "history" else _state(connection, asked.task)
 
-    def _act(self, deed: str, task: str, told: Steer, by: By) -> None:
+    def act(self, deed: str, task: str, told: Steer, by: By) -> None:
+        """Do one of `DEEDS`. Takes its time: call it in a thread.
+
+        Raises:
+            UnknownModelError, GateError, StoreError: See `__call__`.
+        """
         if isinstance(told, Switch):
             self._propose(task, told.to, by)
         elif isinstance(told, Override):
             steering.override(self.store, task, told.gate, told.approver, told.expires_at, by)
         else:
             if deed == "rollback":
-                self._start_former(task, by)
+                steering.start_former(self.store, task, by)
             if deed in _ON_TERMS:
                 _ON_TERMS[deed](self.store, task, by, self._terms())
             else:
@@ -100,23 +103,6 @@ class Admin:
     def _terms(self) -> CurrentTerms:
         """By the files as they are now: this process reads no declarations."""
         return CurrentTerms(self.installation.project, self.installation.clock)
-
-    def _start_former(self, task: str, by: By) -> None:
-        """Have the engine that is brought back up first; until then the present one goes on answering.
-
-        Raises:
-            GateError: It cannot answer yet; it is asked for.
-        """
-        with self.store.write() as connection:
-            name = steering.former_to_start(connection, task)
-            row = None if name is None else find_deployment(connection, name)
-            if row is not None and row.state not in ANSWERING:
-                want(connection, row.name, "running", by.now)
-        if row is not None and row.state not in ANSWERING:
-            raise GateError(
-                f"`{row.name}` was stopped and is being started ({row.detail or row.state}). "
-                f"Ask again once it can answer; nothing was changed so far."
-            )
 
     def _propose(self, task: str, to: str, by: By) -> None:
         """Begin a rollout of a deployment with the task's prompt and parameters as they were applied last, or do nothing."""

@@ -8,11 +8,10 @@ from functools import cached_property
 from typing import Literal
 
 from changeover.app.at_work import AtWork, card_behind, model_of
-from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import judge_engine, licensing_of
 from changeover.app.matching import Prepared, prepared
-from changeover.app.trials import Engine, cannot_serve, engine_of, figures_on
+from changeover.app.trials import Engine, cannot_serve, engine_among, figures_on
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Price
 from changeover.evals.comparison import SEED
@@ -30,7 +29,7 @@ from changeover.library.pull import present
 from changeover.library.successors import successors, unfit
 from changeover.serving.bundles import EnginePart
 from changeover.serving.memory import budget_bytes
-from changeover.serving.queries import ANSWERING
+from changeover.serving.queries import ANSWERING, bundle_digests
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import find_task
 
@@ -137,6 +136,21 @@ class Asked:
         plan = TestPlan(margin=gate.margin, alpha=gate.alpha, beta=gate.beta, max_samples=len(self.samples))
         return self.samples[: max(expected_samples(plan, len(self.samples)), gate.min_samples)]
 
+    @cached_property
+    def of_incumbent(self) -> tuple[int, int]:
+        """Calls that are still to be made to the incumbent: of those that are expected, and of all."""
+        return self.calls(self.figures.kept)
+
+    @cached_property
+    def of_stranger(self) -> tuple[int, int]:
+        """The same of whoever was asked nothing yet."""
+        return self.calls(frozenset())
+
+    def calls(self, kept: frozenset[tuple[str, int]]) -> tuple[int, int]:
+        """The same of who has answered to some."""
+        repeats = self.ready.task.declared.repeats
+        return _new(self.expected, repeats, kept), _new(self.samples, repeats, kept)
+
     @property
     def _most(self) -> int:
         count = len(self.ready.dataset.samples)
@@ -159,6 +173,7 @@ class Candidates:
         self._budget = budget_bytes(installation.project.settings.engines.memory_gib)
         with installation.store.read() as connection:
             at_work = AtWork.read(connection, installation.catalogue)
+            self._known = bundle_digests(connection)
         self._deployments = at_work.deployments
         self._incumbents = {
             name: variant
@@ -185,8 +200,22 @@ class Candidates:
         known = [each for each in found if each is not None]
         return sorted(known, key=lambda each: (each.relation != "successor", _distance(each)))
 
+    def of(self, card: Card) -> Candidate | None:
+        """What one model could be tried on; None: it can take no part, or answers everything that is looked at."""
+        follows = {
+            task: successor.reason
+            for task, incumbent in self._incumbents.items()
+            for successor in successors(self._installation.catalogue, model_of(incumbent.bundle.engine))
+            if successor.card.id == card.id
+        }
+        return self._candidate(card.id, follows)
+
+    def incumbent(self, task: str) -> Variant:
+        """Who answers a task now."""
+        return self._incumbents[task]
+
     def _candidate(self, name: str, succeeds: Mapping[str, str]) -> Candidate | None:
-        engine = engine_of(self._installation, name)
+        engine = engine_among(self._installation, name, self._deployments)
         if engine.card is not None and unfit(engine.card) is not None:
             return None
         cannot: dict[str, str] = {}
@@ -279,14 +308,12 @@ class Candidates:
 
     def _cost(self, name: str, asked: Asked) -> Cost:
         task = asked.ready.task
-        theirs = (
-            self._kept(declared_variant(self._installation, task.name, name), asked)
-            if name in self._deployments
-            else frozenset[tuple[str, int]]()
-        )
-        repeats = task.declared.repeats
-        mine, other = _new(asked.expected, repeats, asked.figures.kept), _new(asked.expected, repeats, theirs)
-        most = _new(asked.samples, repeats, asked.figures.kept) + _new(asked.samples, repeats, theirs)
+        row = self._deployments.get(name)
+        theirs = asked.of_stranger
+        if row is not None:
+            kept = self._kept(Variant.declared(task, name, EnginePart.from_document(row.engine)), asked)
+            theirs = asked.calls(kept) if kept else theirs
+        (mine, mine_most), (other, other_most) = asked.of_incumbent, theirs
         settings = self._installation.project.settings
         took = asked.figures.duration_ms
         # Both sides are asked at once, so that the longer one counts.
@@ -296,7 +323,7 @@ class Candidates:
         )
         return Cost(
             calls=mine + other,
-            most_calls=most,
+            most_calls=mine_most + other_most,
             seconds=None if took is None else max(mine, other) * took / 1000 / at_once,
             usd=usd,
             judged=bool(asked.ready.judges),
@@ -317,6 +344,8 @@ class Candidates:
             return Asked(ready, incumbent, figures_on(connection, incumbent, ready))
 
     def _kept(self, variant: Variant, asked: Asked) -> frozenset[tuple[str, int]]:
+        if variant.bundle.digest not in self._known:
+            return frozenset()  # nobody was ever asked with it
         with self._installation.store.read() as connection:
             return figures_on(connection, variant, asked.ready).kept
 

@@ -162,12 +162,13 @@ def _subject(
 ) -> Subject:
     options = plan.parsed()
     told = {**options.model_dump(), **(options.options if isinstance(options, RayOptions) else {})}
+    no_chat = ("chat",) if profile.endpoints is not None and "chat" not in profile.endpoints else ()
     context, slots = profile.context_tokens or told.get("context_tokens"), told.get("slots")
     return Subject(
         upstream=upstream,
         model=model,
         profile=profile,
-        standing=standing(_declared(backend, plan), has=profile.has, lacks=profile.lacks),
+        standing=standing(_declared(backend, plan), has=profile.has, lacks=(*profile.lacks, *no_chat)),
         through="gateway" if at_gateway else "engine",
         stranger=stranger,
         context_tokens=context if isinstance(context, int) else None,

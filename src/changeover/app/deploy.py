@@ -16,13 +16,15 @@ from changeover.app.licence_checks import check, judge_somewhere, licensing_of
 from changeover.app.room import check_room
 from changeover.app.tunings import tuned_options, tunings_here
 from changeover.core.errors import GateError
+from changeover.rollouts.queries import active_rollouts
 from changeover.serving.bundles import EnginePart
 from changeover.serving.deployments import plan_for_card, plan_from_row
 from changeover.serving.plan import EnginePlan
 from changeover.serving.queries import add_deployment, exchange, find_deployment, has_deployment, load_variants, want
 from changeover.serving.variants import Variant
+from changeover.store.audit import note
 from changeover.tasks.declarations import Task
-from changeover.tasks.queries import current_route
+from changeover.tasks.queries import current_route, current_routes
 
 
 def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_of: str | None = None) -> bool:
@@ -51,12 +53,14 @@ def deploy(installation: Installation, plan: EnginePlan, actor: str, *, instead_
             check_holds_none(connection, instead_of)
         check_room(installation, connection, plan, without=instead_of)
         fresh = ask_for(connection, plan, engine, actor, now)
+        _note(connection, "deploy", plan.deployment, actor, now, model=plan.model, backend=plan.backend)
         if instead_of is not None:
+            _note(connection, "undeploy", instead_of, actor, now, instead=plan.deployment)
             exchange(connection, stop=instead_of, start=plan.deployment, now=now)
         return fresh
 
 
-def run_again(installation: Installation, name: str) -> None:
+def run_again(installation: Installation, name: str, actor: str) -> None:
     """Ask for a deployment that is known to run; for an adapter's base too.
 
     Raises:
@@ -67,9 +71,36 @@ def run_again(installation: Installation, name: str) -> None:
         row = find_deployment(connection, name)
         check(judge_somewhere(licensing_of(installation), EnginePart.from_document(row.engine)))
         check_room(installation, connection, plan_from_row(row, installation.catalogue, installation.project.cache))
+        now = installation.clock.now()
         if row.backend == ADAPTER:
-            want(connection, str(row.options["base"]), "running", installation.clock.now())
-        want(connection, name, "running", installation.clock.now())
+            want(connection, str(row.options["base"]), "running", now)
+        want(connection, name, "running", now)
+        if row.desired != "running":
+            _note(connection, "deploy", name, actor, now, model=row.model, backend=row.backend)
+
+
+def stop(connection: Connection, name: str, actor: str, now: datetime) -> None:
+    """Have a deployment stop as soon as nobody waits for it.
+
+    Raises:
+        GateError: It may have to answer a task, or adapters stand on it.
+        UnknownModelError: There is none of that name.
+    """
+    find_deployment(connection, name)
+    baking = {rollout.task for rollout in active_rollouts(connection) if rollout.state == "baking"}
+    for task, route in current_routes(connection).items():
+        # In the bake time the guard may bring the former incumbent back at any moment.
+        needed = (route.incumbent, route.candidate, route.former if task in baking else None)
+        variants = load_variants(connection, [id for id in needed if id is not None])
+        if any(variant.deployment == name for variant in variants.values()):
+            raise GateError(f"`{name}` may have to answer `{task}`: see `changeover status {task}`. Switch that first.")
+    check_holds_none(connection, name)
+    want(connection, name, "stopped", now)
+    _note(connection, "undeploy", name, actor, now)
+
+
+def _note(connection: Connection, action: str, name: str, actor: str, now: datetime, **detail: str) -> None:
+    note(connection, at=now, actor=actor, action=action, subject=f"deployment {name}", detail=detail)
 
 
 def ask_for(

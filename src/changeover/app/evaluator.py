@@ -25,6 +25,7 @@ from changeover.rollouts.actions import By, evaluated, put_on_hold
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.queries import active_rollouts, find_rollout
+from changeover.store.glance import Glance
 from changeover.store.lead import Lead
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,18 @@ class Evaluator:
 
     async def run(self) -> None:
         """Look for rollouts to be evaluated until `stop`. What is under way when this ends, ends too."""
+        glance = Glance(self._store)
         try:
             while True:
                 try:
-                    for rollout in await in_thread(self._waiting):
+                    found = await in_thread(self._waiting) if glance.tells_news() else ()
+                    if found:
+                        glance.forget()  # more than can be evaluated at once may wait
+                    for rollout in found:
                         if not self._stopped and rollout.id not in self._running and len(self._running) < AT_ONCE:
                             self._begin(rollout)
                 except ChangeoverError as exc:
+                    glance.forget()
                     log.warning("evaluations: %s", exc)
                 await asyncio.sleep(TICK_S)
         finally:

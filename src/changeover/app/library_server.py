@@ -17,8 +17,7 @@ from changeover.core.clock import Clock
 from changeover.core.errors import ConfigError, StoreError
 from changeover.core.threads import in_thread
 from changeover.gateway.authenticate import allow, authenticate
-from changeover.gateway.keys import Keyring
-from changeover.gateway.routes import CALLERS
+from changeover.gateway.keys import CALLERS, Keyring
 from changeover.library.serve.hub import Admit, Hub, Lines
 from changeover.library.serve.repositories import Repositories, stored_in
 from changeover.store.engine import Store
@@ -35,7 +34,7 @@ ANYBODY = "anybody"
 
 
 class Doorkeeper:
-    """Lets in who holds a key of this installation that may call tasks. A monitor's loads nothing."""
+    """Lets in who holds a key of this installation that may call tasks. A viewer's loads nothing."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store

@@ -11,10 +11,11 @@ from changeover.app.licence_checks import licensing_of
 from changeover.core.errors import nearest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judgement import OUTCOMES, Judgement
+from changeover.library.licences.judgement import OUTCOMES, Judgement, Reason
 from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, open_reviews
+from changeover.library.licences.words import short
 from changeover.serving.parts import EnginePart
 
 
@@ -96,6 +97,53 @@ def position_of(installation: Installation) -> Position:
         running = _in_use(AtWork.read(connection, installation.catalogue))
         reviews = open_reviews(connection, installation.catalogue.cards())
     return position(licensing_of(installation), tasks=installation.tasks, running=running, reviews=reviews)
+
+
+def standing_of(installation: Installation, card: Card) -> Standing:
+    """One model's, in a project."""
+    with installation.store.read() as connection:
+        running = _in_use(AtWork.read(connection, installation.catalogue))
+        review = open_reviews(connection, [card]).get(card.id)
+    return _standing(card, licensing_of(installation), running, review)
+
+
+def policy_line(policy: Policy | None) -> str:
+    """What the policy says of the organisation, in one line."""
+    if policy is None:
+        return (
+            "no policy.toml: nothing is known of the organisation, so nothing is refused. "
+            "policy.example.toml, which `changeover init` makes, has every key"
+        )
+    parts = [
+        f"operates in {', '.join(policy.operates_in)}" if policy.operates_in else "`operates_in` is not said",
+        "`monthly_users` is not said" if policy.monthly_users is None else f"{policy.monthly_users:,} monthly users",
+        *([f"uses: {', '.join(policy.uses)}"] if policy.uses else []),
+        *(f"{name}: {', '.join(each.uses)}" for name, each in policy.tasks.items() if each.uses),
+        *(["not commercial"] if not policy.commercial else []),
+        *(["outputs train models"] if policy.outputs_train_models else []),
+        *(["hosts for others"] if policy.hosts_for_others else []),
+    ]
+    return f"policy: {' · '.join(parts)}"
+
+
+def reasons_beside(judgement: Judgement, general: Judgement | None = None) -> list[Reason]:
+    """Reasons, the severest first, then doubts; without those that were given in general already."""
+    said = () if general is None or judgement is general else general.reasons
+    return sorted((reason for reason in judgement.reasons if reason not in said), key=_weight)
+
+
+def why(judgement: Judgement) -> str:
+    """In a few words why; empty where there is nothing to say. Duties by what they are about."""
+    if judgement.outcome == "allow":
+        return ""
+    if judgement.outcome == "duties":
+        return ", ".join(dict.fromkeys(reason.about for reason in judgement.duties))
+    return short(judgement)
+
+
+def _weight(reason: Reason) -> tuple[int, bool]:
+    """The severest first, then doubts, then what would count if something else were so."""
+    return -OUTCOMES.index(reason.outcome), not reason.warning
 
 
 def _standing(card: Card, licensing: Licensing, running: InUse, review: LicenceText | None) -> Standing:

@@ -81,7 +81,7 @@ def first_keys(installation: Installation) -> str | None:
     """Make the operator's key of this machine, and the first application key, which is returned to be shown once."""
     file = installation.project.state / OPERATOR_KEY_FILE
     if not _is_known(installation, file):
-        write_private(file, _issue(installation, LOCAL_OPERATOR, "operator"))
+        write_private(file, _issue(installation, LOCAL_OPERATOR, "admin"))
     with installation.store.read() as connection:
         known = count_keys(connection, "application")
     return None if known else _issue(installation, "first", "application")
@@ -90,8 +90,8 @@ def first_keys(installation: Installation) -> str | None:
 def first_admin_key(installation: Installation) -> str | None:
     """Make the administrator's key, once in the life of a store: the way in from another machine. To be shown once."""
     with installation.store.read() as connection:
-        known = was_issued(connection, "operator", beside=LOCAL_OPERATOR)
-    return None if known else _issue(installation, "admin", "operator")
+        known = was_issued(connection, "admin", beside=LOCAL_OPERATOR)
+    return None if known else _issue(installation, "admin", "admin")
 
 
 def _is_known(installation: Installation, file: Path) -> bool:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from changeover.app.at_work import AtWork
-from changeover.app.installation import was_started
+from changeover.app.installation import Installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.core.clock import SystemClock
 from changeover.core.settings import Project
@@ -84,6 +84,12 @@ class Shelf:
             return None
         with self.store.read() as connection:
             return AtWork.read(connection, self.catalogue)
+
+
+def shelf_of(installation: Installation) -> Shelf:
+    """The library for a project that is open."""
+    project = installation.project
+    return Shelf(installation.catalogue, project.cache, installation.policy, project, installation.store)
 
 
 def open_shelf(directory: Path) -> Shelf:

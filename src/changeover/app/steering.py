@@ -15,7 +15,7 @@ from changeover.rollouts.exchange import was_exchanged
 from changeover.rollouts.gate import check_leave
 from changeover.rollouts.queries import Gate, approvals_of, find_rollout, latest_rollout, open_overrides
 from changeover.rollouts.terms import Terms, no_terms
-from changeover.serving.queries import keep_variant, load_variants
+from changeover.serving.queries import ANSWERING, find_deployment, keep_variant, load_variants, want
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
 from changeover.tasks.queries import current_route
@@ -128,6 +128,24 @@ def former_to_start(connection: Connection, task: str) -> str | None:
     if rollout is not None and rollout.state in BEFORE_PROMOTION and not actions.is_recheck(rollout, route):
         return None
     return load_variants(connection, [route.former])[route.former].deployment
+
+
+def start_former(store: Store, task: str, by: By) -> None:
+    """Have the engine up that a rollback would bring back; until it can answer the present one goes on.
+
+    Raises:
+        GateError: It cannot answer yet; it is asked for.
+    """
+    with store.write() as connection:
+        name = former_to_start(connection, task)
+        row = None if name is None else find_deployment(connection, name)
+        if row is not None and row.state not in ANSWERING:
+            want(connection, row.name, "running", by.now)
+    if row is not None and row.state not in ANSWERING:
+        raise GateError(
+            f"`{row.name}` was stopped and is being started ({row.detail or row.state}). "
+            f"Ask again once it can answer; nothing was changed so far."
+        )
 
 
 def rollout_under_way(connection: Connection, task: str) -> Rollout:

@@ -6,7 +6,7 @@ that are there are used again, and what failed is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -22,7 +22,7 @@ from changeover.app.matching import Prepared, known_verdict, match_of, prepared,
 from changeover.core.errors import ChangeoverError, ConfigError
 from changeover.evals.comparison import Live, Match, compare
 from changeover.evals.multiplicity import RATE
-from changeover.evals.queries import Comparison, answers_by_id, compared_samples, find_comparison
+from changeover.evals.queries import Comparison, answers_by_id, compared_samples, find_comparison, verdicts_by_id
 from changeover.evals.runner import Runner
 from changeover.evals.trial_queries import (
     Figures,
@@ -44,7 +44,7 @@ from changeover.rollouts.actions import By, plan_of, start
 from changeover.rollouts.decide import Rollout
 from changeover.rollouts.gate import check_gate
 from changeover.serving.bundles import EnginePart
-from changeover.serving.queries import all_deployments, load_variants
+from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import find_task
 from changeover.tasks.queries import current_routes
@@ -78,7 +78,12 @@ class Begun:
 def engine_of(installation: Installation, name: str) -> Engine:
     """What is known of a deployment, or of a card that is not deployed."""
     with installation.store.read() as connection:
-        row = next((row for row in all_deployments(connection) if row.name == name), None)
+        return engine_among(installation, name, {row.name: row for row in all_deployments(connection)})
+
+
+def engine_among(installation: Installation, name: str, deployed: Mapping[str, Deployment]) -> Engine:
+    """The same, for who has read the deployments."""
+    row = deployed.get(name)
     if row is not None:
         part = EnginePart.from_document(row.engine)
         card = card_of(installation.catalogue, row)
@@ -303,6 +308,8 @@ def table_of(connection: Connection, trial: Trial) -> Table:
     waiting = [name for name in trial.plan["tasks"] if name not in kept]
     routes = {name: route for name, route in current_routes(connection).items() if name in waiting}
     variants = load_variants(connection, (route.incumbent for route in routes.values()))
+    ids = [row.comparison for row in kept.values() if row.comparison is not None]
+    verdicts = verdicts_by_id(connection, ids)
     rows: list[Row] = []
     for name in trial.plan["tasks"]:
         if name not in kept:
@@ -310,9 +317,7 @@ def table_of(connection: Connection, trial: Trial) -> Table:
             rows.append(row_of(name, Outcome(kind="waiting", incumbent=incumbent), None))
             continue
         comparison = kept[name].comparison
-        rows.append(
-            row_of(name, kept[name].outcome, None if comparison is None else find_comparison(connection, comparison))
-        )
+        rows.append(row_of(name, kept[name].outcome, None if comparison is None else verdicts[comparison]))
     return Table(
         trial=trial.id,
         candidate=trial.candidate,

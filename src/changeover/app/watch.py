@@ -33,7 +33,7 @@ async def watch(installation: Installation) -> None:
     refused = installation.problems[0].message if installation.problems else None
     tried = time.monotonic()
     while True:
-        marks = await in_thread(partial(_marks, installation))
+        marks = await in_thread(partial(marks_of_declarations, installation))
         changed = marks == seen and marks != settled
         if changed or (refused is not None and time.monotonic() - tried >= RETRY_S):
             settled, tried = marks, time.monotonic()
@@ -65,8 +65,8 @@ def _in_short(changes: Sequence[Change]) -> str:
     return "; ".join(f"{each.task} {each.kind}" for each in changes) or "no task changed"
 
 
-def _marks(installation: Installation) -> Marks:
-    """Everything that declarations are made of."""
+def marks_of_declarations(installation: Installation) -> Marks:
+    """Everything that declarations are made of, as it is now: equal for as long as no file of them changes."""
     return marks_of(sorted(set(_paths(installation))))
 
 

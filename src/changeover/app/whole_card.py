@@ -76,8 +76,8 @@ class WholeCard:
                 "reasons": [asdict(reason) for reason in self.judgement.reasons],
             },
             "lineage": {
-                "ancestors": [asdict(each) for each in self.ancestors],
-                "descendants": [asdict(each) for each in self.descendants],
+                "ancestors": [_relative(each) for each in self.ancestors],
+                "descendants": [_relative(each) for each in self.descendants],
                 "successors": [
                     {"id": each.card.id, "reason": each.reason, "named": each.named} for each in self.successors
                 ],
@@ -166,6 +166,15 @@ def _facts_document(facts: Mapping[str, Fact]) -> dict[str, Any]:
     return {
         key: {"value": fact.value, "sources": [_source(source) for source in fact.sources]}
         for key, fact in facts.items()
+    }
+
+
+def _relative(relative: Relative) -> dict[str, Any]:
+    return {
+        "name": relative.name,
+        "known": relative.known,
+        "relation": relative.relation,
+        "steps": relative.steps,
     }
 
 

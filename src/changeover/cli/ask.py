@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-import aiohttp
-import msgspec
 import typer
 
+from changeover.app.asking import answered, asking
 from changeover.app.local import operator_key, running_address
 from changeover.cli.frame import NOT_RUNNING, Json, err, here, out, print_json, require, run
-from changeover.core.errors import ChangeoverError, ConfigError, UnknownTaskError, UpstreamError
+from changeover.core.errors import ConfigError
 
 app = typer.Typer(add_completion=False)
 
@@ -36,10 +34,7 @@ def ask(
     body: dict[str, Any] = {"model": task, "messages": [{"role": "user", "content": _content(text)}]}
     if user is not None:
         body["user"] = user
-    try:
-        run(_ask(address, operator_key(project.state), body, as_json))
-    except aiohttp.ClientError as exc:
-        raise ChangeoverError(f"The gateway at {address} broke off: {exc or type(exc).__name__}.") from exc
+    run(_ask(address, operator_key(project.state), body, as_json))
 
 
 def _content(text: str) -> str:
@@ -65,56 +60,16 @@ def _names_a_file(text: str) -> bool:
 
 
 async def _ask(address: str, key: str, body: dict[str, Any], as_json: bool) -> None:
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    if as_json:
+        whole, who = await answered(address, key, body)
+        print_json({**whole, "answered_by": who})
+        return
     started = time.perf_counter()
-    async with (
-        aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=None)) as session,
-        session.post(
-            f"{address}/v1/chat/completions", data=msgspec.json.encode({**body, "stream": not as_json})
-        ) as response,
-    ):
-        if response.status != 200:
-            raise _failure(msgspec.json.decode(await response.read()))
-        if as_json:
-            print_json({**msgspec.json.decode(await response.read()), "answered_by": _who(response)})
-            return
-        async for piece in _pieces(response):
-            out.file.write(piece)
+    async with asking(address, key, body) as answer:
+        async for piece in answer.pieces:
+            out.file.write(piece.text)
             out.file.flush()
-        who = _who(response)
     out.file.write("\n")
     seconds = time.perf_counter() - started
+    who = answer.who
     err.print(f"[dim]{who['deployment']} · route {who['route']} · bundle {who['bundle']} · {seconds:.1f} s[/]")
-
-
-async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
-    async for line in _lines(response):
-        if not line.startswith(b"data:") or b"[DONE]" in line:
-            continue
-        event = cast("dict[str, Any]", msgspec.json.decode(line[5:]))
-        if event.get("error"):
-            raise _failure(event)
-        for choice in cast("list[dict[str, Any]]", event.get("choices") or []):
-            yield cast("dict[str, Any]", choice["delta"]).get("content") or ""
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Lines of any length: one event may carry a whole answer."""
-    rest = b""
-    async for part in response.content.iter_any():
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            yield line
-
-
-def _failure(fields: dict[str, Any]) -> ChangeoverError:
-    error = cast("dict[str, Any]", fields["error"])
-    if error.get("code") == UnknownTaskError.code:
-        return UnknownTaskError(str(error["message"]))
-    kind = UpstreamError if error.get("source") == "model" else ChangeoverError
-    return kind(str(error["message"]))
-
-
-def _who(response: aiohttp.ClientResponse) -> dict[str, str]:
-    names = ("route", "deployment", "bundle", "request-id")
-    return {name: response.headers.get(f"x-changeover-{name}", "") for name in names}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from changeover.app.comparisons import report_of
 from changeover.app.installation import Installation
 from changeover.app.kept import match_of_rollout
 from changeover.app.matching import Prepared, match_of, prepared, with_budget
 from changeover.cli.exits import EXIT_FAIL, EXIT_OF_VERDICT, EXIT_PASS
 from changeover.cli.frame import actor, print_json, require, run
 from changeover.cli.measure import measure
-from changeover.cli.reporting import named, report_of, write_page
+from changeover.cli.reporting import named, write_page
 from changeover.cli.running import ensure_running, opened
 from changeover.cli.signature import later
 from changeover.cli.terminal import out, plain

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.text import Text
 
+from changeover.app.coverage import counted_on
 from changeover.app.fits import HERE, fits_on
 from changeover.app.shelf import open_shelf
 from changeover.cli.columns import Cell, Columns, hanging, widest
 from changeover.cli.frame import out, print_json
-from changeover.core.errors import ConfigError
-from changeover.library.coverage import LICENCE_CLASSES, OPEN, SCENARIOS, SIZES, UNKNOWN_SIZE, Coverage, coverage
+from changeover.library.coverage import LICENCE_CLASSES, OPEN, SCENARIOS, SIZES, UNKNOWN_SIZE, Coverage
 
 GAP = "none"
 LEGEND = "open source + open under other terms; a model counts for each of its scenarios"
@@ -32,16 +32,7 @@ BY_MODALITY = Columns(
 def run(*, allowed: bool, here: bool, as_json: bool) -> None:
     """Print the matrix."""
     shelf = open_shelf(Path.cwd())
-    if allowed and shelf.policy is None:
-        raise ConfigError(
-            "`--policy` counts what `policy.toml` allows, and there is none here. "
-            "Write it first: policy.example.toml, which `changeover init` makes, has every key."
-        )
-    fits = fits_on(shelf, HERE) if here else None
-    counted = coverage(
-        shelf.catalogue,
-        lambda card: (not allowed or shelf.judgement(card).allowed) and (fits is None or fits(card) is True),
-    )
+    counted = counted_on(shelf, fits_on(shelf, HERE) if here else None, allowed=allowed)
     if as_json:
         print_json(_document(counted))
         return
@@ -54,10 +45,9 @@ def matrix_lines(counted: Coverage, width: int) -> list[Text]:
     rows = [_row(counted, scenario) for scenario in SCENARIOS]
     lines = [Text(f"{len(counted.standing)} models", "bold"), *_table(BY_SIZE, rows, width)]
     lines += [*hanging("", Text(LEGEND, "dim"), width), Text()]
-    lines += _table(BY_MODALITY, [_modality_row(counted, name) for name in _modalities(counted)], width)
-    missing = [name for name in SCENARIOS if not counted.count(scenario=name, licences=OPEN)]
-    if missing:
-        lines += [Text(), *hanging("no open model for  ", Text(", ".join(missing), "red"), width)]
+    lines += _table(BY_MODALITY, [_modality_row(counted, name) for name in counted.modalities], width)
+    if counted.missing:
+        lines += [Text(), *hanging("no open model for  ", Text(", ".join(counted.missing), "red"), width)]
     if counted.unclassified:
         lines += hanging("for nothing yet    ", Text(", ".join(counted.unclassified), "dim"), width)
     return lines
@@ -76,15 +66,10 @@ def _row(counted: Coverage, scenario: str) -> dict[str, Cell]:
 
 
 def _place(counted: Coverage, scenario: str, size: str) -> Cell:
-    free = counted.count(scenario=scenario, size=size, licences=("free",))
-    other = counted.count(scenario=scenario, size=size, licences=OPEN) - free
+    free, other = counted.place(scenario, size)
     if not free and not other:
         return Cell(GAP, "red")
     return Cell(f"{free or ''}{f'+{other}' if other else ''}", "" if free else "yellow")
-
-
-def _modalities(counted: Coverage) -> list[str]:
-    return sorted({each.modality for each in counted.standing})
 
 
 def _modality_row(counted: Coverage, modality: str) -> dict[str, Cell]:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from changeover.app.adapting import ADAPTER
 from changeover.app.deploy import deploy as ask_for
+from changeover.app.engine_words import engine_of
 from changeover.app.installation import Installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.app.licence_checks import check_fetch, licensing_of
@@ -21,7 +22,6 @@ from changeover.app.planning import DeployPlan, Lack, Wish, engine_named, ground
 from changeover.app.planning.again import card_of_plan, deployed, plan_again
 from changeover.app.planning.answer import HERE
 from changeover.app.planning.attached import means_adapter, plan_attached
-from changeover.cli.engine_words import engine_of
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import actor, err, note, out, plain, print_json
 from changeover.cli.plan_view import in_short, plan_lines

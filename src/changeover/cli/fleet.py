@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from changeover.app.comparisons import report_of
 from changeover.app.installation import Installation
 from changeover.app.matching import match_of, prepared, with_budget
 from changeover.cli.frame import (
@@ -24,7 +25,7 @@ from changeover.cli.frame import (
     run,
 )
 from changeover.cli.measure import measure
-from changeover.cli.reporting import report_of, write_page
+from changeover.cli.reporting import write_page
 from changeover.cli.running import ensure_running
 from changeover.core.errors import ChangeoverError, GateError
 from changeover.evals.comparison import Live

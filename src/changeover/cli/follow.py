@@ -14,6 +14,7 @@ from rich.text import Text
 from changeover.app import steering
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import CurrentTerms
+from changeover.app.lookout import ahead_of, waits_for
 from changeover.cli.columns import apart, clipped, hanging
 from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
 from changeover.cli.keys import Keys
@@ -22,7 +23,7 @@ from changeover.core.clock import span
 from changeover.core.errors import GateError
 from changeover.evals.queries import find_comparison
 from changeover.rollouts.actions import By
-from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, Wait, alarm_at, decide
+from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at
 from changeover.rollouts.duration import changeover_line, changeover_time
 from changeover.rollouts.exchange import is_settled
 from changeover.rollouts.observing import Observer
@@ -185,20 +186,11 @@ def _waiting(installation: Installation, observer: Observer, rollout: Rollout, w
     """What the controller is waiting for, by the same decision that it makes; then what it watches."""
     observer.look([rollout])
     evidence = observer.evidence(rollout)
-    decision = decide(rollout, evidence, installation.clock.now())
-    reason = decision.reason if isinstance(decision, Wait) else "goes on"
+    reason = waits_for(rollout, evidence, installation.clock.now())
     failed = "" if rollout.state == "evaluation" else f"{evidence.whole.failed} of {evidence.whole.asked} failed · "
     watched = f"  {failed}guard {odds(evidence.guard)} (alarm at {alarm_at(rollout):g} : 1)"
-    lines = (f"{rollout.stage:<13}  {reason}", watched, f"  then {_ahead(rollout)}")
+    lines = (f"{rollout.stage:<13}  {reason}", watched, f"  then {', '.join(ahead_of(rollout))}")
     return "\n".join(plain(clipped(line, width - SPINNER)) for line in lines)
-
-
-def _ahead(rollout: Rollout) -> str:
-    """What comes after the present stage."""
-    done = -1 if rollout.state == "evaluation" else rollout.step
-    steps = [] if rollout.state == "baking" else [step.name for step in rollout.plan.steps[done + 1 :]]
-    promotion = [] if rollout.state == "baking" else ["promotion"]
-    return ", ".join((*steps, *promotion, f"{span(rollout.plan.bake_s)} of bake time"))
 
 
 def _copies_line(installation: Installation, rollout: Rollout) -> Iterable[str]:

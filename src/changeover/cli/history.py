@@ -10,14 +10,14 @@ import typer
 from rich.cells import cell_len
 from rich.text import Text
 
+from changeover.app.history import Happened, history_of
 from changeover.app.installation import Installation
 from changeover.cli.columns import clipped, hanging
 from changeover.cli.frame import Json, clock_time, odds, out, points, print_json, require
 from changeover.cli.running import check_task, opened
 from changeover.evals.queries import find_comparison
-from changeover.rollouts.queries import Event, events_of_task, find_rollout
+from changeover.rollouts.queries import find_rollout
 from changeover.serving.queries import load_variants
-from changeover.tasks.queries import route_history
 
 app = typer.Typer(add_completion=False)
 
@@ -46,65 +46,20 @@ def history(
         out.print(line)
 
 
-def revisions(installation: Installation, task: str, limit: int) -> list[dict[str, Any]]:
+def revisions(installation: Installation, task: str, limit: int) -> list[Happened]:
     """Route revisions of a task with their evidence, and what else happened to its rollouts; newest first."""
     with installation.store.read() as connection:
-        routes = route_history(connection, task, limit)
-        variants = load_variants(connection, {id for route in routes for id in route.variants()})
-        ids = {route.comparison for route in routes if route.comparison is not None}
-        comparisons = {id: find_comparison(connection, id) for id in ids}
-        happened = events_of_task(connection, task, routes[-1].created_at if len(routes) == limit else None)
-    by_revision = {event.revision: event for event in happened if event.revision is not None}
-    rows: list[dict[str, Any]] = []
-    for route in routes:
-        summary = comparisons[route.comparison].summary if route.comparison else None
-        rows.append(
-            {
-                "revision": route.revision,
-                "at": route.created_at,
-                "action": route.action,
-                "incumbent": variants[route.incumbent].deployment,
-                "candidate": None if route.candidate is None else variants[route.candidate].deployment,
-                "candidate_weight": route.candidate_weight,
-                "actor": route.actor,
-                "reason": route.reason,
-                "rollout": route.rollout,
-                "comparison": route.comparison,
-                "evidence": summary,
-                "seen": _seen(by_revision.get(route.revision)),
-            }
-        )
-    rows += [_without_revision(event) for event in happened if event.revision is None]
-    return sorted(rows, key=lambda row: (row["at"], row["revision"] or 0), reverse=True)
+        return history_of(connection, task, limit)
 
 
-def _seen(event: Event | None) -> dict[str, Any] | None:
-    """What a rollout's decision was made from."""
-    return None if event is None or not event.evidence else dict(event.evidence)
-
-
-def _without_revision(event: Event) -> dict[str, Any]:
-    """Something that happened to a rollout and left everybody's requests where they were."""
-    nothing = dict.fromkeys(("revision", "incumbent", "candidate", "candidate_weight", "comparison", "evidence"))
-    return {
-        **nothing,
-        "at": event.at,
-        "action": event.action,
-        "actor": event.actor,
-        "reason": event.reason,
-        "rollout": event.rollout,
-        "seen": _seen(event),
-    }
-
-
-def history_lines(installation: Installation, rows: list[dict[str, Any]], width: int) -> list[Text]:
+def history_lines(installation: Installation, rows: list[Happened], width: int) -> list[Text]:
     """The same for people: each rollout under a line that says what it is, with what allowed it."""
-    headings = _headings(installation, {row["rollout"] for row in rows} - {None})
-    who = min(max((cell_len(row["actor"]) for row in rows), default=0), LONGEST_WHO)
+    headings = _headings(installation, {row.rollout for row in rows if row.rollout is not None})
+    who = min(max((cell_len(row.actor) for row in rows), default=0), LONGEST_WHO)
     lines: list[Text] = []
-    for rollout, group in groupby(rows, key=lambda row: row["rollout"]):
+    for rollout, group in groupby(rows, key=lambda row: row.rollout):
         lines += [Text()] if lines else []
-        lines += headings.get(rollout, [])
+        lines += headings.get(rollout or 0, [])
         for row in group:
             lines += _entry(row, who, width)
     return lines
@@ -127,12 +82,12 @@ def _headings(installation: Installation, ids: set[int]) -> dict[int, list[Text]
     return headings
 
 
-def _entry(row: dict[str, Any], who: int, width: int) -> list[Text]:
+def _entry(row: Happened, who: int, width: int) -> list[Text]:
     """One thing that happened. A long reason goes on below its beginning."""
-    at = clock_time(row["at"]) if width >= WIDE else clock_time(row["at"])[5:-3]
-    revision = "" if row["revision"] is None else str(row["revision"])
-    action = f"{row['action']} {100 * row['candidate_weight']:g} %" if row["candidate_weight"] else row["action"]
-    before = f"{revision:>5}  {at}  {action:<11}  {_padded(row['actor'], who)}  "
+    at = clock_time(row.at) if width >= WIDE else clock_time(row.at)[5:-3]
+    revision = "" if row.revision is None else str(row.revision)
+    action = f"{row.action} {100 * row.candidate_weight:g} %" if row.candidate_weight else row.action
+    before = f"{revision:>5}  {at}  {action:<11}  {_padded(row.actor, who)}  "
     return hanging(before, Text(_why(row)), width)
 
 
@@ -141,13 +96,13 @@ def _padded(text: str, width: int) -> str:
     return short + " " * (width - cell_len(short))
 
 
-def _why(row: dict[str, Any]) -> str:
+def _why(row: Happened) -> str:
     """The reason, and what else the line has to say."""
-    seen: Mapping[str, Any] = row["seen"] or {}
-    if row["action"] == "override":
-        return f"{seen['gate']}, approved by {seen['approver']}: {row['reason']}"
-    answers = row["action"] in ("promote", "rollback", "abort") or row["rollout"] is None
-    return f"{row['reason']} · {row['incumbent']} answers" if answers and row["incumbent"] else row["reason"]
+    seen: Mapping[str, Any] = row.seen or {}
+    if row.action == "override":
+        return f"{seen['gate']}, approved by {seen['approver']}: {row.reason}"
+    answers = row.action in ("promote", "rollback", "abort") or row.rollout is None
+    return f"{row.reason} · {row.incumbent} answers" if answers and row.incumbent else row.reason
 
 
 def _evidence(summary: Mapping[str, Any]) -> str:

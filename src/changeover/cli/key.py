@@ -9,16 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from changeover.app.installation import Installation
-from changeover.cli.frame import Json, out, plain, print_json
+from changeover.app.keys import Grant, document_of_key, new_key, set_keys
+from changeover.app.keys import revoke as revoke_keys
+from changeover.cli.frame import Json, actor, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.cli.when import after
-from changeover.core.errors import ConfigError, nearest
-from changeover.gateway.keys import Key, Role, change_keys, find_keys, issue_key, load_keys, revoke_key
-from changeover.gateway.limits import change_limits
-from changeover.serving.queries import all_deployments
-from changeover.tasks.declarations import find_task
-from changeover.tools.declarations import find_tool
+from changeover.core.errors import ConfigError
+from changeover.gateway.keys import CALLERS, Key, Role, load_keys
 
 app = typer.Typer(add_completion=False, help="Make, list, change and revoke API keys.", no_args_is_help=True)
 
@@ -47,7 +44,10 @@ def new(
     name: Name,
     team: TeamOption = None,
     role: Annotated[
-        Role, typer.Option(help="An operator may name variants; a monitor reads metrics and calls nothing.")
+        Role,
+        typer.Option(
+            help="A viewer looks and calls nothing; an operator steers, an approver approves, an admin may do all."
+        ),
     ] = "application",
     task: Tasks = None,
     tool: ToolsOption = None,
@@ -61,22 +61,16 @@ def new(
     Example: changeover key new invoice-reader --team finance --task summarise --limit requests/minute=600 --limit usd/month=50
     """
     installation = opened()
-    now = installation.clock.now()
-    limits = change_limits((), limit or ())
-    until = None if expires is None else after(expires, now, "--expires")
-    tasks, deployments = _granted(installation, [*(task or ()), *_asked_by(installation, tool)], deployment)
-    with installation.store.write() as connection:
-        secret = issue_key(
-            connection,
-            name=name,
-            role=role,
-            now=now,
-            team=team,
-            tasks=tasks,
-            deployments=deployments or (),
-            limits=limits,
-            expires_at=until,
-        )
+    secret = new_key(
+        installation,
+        name,
+        actor(),
+        role=role,
+        team=team,
+        grant=Grant(tasks=task or (), tools=tool or (), deployments=deployment or ()),
+        limits=limit or (),
+        expires_at=None if expires is None else after(expires, installation.clock.now(), "--expires"),
+    )
     if as_json:
         print_json({"name": name, "role": role, "key": secret})
     else:
@@ -93,7 +87,7 @@ def list_keys(as_json: Json = False) -> None:
     with installation.store.read() as connection:
         found = list(load_keys(connection).values())
     if as_json:
-        print_json([_document(key) for key in found])
+        print_json([document_of_key(key) for key in found])
     else:
         out.print(_table(found, installation.clock.now()))
 
@@ -129,7 +123,8 @@ def set_key(
     installation = opened()
     now = installation.clock.now()
     changes: dict[str, Any] = {}
-    tasks, deployments = _granted(installation, [*(task or ()), *_asked_by(installation, tool)], deployment)
+    grant = Grant(tasks=task or (), tools=tool or (), deployments=deployment or ())
+    tasks, deployments = grant.checked(installation)
     if team is not None or no_team:
         changes["team"] = team
     if tasks is not None or all_tasks:
@@ -140,13 +135,8 @@ def set_key(
         changes["expires_at"] = None if expires == "never" else after(expires, now, "--expires")
     if not changes and not limit and not no_limits:
         raise ConfigError("Nothing to change. `changeover key set --help` lists what can be.")
-    with installation.store.write() as connection:
-        changed: list[Key] = []
-        for key in find_keys(connection, name):
-            if limit or no_limits:
-                changes["limits"] = change_limits(() if no_limits else key.limits, limit or ())
-            changed += change_keys(connection, key.id, **changes)
-    print_json([_document(key) for key in changed]) if as_json else out.print(_table(changed, now))
+    changed = set_keys(installation, name, actor(), limits=limit or (), no_limits=no_limits, **changes)
+    print_json([document_of_key(key) for key in changed]) if as_json else out.print(_table(changed, now))
 
 
 @app.command()
@@ -155,53 +145,11 @@ def revoke(name: Known, as_json: Json = False) -> None:
 
     Example: changeover key revoke invoice-reader
     """
-    installation = opened()
-    with installation.store.write() as connection:
-        revoke_key(connection, name, installation.clock.now())
+    revoke_keys(opened(), name, actor())
     if as_json:
         print_json({"revoked": name})
     else:
         out.print(f"revoked {plain(name)}")
-
-
-def _asked_by(installation: Installation, tools: Iterable[str] | None) -> list[str]:
-    """Every task that some tools ask."""
-    asked: list[str] = []
-    for name in tools or ():
-        tasks = find_tool(installation.tools, name).tasks
-        if not tasks:
-            raise ConfigError(f"`{name}` asks no task, so any key may run it. Leave `--tool {name}` out.")
-        asked += tasks
-    return asked
-
-
-def _granted(
-    installation: Installation, tasks: Iterable[str] | None, deployments: Iterable[str] | None
-) -> tuple[list[str] | None, list[str] | None]:
-    """Names of tasks and deployments that exist; None where none was named."""
-    found = [find_task(installation.tasks, task).name for task in dict.fromkeys(tasks or ())]
-    named = list(deployments or ())
-    if named:
-        with installation.store.read() as connection:
-            known = [row.name for row in all_deployments(connection)]
-        for name in named:
-            if name not in known:
-                raise ConfigError(f"No deployment named `{name}`. {nearest(name, known)}")
-    return found or None, named or None
-
-
-def _document(key: Key) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "role": key.role,
-        "team": key.team,
-        "tasks": None if key.tasks is None else sorted(key.tasks),
-        "deployments": sorted(key.deployments),
-        "limits": [str(limit) for limit in key.limits],
-        "team_limits": [str(limit) for limit in key.team_limits],
-        "expires_at": key.expires_at,
-    }
 
 
 def _table(found: Iterable[Key], now: datetime) -> Table:
@@ -223,7 +171,7 @@ def _table(found: Iterable[Key], now: datetime) -> Table:
 
 
 def _names(key: Key) -> str:
-    if key.role == "monitor":
+    if key.role not in CALLERS:
         return "none"
     return "all" if key.tasks is None else plain("\n".join(sorted(key.tasks)))
 

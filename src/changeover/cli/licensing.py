@@ -10,7 +10,15 @@ from rich.text import Text
 
 from changeover.app.installation import Installation, was_started
 from changeover.app.library_files import LibraryFiles
-from changeover.app.licence_position import Position, Standing, position, position_of
+from changeover.app.licence_position import (
+    Position,
+    Standing,
+    policy_line,
+    position,
+    position_of,
+    reasons_beside,
+    why,
+)
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
 from changeover.cli.frame import actor, clock_time, note, out, print_json
 from changeover.cli.model_words import OUTCOME_WORDS
@@ -20,9 +28,8 @@ from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError, UnknownModelError, UnknownTaskError, nearest
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
-from changeover.library.licences.judgement import OUTCOMES, Judgement, Reason
+from changeover.library.licences.judgement import Judgement, Reason
 from changeover.library.licences.licensing import Licensing
-from changeover.library.licences.policy import Policy
 from changeover.library.licences.queries import LicenceText, accept, review_needed, texts
 from changeover.library.licences.words import place, short
 from changeover.tasks.declarations import load_all_tasks
@@ -147,8 +154,7 @@ def _show_one(whole: Position, model: str, task: str | None, as_json: bool) -> b
         purpose = f"for {each.task}" if each.task else "in general"
         out.print(Text.assemble("\n", (purpose, "bold"), "  ", OUTCOME_WORDS[each.outcome]))
         # What was said in general is not said again.
-        said = () if each is judged[0] else judged[0].reasons
-        for reason in sorted((reason for reason in each.reasons if reason not in said), key=_weight):
+        for reason in reasons_beside(each, judged[0]):
             out.print(Text("\n").join(_reason_lines(reason, out.width)))
     out.print()
     for line in _sources(judged):
@@ -180,25 +186,6 @@ def _show_all(whole: Position, task: str | None) -> None:
     out.print(NO_ADVICE, style="dim")
 
 
-def policy_line(policy: Policy | None) -> str:
-    """What the policy says of the organisation, in one line."""
-    if policy is None:
-        return (
-            "no policy.toml: nothing is known of the organisation, so nothing is refused. "
-            "policy.example.toml, which `changeover init` makes, has every key"
-        )
-    parts = [
-        f"operates in {', '.join(policy.operates_in)}" if policy.operates_in else "`operates_in` is not said",
-        "`monthly_users` is not said" if policy.monthly_users is None else f"{policy.monthly_users:,} monthly users",
-        *([f"uses: {', '.join(policy.uses)}"] if policy.uses else []),
-        *(f"{name}: {', '.join(each.uses)}" for name, each in policy.tasks.items() if each.uses),
-        *(["not commercial"] if not policy.commercial else []),
-        *(["outputs train models"] if policy.outputs_train_models else []),
-        *(["hosts for others"] if policy.hosts_for_others else []),
-    ]
-    return f"policy: {' · '.join(parts)}"
-
-
 def _rows(standing: Standing, task: str | None) -> Iterator[dict[str, Cell]]:
     general = standing.general if task is None else standing.tasks.get(task, standing.general)
     answers = ", ".join(standing.answers) or ("deployed" if standing.deployed else "")
@@ -210,22 +197,16 @@ def _rows(standing: Standing, task: str | None) -> Iterator[dict[str, Cell]]:
 
 def _cells(name: str, licence: str, judgement: Judgement, answers: str) -> dict[str, Cell]:
     doubts = len(judgement.warnings)
-    why = _why(judgement)
+    because = why(judgement)
     return {
         "model": Cell(name),
         "licence": Cell(licence, "dim"),
         "outcome": Cell(*OUTCOME_WORDS[judgement.outcome]),
         "answers now": Cell(answers),
-        "why": Cell(why + (f"{' · ' if why else ''}{doubts} warning{'s' * (doubts != 1)}" if doubts else ""), "dim"),
+        "why": Cell(
+            because + (f"{' · ' if because else ''}{doubts} warning{'s' * (doubts != 1)}" if doubts else ""), "dim"
+        ),
     }
-
-
-def _why(judgement: Judgement) -> str:
-    if judgement.outcome == "allow":
-        return ""
-    if judgement.outcome == "duties":
-        return ", ".join(dict.fromkeys(reason.about for reason in judgement.duties))
-    return short(judgement)
 
 
 def _reason_lines(reason: Reason, width: int) -> Iterator[Text]:
@@ -237,11 +218,6 @@ def _reason_lines(reason: Reason, width: int) -> Iterator[Text]:
         yield from hanging(" " * 18, Text(f"{where}{quote}", style="dim"), width)
     if reason.settled:
         yield from hanging(" " * 18, Text(f"settled by {reason.settled}", style="green"), width)
-
-
-def _weight(reason: Reason) -> tuple[int, bool]:
-    """The severest first, then doubts, then what would count if something else were so."""
-    return -OUTCOMES.index(reason.outcome), not reason.warning
 
 
 def _sources(judged: Sequence[Judgement]) -> Iterator[str]:

@@ -65,6 +65,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rollback": ("changeover.cli.rollback", "Bring back who answered before the last switch."),
         "status": ("changeover.cli.status", "Show who answers each task, and what runs."),
         "history": ("changeover.cli.history", "Show every route revision of a task: who, why, on what evidence."),
+        "audit": ("changeover.cli.audit", "Show who did what, when and why."),
         "diff": ("changeover.cli.diff", "Say in words what differs between two bundles."),
         "evidence": (
             "changeover.cli.evidence",

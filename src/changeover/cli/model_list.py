@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.text import Text
 
+from changeover.app.model_words import billions, short_tokens
 from changeover.app.shelf import Presence, Shelf, open_shelf
 from changeover.cli.columns import UNKNOWN, Cell, Columns, clipped, hanging, widest
 from changeover.cli.frame import out, print_json
-from changeover.cli.model_words import OUTCOME_BRIEF, OUTCOME_WORDS, billions
+from changeover.cli.model_words import OUTCOME_BRIEF, OUTCOME_WORDS
 from changeover.cli.signature import later
 from changeover.core.errors import ConfigError, UnknownModelError
 from changeover.library.cards import Card
@@ -119,7 +120,7 @@ def _cells(shelf: Shelf, card: Card) -> dict[str, Cell]:
     return {
         "model": Cell(card.id, "bold" if use.at_all else ""),
         "size": _cell(billions(card.parameters_b)),
-        "context": _cell(None if card.context_tokens is None else _short(card.context_tokens)),
+        "context": _cell(None if card.context_tokens is None else short_tokens(card.context_tokens)),
         "in → out": _cell(clipped(f"{reads} → {writes}", MOST_MODALITIES) if reads or writes else None),
         "licence": Cell("closed", "yellow") if card.weights == "closed" else _cell(card.licence_id),
         "policy": Cell(OUTCOME_BRIEF[outcome], OUTCOME_WORDS[outcome][1]),
@@ -130,13 +131,6 @@ def _cells(shelf: Shelf, card: Card) -> dict[str, Cell]:
 
 def _cell(text: str | None) -> Cell:
     return Cell(UNKNOWN, "dim") if text is None else Cell(text)
-
-
-def _short(tokens: int) -> str:
-    """Tokens as people say them: 131,072 is 128 k, 262,144 is 256 k, 1,000,000 is 977 k and said to be 1 M."""
-    if tokens >= 1_000_000:
-        return f"{tokens / 1_000_000:.3g} M"
-    return f"{tokens / 1024:.0f} k" if tokens % 1024 == 0 else f"{tokens:,}"
 
 
 def _here(use: Presence) -> str:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from changeover.app.model_words import OUTCOME_SAID, Tone
 from changeover.library.licences.judgement import Outcome
 
+STYLES: dict[Tone, str] = {
+    "": "",
+    "soft": "dim",
+    "good": "green",
+    "warm": "yellow",
+    "bad": "red",
+    "command": "cyan",
+}
+"""Tones on a terminal."""
 OUTCOME_WORDS: dict[Outcome, tuple[str, str]] = {
-    "allow": ("allowed", "green"),
-    "duties": ("with duties", "green"),
-    "person": ("needs a person", "yellow"),
-    "deny": ("not allowed", "red"),
+    outcome: (words, STYLES[tone]) for outcome, (words, tone) in OUTCOME_SAID.items()
 }
 """What an outcome is called, and its colour."""
 OUTCOME_BRIEF: dict[Outcome, str] = {"allow": "ok", "duties": "ok, duties", "person": "a person", "deny": "denied"}
 """Where a column is one of many."""
-REASON_WORDS: dict[Outcome, tuple[str, str]] = {
-    "allow": ("note", "dim"),
-    "duties": ("must", "green"),
-    "person": ("asks", "yellow"),
-    "deny": ("denies", "red"),
-}
-"""What one reason of an outcome does."""
-
-
-def billions(parameters_b: float | None) -> str | None:
-    """A size as vendors write it."""
-    return None if parameters_b is None else f"{parameters_b:g} B"

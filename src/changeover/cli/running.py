@@ -15,6 +15,7 @@ from changeover.core.errors import ChangeoverError, EngineError, UnknownModelErr
 from changeover.core.settings import Project
 from changeover.serving.progress import Progress as Start
 from changeover.serving.queries import ANSWERING, Deployment, all_deployments, find_deployment
+from changeover.serving.status import is_refusal
 from changeover.tasks.applied import removed_tasks
 from changeover.tasks.declarations import find_task
 
@@ -66,7 +67,7 @@ def ensure_running(installation: Installation, name: str) -> None:
         EngineError: It did not come up, or memory does not hold it beside what runs.
     """
     if fetched(installation, name):
-        run_again(installation, name)
+        run_again(installation, name, actor())
     else:
         deploy(installation, first_plan(installation, name), actor())
     wait_ready(installation, [name])
@@ -116,7 +117,7 @@ def states(installation: Installation, name: str, timeout_s: float) -> Iterator[
     """A deployment as it is, again and again until it can answer; that is the last.
 
     Raises:
-        EngineError: It failed, or was not ready in time; says why, and where its log is.
+        EngineError: It failed, its server refused to answer, or it was not ready in time; says why, and where its log is.
     """
     deadline = time.monotonic() + timeout_s
     log = installation.project.state / "logs" / f"{name}.log"
@@ -129,6 +130,11 @@ def states(installation: Installation, name: str, timeout_s: float) -> Iterator[
         gateway_address(installation.project)  # nothing starts once the system has gone
         if row.state == "failed":
             raise EngineError(f"`{name}` does not start: {row.detail.rstrip('.')}. Its log: {log}")
+        if is_refusal(row.detail):
+            raise EngineError(
+                f"`{name}`: its server {row.detail.rstrip('.')}. Look at its address, its key and the model's name there: it "
+                f"is asked again until it answers, or until `changeover undeploy {name}`."
+            )
         if time.monotonic() > deadline:
             raise EngineError(f"`{name}` is not ready after {timeout_s:.0f} s ({row.detail}). Its log: {log}")
         yield row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
@@ -11,24 +11,20 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from changeover.app.engine_words import engine_of
 from changeover.app.installation import Installation
-from changeover.app.licence_checks import not_allowed_now
 from changeover.app.local import running_address
+from changeover.app.standing import NeedKind, Standing, standings
 from changeover.app.tunings import Tunings, threads_of, tunings_here
 from changeover.cli.columns import Cell, Columns, hanging, widest
-from changeover.cli.engine_words import engine_of
-from changeover.cli.frame import Json, clock_time, out, plain, print_json
+from changeover.cli.frame import Json, clock_time, out, plain, print_json, require
 from changeover.cli.running import opened
 from changeover.core.sizes import in_mib
-from changeover.library.licences.words import refusal
-from changeover.rollouts.decide import BEFORE_PROMOTION, Hold, Rollout, missing_approvals
-from changeover.rollouts.queries import approvals_of, latest_rollout, open_overrides
-from changeover.serving.queries import Deployment, all_deployments, load_variants
-from changeover.serving.variants import Variant
-from changeover.tasks.applied import removed_tasks
+from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout
+from changeover.rollouts.queries import Override
+from changeover.serving.queries import Deployment, all_deployments
 from changeover.tasks.declarations import find_task
-from changeover.tasks.queries import current_routes, traffic
-from changeover.tasks.routes import Route
+from changeover.tasks.queries import traffic
 
 app = typer.Typer(add_completion=False)
 
@@ -50,28 +46,21 @@ def status(
     Example: changeover status
     """
     installation = opened()
+    found = standings(installation, task)
     with installation.store.read() as connection:
-        routes, gone = current_routes(connection), removed_tasks(connection)
         deployments, tunings = all_deployments(connection), tunings_here(installation, connection)
-    if task is not None and task not in routes:
+    if task is not None and task not in found:
         find_task(installation.tasks, task)
     address = running_address(installation.project.state)
-    stopped = {row.name for row in deployments if row.desired == "stopped"}
-    denied = {each.task: refusal(each) for each in not_allowed_now(installation)}
-    rows = [
-        {**_task(installation, route, stopped), "not_allowed": denied.get(name)}
-        for name, route in routes.items()
-        if task in (None, name)
-    ]
-    tasks = [row for row in rows if row["task"] not in gone]
-    removed = [row for row in rows if row["task"] in gone]
+    tasks = [_task(installation, each) for each in found.values() if not each.removed]
+    removed = [_task(installation, each) for each in found.values() if each.removed]
     if as_json:
         said = [{**asdict(row), "threads": threads_of(row, tunings)} for row in deployments]
         print_json({"address": address, "tasks": tasks, "removed": removed, "deployments": said})
         return
     running = f"{address}/v1" if address else "[yellow]not running[/]  changeover up"
     out.print(f"[bold]{installation.project.settings.name}[/]  {running}")
-    for line in _task_lines(tasks, out.width):
+    for line in _task_lines(tasks, [each for each in found.values() if not each.removed], out.width):
         out.print(line)
     for line in _removed_lines(removed, all_of_them=task is not None):
         out.print(line)
@@ -79,34 +68,30 @@ def status(
     out.print(_deployment_table(deployments, tunings, running=address is not None))
 
 
-def _task(installation: Installation, route: Route, stopped: Container[str | None]) -> dict[str, Any]:
+def _task(installation: Installation, standing: Standing) -> dict[str, Any]:
+    """A task as `--json` says it."""
     with installation.store.read() as connection:
-        rollout = latest_rollout(connection, route.task)
-        approved = [] if rollout is None else [each.actor for each in approvals_of(connection, rollout.id)]
-        named = (*route.variants(), *([] if rollout is None else [rollout.candidate]))
-        variants = load_variants(connection, named)
-        day = traffic(connection, route.task, installation.clock.now() - timedelta(days=1))
-        overrides = [each for each in open_overrides(connection) if each.task == route.task]
-    incumbent = _deployment_of(variants, route.incumbent)
+        day = traffic(connection, standing.task, installation.clock.now() - timedelta(days=1))
     return {
-        "task": route.task,
-        "revision": route.revision,
-        "incumbent": incumbent,
-        "incumbent_stopped": incumbent in stopped,
-        "candidate": _deployment_of(variants, route.candidate),
-        "candidate_weight": route.candidate_weight,
-        "former": _deployment_of(variants, route.former),
-        "shadow_share": route.shadow_share,
-        "rollout": None if rollout is None else _rollout(rollout, approved),
-        "rollout_candidate": None if rollout is None else _deployment_of(variants, rollout.candidate),
-        "overrides": overrides,
-        "prompt_edited": _prompt_edited(installation, route, variants),
+        "task": standing.task,
+        "revision": standing.route.revision,
+        "incumbent": standing.incumbent,
+        "incumbent_stopped": standing.incumbent_stopped,
+        "candidate": standing.candidate,
+        "candidate_weight": standing.route.candidate_weight,
+        "former": standing.former,
+        "shadow_share": standing.route.shadow_share,
+        "rollout": None if standing.rollout is None else _rollout(standing, standing.rollout),
+        "rollout_candidate": standing.rollout_candidate,
+        "overrides": standing.overrides,
+        "prompt_edited": standing.prompt_edited,
+        "changed": None if standing.changed is None else standing.changed.at,
         "last_day": day,
+        "not_allowed": standing.not_allowed,
     }
 
 
-def _rollout(rollout: Rollout, approved: Sequence[str]) -> dict[str, Any]:
-    bakes_until = rollout.step_started_at + timedelta(seconds=rollout.plan.bake_s)
+def _rollout(standing: Standing, rollout: Rollout) -> dict[str, Any]:
     return {
         "id": rollout.id,
         "state": rollout.state,
@@ -115,28 +100,15 @@ def _rollout(rollout: Rollout, approved: Sequence[str]) -> dict[str, Any]:
         "tier": rollout.plan.tier,
         "hold": rollout.hold,
         "comparison": rollout.comparison,
-        "approved": approved,
-        "approvals_missing": missing_approvals(rollout, approved) if rollout.state in BEFORE_PROMOTION else 0,
+        "approved": standing.approved,
+        "approvals_missing": standing.approvals_missing,
         "approvers": rollout.plan.approvers,
         "approve_before": rollout.plan.approve_before,
-        "bakes_until": bakes_until if rollout.state == "baking" else None,
+        "bakes_until": standing.bakes_until,
     }
 
 
-def _prompt_edited(installation: Installation, route: Route, variants: Mapping[str, Variant]) -> bool:
-    """The files say another prompt or other parameters than those that answer: they wait for a switch."""
-    declared = installation.tasks.get(route.task)
-    if declared is None:
-        return False
-    live = variants[route.incumbent].bundle
-    return (live.prompt, dict(live.parameters)) != (declared.prompt, dict(declared.declared.parameters))
-
-
-def _deployment_of(variants: Mapping[str, Variant], id: str | None) -> str | None:
-    return None if id is None else variants[id].deployment
-
-
-def _task_lines(tasks: list[dict[str, Any]], width: int) -> Iterable[Text]:
+def _task_lines(tasks: list[dict[str, Any]], standing: Iterable[Standing], width: int) -> Iterable[Text]:
     """Who answers each task, on one line; below all of them what needs a person."""
     if not tasks:
         return
@@ -145,9 +117,9 @@ def _task_lines(tasks: list[dict[str, Any]], width: int) -> Iterable[Text]:
     widths = TASKS.fitted({name: widest(name, name, rows) for name in TASKS.names}, width)
     for row in (headings, *rows):
         yield TASKS.line(row, widths)
-    for task in tasks:
-        for hint in _hints(task):
-            yield from hanging(f"{task['task']}  ", Text.from_markup(hint), width)
+    for each in standing:
+        for hint in _hints(each):
+            yield from hanging(f"{each.task}  ", Text.from_markup(hint), width)
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -164,34 +136,67 @@ def _candidate(row: Mapping[str, Any]) -> str:
     return f"{row['candidate']} {100 * row['candidate_weight']:g} %" if row["candidate"] else "–"
 
 
-def _hints(row: Mapping[str, Any]) -> Iterable[str]:
-    """What needs a person."""
-    rollout, name = row["rollout"], row["task"]
-    if row["incumbent_stopped"]:
-        yield f"[red]nobody answers[/]: {row['incumbent']} was stopped · changeover deploy {row['incumbent']}"
-    if row["not_allowed"] is not None:
-        yield f"[red]not allowed[/]: {plain(row['not_allowed'])} · changeover licences"
-    if rollout is not None and rollout["hold"] is not None:
-        hold: Hold = rollout["hold"]
-        yield f"[yellow]{hold.kind}[/] by {plain(hold.actor)}: {plain(hold.reason)} · changeover resume {name}"
-    if rollout is not None:
-        yield from _agreement(row, rollout)
-        if rollout["bakes_until"] is not None:
-            yield f"[dim]{row['incumbent']} was promoted and bakes until {clock_time(rollout['bakes_until'])}[/]"
-    for override in row["overrides"]:
-        until = f"until {clock_time(override.expires_at)}"
-        yield f"[yellow]{override.gate} overridden[/] {until} by {plain(override.approver)}: {plain(override.reason)}"
-    if row["prompt_edited"]:
-        yield f"prompt edited: changeover switch {name} --to {row['incumbent']}"
+def _hints(standing: Standing) -> Iterable[str]:
+    """What needs a person, and that somebody bakes."""
+    overrides = iter(standing.overrides)
+    for need in standing.needs():
+        yield _override_hint(next(overrides)) if need == "override" else _HINTS[need](standing)
+    if standing.bakes_until is not None:
+        yield f"[dim]{standing.incumbent} was promoted and bakes until {clock_time(standing.bakes_until)}[/]"
 
 
-def _agreement(row: Mapping[str, Any], rollout: Mapping[str, Any]) -> Iterable[str]:
-    """Who has still to agree, unless somebody let it pass without."""
-    missing = rollout["approvals_missing"]
-    if missing and not any(override.gate == "approval" for override in row["overrides"]):
-        who = f" of {plain(', '.join(rollout['approvers']))}" if rollout["approvers"] else ""
-        needs = f"needs {missing} approval{'s' * (missing > 1)}{who} before the {rollout['approve_before']}"
-        yield f"[yellow]{needs}[/] · changeover approve {row['task']}"
+def _nobody(standing: Standing) -> str:
+    return f"[red]nobody answers[/]: {standing.incumbent} was stopped · changeover deploy {standing.incumbent}"
+
+
+def _failed(standing: Standing) -> str:
+    row = standing.incumbent_row
+    return f"[red]engine failed[/]: {plain(standing.incumbent)}: {plain('' if row is None else row.detail)}"
+
+
+def _not_allowed(standing: Standing) -> str:
+    return f"[red]not allowed[/]: {plain(standing.not_allowed or '')} · changeover licences"
+
+
+def _changed(standing: Standing) -> str:
+    check = require(standing.changed, "It is the same.")
+    return (
+        f"[red]answers changed[/]: {plain(check.deployment)} answers {check.changed} pinned samples otherwise than before · "
+        f"changeover history {standing.task}"
+    )
+
+
+def _held(standing: Standing) -> str:
+    hold = require(standing.hold, "It goes on.")
+    return f"[yellow]{hold.kind}[/] by {plain(hold.actor)}: {plain(hold.reason)} · changeover resume {standing.task}"
+
+
+def _approval(standing: Standing) -> str:
+    """Who has still to agree."""
+    rollout, missing = require(standing.rollout, "It is gone."), standing.approvals_missing
+    who = f" of {plain(', '.join(rollout.plan.approvers))}" if rollout.plan.approvers else ""
+    needs = f"needs {missing} approval{'s' * (missing > 1)}{who} before the {rollout.plan.approve_before}"
+    return f"[yellow]{needs}[/] · changeover approve {standing.task}"
+
+
+def _override_hint(override: Override) -> str:
+    until = f"until {clock_time(override.expires_at)}"
+    return f"[yellow]{override.gate} overridden[/] {until} by {plain(override.approver)}: {plain(override.reason)}"
+
+
+def _prompt(standing: Standing) -> str:
+    return f"prompt edited: changeover switch {standing.task} --to {standing.incumbent}"
+
+
+_HINTS: Mapping[NeedKind, Callable[[Standing], str]] = {
+    "nobody": _nobody,
+    "failed": _failed,
+    "not_allowed": _not_allowed,
+    "changed": _changed,
+    "hold": _held,
+    "approval": _approval,
+    "prompt": _prompt,
+}
 
 
 def _removed_lines(rows: list[dict[str, Any]], *, all_of_them: bool) -> Iterable[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from changeover.app import steering
+from changeover.app.comparisons import report_of
 from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_switch
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
+from changeover.app.switching import begin_on_evidence, check_incumbent_runs
 from changeover.cli.follow import follow, header_lines
 from changeover.cli.frame import (
     EXIT_FAIL,
@@ -22,16 +24,13 @@ from changeover.cli.frame import (
     run,
 )
 from changeover.cli.measure import measure
-from changeover.cli.reporting import named, report_of, write_page
+from changeover.cli.reporting import named, write_page
 from changeover.cli.running import ensure_running, fetched, opened
 from changeover.cli.verdict import verdict_lines
-from changeover.core.errors import GateError
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison, find_comparison
-from changeover.rollouts.actions import By, plan_of, start
+from changeover.rollouts.actions import By, plan_of
 from changeover.rollouts.decide import Plan, Rollout
-from changeover.rollouts.gate import check_gate
-from changeover.serving.queries import find_deployment
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def switch(task: str, to: str, ask: Ask) -> int:
         return _exchange(installation, ready, to, ask)
     ensure_running(installation, to)
     match = match_of(installation, ready, to, actor())
-    _check_incumbent(installation, match)
+    check_incumbent_runs(installation, match)
     if ask.detach and _undecided(installation, match):
         return _propose(installation, match, ask)
     comparison = _evidence(installation, ready, match, ask.as_json)
@@ -64,22 +63,6 @@ def _undecided(installation: Installation, match: Match) -> bool:
     """Whether evidence has yet to be made, or decided nothing: then the rollout waits for more, or for somebody's leave."""
     known = known_verdict(installation, match)
     return known is None or known.verdict == "inconclusive"
-
-
-def _check_incumbent(installation: Installation, match: Match) -> None:
-    """Refuse to begin where nobody answers: neither a shadow nor a canary would ever get a request.
-
-    Raises:
-        GateError: The incumbent's engine was stopped.
-    """
-    name, task = match.incumbent.deployment, match.task.name
-    with installation.store.read() as connection:
-        desired = find_deployment(connection, name).desired
-    if desired != "running":
-        raise GateError(
-            f"`{name}`, which answers `{task}`, was stopped. Start it first: `changeover deploy {name}`, where memory does "
-            f"not hold both with `--instead-of {match.candidate.deployment}`."
-        )
 
 
 def _exchange(installation: Installation, ready: Prepared, to: str, ask: Ask) -> int:
@@ -105,7 +88,6 @@ def _begin(installation: Installation, match: Match, comparison: Comparison, pla
                 f"{match.candidate.deployment} --detach`, then `changeover override {task} --gate evaluation`."
             )
         return EXIT_OF_VERDICT[str(comparison.verdict)]
-    check_gate(comparison, task=task, candidate=match.candidate.deployment, gate=match.task.declared.gate)
     rollout = begin_rollout(installation, match, comparison, ask.reason, plan)
     if ask.detach:
         print_json({"rollout": rollout.id}) if ask.as_json else out.print(f"rollout {rollout.id} began")
@@ -157,12 +139,4 @@ def begin_rollout(
     """Begin the rollout that a comparison allows, by the task's steps unless another plan is given."""
     why = reason or f"{match.candidate.deployment} passed {comparison.id}"
     by = By(actor=actor(), reason=why, now=installation.clock.now())
-    with installation.store.write() as connection:
-        return start(
-            connection,
-            match.candidate,
-            plan or plan_of(match.task.declared),
-            comparison.id,
-            by,
-            measured_against=match.incumbent.id,
-        )
+    return begin_on_evidence(installation, match, comparison, by, plan)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from changeover.cli.frame import Json, out, plain, print_json
+from changeover.app.keys import document_of_team, new_team, remove_team
+from changeover.app.keys import set_team as change
+from changeover.cli.frame import Json, actor, out, plain, print_json
 from changeover.cli.key import Limits
 from changeover.cli.running import opened
 from changeover.core.errors import ConfigError
-from changeover.gateway.keys import Team, all_teams, change_team, find_team, make_team, remove_team
-from changeover.gateway.limits import change_limits
+from changeover.gateway.keys import Team, all_teams
 
 app = typer.Typer(add_completion=False, help="Make, list, change and remove teams.", no_args_is_help=True)
 
@@ -26,12 +27,7 @@ def new(name: Name, limit: Limits = None, as_json: Json = False) -> None:
 
     Example: changeover team new finance --limit usd/month=500
     """
-    installation = opened()
-    limits = change_limits((), limit or ())
-    with installation.store.write() as connection:
-        make_team(connection, name, limits, installation.clock.now())
-        made = find_team(connection, name)
-    _show([made], as_json)
+    _show([new_team(opened(), name, actor(), limit or ())], as_json)
 
 
 @app.command("list")
@@ -58,11 +54,7 @@ def set_team(
     """
     if not limit and not no_limits:
         raise ConfigError("Nothing to change. Give `--limit` or `--no-limits`.")
-    with opened().store.write() as connection:
-        team = find_team(connection, name)
-        change_team(connection, name, change_limits(() if no_limits else team.limits, limit or ()))
-        changed = find_team(connection, name)
-    _show([changed], as_json)
+    _show([change(opened(), name, actor(), limit or (), no_limits=no_limits)], as_json)
 
 
 @app.command()
@@ -71,14 +63,13 @@ def remove(name: Name, as_json: Json = False) -> None:
 
     Example: changeover team remove finance
     """
-    with opened().store.write() as connection:
-        remove_team(connection, name)
+    remove_team(opened(), name, actor())
     print_json({"removed": name}) if as_json else out.print(f"removed {plain(name)}")
 
 
 def _show(found: Iterable[Team], as_json: bool) -> None:
     if as_json:
-        print_json([_document(team) for team in found])
+        print_json([document_of_team(team) for team in found])
         return
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("team", "keys", "limits"):
@@ -86,7 +77,3 @@ def _show(found: Iterable[Team], as_json: bool) -> None:
     for team in found:
         table.add_row(plain(team.name), str(team.keys), plain("\n".join(str(limit) for limit in team.limits) or "–"))
     out.print(table)
-
-
-def _document(team: Team) -> dict[str, Any]:
-    return {"name": team.name, "keys": team.keys, "limits": [str(limit) for limit in team.limits]}

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from changeover.app.observed import last_commits
-from changeover.app.shelf import Shelf, open_shelf
+from changeover.app.shelf import open_shelf
+from changeover.app.timeline import NEEDS_A_LOOK, Timeline, timeline, told, why
+from changeover.app.timeline_picture import drawing
 from changeover.cli.columns import UNKNOWN, Cell, Columns, hanging, widest
 from changeover.cli.frame import note, out, print_json
-from changeover.cli.timeline_svg import drawing
-from changeover.core.errors import ConfigError, nearest
-from changeover.library.cards import Card
-from changeover.library.lineage import Model
-from changeover.library.successors import successors
-from changeover.library.timeline import (
-    Continuity,
-    Event,
-    IndexVersion,
-    Kind,
-    Reversal,
-    State,
-    continuity,
-    events,
-    leaders,
-    reversals,
-    vendor_continuity,
-)
+from changeover.library.timeline import Continuity, Event, IndexVersion, Kind, Reversal, State
 
 MARKS: dict[Kind, tuple[str, str]] = {
     "released": ("●", ""),
@@ -48,7 +32,6 @@ STATES: dict[State, str] = {
     "orphaned": "red",
     "unknown": "dim",
 }
-NEEDS_A_LOOK: tuple[State, ...] = ("orphaned", "retired", "superseded")
 EVENTS = Columns(
     names=("when", "", "model", "what"), concessions=(("what", 48), ("model", 24), ("what", 24), ("model", 16))
 )
@@ -61,57 +44,24 @@ MOST_REVERSALS = 6
 def run(*, family: str | None, vendor: str | None, task: str | None, svg: Path | None, as_json: bool) -> None:
     """Print the timeline, and draw it."""
     shelf = open_shelf(Path.cwd())
-    cards = _chosen(shelf, family, vendor, task)
-    commits = last_commits(shelf)
-    happened = events(shelf.catalogue, cards)
-    kept = [continuity(shelf.catalogue, card, commits.get(card.id), shelf.today) for card in cards]
-    names = sorted({card.vendor for card in cards})
-    vendors = [vendor_continuity(name, shelf.catalogue.cards(), commits, shelf.today) for name in names]
-    led, turned = leaders(cards), reversals(cards)
+    whole = timeline(shelf, family=family, vendor=vendor, task=task)
     if svg is not None:
-        svg.write_text(drawing(happened, led, turned, shelf.today), encoding="utf-8")
+        svg.write_text(drawing(whole.happened, whole.led, whole.turned, shelf.today), encoding="utf-8")
     if as_json:
-        print_json(_document(happened, kept, vendors, led, turned))
+        print_json(_document(whole))
         return
     lines = [
-        *plot(happened, out.width),
+        *plot(whole.happened, out.width),
         Text(),
-        *event_lines(happened, out.width),
-        *kept_lines("vendors", vendors, out.width),
-        *kept_lines("models", kept, out.width),
-        *leader_lines(led, turned, out.width),
+        *event_lines(whole.happened, out.width),
+        *kept_lines("vendors", whole.vendors, out.width),
+        *kept_lines("models", whole.models, out.width),
+        *leader_lines(whole.led, whole.turned, out.width),
     ]
     for line in lines:
         out.print(line)
     if svg is not None:
         note(f"drawn into {svg}")
-
-
-def _chosen(shelf: Shelf, family: str | None, vendor: str | None, task: str | None) -> list[Card]:
-    """Cards that the options name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    cards = list(shelf.catalogue.cards())
-    if family is not None:
-        families = {card.family for card in cards}
-        cards = [card for card in cards if card.family.casefold() == family.casefold()]
-        if not cards:
-            raise ConfigError(f"No family named `{family}`. {nearest(family, families)}")
-    if vendor is not None:
-        vendors = {card.vendor for card in cards}
-        cards = [card for card in cards if vendor.casefold() in card.vendor.casefold()]
-        if not cards:
-            raise ConfigError(f"No vendor named `{vendor}`. {nearest(vendor, vendors)}")
-    if task is not None:
-        answering = [card for card in shelf.catalogue.cards() if task in shelf.presence(card).tasks]
-        if not answering:
-            tasks = {name for card in shelf.catalogue.cards() for name in shelf.presence(card).tasks}
-            raise ConfigError(f"No card answers a task `{task}`. {nearest(task, tasks)}")
-        following = {each.card.id for card in answering for each in successors(shelf.catalogue, Model(name=card.id))}
-        cards = [card for card in cards if card in answering or card.id in following]
-    return cards
 
 
 def plot(happened: Sequence[Event], width: int) -> list[Text]:
@@ -162,21 +112,14 @@ def _month(day: date) -> int:
 
 def event_lines(happened: Sequence[Event], width: int) -> list[Text]:
     """What happened, in order."""
-    together: dict[tuple[str | None, Kind, str], list[str]] = {}
-    for event in happened:
-        # One claim about several models is said once.
-        together.setdefault((event.when, event.kind, event.says if event.kind == "claim" else event.model), []).append(
-            event.model
-        )
-    said = {(event.when, event.kind, event.says if event.kind == "claim" else event.model): event for event in happened}
     rows = [
         {
-            "when": Cell(event.when or UNKNOWN, "" if event.when else "dim"),
-            "": Cell(event.kind, MARKS[event.kind][1]),
-            "model": Cell(models[0] + (f" +{len(models) - 1}" if len(models) > 1 else "")),
-            "what": Cell(event.says, "dim" if event.kind == "claim" else ""),
+            "when": Cell(each.event.when or UNKNOWN, "" if each.event.when else "dim"),
+            "": Cell(each.event.kind, MARKS[each.event.kind][1]),
+            "model": Cell(each.models[0] + (f" +{len(each.models) - 1}" if len(each.models) > 1 else "")),
+            "what": Cell(each.event.says, "dim" if each.event.kind == "claim" else ""),
         }
-        for event, models in ((said[key], models) for key, models in together.items())
+        for each in told(happened)
     ]
     return _table(EVENTS, rows, width)
 
@@ -185,7 +128,7 @@ def kept_lines(title: str, kept: Sequence[Continuity], width: int) -> list[Text]
     """Who keeps up what: each that is followed, lost or retired; of the others the names."""
     shown = [each for state in NEEDS_A_LOOK for each in kept if each.state == state]
     rows = [
-        {"who": Cell(each.name), "state": Cell(each.state, STATES[each.state]), "why": Cell(_why(each))}
+        {"who": Cell(each.name), "state": Cell(each.state, STATES[each.state]), "why": Cell(why(each))}
         for each in shown
     ]
     lines = [Text(), Text(title, "bold"), *(_table(KEPT, rows, width) if rows else [])]
@@ -194,11 +137,6 @@ def kept_lines(title: str, kept: Sequence[Continuity], width: int) -> list[Text]
         if names:
             lines += hanging(f"{state:<8} ", Text(", ".join(names), "dim" if state == "unknown" else ""), width)
     return lines if kept else []
-
-
-def _why(each: Continuity) -> str:
-    proposed = f"; try {', '.join(each.followed_by[:2])}" if each.state == "orphaned" and each.followed_by else ""
-    return "; ".join(each.reasons) + proposed
 
 
 def leader_lines(led: Sequence[IndexVersion], turned: Sequence[Reversal], width: int) -> list[Text]:
@@ -236,19 +174,13 @@ def _table(columns: Columns, rows: Sequence[Mapping[str, Cell]], width: int) -> 
     return [columns.line(row, widths) for row in (headings, *rows)]
 
 
-def _document(
-    happened: Iterable[Event],
-    kept: Iterable[Continuity],
-    vendors: Iterable[Continuity],
-    led: Iterable[IndexVersion],
-    turned: Iterable[Reversal],
-) -> dict[str, Any]:
+def _document(whole: Timeline) -> dict[str, Any]:
     return {
-        "events": [{"when": event.when, **_event(event)} for event in happened],
-        "models": list(kept),
-        "vendors": list(vendors),
-        "leaders": list(led),
-        "reversals": list(turned),
+        "events": [{"when": event.when, **_event(event)} for event in whole.happened],
+        "models": list(whole.models),
+        "vendors": list(whole.vendors),
+        "leaders": list(whole.led),
+        "reversals": list(whole.turned),
     }
 
 

@@ -123,7 +123,9 @@ def announce(installation: Installation, address: str, keys: FirstKeys, as_json:
     if keys.application is not None:
         out.print(f"first API key, shown once  [bold]{keys.application}[/]  for an application: it may call every task")
     if keys.admin is not None:
-        out.print(f"admin key, shown once      [bold]{keys.admin}[/]  for you: it reads /metrics and names variants")
+        out.print(
+            f"admin key, shown once      [bold]{keys.admin}[/]  for you: it may do everything, on the console too"
+        )
     out.print("try  " + "   ".join([*_first_tries(installation, tasks), "changeover status", "Ctrl-C stops"]))
     out.file.flush()  # whoever reads a pipe waits for the key
 

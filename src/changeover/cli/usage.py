@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
+from changeover.app.usage import as_csv, fields_of, hour_of, next_hour, no_price
 from changeover.cli.frame import Json, note, out, plain, print_json
 from changeover.cli.running import opened
 from changeover.cli.when import moment
@@ -21,8 +21,6 @@ from changeover.gateway.usage_queries import FACETS, Facet, UsageLine, total_of,
 app = typer.Typer(add_completion=False)
 
 NONE = "–"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula."""
 
 
 @app.command()
@@ -47,8 +45,8 @@ def usage(
     installation = opened()
     facets = _facets(by)
     now = installation.clock.now()
-    begin = _hour(moment(since, now, "--since"))
-    end = _next_hour(now if until is None else moment(until, now, "--until"))
+    begin = hour_of(moment(since, now, "--since"))
+    end = next_hour(now if until is None else moment(until, now, "--until"))
     if begin >= end:
         raise ConfigError(f"`--since {since}` is not before `--until {until or 'now'}`.")
     with installation.store.read() as connection:
@@ -56,7 +54,7 @@ def usage(
     if as_json or format == "json":
         print_json(_document(facets, lines, begin, end, internal=internal))
     elif format == "csv":
-        _print_csv(facets, lines)
+        sys.stdout.write(as_csv(facets, lines))
     else:
         about = "internal traffic" if internal else "requests of applications"
         note(f"{about}, {begin:%Y-%m-%d %H:%M} to {min(end, now):%Y-%m-%d %H:%M} UTC")
@@ -74,15 +72,6 @@ def _facets(by: str) -> tuple[Facet, ...]:
     return tuple(found)
 
 
-def _hour(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
-
-
-def _next_hour(at: datetime) -> datetime:
-    hour = _hour(at)
-    return hour if hour == at else hour + timedelta(hours=1)
-
-
 def _document(
     facets: Sequence[Facet], lines: Sequence[UsageLine], since: datetime, until: datetime, *, internal: bool
 ) -> dict[str, Any]:
@@ -91,43 +80,9 @@ def _document(
         "since": since,
         "until": until,
         "internal": internal,
-        "lines": [_fields(facets, line) for line in lines],
-        "total": _fields((), total_of(lines)),
+        "lines": [fields_of(facets, line) for line in lines],
+        "total": fields_of((), total_of(lines)),
     }
-
-
-def _fields(facets: Sequence[Facet], line: UsageLine) -> dict[str, Any]:
-    return {
-        **{facet: value or None for facet, value in zip(facets, line.of, strict=True)},
-        "requests": line.requests,
-        "failed": line.failed,
-        "prompt_tokens": line.prompt_tokens,
-        "completion_tokens": line.completion_tokens,
-        "estimated_requests": line.estimated,
-        "usd": None if _no_price(line) else line.cost_microusd / MICRO,
-        "unpriced_requests": line.unpriced,
-    }
-
-
-def _no_price(line: UsageLine) -> bool:
-    return line.unpriced > 0 and line.cost_microusd == 0
-
-
-def _print_csv(facets: Sequence[Facet], lines: Sequence[UsageLine]) -> None:
-    """Without a line for the total: whoever sums a column would count it twice."""
-    rows = [_fields(facets, line) for line in lines]
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*facets, *list(_fields((), total_of(())))])
-    for row in rows:
-        writer.writerow([_cell(value) for value in row.values()])
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6f}"
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
-    return "" if value is None else value
 
 
 def _table(facets: Sequence[Facet], lines: Sequence[UsageLine]) -> Table:
@@ -149,7 +104,7 @@ def _numbers(line: UsageLine) -> tuple[str, ...]:
     share = f"{100 * line.estimated / line.requests:.0f} %" if line.estimated else NONE
     cost = line.cost_microusd / MICRO
     dollars = f"{cost:,.4f}" if 0 < cost < 1 else f"{cost:,.2f}"
-    if _no_price(line):
+    if no_price(line):
         dollars = NONE
     elif line.unpriced:
         dollars += f" + {line.unpriced:,} unpriced"

@@ -24,6 +24,7 @@ SAFE = frozenset({"GET", "HEAD"})
 
 
 SIGN_IN = "/sign-in"
+LANGUAGE = "/language"
 MOST_OF_STRANGERS = 16 << 10
 """Bytes of a body where nobody has signed in yet: a key, and no more."""
 
@@ -49,7 +50,7 @@ class Guards:
         if scope["method"] not in SAFE and not _from_here(headers):
             await PlainTextResponse("This form came from another site.", 403)(scope, receive, sending)
             return
-        most = MOST_OF_STRANGERS if scope["path"] == SIGN_IN else self._most
+        most = MOST_OF_STRANGERS if scope["path"] in (SIGN_IN, LANGUAGE) else self._most
         arrived = 0
 
         async def counted() -> Message:

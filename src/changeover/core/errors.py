@@ -8,6 +8,7 @@ ChangeoverError              500  not retryable
 │   ├── ContextOverflow      400  longer than a model takes; names both numbers
 │   ├── PermissionError_     403  the key may not do this
 │   ├── UnsupportedError     400  no engine of the task can do that; says which could
+│   ├── NoTemplateError      400  a base model was asked for a chat; says how it is asked
 │   ├── UnknownTaskError     404  lists the known tasks
 │   ├── UnknownToolError     404  lists the known tools
 │   └── DocumentError        422  a file cannot be read, or is not what a tool takes
@@ -111,6 +112,18 @@ class UnsupportedError(RequestError):
     """The request needs what the engines of its task surely cannot do. Nobody was asked, and nothing was left out of it."""
 
     code = "unsupported"
+
+
+class NoTemplateError(RequestError):
+    """A base model was asked for a chat: it has no chat template, and can only go on with a text."""
+
+    code = "no_chat_template"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(
+            f"{who} has no chat template: it is a base model, which goes on with a text. Ask it by `/v1/completions`, or "
+            "have a model answer that was made for chats."
+        )
 
 
 class UnknownTaskError(RequestError):

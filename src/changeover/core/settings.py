@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from changeover.core import toml
 from changeover.core.errors import ConfigError
@@ -142,11 +142,51 @@ class JobSettings(toml.Declared):
     """Of each of them."""
 
 
+PersonsRole = Literal["application", "viewer", "operator", "approver", "admin"]
+"""What an identity provider's people may do: as keys of the same role."""
+
+
+class ConsoleSettings(toml.Declared):
+    """Who signs in to the console without a key: people that an identity provider vouches for, by OpenID Connect."""
+
+    issuer: str | None = Field(default=None, pattern=r"^https?://[^\s@?#]+$")
+    """The provider's address, as its own documents name it; None: people sign in with keys only."""
+    client_id: str | None = Field(default=None, min_length=1)
+    """What the console is called there."""
+    client_secret_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    """Name of the environment variable with its secret; None: it has none, and is trusted by PKCE alone."""
+    address: str | None = Field(default=None, pattern=r"^https?://[^\s@?#/]+$")
+    """Where browsers reach the console; the provider sends them back to `/sign-in/return` below it."""
+    label: str = Field(default="single sign-on", min_length=1, max_length=60)
+    """What the provider is called on the page."""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    """What is asked of the provider."""
+    name_claim: str = Field(default="email", min_length=1)
+    """Claim that says who somebody is, in histories and in usage; where it is missing, `sub` does."""
+    role_claim: str = Field(default="groups", min_length=1)
+    """Claim with a text or a list of texts; dots lead into it, as in `realm_access.roles`."""
+    roles: dict[str, PersonsRole] = Field(default_factory=dict[str, PersonsRole])
+    """By a text of that claim. Of several that somebody has, the one that stands first here counts; who has none is refused."""
+    tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
+    """By a text of the same claim: tasks to which whoever has it is limited. Who has none of these has every task."""
+
+    @model_validator(mode="after")
+    def _all_or_nothing(self) -> Self:
+        needed = {"client_id": self.client_id, "address": self.address, "roles": self.roles}
+        if self.issuer is not None and (missing := [name for name, value in needed.items() if not value]):
+            raise ValueError(f"with `issuer`, `{missing[0]}` has to be there too")
+        if self.issuer is None and (more := [name for name, value in needed.items() if value]):
+            raise ValueError(f"`{more[0]}` does nothing without `issuer`")
+        return self
+
+
 class Price(toml.Declared):
     """What a deployment's tokens cost."""
 
     usd_per_million_prompt_tokens: float = Field(ge=0)
+    """What a million tokens of prompts cost."""
     usd_per_million_completion_tokens: float = Field(ge=0)
+    """What a million tokens of answers cost."""
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """US dollars for one answer."""
@@ -164,6 +204,7 @@ class SourceSettings(toml.Declared):
     hub_token_variable: str = Field(default="HF_TOKEN", pattern=r"^[A-Z][A-Z0-9_]*$")
     """Environment variable that holds the token for it."""
     modelscope_endpoint: str = Field(default="https://www.modelscope.cn", pattern=r"^https?://[^\s@?#]+$")
+    """Where ModelScope, or a mirror of it, answers."""
     timeout_s: float = Field(default=20.0, gt=0, le=600)
     """How long a hub may be silent."""
 
@@ -188,6 +229,7 @@ class Settings(toml.Declared):
     evals: EvalSettings = EvalSettings()
     alias_checks: AliasCheckSettings = AliasCheckSettings()
     jobs: JobSettings = JobSettings()
+    console: ConsoleSettings = ConsoleSettings()
     records: RecordSettings = RecordSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     prices: dict[str, Price] = Field(default_factory=dict[str, Price])

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from changeover.store.schema import alias_checks
 
 Outcome = Literal["baseline", "same", "changed", "failed"]
+MOST_LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,19 @@ def recent_checks(connection: Connection, task: str | None, limit: int) -> list[
     query = select(alias_checks).order_by(alias_checks.c.id.desc()).limit(limit)
     rows = connection.execute(query if task is None else query.where(alias_checks.c.task == task))
     return [_check(row) for row in rows]
+
+
+def newest_checks(connection: Connection) -> dict[tuple[str, str], AliasCheck]:
+    """The newest check of each task on each deployment, among the newest `MOST_LOOKED_AT` of all."""
+    seen = (
+        select(alias_checks.c.id, alias_checks.c.task, alias_checks.c.deployment)
+        .order_by(alias_checks.c.id.desc())
+        .limit(MOST_LOOKED_AT)
+        .subquery()
+    )
+    newest = select(func.max(seen.c.id)).group_by(seen.c.task, seen.c.deployment)
+    rows = connection.execute(select(alias_checks).where(alias_checks.c.id.in_(newest)))
+    return {(check.task, check.deployment): check for check in map(_check, rows)}
 
 
 def _check(row: Row[Any]) -> AliasCheck:

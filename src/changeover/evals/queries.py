@@ -8,10 +8,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_, update
 
 from changeover.core.errors import GateError
-from changeover.store.schema import answers, comparison_samples, comparisons, scores
+from changeover.store.schema import answers, comparison_samples, comparisons, scores, variants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,11 @@ FINISH_REASON = 20
 _ANSWER_FIELDS = [each.name for each in fields(StoredAnswer)]
 _COMPARISON_FIELDS = [each.name for each in fields(Comparison)]
 _SAMPLE_FIELDS = [each.name for each in fields(ComparedSample)]
+_VERDICT_FIELDS = (
+    *("id", "task", "incumbent", "candidate", "dataset"),
+    *("verdict", "summary", "actor", "started_at", "ended_at"),
+)
+_VERDICT = select(*(comparisons.c[name] for name in _VERDICT_FIELDS))
 
 
 def find_answers(connection: Connection, bundles: Iterable[str], asked: Iterable[str]) -> list[StoredAnswer]:
@@ -250,6 +255,143 @@ def newest_verdict_on(connection: Connection, tasks: Iterable[str], variants: Se
     return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a comparison ended, without what it was made by."""
+
+    id: str
+    task: str
+    incumbent: str
+    candidate: str
+    dataset: str
+    verdict: str | None
+    """None while it runs or where it was interrupted."""
+    summary: Mapping[str, Any] | None
+    actor: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+def newest_verdict(connection: Connection, task: str) -> Verdict | None:
+    """How the newest finished comparison of a task ended."""
+    query = _VERDICT.where(comparisons.c.task == task, comparisons.c.verdict.is_not(None))
+    row = connection.execute(query.order_by(comparisons.c.started_at.desc()).limit(1)).first()
+    return None if row is None else _verdict(row)
+
+
+def summaries_of(connection: Connection, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """How finished comparisons ended, by id. At most some hundreds."""
+    query = select(comparisons.c.id, comparisons.c.summary).where(comparisons.c.id.in_(list(ids)))
+    return {row.id: row.summary for row in connection.execute(query) if row.summary is not None}
+
+
+def verdicts_of(connection: Connection, task: str, before: datetime | None, limit: int) -> list[Verdict]:
+    """How comparisons of a task ended or stand, newest first: those that were started before a moment."""
+    query = _VERDICT.where(comparisons.c.task == task)
+    if before is not None:
+        query = query.where(comparisons.c.started_at < before)
+    return [_verdict(row) for row in connection.execute(query.order_by(comparisons.c.started_at.desc()).limit(limit))]
+
+
+def newest_comparisons(
+    connection: Connection,
+    *,
+    tasks: Sequence[str] | None = None,
+    candidate: str | None = None,
+    verdict: str | None = None,
+    before: str | None = None,
+    limit: int,
+) -> list[Verdict]:
+    """Comparisons with a verdict or without one, newest first.
+
+    Args:
+        connection: For reading.
+        tasks: Only of these; None: of all.
+        candidate: Only of this deployment.
+        verdict: Only those that ended so; `open`: those without a verdict.
+        before: Only those that come after this one in the list, by its id; those from the start where there is none such.
+        limit: Most of them.
+    """
+    query = _VERDICT
+    if tasks is not None:
+        query = query.where(comparisons.c.task.in_(list(tasks)))
+    if candidate is not None:
+        query = query.where(
+            comparisons.c.candidate.in_(select(variants.c.id).where(variants.c.deployment == candidate))
+        )
+    if verdict is not None:
+        query = query.where(comparisons.c.verdict.is_(None) if verdict == "open" else comparisons.c.verdict == verdict)
+    if before is not None:
+        last = connection.execute(select(comparisons.c.started_at).where(comparisons.c.id == before)).scalar()
+        if last is not None:
+            query = query.where(tuple_(comparisons.c.started_at, comparisons.c.id) < tuple_(last, before))
+    ordered = query.order_by(comparisons.c.started_at.desc(), comparisons.c.id.desc()).limit(limit)
+    return [_verdict(row) for row in connection.execute(ordered)]
+
+
+def open_comparisons(connection: Connection, since: datetime, limit: int) -> list[Verdict]:
+    """Comparisons without a verdict that were begun since a moment, newest first: under way, or interrupted."""
+    query = _VERDICT.where(comparisons.c.started_at >= since, comparisons.c.verdict.is_(None))
+    return [_verdict(row) for row in connection.execute(query.order_by(comparisons.c.started_at.desc()).limit(limit))]
+
+
+def find_verdict(connection: Connection, id: str) -> Verdict | None:
+    """How a comparison ended or stands."""
+    row = connection.execute(_VERDICT.where(comparisons.c.id == id)).first()
+    return None if row is None else _verdict(row)
+
+
+def verdicts_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Verdict]:
+    """How some comparisons ended or stand, by their ids."""
+    found: dict[str, Verdict] = {}
+    for keys in batched(dict.fromkeys(ids)):
+        found.update((row.id, _verdict(row)) for row in connection.execute(_VERDICT.where(comparisons.c.id.in_(keys))))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastSample:
+    """The sample that was counted last."""
+
+    position: int
+    evidence: Mapping[str, float]
+    at: datetime
+    """When its answer came, perhaps long before the comparison."""
+
+
+def last_sample(connection: Connection, comparison: str) -> LastSample | None:
+    """How far a comparison has come; None before its first sample."""
+    query = (
+        select(comparison_samples.c.position, comparison_samples.c.evidence, answers.c.created_at)
+        .select_from(comparison_samples.join(answers, comparison_samples.c.candidate_answer == answers.c.id))
+        .where(comparison_samples.c.comparison == comparison)
+        .order_by(comparison_samples.c.position.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else LastSample(position=row.position, evidence=row.evidence, at=row.created_at)
+
+
+def mean_difference(connection: Connection, comparison: str) -> tuple[int, float]:
+    """Samples of a comparison that could be used so far, and their mean difference."""
+    difference = comparison_samples.c.candidate_score - comparison_samples.c.incumbent_score
+    query = select(func.count(), func.avg(difference)).where(
+        comparison_samples.c.comparison == comparison, comparison_samples.c.usable
+    )
+    count, mean = connection.execute(query).one()
+    return int(count), float(mean or 0.0)
+
+
+def answers_since(connection: Connection, ids: Iterable[int], since: datetime) -> int:
+    """How many of these answers came since a moment."""
+    return sum(
+        connection.execute(
+            select(func.count()).where(answers.c.id.in_(keys), answers.c.created_at >= since)
+        ).scalar_one()
+        for keys in batched(dict.fromkeys(ids))
+    )
+
+
 def passed_comparisons(connection: Connection, *, incumbent: str, candidate: str, dataset: str) -> list[Comparison]:
     """Comparisons of exactly these two variants on exactly this dataset that passed, newest first."""
     rows = connection.execute(
@@ -276,6 +418,17 @@ def passed_since(connection: Connection, *, incumbent: str, candidate: str, sinc
     return connection.execute(query.limit(1)).first() is not None
 
 
+def running_comparison(connection: Connection, task: str, candidate: str, since: datetime) -> Comparison | None:
+    """The newest comparison of a candidate on a task that began after a moment, ended or not."""
+    query = (
+        select(comparisons)
+        .where(comparisons.c.task == task, comparisons.c.candidate == candidate, comparisons.c.started_at >= since)
+        .order_by(comparisons.c.started_at.desc())
+        .limit(1)
+    )
+    return _first(connection, query)
+
+
 def recent_comparisons(connection: Connection, task: str, limit: int = 20) -> list[Comparison]:
     """Comparisons of a task, newest first."""
     rows = connection.execute(
@@ -289,6 +442,10 @@ def batched(values: Iterable[Chunk]) -> Iterator[list[Chunk]]:
     waiting = iter(values)
     while chunk := list(islice(waiting, MOST_IN)):
         yield chunk
+
+
+def _verdict(row: Row[Any]) -> Verdict:
+    return Verdict(**{name: getattr(row, name) for name in _VERDICT_FIELDS})
 
 
 def _values(row: StoredAnswer | ComparedSample) -> dict[str, Any]:

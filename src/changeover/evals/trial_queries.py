@@ -110,25 +110,26 @@ def unfinished_trial(connection: Connection, candidate: str, since: datetime) ->
     return found if found is not None and found.ended_at is None and found.started_at >= since else None
 
 
-def recent_trials(connection: Connection, limit: int) -> list[Trial]:
-    """Trials, newest first."""
-    return [_trial(row) for row in connection.execute(select(trials).order_by(trials.c.id.desc()).limit(limit))]
+def recent_trials(connection: Connection, limit: int, before: int | None = None) -> list[Trial]:
+    """Trials, newest first: of all, or of those that were begun before one of them."""
+    query = select(trials) if before is None else select(trials).where(trials.c.id < before)
+    return [_trial(row) for row in connection.execute(query.order_by(trials.c.id.desc()).limit(limit))]
 
 
 def tasks_of_trial(connection: Connection, id: int) -> list[TrialTask]:
     """How a trial went so far, in its order."""
     rows = connection.execute(select(trial_tasks).where(trial_tasks.c.trial == id).order_by(trial_tasks.c.position))
-    return [
-        TrialTask(
-            trial=row.trial,
-            task=row.task,
-            position=row.position,
-            comparison=row.comparison,
-            outcome=Outcome(**row.outcome),
-            at=row.at,
-        )
-        for row in rows
-    ]
+    return [_trial_task(row) for row in rows]
+
+
+def trials_of_task(connection: Connection, task: str, among: int) -> list[tuple[Trial, TrialTask]]:
+    """How the newest trials went on one task, newest first; those of the newest `among` of all that tried it."""
+    newest = recent_trials(connection, among)
+    rows = connection.execute(
+        select(trial_tasks).where(trial_tasks.c.trial.in_([each.id for each in newest]), trial_tasks.c.task == task)
+    )
+    found = {row.trial: _trial_task(row) for row in rows}
+    return [(each, found[each.id]) for each in newest if each.id in found]
 
 
 def figures_of(connection: Connection, bundle: str, asked: Iterable[str]) -> Figures:
@@ -168,3 +169,14 @@ def _first(connection: Connection, query: Select[Any]) -> Trial | None:
 
 def _trial(row: Row[Any]) -> Trial:
     return Trial(**{name: getattr(row, name) for name in _TRIAL_FIELDS})
+
+
+def _trial_task(row: Row[Any]) -> TrialTask:
+    return TrialTask(
+        trial=row.trial,
+        task=row.task,
+        position=row.position,
+        comparison=row.comparison,
+        outcome=Outcome(**row.outcome),
+        at=row.at,
+    )

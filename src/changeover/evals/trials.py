@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from changeover.evals.multiplicity import RATE, e_bh
-from changeover.evals.queries import ComparedSample, Comparison, StoredAnswer
+from changeover.evals.queries import ComparedSample, Comparison, StoredAnswer, Verdict
 from changeover.evals.replay import weighed
 
 FEWEST = 6
@@ -133,7 +133,7 @@ class Table:
         return sum(row.advice in advice for row in self.tried)
 
 
-def row_of(task: str, outcome: Outcome, comparison: Comparison | None) -> Row:
+def row_of(task: str, outcome: Outcome, comparison: Comparison | Verdict | None) -> Row:
     """A line before it is judged beside the others."""
     if comparison is None or comparison.summary is None:
         return Row(task=task, outcome=outcome, verdict="waiting" if outcome.kind == "waiting" else "not tried")

@@ -41,7 +41,7 @@ class Override(Steer, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request of an operator, or of a monitor that looks."""
+    """One request of somebody who steers or approves, or of a viewer that looks."""
 
     key: Key
     deed: str
@@ -78,7 +78,7 @@ class Desk:
             ChangeoverError: As the answer says.
         """
         if self._waiting >= MOST_AT_ONCE:
-            raise CapacityError(f"{self._waiting} requests of operators are being seen to. Try again in a second.")
+            raise CapacityError(f"{self._waiting} requests to the admin API are being seen to. Try again in a second.")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, asked)

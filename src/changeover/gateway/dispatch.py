@@ -18,6 +18,7 @@ from changeover.core.errors import (
     CapacityError,
     ChangeoverError,
     ContextOverflow,
+    NoTemplateError,
     NotReadyError,
     OverdueError,
     RequestError,
@@ -212,7 +213,7 @@ def able(call: Call, turns: Sequence[Turn], trail: Trail) -> Sequence[Turn]:
     """Those in turn that can do what a request needs, as far as anybody knows: mostly all.
 
     Raises:
-        UnsupportedError: None can.
+        UnsupportedError, NoTemplateError: None can.
     """
     needs = call.needs
     kept = [turn for turn in turns if needs.isdisjoint(turn[1].lacks)]
@@ -221,7 +222,8 @@ def able(call: Call, turns: Sequence[Turn], trail: Trail) -> Sequence[Turn]:
     if not kept:
         way = turns[0][1]
         task = call.live.task.name
-        raise unsupported(None if task.startswith(DIRECT) else task, way.variant.deployment, needs & way.lacks)
+        asked = None if task.startswith(DIRECT) else task
+        raise unsupported(asked, way.variant.deployment, needs & way.lacks, way.profile.endpoints)
     if kept[0] is not turns[0] and turns[0][1].variant.id not in trail.failed:
         trail.note(turns[0][1].variant.id)  # whoever should have answered could not, as the guard has to see
     return kept
@@ -275,9 +277,9 @@ def _was_asked(error: ChangeoverError) -> bool:
 
 
 def _may_pass_elsewhere(refusal: RequestError) -> bool:
-    """Whether another variant may take what one refused: a longer request, or a model that this engine has no more."""
+    """Whether another may take what one refused: a longer request, a chat, or a model that this engine has no more."""
     # Which model, and under which path, an engine is asked is our choice: that it is not there is no fault of the caller's.
-    return isinstance(refusal, ContextOverflow) or refusal.status == NOT_THERE
+    return isinstance(refusal, ContextOverflow | NoTemplateError) or refusal.status == NOT_THERE
 
 
 def _left_alone_for(turns: Sequence[Turn], fleet: Fleet, breakers: Breakers) -> float | None:

@@ -30,7 +30,7 @@ from changeover.gateway.envelope import refuse
 from changeover.gateway.feedback import Ratings
 from changeover.gateway.forbidden import refuse_forbidden
 from changeover.gateway.http import BodyLimit, ClientGone, Head, Headers, Reply, send_json
-from changeover.gateway.keys import Keyring
+from changeover.gateway.keys import STEERERS, Keyring
 from changeover.gateway.pages import Pages
 from changeover.gateway.plain import is_plain_chat
 from changeover.gateway.record import Recorder
@@ -214,7 +214,7 @@ class Door:
         fields, plain = read_fields(body), endpoint is CHAT and is_plain_chat(body)
         if not plain:
             refuse_forbidden(fields)
-        if key.role == "operator":
+        if key.role in STEERERS:
             await self._remember(fields)
         snapshots = parts.snapshots
         visit.call = call = resolve(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
@@ -19,9 +19,18 @@ from changeover.gateway.limits import MOST, Limit
 from changeover.store.engine import Store
 from changeover.store.schema import keys, teams
 
-Role = Literal["application", "operator", "monitor"]
-"""An application calls tasks. An operator may also name a variant, as evaluations do, and read `/metrics` and the
-state in `/healthz`. A monitor reads these two and calls nothing."""
+Role = Literal["application", "viewer", "operator", "approver", "admin"]
+"""An application calls tasks and tools. A viewer looks at everything but keys, and calls nothing. An operator looks, calls,
+and may begin and steer rollouts; an approver looks, calls, and may approve and override; an admin may do everything."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+CALLERS: frozenset[Role] = frozenset({"application", "operator", "approver", "admin"})
+LOOKERS: frozenset[Role] = frozenset({"viewer", "operator", "approver", "admin"})
+STEERERS: frozenset[Role] = frozenset({"operator", "admin"})
+"""They may also name a variant or a deployment in `model`, as evaluations do, and see everybody's jobs."""
+APPROVERS: frozenset[Role] = frozenset({"approver", "admin"})
+ADMINS: frozenset[Role] = frozenset({"admin"})
+"""They are let past what a key could be made to pass."""
 
 LONGEST_NAME = 80
 LONGEST_TEAM = 50
@@ -150,6 +159,12 @@ def revoke_key(connection: Connection, name: str, now: datetime) -> None:
     if done.rowcount == 0:
         known = connection.execute(select(keys.c.name).where(live)).scalars()
         raise ConfigError(f"No key named `{name}`. {nearest(name, set(known))}")
+
+
+def revoke_expired(connection: Connection, name: str, now: datetime) -> None:
+    """Make the keys of a name that have expired already useless for good, so that nobody keeps them in memory."""
+    old = keys.c.revoked_at.is_(None) & (keys.c.name == name) & (keys.c.expires_at <= now)
+    connection.execute(update(keys).where(old).values(revoked_at=now))
 
 
 def count_keys(connection: Connection, role: Role) -> int:

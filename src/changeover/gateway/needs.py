@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
-from changeover.core.errors import UnsupportedError
+from changeover.core.errors import NoTemplateError, RequestError, UnsupportedError
 from changeover.gateway.contract.toolcalls.forced import is_forced
 from changeover.gateway.endpoints import ENDPOINTS
 from changeover.serving.backends import BACKENDS
 from changeover.serving.capabilities import CAPABILITIES, standing
 from changeover.serving.options import BackendName
 from changeover.serving.parts import EnginePart
-from changeover.serving.profiles import NO_GRAMMAR, Profile
+from changeover.serving.profiles import NO_GRAMMAR, Endpoint, Profile
 
 Needs = frozenset[str]
 
@@ -41,6 +41,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "tools_forced": "calls that must be made (`tool_choice`)",
 }
 """What a request may need, as a person says it. What is not here, the contract holds whoever answers."""
+_TEMPLATED: Final = frozenset({"chat", "responses", "messages"})
+"""Endpoints that need a chat template."""
 _BY_HAND: Final = frozenset({"chat", *_WORDS})
 
 
@@ -105,14 +107,18 @@ def lacks_of(engine: EnginePart, profile: Profile) -> Needs:
     return frozenset(missing)
 
 
-def unsupported(task: str | None, deployment: str, lacking: Needs) -> UnsupportedError:
+def unsupported(task: str | None, deployment: str, lacking: Needs, served: Sequence[Endpoint] | None) -> RequestError:
     """The refusal of a request that nobody in turn can answer: what is missing, and which engines have it.
 
     Args:
         task: Which was asked; None where the deployment itself was.
         deployment: Whose turn it was.
         lacking: What it has not.
+        served: The endpoints that it has; None: not known.
     """
+    who = f"`{deployment}`" if task is None else f"`{deployment}`, which answers `{task}`,"
+    if served is not None and "completions" in served and "chat" not in served and lacking & _TEMPLATED:
+        return NoTemplateError(who)
     name = min(lacking, key=_order)
     by = (name, "json_schema") if name == "tools_forced" else (name,)  # a schema forces them
     engines = [
@@ -120,7 +126,6 @@ def unsupported(task: str | None, deployment: str, lacking: Needs) -> Unsupporte
         for kind, backend in BACKENDS.items()
         if kind != "echo" and any(getattr(backend.capabilities, each, False) for each in by)
     ]
-    who = f"`{deployment}`" if task is None else f"`{deployment}`, which answers `{task}`,"
     where = f" Engines that have it: {', '.join(f'`{kind}`' for kind in sorted(engines))}." if engines else ""
     return UnsupportedError(
         f"{who} has no {_WORDS.get(name, f'`{name}`')}.{where} Leave it out of the request, "

@@ -8,11 +8,11 @@ from typing import Any
 
 from changeover.core.errors import ChangeoverError, UnknownTaskError, nearest
 from changeover.gateway.http import Head, Headers, Reply, send_json
-from changeover.gateway.keys import Key
+from changeover.gateway.keys import LOOKERS, Key
 from changeover.gateway.metrics import Metrics
 from changeover.gateway.openapi import document
 from changeover.gateway.resolve import callable_tasks
-from changeover.gateway.routes import LOOKERS, MODEL_PREFIX, Page
+from changeover.gateway.routes import MODEL_PREFIX, Page
 from changeover.gateway.snapshot import Snapshots
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from changeover.core.errors import ChangeoverError, UpstreamError
+from changeover.gateway.alike import Alike, alike
 from changeover.gateway.assembled import texts_in, words_in
 from changeover.gateway.contract.usage import estimated_usage
 from changeover.gateway.endpoints import CHAT, Counts, Endpoint
@@ -21,6 +22,8 @@ MOST_KEPT_BYTES = 1 << 20
 """Of a stream's content, for the record and for counting what the engine did not count."""
 MOST_CHECKED_BYTES = 32 << 20
 """Where the whole text must have a shape."""
+MOST_UNLIKE = 8
+"""Events in turn that were no pattern for the next; then the stream is one whose events are never alike."""
 JSON_LINE = header_lines((JSON_TYPE,))
 EVENTS_LINES = header_lines((EVENTS_TYPE, (b"cache-control", b"no-cache")))
 _encode = msgspec.json.Encoder().encode
@@ -113,6 +116,7 @@ class _Stream:
     """One stream on its way from an engine to a caller."""
 
     __slots__ = (
+        "_alike",
         "_call",
         "_cutter",
         "_delivery",
@@ -125,6 +129,7 @@ class _Stream:
         "_reply",
         "_space",
         "_task",
+        "_unlike",
     )
 
     def __init__(self, call: Call, opened: Opened, reply: Reply, delivery: Delivery, kept: list[bytes]) -> None:
@@ -144,6 +149,10 @@ class _Stream:
         # these bytes replaces the field and never content.
         name = _encode(opened.model)
         self._named = tuple(form for form in (b'"model":' + name, b'"model": ' + name) if form in opened.first)
+        self._alike: Alike | None = None
+        """What most events are, but for their text."""
+        self._unlike = 0
+        """Events that were looked through since one was not."""
         begun = call.begun
         self._space = "" if begun is None else begun.text[len(begun.spoken) :]
         """White space that the caller has got and whoever goes on was not shown."""
@@ -173,6 +182,11 @@ class _Stream:
             await self._reply.drain()
 
     def _arrived(self, chunk: bytes) -> bool:
+        if self._alike is not None and not self._cutter.rest:
+            block = self._alike.sent(chunk)
+            if block is not None:
+                self._unlike = 0
+                return self._send(block)
         block = self._cutter.cut(chunk)
         return self._pass_on(block) if block else True
 
@@ -182,24 +196,36 @@ class _Stream:
         if self._opened.reader is not None or not self._named:
             block = self._rewritten(block)
         else:
+            if self._unlike < MOST_UNLIKE:
+                self._unlike += 1
+                self._alike = alike(block, self._named, self._task)
             if b'"usage"' in block or b'"error"' in block or not looks_whole(block):
                 block = self._read_aside(block)
             for form in self._named:
                 block = block.replace(form, self._task)
-        delivery = self._delivery
-        if delivery.kept_bytes < self._most_kept:
-            self._kept.append(block)
-            delivery.kept_bytes += len(block)
-        if ended:
-            self._finished = True
-            if self._opened.expects is not None:
-                self._held = block
-                return False
-            block = self.counted_at_last(block)
+        if not ended:
+            return self._send(block)
+        self._keep(block)
+        self._finished = True
+        if self._opened.expects is not None:
+            self._held = block
+            return False
+        self._reply.write(self.counted_at_last(block))
+        return not self._reply.full
+
+    def _send(self, block: bytes) -> bool:
+        """Keep and write what the caller gets; False if its reader must catch up first."""
+        self._keep(block)
         reply = self._reply
         if block:
             reply.write(block)
         return not reply.full
+
+    def _keep(self, block: bytes) -> None:
+        delivery = self._delivery
+        if delivery.kept_bytes < self._most_kept:
+            self._kept.append(block)
+            delivery.kept_bytes += len(block)
 
     def _read_aside(self, block: bytes) -> bytes:
         """Take the usage from the events that carry it, and drop the event that the caller did not ask for."""

@@ -11,13 +11,13 @@ from changeover.core.errors import PermissionError_, RequestError, UnknownTaskEr
 from changeover.gateway.begun import Begun
 from changeover.gateway.contract.structured import Expectation
 from changeover.gateway.endpoints import Endpoint
-from changeover.gateway.keys import Key
+from changeover.gateway.keys import STEERERS, Key
 from changeover.gateway.needs import Needs, needs_of
 from changeover.gateway.snapshot import DIRECT, LiveTask, Snapshot
 from changeover.serving.variants import Variant
 
 PIN = "@"
-"""`task@variant` names one variant of a task: for evaluations, with an operator's key. So does `@deployment` a deployment."""
+"""`task@variant` names one variant of a task: for evaluations, with the key of an operator or an admin. So does `@deployment` a deployment."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -124,7 +124,7 @@ def resolve(
         wants_usage=wants,
         # Who is asked matters only where two may answer.
         sticky="" if live.route.candidate is None else sticky_of(fields, key, endpoint),
-        internal=key.role == "operator" and (pinned is not None or name.startswith(DIRECT)),
+        internal=key.role in STEERERS and (pinned is not None or name.startswith(DIRECT)),
         expects=Expectation.of(fields) if endpoint.shaped and endpoint.shaped in fields else None,
         plain=plain,
         needs=needs_of(endpoint.name, fields, plain=plain),
@@ -168,13 +168,13 @@ def callable_tasks(key: Key, snapshot: Snapshot) -> list[str]:
 def _live(name: str, pinned: str | None, key: Key, snapshot: Snapshot) -> LiveTask:
     live = snapshot.tasks.get(name)
     # Whoever may not name a variant, a task or a deployment gets the words for any unknown name, and learns nothing.
-    if live is not None and may_call(key, name) and (pinned is None or key.role == "operator"):
+    if live is not None and may_call(key, name) and (pinned is None or key.role in STEERERS):
         return live
     if pinned is None and name in key.deployments:
         direct = snapshot.deployments.get(name)
         if direct is not None:
             return direct
-    if key.role == "operator" and name.startswith(DIRECT):
+    if key.role in STEERERS and name.startswith(DIRECT):
         direct = snapshot.deployments.get(name.removeprefix(DIRECT))
         if direct is not None:
             return direct

@@ -8,18 +8,19 @@ from typing import Literal
 
 from changeover.core.errors import RequestError
 from changeover.gateway.endpoints import ENDPOINTS, Endpoint
-from changeover.gateway.keys import Role
+from changeover.gateway.keys import APPROVERS, CALLERS, LOOKERS, ROLES, STEERERS, Role
 
 ANYBODY: frozenset[Role] = frozenset()
 """No key is asked for."""
-CALLERS: frozenset[Role] = frozenset({"application", "operator"})
-EVERY_ROLE: frozenset[Role] = frozenset({"application", "operator", "monitor"})
-LOOKERS: frozenset[Role] = frozenset({"operator", "monitor"})
-OPERATORS: frozenset[Role] = frozenset({"operator"})
+EVERY_ROLE: frozenset[Role] = frozenset(ROLES)
 MODEL_PREFIX = "/v1/models/"
 ADMIN_TASKS = "/admin/v1/tasks"
 LOOKS = ("rollout", "history")
-DEEDS = ("switch", "pause", "resume", "promote", "abort", "rollback", "approve", "override")
+DEEDS: Mapping[str, frozenset[Role]] = {
+    **dict.fromkeys(("switch", "pause", "resume", "promote", "abort", "rollback"), STEERERS),
+    **dict.fromkeys(("approve", "override"), APPROVERS),
+}
+"""And who may do them."""
 
 TOOLS = "/v1/tools"
 JOBS = "/v1/jobs"
@@ -53,7 +54,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/healthz", ("GET", "HEAD"), "health", ANYBODY),
     Route(ADMIN_TASKS, ("GET",), "admin", LOOKERS),
     *(Route(f"{ADMIN_TASKS}/{{task}}/{look}", ("GET",), "admin", LOOKERS) for look in LOOKS),
-    *(Route(f"{ADMIN_TASKS}/{{task}}/{deed}", ("POST",), "admin", OPERATORS) for deed in DEEDS),
+    *(Route(f"{ADMIN_TASKS}/{{task}}/{deed}", ("POST",), "admin", roles) for deed, roles in DEEDS.items()),
 )
 _BY_PATH: Mapping[str, Route] = {route.path: route for route in ROUTES if route.path != MODEL_PREFIX}
 _MODEL = next(route for route in ROUTES if route.path == MODEL_PREFIX)

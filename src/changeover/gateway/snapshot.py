@@ -27,6 +27,7 @@ from changeover.serving.bundles import Bundle, EnginePart
 from changeover.serving.queries import Deployment, all_deployments, load_variants
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
+from changeover.store.glance import Glance
 from changeover.tasks.applied import newest_applied, tasks_of
 from changeover.tasks.declarations import ScorerDeclaration, Task, TaskDeclaration
 from changeover.tasks.queries import current_routes
@@ -151,14 +152,17 @@ class Snapshots:
 
     async def follow(self) -> None:
         """Refresh for ever."""
+        glance = Glance(self._store)
         while True:
             try:
-                await in_thread(self.refresh)
+                if glance.tells_news():
+                    await in_thread(self.refresh)
                 if self.stale_since is not None:
                     away = self._clock.now() - self.stale_since
                     log.warning("routes: the store is back after %.1f s", away.total_seconds())
                     self.stale_since = None
             except (StoreError, ConfigError) as exc:  # gone, or written by a newer version
+                glance.forget()
                 if self.stale_since is None:
                     self.stale_since = self._clock.now()
                     log.warning("routes: answering from revision %d: %s", self.current.revision, exc)

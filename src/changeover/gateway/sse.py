@@ -17,10 +17,10 @@ _OTHER_FIELDS = frozenset({b"", b"event", b"id", b"retry"})
 class Cutter:
     """Cuts what arrives of a stream at the ends of events; what arrived together is handed on together."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("rest",)
 
     def __init__(self) -> None:
-        self._rest = b""
+        self.rest = b""
         """Of an event that is not whole."""
 
     def cut(self, chunk: bytes) -> bytes:
@@ -29,15 +29,15 @@ class Cutter:
         Raises:
             UpstreamError: An event never ends.
         """
-        data = self._rest + chunk if self._rest else chunk
+        data = self.rest + chunk if self.rest else chunk
         if b"\r\n" in data:
             data = data.replace(b"\r\n", b"\n")
         if data.endswith(b"\n\n"):
-            self._rest = b""
+            self.rest = b""
             return data
         end = _after_last_event(data, len(data))
-        self._rest = data[end:]
-        if len(self._rest) > MOST_EVENT_BYTES:
+        self.rest = data[end:]
+        if len(self.rest) > MOST_EVENT_BYTES:
             raise UpstreamError("The model sent an event that does not end.")
         return data[:end]
 
@@ -47,7 +47,7 @@ class Cutter:
         Raises:
             UpstreamError: It ended inside an event.
         """
-        if self._rest.strip():
+        if self.rest.strip():
             raise UpstreamError("The model's stream broke off inside an event.")
 
 

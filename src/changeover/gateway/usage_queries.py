@@ -62,6 +62,56 @@ def usage_lines(
     return sorted((_line(row, len(by)) for row in found), key=lambda line: line.of)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hour:
+    """What applications asked of one task in one hour."""
+
+    task: str
+    hour: datetime
+    requests: int
+    failed: int
+    tokens: int
+    cost_microusd: int
+    unpriced: int
+
+
+def hours_of(connection: Connection, since: datetime, task: str | None = None) -> list[Hour]:
+    """Traffic by task and hour, from an hour on, of all tasks or of one; internal traffic is left out. Oldest first."""
+    query = (
+        select(usage.c.task, usage.c.hour, *_SUMS)
+        .where(usage.c.hour >= since, usage.c.internal.is_(False))
+        .group_by(usage.c.task, usage.c.hour)
+        .order_by(usage.c.hour)
+    )
+    rows = connection.execute(query if task is None else query.where(usage.c.task == task))
+    return [Hour(task=row[0], hour=row[1], **_whole(row)) for row in rows]
+
+
+def deployments_of(connection: Connection, since: datetime, task: str) -> list[tuple[str, Hour]]:
+    """Traffic of one task from an hour on by who answered, the most first; an empty name: nobody did."""
+    query = (
+        select(usage.c.deployment, *_SUMS)
+        .where(usage.c.hour >= since, usage.c.internal.is_(False), usage.c.task == task)
+        .group_by(usage.c.deployment)
+    )
+    found = [(row[0], Hour(task=task, hour=since, **_whole(row))) for row in connection.execute(query)]
+    return sorted(found, key=lambda each: (-each[1].requests, each[0]))
+
+
+_SUMS = (
+    func.sum(usage.c.requests).label("requests"),
+    func.sum(usage.c.failed).label("failed"),
+    func.sum(usage.c.prompt_tokens + usage.c.completion_tokens).label("tokens"),
+    func.sum(usage.c.cost_microusd).label("cost_microusd"),
+    func.sum(usage.c.unpriced).label("unpriced"),
+)
+
+
+def _whole(row: Row[*tuple[Any, ...]]) -> dict[str, int]:
+    """Sums as numbers: of a database's own they are decimals."""
+    return {column.name: int(getattr(row, column.name)) for column in _SUMS}
+
+
 def total_of(lines: Sequence[UsageLine]) -> UsageLine:
     """All lines together."""
     return UsageLine(of=(), **{name: sum(getattr(line, name) for line in lines) for name in SUMMED})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import resources
 from pathlib import Path
@@ -64,11 +65,7 @@ class Catalogue:
             ConfigError: A file cannot be read, a key is unknown, a value is wrong, an id stands twice,
                 a lineage runs in a circle, or one digest has two sizes.
         """
-        with resources.as_file(resources.files("changeover.library") / "data") as packaged:
-            directories = (packaged, packaged / "licences", packaged / "accelerators", *extra_directories)
-            directories += tuple(directory / PULLED for directory in extra_directories)
-            files = [file for directory in directories for file in _files(directory)]
-            read = [(file, toml.load(_File, file)) for file in files]
+        read = [*_shipped(), *_read(*extra_directories, *(directory / PULLED for directory in extra_directories))]
         cards = _by_id("card", ((file, card) for file, each in read for card in each.cards))
         accelerators = _by_id("accelerator", ((file, one) for file, each in read for one in each.accelerators))
         licences = _by_id("licence", ((file, terms) for file, each in read for terms in each.licences))
@@ -140,6 +137,17 @@ def _with_artifact(card: Card, pulled: PulledArtifact, file: Path) -> Card:
     source = FactSource(facts=("artifacts",), at=file.name, grade="run", checked=pulled.first_pulled)
     added = {"artifacts": (*card.artifacts, pulled.artifact), "sources": (*card.sources, source)}
     return card.model_copy(update=added)
+
+
+@cache
+def _shipped() -> tuple[tuple[Path, _File], ...]:
+    """What comes with the package: it stays as it is while a process runs, and is the larger part by far."""
+    with resources.as_file(resources.files("changeover.library") / "data") as packaged:
+        return tuple(_read(packaged, packaged / "licences", packaged / "accelerators"))
+
+
+def _read(*directories: Path) -> list[tuple[Path, _File]]:
+    return [(file, toml.load(_File, file)) for directory in directories for file in _files(directory)]
 
 
 def _files(directory: Path) -> list[Path]:

@@ -55,6 +55,21 @@ class Coverage:
             for each in self.standing
         )
 
+    def place(self, scenario: str, size: str) -> tuple[int, int]:
+        """Open models of a scenario and a size: those under an open-source licence, and those under other terms."""
+        free = self.count(scenario=scenario, size=size, licences=("free",))
+        return free, self.count(scenario=scenario, size=size, licences=OPEN) - free
+
+    @property
+    def missing(self) -> tuple[Scenario, ...]:
+        """Scenarios for which there is no open model of any size."""
+        return tuple(name for name in SCENARIOS if not self.count(scenario=name, licences=OPEN))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What is read and written, each once."""
+        return tuple(sorted({each.modality for each in self.standing}))
+
     def gaps(self) -> list[tuple[Scenario, str]]:
         """Scenario and size where no model with open weights stands."""
         return [

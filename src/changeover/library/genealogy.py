@@ -22,6 +22,8 @@ class Relative:
     """What the one below is to the one above: `tuned`, `distilled`, `merged`, `quantised`, `fine-tuned`, `adapted`, `derived`."""
     steps: int
     """1 for a parent or a child."""
+    beside: str
+    """The one of these models that stands one step nearer to the card; the card itself for a parent or a child."""
 
 
 def ancestors(catalogue: Catalogue, card: Card) -> tuple[Relative, ...]:
@@ -33,7 +35,11 @@ def ancestors(catalogue: Catalogue, card: Card) -> tuple[Relative, ...]:
         for name, relation in _parents(below):
             above = card_named(catalogue, name)
             relative = Relative(
-                name=name if above is None else above.id, known=above is not None, relation=relation, steps=steps
+                name=name if above is None else above.id,
+                known=above is not None,
+                relation=relation,
+                steps=steps,
+                beside=below.id,
             )
             if relative.name in found:
                 continue
@@ -53,7 +59,7 @@ def descendants(catalogue: Catalogue, card: Card) -> tuple[Relative, ...]:
             relation = next((how for name, how in _parents(below) if card_named(catalogue, name) == above), None)
             if relation is None or below.id in found:
                 continue
-            found[below.id] = Relative(name=below.id, known=True, relation=relation, steps=steps)
+            found[below.id] = Relative(name=below.id, known=True, relation=relation, steps=steps, beside=above.id)
             waiting.append((below, steps + 1))
     return tuple(found.values())
 

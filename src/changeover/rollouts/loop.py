@@ -28,9 +28,10 @@ from changeover.rollouts.decide import (
 )
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.overrides import end_overrides
-from changeover.rollouts.queries import active_rollouts
+from changeover.rollouts.queries import active_rollouts, open_overrides
 from changeover.rollouts.terms import Terms, no_terms
 from changeover.store.engine import Store
+from changeover.store.glance import Glance
 from changeover.store.lead import Lead
 
 log = logging.getLogger(__name__)
@@ -56,24 +57,31 @@ class Controller:
         self._clock = clock
         self._lead = lead
         self._observer = Observer(store, is_ready, clock, terms)
+        self._at_rest = False
+        """Nothing was found that goes on by itself: until something is written, there is nothing to do."""
 
     async def run(self) -> None:
         """Tick for ever. A store that is gone is tried again; the rows know where everything stood."""
+        glance = Glance(self._store)
         while True:
             try:
-                await in_thread(self.tick)
+                if glance.tells_news() or not self._at_rest:
+                    await in_thread(self.tick)
             except StoreError as exc:
+                glance.forget()
                 log.warning("rollouts: %s", exc)
             await asyncio.sleep(TICK_S)
 
     def tick(self) -> None:
         """Look at every rollout once, if this process leads."""
+        self._at_rest = False
         if self._lead is not None and not self._lead.held():
             return
         # First: nothing may go on by leave that has ended while nobody looked.
         end_overrides(self._store, By(ACTOR, "", self._clock.now()))
         with self._store.read() as connection:
             rollouts = active_rollouts(connection)
+            self._at_rest = not rollouts and not open_overrides(connection)
         self._observer.look(rollouts)
         for rollout in rollouts:
             evidence = self._observer.evidence(rollout)

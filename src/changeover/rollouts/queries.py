@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from changeover.rollouts.decide import ACTIVE, Hold, Plan, Rollout, State, Step
 from changeover.store.schema import approvals, overrides, rollout_events, rollouts
@@ -84,6 +84,38 @@ def find_rollout(connection: Connection, id: int) -> Rollout | None:
     return _first(connection, select(rollouts).where(rollouts.c.id == id))
 
 
+def newest_rollouts(
+    connection: Connection, *, tasks: Sequence[str] | None, before: int | None, ended: bool, limit: int
+) -> list[Rollout]:
+    """Rollouts, newest first.
+
+    Args:
+        connection: For reading.
+        tasks: Only of these; None: of all.
+        before: Only those with a smaller number.
+        ended: Those that have ended, or those under way.
+        limit: Most of them.
+    """
+    query = select(rollouts).where(rollouts.c.state.not_in(ACTIVE) if ended else rollouts.c.state.in_(ACTIVE))
+    if tasks is not None:
+        query = query.where(rollouts.c.task.in_(tasks))
+    if before is not None:
+        query = query.where(rollouts.c.id < before)
+    return [_rollout(row) for row in connection.execute(query.order_by(rollouts.c.id.desc()).limit(limit))]
+
+
+def newest_event(connection: Connection, rollout: int) -> int:
+    """The number of the last thing that happened to a rollout; 0 before the first."""
+    query = select(rollout_events.c.id).where(rollout_events.c.rollout == rollout)
+    return connection.execute(query.order_by(rollout_events.c.id.desc()).limit(1)).scalar() or 0
+
+
+def rollouts_among(connection: Connection, ids: Iterable[int]) -> dict[int, Rollout]:
+    """Rollouts by number, those that are there. At most some hundreds."""
+    rows = connection.execute(select(rollouts).where(rollouts.c.id.in_(list(ids))))
+    return {rollout.id: rollout for rollout in map(_rollout, rows)}
+
+
 def rollouts_of_trial(connection: Connection, trial: int) -> list[Rollout]:
     """Rollouts that came from a trial, oldest first."""
     rows = connection.execute(select(rollouts).where(rollouts.c.trial == trial).order_by(rollouts.c.id))
@@ -93,6 +125,13 @@ def rollouts_of_trial(connection: Connection, trial: int) -> list[Rollout]:
 def latest_rollout(connection: Connection, task: str) -> Rollout | None:
     """The newest rollout of a task, under way or not."""
     return _first(connection, select(rollouts).where(rollouts.c.task == task).order_by(rollouts.c.id.desc()).limit(1))
+
+
+def latest_rollouts(connection: Connection) -> dict[str, Rollout]:
+    """The newest rollout of every task that has had one."""
+    newest = select(func.max(rollouts.c.id)).group_by(rollouts.c.task)
+    rows = connection.execute(select(rollouts).where(rollouts.c.id.in_(newest)))
+    return {rollout.task: rollout for rollout in map(_rollout, rows)}
 
 
 def move(connection: Connection, rollout: Rollout, *, state: State, step: int, now: datetime) -> None:
@@ -132,6 +171,19 @@ def approvals_of(connection: Connection, rollout: int) -> list[Approval]:
     """Who agreed to a rollout, in order."""
     rows = connection.execute(select(approvals).where(approvals.c.rollout == rollout).order_by(approvals.c.id))
     return [Approval(rollout=row.rollout, actor=row.actor, reason=row.reason, at=row.at) for row in rows]
+
+
+def who_approved(connection: Connection, among: Iterable[int]) -> dict[int, list[str]]:
+    """Who agreed to each of some rollouts, in order. At most some hundreds."""
+    rows = connection.execute(
+        select(approvals.c.rollout, approvals.c.actor)
+        .where(approvals.c.rollout.in_(list(among)))
+        .order_by(approvals.c.id)
+    )
+    found: dict[int, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.rollout, []).append(row.actor)
+    return found
 
 
 def add_override(connection: Connection, made: Override) -> Override:

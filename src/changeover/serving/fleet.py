@@ -21,6 +21,7 @@ from changeover.serving.queries import ASKED_AGAIN, Deployment, all_deployments,
 from changeover.serving.supervisor import DeploymentStatus, Supervisor
 from changeover.serving.upstream import Upstream
 from changeover.store.engine import Store
+from changeover.store.glance import Glance
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ class Fleet:
             bounds: Of memory, and of how long an engine may stay that nobody asks for.
         """
         self._store = store
+        self._glance = Glance(store)
+        self._rows: list[Deployment] = []
+        """As they were read last."""
         self._leave = leave
         self._load_catalogue = load_catalogue
         self._cache = cache
@@ -67,6 +71,7 @@ class Fleet:
         self._due = asyncio.Event()
         """Set when one has stopped, since another may wait for its memory, and when one is asked for that is unloaded."""
         self._occupancy = Occupancy(supervisor, bounds or Bounds())
+        supervisor.has_room = self._has_room_twice
         self._wanted: set[str] = set()
         """Unloaded ones that somebody asks for, until they can answer."""
         self._no_room: dict[str, str] = {}
@@ -111,6 +116,7 @@ class Fleet:
                 await self._see_to_memory()  # first: it needs no store
                 await self.reconcile()
             except StoreError as exc:
+                self._glance.forget()
                 log.warning("deployments: %s", exc)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
@@ -119,7 +125,9 @@ class Fleet:
 
     async def reconcile(self) -> None:
         """Look once: start, stop, write down."""
-        rows, self._occupancy.needed_as = await in_thread(self._rows)
+        if self._glance.tells_news():
+            self._rows, self._occupancy.needed_as = await in_thread(self._read_rows)
+        rows = self._rows
         # What goes comes first: in an exchange the other one must see that it has to wait.
         for row in rows:
             if row.desired == "stopped" and row.name in self._started:
@@ -133,7 +141,11 @@ class Fleet:
                 await self._start(row)
             elif row.name not in self._ending:
                 await self._keep_on(row.name)
-        await in_thread(partial(self._note, [row.name for row in rows]))
+        names = {row.name for row in rows}
+        fresh = {status.name: status for status in self._supervisor.statuses() if status.name in names}
+        if changed := [each for name, each in fresh.items() if self._differs(self._seen.get(name), each)]:
+            await in_thread(partial(self._note, changed))
+            self._seen = fresh
 
     def _gave_up(self, name: str) -> bool:
         states = {status.name: status.state for status in self._supervisor.statuses()}
@@ -192,13 +204,16 @@ class Fleet:
         """Deployments that hold memory, or are about to."""
         return {name for name in self._started if self._supervisor.loaded(name)} | self._stopping.keys()
 
+    def _has_room_twice(self, name: str, held: int) -> bool:
+        return self._occupancy.has_room_twice(name, held, self._here())
+
     async def _see_to_memory(self) -> None:
         """Unload what nobody asks for, load what somebody does, and start anew what leaks."""
         for name, allowed_s in self._occupancy.idle(self._started).items():
             if self._supervisor.unload(name, f"unloaded after {span(allowed_s)} without a request"):
                 log.info("%s: unloaded, nobody asked for it", name)
         for name, (held, limit) in self._occupancy.leaking(self._started).items():
-            beside = self._occupancy.has_room_twice(name, held, self._here())
+            beside = self._has_room_twice(name, held)
             self._supervisor.renew(name, f"took {in_gib(held)}, and may take {in_gib(limit)}", beside=beside)
         for name in sorted(self._wanted | self._no_room.keys()):
             await self._wake(name)
@@ -256,16 +271,12 @@ class Fleet:
             here = self._supervisor.in_flight(name)
             log.warning("%s: not stopped yet, requests are under way there (%d of this process)", name, here)
 
-    def _rows(self) -> tuple[list[Deployment], Mapping[str, Need]]:
+    def _read_rows(self) -> tuple[list[Deployment], Mapping[str, Need]]:
         with self._store.read() as connection:
             return all_deployments(connection), needs(connection)
 
-    def _note(self, names: list[str]) -> None:
-        """Write states that changed since they were last written."""
-        fresh = {status.name: status for status in self._supervisor.statuses() if status.name in names}
-        changed = [status for name, status in fresh.items() if self._differs(self._seen.get(name), status)]
-        if not changed:
-            return
+    def _note(self, changed: list[DeploymentStatus]) -> None:
+        """Write states that are others than were last written."""
         with self._store.write() as connection:
             for status in changed:
                 note_state(
@@ -280,7 +291,6 @@ class Fleet:
                     memory_bytes=status.memory_bytes if status.state == "ready" else None,
                     now=self._clock.now(),
                 )
-        self._seen = fresh
 
     def _note_state(self, name: str, state: str, reason: str) -> None:
         with self._store.write() as connection:

@@ -13,6 +13,7 @@ from typing import Any
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
 from changeover.serving.backends import Attached, Backend, Elsewhere, Launch
+from changeover.serving.elsewhere import looks
 from changeover.serving.life import Life, Timing
 from changeover.serving.options import AdapterOptions
 from changeover.serving.plan import Adapter, EnginePlan
@@ -22,11 +23,12 @@ from changeover.serving.riders import next_load
 from changeover.serving.sockets import Sockets
 from changeover.serving.status import DeploymentStatus, State
 from changeover.serving.upstream import Client, Upstream
-from changeover.serving.wishes import Exchange, Renew, Sleep, Wish
+from changeover.serving.wishes import Exchange, NotHeldError, Renew, Sleep, Wish
 
 log = logging.getLogger(__name__)
 
 DRAINING = "finishing its last requests"
+IN_PLACE = "exchanged for one that holds its adapters: memory does not hold both"
 BUSY_S = 0.05
 """Between looks whether a process that something else becomes of can be exchanged."""
 
@@ -47,6 +49,8 @@ class Surroundings:
     """Awaited when an engine gets no more requests: returns once no other process has one there."""
     find: Callable[[str], Keeper | None] = lambda name: None
     """The keeper of a deployment."""
+    has_room: Callable[[str, int], bool] = lambda name, held: True
+    """Whether memory holds a second process of a deployment beside its present one, which holds so many bytes."""
     riders: Callable[[str], Sequence[Keeper]] = lambda name: ()
     """Keepers of the adapters that shall run on a deployment's engine."""
 
@@ -79,6 +83,8 @@ class Keeper:
         self._proven: set[Adapter] = set()
         """Adapters that it has answered with."""
         self._one_by_one = False
+        self._swap: tuple[Exchange, Launch] | None = None
+        """While its process ends for another one: what is wanted, and how it was started before."""
         self._carrying: asyncio.Task[None] | None = None
         """Brings the process in line with the adapters that it shall hold."""
         self._wish: asyncio.Future[Wish] | None = None
@@ -236,17 +242,21 @@ class Keeper:
         """Wait until whoever stops it is done."""
         await self._gone.wait()
 
-    async def exchange(self, launch: Launch) -> None:
+    async def exchange(self, launch: Launch, *, beside: bool = True) -> None:
         """Put a process that is started otherwise in the place of the present one. No request fails by it.
 
         The new one comes up beside the present one and gets all new requests from then on; the present one ends once it has
         answered its last. Whatever is started later for this deployment is started so too.
 
+        Args:
+            launch: How it is started.
+            beside: Memory holds both. Else the present one ends first, and requests wait for the new one.
+
         Raises:
             EngineError: The new one did not come up, or there was none to replace: all is as if nobody had asked.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not self._ask(Exchange(launch, done)):
+        if not self._ask(Exchange(launch, beside, done)):
             raise EngineError("it is busy with another change, or does not run")
         await done
 
@@ -283,6 +293,12 @@ class Keeper:
             if isinstance(ended, Sleep):
                 await self._sleep(ended.why)
                 continue
+            if isinstance(ended, Exchange):
+                self._swap, self._launch = (ended, self._launch), ended.launch
+                continue
+            if self._swap is not None:
+                self._swap_back(self._swap, ended.reason)
+                continue
             if ended.ready_s is None and not self._proven.issuperset(tried.adapters):
                 self._launch = await self._launch_with(())  # they may be at fault: what it was asked for comes first
             decision = self._after(ended)
@@ -291,6 +307,13 @@ class Keeper:
                 return
             self._become("restarting", ended.reason)
             await asyncio.sleep(decision.delay_s)
+
+    def _swap_back(self, swap: tuple[Exchange, Launch], reason: str) -> None:
+        """Start it as it was: what came in the place of its process did not come up."""
+        self._swap, (wish, self._launch) = None, swap
+        self._become("starting", f"back to what ran before: {reason}")
+        if not wish.done.done():
+            wish.done.set_exception(NotHeldError(reason))
 
     def _after(self, failure: Failure) -> GiveUp | Restart:
         log.warning("%s: %s", self.plan.deployment, failure.reason)
@@ -305,7 +328,7 @@ class Keeper:
         await self._woken.wait()
         self._become("starting", "")
 
-    async def _live_once(self, launch: Launch) -> Failure | Sleep:
+    async def _live_once(self, launch: Launch) -> Failure | Sleep | Exchange:
         """Have it answer, by one process or by several that take each other's place, until there is none."""
         life = self._life = Life(self.plan, launch, self._log, self._around)
         leaked = False
@@ -313,14 +336,18 @@ class Keeper:
             await self._begin(life, launch)
             while not isinstance(wished := await self._until_wished(life), str | Sleep):
                 if isinstance(wished, Exchange):
+                    if not wished.beside:
+                        break
                     life = await self._exchanged(life, wished)
                     continue
                 fresh = await self._renewed(life, wished) if wished.beside else None
                 if fresh is None:
                     break
                 life = fresh
-            if isinstance(wished, Sleep):
-                self._sleeps = True
+            if isinstance(wished, Sleep | Exchange):
+                self._sleeps = True  # whoever asks waits, as for one that is unloaded and wakes
+                if isinstance(wished, Exchange):
+                    self._become("starting", IN_PLACE)
                 await self._hide(life, None)
                 await self._outgoing_ended()  # it counts as one that holds no memory from here on
                 return wished
@@ -349,9 +376,12 @@ class Keeper:
         notes = [] if note is None else [note]
         if asks:
             notes.insert(0, f"{life.load_s:.1f} s, first answer checked")
-        elif self._sleeps:
+        elif self._sleeps and self._swap is None:
             notes.insert(0, f"woken in {life.load_s:.1f} s")
         self._answer_by(life, "; ".join(notes))
+        if self._swap is not None and not self._swap[0].done.done():
+            self._swap[0].done.set_result(None)
+        self._swap = None
 
     async def _until_wished(self, life: Life) -> str | Wish:
         """Wait until the process ends or hangs, and say which, or until somebody wants something of it."""
@@ -456,22 +486,14 @@ class Keeper:
 
     async def _follow(self, where: Elsewhere) -> None:
         """Look for ever whether an engine that somebody else runs can answer."""
-        around, timing = self._around, self._around.timing
-        upstream = around.client.upstream(
-            self.plan.deployment, where.base_url, self._key(where.api_key_env), where.model
-        )
-        misses = 0
-        while True:
-            problem = await upstream.probe(timing.health_timeout_s)
-            misses = 0 if problem is None else misses + 1
-            if problem is None and self._upstream is None:
-                self._be_ready(upstream, "")
-            elif problem is not None and (self._upstream is None or misses >= timing.health_misses):
-                self._upstream = None
-                self._started_at = None
-                self._become("restarting" if self.state == "ready" else self.state, problem)
-            fast = problem is not None or self._upstream is None
-            await asyncio.sleep(timing.health_every_s if fast else timing.elsewhere_every_s)
+        key = self._key(where.api_key_env)
+        upstream = self._around.client.upstream(self.plan.deployment, where.base_url, key, where.model)
+        async for look in looks(upstream, where, self._around.timing):
+            if look.there and self._upstream is None:
+                self._be_ready(upstream, look.said)
+            elif not look.there:
+                self._upstream = self._started_at = None
+                self._become("restarting" if self.state == "ready" else self.state, look.said)
 
     def way_to(self, adapter: str) -> Upstream | None:
         """Where an adapter on this engine is asked; None while it cannot answer."""
@@ -483,9 +505,9 @@ class Keeper:
             self._carrying = asyncio.create_task(self._carry(), name=f"adapters of {self.plan.deployment}")
 
     async def _carry(self) -> None:
-        """Exchange the process for one that holds what is lacking: llama.cpp reads adapters only when it starts.
+        """Exchange the process for one that holds what is lacking: engines read adapters only when they start.
 
-        Weights are mapped, so that both have one copy of them.
+        It comes up beside the present one where both have one copy of the weights, or memory holds a second one.
         """
         while (life := self._life) is not None and self.upstream is not None:
             riders = {Adapter.of(rider.plan): rider for rider in self._around.riders(self.plan.deployment)}
@@ -497,9 +519,11 @@ class Keeper:
                 if self._draining or self._wish is None or self._wish.done():
                     await asyncio.sleep(BUSY_S)  # it is being renewed or unloaded, or has just been told something else
                     continue
-                await self.exchange(launch)
+                held = life.memory_bytes or 0
+                beside = launch.maps_weights or self._around.has_room(self.plan.deployment, held)
+                await self.exchange(launch, beside=beside)
             except ChangeoverError as exc:
-                if self._life is not life:
+                if self._life is not life and not isinstance(exc, NotHeldError):
                     continue  # it ended meanwhile, and that was the reason
                 log.warning("%s: adapters: %s", self.plan.deployment, exc)
                 if len(load.new) > 1:

@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
 import psutil
 
 from changeover.core.clock import Clock
-from changeover.core.errors import ChangeoverError, EngineError
 from changeover.core.sizes import in_gib
 from changeover.serving.backends import Launch
 from changeover.serving.family import end_rest, family_of, session_of
+from changeover.serving.first_answer import answer_once
 from changeover.serving.patch import Patch
 from changeover.serving.plan import Adapter, EnginePlan
 from changeover.serving.process import ChildEngine, EngineLog, Ready, ready_deadline_s, weights_bytes
@@ -24,13 +23,6 @@ from changeover.serving.sockets import Sockets
 from changeover.serving.upstream import Client, Upstream
 
 log = logging.getLogger(__name__)
-
-FIRST_WORDS: Mapping[str, object] = {
-    "messages": [{"role": "user", "content": "Say yes."}],
-    "max_tokens": 1,
-    "temperature": 0,
-}
-"""What an engine is asked before it gets traffic: little, but through all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +39,8 @@ class Timing:
     """Failed looks in a row after which an engine counts as hung."""
     elsewhere_every_s: float = 15.0
     """Between looks at a ready engine that somebody else runs; each is a request there."""
+    elsewhere_answer_s: float = 120.0
+    """For the first answer of such an engine, which may have to load its model."""
     memory_every_s: float = 2.0
     """Between looks at what an engine's processes hold."""
     stop_grace_s: float = 2.0
@@ -70,10 +64,6 @@ class Around(Protocol):
     def sockets(self) -> Sockets | None: ...
     @property
     def leave(self) -> Callable[[str], Awaitable[None]]: ...
-
-
-class _FirstAnswer(msgspec.Struct):
-    choices: list[msgspec.Raw]
 
 
 class Life:
@@ -173,11 +163,11 @@ class Life:
         }
         if asks:
             self._phase = "first answer"
-            await _first_answer(upstream, upstream.model or self._plan.model, self._deadline_s - self.load_s)
+            await answer_once(upstream, upstream.model or self._plan.model, self._deadline_s - self.load_s)
         for adapter, way in ways.items():
             if adapter not in proven:
                 self._phase = "first answer"
-                await _first_answer(way, way.model or self._plan.model, self._deadline_s - self.load_s)
+                await answer_once(way, way.model or self._plan.model, self._deadline_s - self.load_s)
         await self._look()
         self.ready_at = self._around.clock.monotonic()
         self.upstream, self.ways = upstream, {adapter.deployment: way for adapter, way in ways.items()}
@@ -263,21 +253,3 @@ class Life:
             misses = 0 if problem is None or self.heard != heard else misses + 1
             if misses >= timing.health_misses:
                 return f"hung: it {problem}, {misses} times in a row"
-
-
-async def _first_answer(upstream: Upstream, model: str, within_s: float) -> None:
-    """Have an engine answer once: what loads need not work, and what was never used is slow at first.
-
-    Raises:
-        EngineError: It gave no answer, or none with a choice.
-    """
-    body = msgspec.json.encode({"model": model, **FIRST_WORDS})
-    try:
-        answer = await upstream.fetch(
-            "/v1/chat/completions", body, first_byte_s=max(within_s, 1.0), stall_s=max(within_s, 1.0)
-        )
-        choices = msgspec.json.decode(answer, type=_FirstAnswer).choices
-    except (ChangeoverError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise EngineError(f"failed its first answer: {exc}") from exc
-    if not choices:
-        raise EngineError("failed its first answer: it has no `choices`")

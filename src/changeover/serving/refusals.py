@@ -9,7 +9,14 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from changeover.core.errors import CapacityError, ChangeoverError, NotReadyError, RequestError, UpstreamError
+from changeover.core.errors import (
+    CapacityError,
+    ChangeoverError,
+    NoTemplateError,
+    NotReadyError,
+    RequestError,
+    UpstreamError,
+)
 from changeover.serving.overflows import overflow
 
 MAX_REFUSAL_BYTES = 64 << 10
@@ -22,6 +29,12 @@ _CALLERS_WORDS: Final = re.compile(
     r"|(?:Missing|Invalid) tool"
 )
 """How llama.cpp's server begins when it answers 500 for what is wrong with a request: seen of build 11549."""
+_NO_TEMPLATE: Final = re.compile(
+    r"has no chat template"  # our fronts and gateways
+    r"|default chat template is no longer allowed"  # vLLM 0.32
+    r"|tokenizer\.chat_template is not set",  # transformers 5, and servers that pass on what it says
+    re.IGNORECASE,
+)
 
 
 def classify(
@@ -41,6 +54,8 @@ def classify(
     message = _message(said, secret)
     if status == 500 and _CALLERS_WORDS.match(message):
         status = 400
+    if status in CALLERS_FAULT and _NO_TEMPLATE.search(message):
+        return _from_model(NoTemplateError(f"`{name}`"))
     if status in CALLERS_FAULT:
         refused = RequestError(f"`{name}` refused the request: {message or f'status {status}'}")
         refused.status = status

@@ -66,6 +66,8 @@ class Supervisor:
         self._leave = leave or _left_at_once
         self._client: Client | None = None
         self._keepers: dict[str, Keeper] = {}
+        self.has_room: Callable[[str, int], bool] = lambda name, held: True
+        """Asked before a second process of a deployment is started beside its present one, which holds so many bytes."""
 
     async def ensure(self, plan: EnginePlan) -> None:
         """Start a deployment and keep it running; nothing happens if it runs already.
@@ -97,6 +99,7 @@ class Supervisor:
             sockets=self._sockets,
             leave=self._leave,
             find=self._keepers.get,
+            has_room=lambda name, held: self.has_room(name, held),
             riders=self._riders,
         )
         self._keepers[plan.deployment] = Keeper(plan, self._backends[plan.backend], around)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from changeover.core.errors import EngineError
 from changeover.serving.backends import Launch
 
 
@@ -29,8 +30,14 @@ class Exchange:
     """Asked of a keeper: a process that is started otherwise, in place of the present one."""
 
     launch: Launch
+    beside: bool
+    """As in `Renew`; else the present one ends first, once it has answered, and requests wait."""
     done: asyncio.Future[None]
     """Says whether it has taken over."""
+
+
+class NotHeldError(EngineError):
+    """A process that was started otherwise did not come up in the other's place, which is started as it was."""
 
 
 Wish = Sleep | Renew | Exchange

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -48,6 +50,10 @@ class Store:
         self._reading = engine.execution_options(changeover_use="read", **whole)
         self._writing = engine.execution_options(changeover_use="write")
         self._appending = engine.execution_options(changeover_use="append")
+        self._watching: PoolProxiedConnection | None = None
+        """Asked for the version only: SQLite tells a connection of others' commits."""
+        self._watched = (0, 0)
+        """Device and number of the file that it has open."""
 
     @classmethod
     def connect(cls, url: str) -> Store:
@@ -144,8 +150,38 @@ class Store:
         with _as_store_error(), self._appending.begin() as connection:
             yield connection
 
+    def version(self) -> int | None:
+        """Another number after every commit, whoever made it; None where the database does not tell, or cannot now.
+
+        Costs some microseconds and waits for nobody, so that an event loop may ask. Not from several threads at once.
+        """
+        database = self.engine.url.database
+        if self.engine.dialect.name != "sqlite" or database in (None, "", ":memory:"):
+            return None
+        try:
+            found = os.stat(database)
+            if self._watched != (found.st_dev, found.st_ino):  # each connection counts on its own
+                self._watched = (found.st_dev, found.st_ino)
+                self._watch_no_more()
+                return None
+            if self._watching is None:
+                self._watching = watching = self.engine.raw_connection()
+                watching.detach()
+                watching.cursor().execute("PRAGMA busy_timeout=0")
+            cursor = self._watching.cursor()
+            cursor.execute("PRAGMA data_version")
+            return int(cursor.fetchall()[0][0])
+        except (OSError, sqlite3.Error, SQLAlchemyError):
+            return None
+
     def close(self) -> None:
+        self._watch_no_more()
         self.engine.dispose()
+
+    def _watch_no_more(self) -> None:
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
 
 
 def _address(url: str) -> URL:

@@ -1,7 +1,7 @@
 """Every table of the installation, once, for SQLite and PostgreSQL.
 
-Rows of `observations`, `bundles`, `variants`, `routes`, `rollout_events`, `answers`, `scores`, `comparison_samples` and `exchanges`
-are never edited. Each room's queries stand in its own `queries.py`; nobody else writes SQL.
+Rows of `observations`, `bundles`, `variants`, `routes`, `rollout_events`, `audit`, `answers`, `scores`, `comparison_samples`
+and `exchanges` are never edited. Each room's queries stand in its own `queries.py`; nobody else writes SQL.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION = "0008"
+REVISION = "0009"
 """The migration this code is written for."""
 
 
@@ -148,6 +148,7 @@ applied = Table(
     Column("actor", String(80), nullable=False),
     Column("changes", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Index("applied_by_time", "created_at"),
     sqlite_autoincrement=True,
 )
 
@@ -220,6 +221,7 @@ routes = Table(
     Column("comparison", String(40)),
     Column("created_at", UtcDateTime, nullable=False),
     Index("routes_by_task", "task", "revision"),
+    Index("routes_by_time", "created_at"),
     sqlite_autoincrement=True,
 )
 
@@ -259,6 +261,7 @@ rollout_events = Table(
     Column("reason", Text, nullable=False),
     Column("evidence", JSON, nullable=False),
     Column("revision", Integer),
+    Index("rollout_events_by_time", "at"),
 )
 
 # Who agreed to a rollout's next stage, where the task asks for that.
@@ -270,6 +273,7 @@ approvals = Table(
     Column("actor", String(80), nullable=False),
     Column("reason", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
+    Index("approvals_by_time", "at"),
 )
 
 # Leave to go on without what a gate asks for: who gave it, why, until when. It stays in sight until it ends.
@@ -287,6 +291,23 @@ overrides = Table(
     Column("expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("ended_because", Text),
+    Index("overrides_by_time", "created_at"),
+)
+
+# What people did that leaves no other row: with keys, teams, deployments and samples, and who signed in.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(120), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("task", String(130)),  # where it is about one
+    Column("reason", Text, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Index("audit_by_time", "at"),
+    sqlite_autoincrement=True,
 )
 
 # What callers said of answers, by the request that each answered. The newest of one caller counts.
@@ -407,6 +428,7 @@ comparisons = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Index("comparisons_by_task", "task", "started_at"),
+    Index("comparisons_by_time", "started_at"),
 )
 
 comparison_samples = Table(

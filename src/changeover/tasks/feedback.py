@@ -81,6 +81,29 @@ def feedback_of(connection: Connection, task: str, since: datetime, until_id: in
     return [_feedback(row) for row in connection.execute(query.order_by(feedback.c.id))]
 
 
+def newest_feedback_of(connection: Connection, task: str, limit: int, *, comments: bool = False) -> list[Feedback]:
+    """The newest words on a task's answers, newest first; with `comments` those among `MOST_AT_ONCE` that say something."""
+    columns = [feedback.c[name] for name in ("id", "exchange", "task", "variant", "good", "comment", "key", "at")]
+    query = select(*columns).where(feedback.c.task == task).order_by(feedback.c.at.desc())
+    if comments:
+        seen = query.limit(MOST_AT_ONCE).subquery()
+        query = select(seen).where(seen.c.comment.is_not(None)).order_by(seen.c.at.desc())
+    return [Feedback(**row) for row in connection.execute(query.limit(limit)).mappings()]
+
+
+def feedback_on(connection: Connection, exchange: str, limit: int = 20) -> list[Feedback]:
+    """The newest words on one exchange, newest first."""
+    query = _FEEDBACK.where(feedback.c.exchange == exchange).order_by(feedback.c.id.desc()).limit(limit)
+    return [_feedback(row) for row in connection.execute(query)]
+
+
+def goods_of(connection: Connection, task: str, since: datetime, limit: int) -> tuple[int, int]:
+    """How many of the newest words on a task's answers since a moment are there, at most `limit`, and how many are good."""
+    query = select(feedback.c.good).where(feedback.c.task == task, feedback.c.at >= since)
+    said = connection.execute(query.order_by(feedback.c.at.desc()).limit(limit)).scalars().all()
+    return len(said), sum(map(bool, said))
+
+
 def newest_feedback(connection: Connection) -> int:
     """The largest number that is visible now; 0 before the first word."""
     return int(connection.execute(select(func.coalesce(func.max(feedback.c.id), 0))).scalar_one())

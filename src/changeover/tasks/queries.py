@@ -23,7 +23,7 @@ ROWS_IN_ONE = 32
 ROWS_AT_ONCE = 500
 """With their content, when many are read."""
 MOST_LOOKED_AT = 2_000
-"""Of a task's newest exchanges, where any one of a kind is wanted."""
+"""Of a task's newest exchanges, or of revisions, where any one of a kind is wanted."""
 
 _ROUTE_FIELDS = tuple(field.name for field in fields(Route))
 _EXCHANGE_FIELDS = Exchange.__struct_fields__
@@ -79,12 +79,31 @@ def append_route(connection: Connection, route: Route) -> Route:
     return replace(route, revision=int(key[0]))
 
 
-def route_history(connection: Connection, task: str, limit: int = 100) -> list[Route]:
-    """Revisions of one task, newest first."""
-    rows = connection.execute(
-        select(routes).where(routes.c.task == task).order_by(routes.c.revision.desc()).limit(limit)
-    )
-    return [_route(row) for row in rows]
+def route_history(connection: Connection, task: str, limit: int = 100, before: int | None = None) -> list[Route]:
+    """Revisions of one task, newest first; those before one where it is given."""
+    query = select(routes).where(routes.c.task == task)
+    if before is not None:
+        query = query.where(routes.c.revision < before)
+    return [_route(row) for row in connection.execute(query.order_by(routes.c.revision.desc()).limit(limit))]
+
+
+def answering_since(connection: Connection, route: Route) -> datetime:
+    """When the incumbent of a task's newest revision began to answer it, without a break since."""
+    of_task = routes.c.task == route.task
+    other = connection.execute(
+        select(func.max(routes.c.revision)).where(of_task, routes.c.incumbent != route.incumbent)
+    ).scalar()
+    query = select(routes.c.created_at).where(of_task, routes.c.revision > (other or 0))
+    return connection.execute(query.order_by(routes.c.revision).limit(1)).scalar_one()
+
+
+def newest_promotion(connection: Connection, tasks: Iterable[str]) -> Route | None:
+    """The newest promotion of any of some tasks, among the newest `MOST_LOOKED_AT` revisions."""
+    seen = select(routes).order_by(routes.c.revision.desc()).limit(MOST_LOOKED_AT).subquery()
+    promoted = seen.c.action == "promote", seen.c.rollout.is_not(None), seen.c.task.in_(list(tasks))
+    query = select(seen).where(*promoted)
+    row = connection.execute(query.order_by(seen.c.revision.desc()).limit(1)).first()
+    return None if row is None else _route(row)
 
 
 def add_exchanges(connection: Connection, batch: Iterable[Exchange]) -> None:
@@ -153,6 +172,35 @@ def copies(connection: Connection, task: str, variant: str, since: datetime) -> 
     return Copies(requests=int(row[0]), tokens=int(row[1]), seconds=float(row[2]) / 1000, cost_usd=cost)
 
 
+def copied_pairs(
+    connection: Connection, task: str, variant: str, *, since: datetime, until: datetime | None, limit: int
+) -> list[tuple[Exchange, Exchange]]:
+    """Requests with their copies to a variant, newest first: what the caller got, and what nobody got.
+
+    Args:
+        connection: For reading.
+        task: Whose requests.
+        variant: Who answered the copies.
+        since: Copies since then.
+        until: Copies before then; None: until now.
+        limit: Most pairs.
+    """
+    query = select(exchanges.c.id, exchanges.c.shadow_of).where(
+        exchanges.c.task == task,
+        exchanges.c.started_at >= since,
+        exchanges.c.variant == variant,
+        exchanges.c.shadow_of.is_not(None),
+    )
+    if until is not None:
+        query = query.where(exchanges.c.started_at < until)
+    ids = [
+        (row.shadow_of, row.id)
+        for row in connection.execute(query.order_by(exchanges.c.started_at.desc()).limit(limit))
+    ]
+    found = exchanges_by_id(connection, [id for pair in ids for id in pair])
+    return [(found[original], found[copy]) for original, copy in ids if original in found and copy in found]
+
+
 def newest_answered(
     connection: Connection, task: str, variants: Sequence[str], since: datetime | None
 ) -> tuple[str, str, datetime] | None:
@@ -188,6 +236,23 @@ def recent_exchanges(connection: Connection, task: str, limit: int = 20) -> Sequ
         select(exchanges).where(exchanges.c.task == task).order_by(exchanges.c.started_at.desc()).limit(limit)
     )
     return [_exchange(row) for row in rows]
+
+
+def newest_requests(connection: Connection, task: str, since: datetime, limit: int) -> list[str]:
+    """What applications asked a task last, where it was kept, newest first.
+
+    Looks at the newest `MOST_LOOKED_AT` exchanges of the task and no further.
+    """
+    looked_at = (exchanges.c[name] for name in ("request", "internal", "started_at"))
+    newest = select(*looked_at).where(exchanges.c.task == task, exchanges.c.started_at >= since)
+    seen = newest.order_by(exchanges.c.started_at.desc()).limit(MOST_LOOKED_AT).subquery()
+    rows = connection.execute(
+        select(seen.c.request)
+        .where(seen.c.request.is_not(None), seen.c.internal.is_(False))
+        .order_by(seen.c.started_at.desc())
+        .limit(limit)
+    )
+    return list(rows.scalars())
 
 
 def exchanges_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Exchange]:

@@ -9,7 +9,7 @@ from functools import partial
 from changeover.core.clock import Clock
 from changeover.core.errors import UnknownToolError, nearest
 from changeover.core.threads import in_thread
-from changeover.gateway.keys import Key, Keyring
+from changeover.gateway.keys import ADMINS, Key, Keyring
 from changeover.gateway.resolve import may_call
 from changeover.store.engine import Store
 from changeover.tools.declarations import Tool
@@ -18,10 +18,10 @@ from changeover.tools.declarations import Tool
 def may_use(key: Key, tool: Tool) -> bool:
     """Whether a key may run a tool: it may call all its tasks, and `[access]` names it, its team, or nobody.
 
-    Operators are let past `[access]`: they could make themselves such a key.
+    Admins are let past `[access]`: they could make themselves such a key.
     """
     access = tool.declared.access
-    if key.role != "operator":
+    if key.role not in ADMINS:
         if access.teams and key.team not in access.teams:
             return False
         if access.keys and key.name not in access.keys:

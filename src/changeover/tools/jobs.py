@@ -26,7 +26,7 @@ from changeover.core.ids import new_id
 from changeover.core.settings import JobSettings
 from changeover.core.threads import in_thread
 from changeover.gateway.envelope import envelope
-from changeover.gateway.keys import Key
+from changeover.gateway.keys import STEERERS, Key
 from changeover.store.engine import Store
 from changeover.tools import queries
 from changeover.tools.access import Keys, find_usable
@@ -160,7 +160,7 @@ class Jobs:
         return job
 
     async def all_of(self, key: Key) -> list[Job]:
-        """Its newest ones; an operator's key sees everybody's."""
+        """Its newest ones; an operator's or admin's key sees everybody's."""
         return await in_thread(partial(self._read, partial(queries.list_jobs, key=_seen_by(key))))
 
     async def cancel(self, id: str, key: Key) -> Job | None:
@@ -410,7 +410,7 @@ def shown(job: Job) -> dict[str, Any]:
 
 
 def _seen_by(key: Key) -> str | None:
-    return None if key.role == "operator" else key.id
+    return None if key.role in STEERERS else key.id
 
 
 def _taken_apart(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection
+from tests.support import stores
 from tests.support.exchanges import exchange
 
 from changeover.app import steering
@@ -24,7 +25,6 @@ from changeover.serving.parts import EnginePart
 from changeover.serving.queries import add_deployment, keep_variant
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.tasks.exchanges import Outcomes
 from changeover.tasks.queries import add_exchanges, current_route
 
@@ -48,8 +48,7 @@ OLD, NEW = variant("old"), variant("new")
 
 @pytest.fixture
 def store(store_url: str) -> Generator[Store]:
-    made = Store.connect(store_url)
-    migrate(made)
+    made = stores.made(store_url)
     with made.write() as connection:
         begin(connection, OLD, by())
     yield made

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from changeover.cli.engine_words import engine_of
+from changeover.app.engine_words import engine_of
 from changeover.serving.queries import Deployment
 
 

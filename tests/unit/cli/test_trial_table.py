@@ -8,7 +8,8 @@ import pytest
 from rich.cells import cell_len
 from tests.support.trials import BEGAN, measured, table, unmeasured
 
-from changeover.cli.trial_table import document, progress_line, table_lines
+from changeover.app.trial_lines import document
+from changeover.cli.trial_table import progress_line, table_lines
 from changeover.evals.trials import Table
 from changeover.rollouts.duration import ChangeoverTime, Course
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from tests.support import stores
 
 from changeover.core.errors import DatasetError
 from changeover.evals.datasets import Dataset
@@ -23,7 +24,6 @@ from changeover.evals.datasets.queries import (
     newest_version,
 )
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.store.schema import samples
 
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -31,8 +31,7 @@ NOW = datetime(2025, 3, 1, tzinfo=UTC)
 
 @pytest.fixture
 def store(store_url: str) -> Generator[Store]:
-    store = Store.connect(store_url)
-    migrate(store)
+    store = stores.made(store_url)
     yield store
     store.close()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import stores
 
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError, NotReadyError, StoreError
@@ -25,7 +26,6 @@ from changeover.serving.bundles import Bundle
 from changeover.serving.parts import EnginePart
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.tasks.declarations import ScorerDeclaration, Task, TaskDeclaration
 
 TASK = Task(
@@ -103,8 +103,7 @@ def said(number: int, target: str = "") -> Sample:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncGenerator[Store]:
-    store = Store.connect(f"sqlite:///{tmp_path / 'test.db'}")
-    migrate(store)
+    store = stores.made(f"sqlite:///{tmp_path / 'test.db'}")
     yield store
     store.close()
 

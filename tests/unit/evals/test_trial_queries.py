@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.support import stores
 
 from changeover.core.errors import ChangeoverError
 from changeover.evals.queries import StoredAnswer, add_answers
@@ -25,7 +26,6 @@ from changeover.evals.trial_queries import (
 )
 from changeover.evals.trials import Outcome
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -34,8 +34,7 @@ NEW = Trial(id=0, candidate="x", plan={"tasks": ["a", "b"]}, actor="ana", starte
 
 @pytest.fixture
 def store(store_url: str) -> Generator[Store]:
-    made = Store.connect(store_url)
-    migrate(made)
+    made = stores.made(store_url)
     yield made
     made.close()
 

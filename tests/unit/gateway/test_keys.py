@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, text
+from tests.support import stores
 
 from changeover.core.digest import sha256_text
 from changeover.core.errors import AuthenticationError, ConfigError, PermissionError_
 from changeover.core.ids import new_secret
 from changeover.gateway.authenticate import allow, authenticate
 from changeover.gateway.keys import (
+    CALLERS,
+    LOOKERS,
     PLACE,
     Key,
     Keyring,
@@ -30,7 +33,6 @@ from changeover.gateway.keys import (
 )
 from changeover.gateway.limits import parse_limit
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.store.schema import keys
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -52,9 +54,7 @@ def bearer(secret: str) -> list[tuple[bytes, bytes]]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store.connect(f"sqlite:///{tmp_path / 'keys.db'}")
-    migrate(store)
-    return store
+    return stores.made(f"sqlite:///{tmp_path / 'keys.db'}")
 
 
 def made(secret: str, **fields: object) -> dict[str, Key]:
@@ -116,7 +116,7 @@ def test_what_a_key_may_do_comes_back_as_it_was_given(store: Store) -> None:
         secret = issue_key(
             connection,
             name="app",
-            role="monitor",
+            role="viewer",
             now=NOW,
             team="finance",
             tasks=["b", "a"],
@@ -131,7 +131,7 @@ def test_what_a_key_may_do_comes_back_as_it_was_given(store: Store) -> None:
     assert found == Key(
         id=found.id,
         name="app",
-        role="monitor",
+        role="viewer",
         team="finance",
         tasks=frozenset({"a", "b"}),
         deployments=frozenset({"d"}),
@@ -228,15 +228,15 @@ def test_names_that_would_mislead_a_reader_are_refused(store: Store, name: str) 
 
 
 SECRET = new_secret("co")
-RING = Keyring(made(SECRET) | made(f"{SECRET}-m", id="key_m", role="monitor"))
+RING = Keyring(made(SECRET) | made(f"{SECRET}-m", id="key_m", role="viewer"))
 
 
-def test_a_monitor_keeps_its_role_on_the_way_in() -> None:
+def test_a_viewer_keeps_its_role_on_the_way_in() -> None:
     key = authenticate(bearer(f"{SECRET}-m"), RING, NOW)
-    assert key.role == "monitor"
-    allow(key, frozenset({"operator", "monitor"}))
-    with pytest.raises(PermissionError_, match="monitor"):
-        allow(key, frozenset({"application", "operator"}))
+    assert key.role == "viewer"
+    allow(key, LOOKERS)
+    with pytest.raises(PermissionError_, match="viewer"):
+        allow(key, CALLERS)
 
 
 HEADER = st.sampled_from([b"authorization", b"x-api-key", b"cookie", b"proxy-authorization", b"x-real-key"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from changeover.core.errors import NoTemplateError
 from changeover.gateway.needs import lacks_of, needs_of, unsupported
 from changeover.serving.options import Json
 from changeover.serving.parts import EnginePart
@@ -82,7 +83,7 @@ def test_calls_cannot_be_forced_where_neither_the_engine_nor_a_schema_does_it() 
 
 
 def test_a_refusal_says_what_is_missing_and_which_engines_have_it() -> None:
-    error = unsupported("code", "small", frozenset({"logprobs", "top_logprobs"}))
+    error = unsupported("code", "small", frozenset({"logprobs", "top_logprobs"}), None)
 
     assert (error.status, error.code) == (400, "unsupported")
     assert "`small`, which answers `code`, has no log-probabilities (`logprobs`)." in error.message
@@ -90,8 +91,20 @@ def test_a_refusal_says_what_is_missing_and_which_engines_have_it() -> None:
 
 
 def test_engines_that_a_schema_makes_call_are_named_as_such_and_a_task_only_where_one_was_asked() -> None:
-    error = unsupported(None, "small", frozenset({"tools_forced"}))
+    error = unsupported(None, "small", frozenset({"tools_forced"}), None)
 
     assert error.message.startswith("`small` has no calls that must be made (`tool_choice`).")
     assert {"`local`", "`openvino`", "`vllm`"} <= set(error.message.replace(",", " ").replace(".", " ").split())
     assert "`transformers`" not in error.message
+
+
+def test_whoever_asks_a_base_model_for_a_chat_is_told_how_it_is_asked() -> None:
+    lacking = frozenset({"chat", "logprobs"})
+    error = unsupported("code", "base", lacking, ("completions",))
+
+    assert isinstance(error, NoTemplateError)
+    assert (error.status, error.code) == (400, "no_chat_template")
+    assert error.message.startswith("`base`, which answers `code`, has no chat template")
+    assert "`/v1/completions`" in error.message
+    assert not isinstance(unsupported("code", "vectors", lacking, ("embeddings",)), NoTemplateError)
+    assert not isinstance(unsupported("code", "it", frozenset({"responses"}), ("chat", "completions")), NoTemplateError)

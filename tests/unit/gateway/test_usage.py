@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
+from tests.support import stores
 from tests.support.exchanges import exchange
 
 from changeover.core.errors import StoreError
 from changeover.gateway.usage import Usage
 from changeover.gateway.usage_queries import total_of, usage_lines
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 
 NOW = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
 EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -46,9 +46,7 @@ class Hand:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store.connect(f"sqlite:///{tmp_path / 'usage.db'}")
-    migrate(store)
-    return store
+    return stores.made(f"sqlite:///{tmp_path / 'usage.db'}")
 
 
 def flush(usage: Usage, store: Store) -> int:

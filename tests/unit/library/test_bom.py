@@ -55,6 +55,15 @@ def test_the_check_finds_what_is_wrong() -> None:
     assert "oracle" in said
 
 
+def test_an_address_may_be_in_any_script_and_must_be_one() -> None:
+    text = bill_of_materials([QIANFAN], catalogue(QIANFAN), at=NOW)
+    (repository, *_) = [line for line in text.splitlines() if '"url": "https://huggingface.co/' in line]
+    assert check(text.replace(repository, '"url": "https://huggingface.co/百度/千帆"')) is None
+    said = check(text.replace(repository, '"url": "https://huggingface.co/not an address"'))
+    assert said is not None
+    assert "not an address" in said
+
+
 def test_a_model_has_its_supplier_licence_digests_ancestors_and_addresses() -> None:
     model = written(QIANFAN)["qianfan-vl-8b"]
     assert model["type"] == "machine-learning-model"

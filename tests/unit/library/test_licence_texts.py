@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
+from tests.support import stores
 from tests.support.cards import card
 
 from changeover.core.errors import UnknownModelError
 from changeover.library.cards import Terms
 from changeover.library.licences.queries import accept, note_text, open_reviews, review_needed, texts
-from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 
 OLD, NEW, NEWEST = (letter * 64 for letter in "abc")
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -24,8 +23,7 @@ PLAIN = card("plain")
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Generator[Connection]:
-    store = Store.connect(f"sqlite:///{tmp_path / 'test.db'}")
-    migrate(store)
+    store = stores.made(f"sqlite:///{tmp_path / 'test.db'}")
     with store.write() as connection:
         yield connection
     store.close()

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.support import stores
 
 from changeover.core.errors import GateError
 from changeover.rollouts.actions import (
@@ -28,7 +29,6 @@ from changeover.serving.parts import EnginePart
 from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.tasks.exchanges import Outcomes
 from changeover.tasks.queries import current_route, route_history
 from changeover.tasks.routes import Route
@@ -65,8 +65,7 @@ OLD, NEW = variant("old"), variant("new")
 
 @pytest.fixture
 def store(store_url: str) -> Generator[Store]:
-    made = Store.connect(store_url)
-    migrate(made)
+    made = stores.made(store_url)
     with made.write() as connection:
         begin(connection, OLD, by())
         keep_variant(connection, NEW, NOW)

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.support import stores
 
 from changeover.evals.queries import Comparison, add_comparison, end_comparison
 from changeover.evals.trial_queries import Trial, add_trial
@@ -19,7 +20,6 @@ from changeover.serving.parts import EnginePart
 from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN = Plan(steps=(Step(canary=0.5, requests=1, hold_s=0),), tolerated_failures=0.03, alpha=0.01, bake_s=60)
@@ -43,8 +43,7 @@ OLD, NEW = variant("old"), variant("new")
 
 @pytest.fixture
 def store(store_url: str) -> Generator[Store]:
-    made = Store.connect(store_url)
-    migrate(made)
+    made = stores.made(store_url)
     with made.write() as connection:
         begin(connection, OLD, by(0))
         keep_variant(connection, NEW, NOW)

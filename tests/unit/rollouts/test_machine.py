@@ -34,7 +34,6 @@ from tests.support.rollouts import (
     InterruptedStore,
     Killed,
     World,
-    migrated,
 )
 
 from changeover.app import steering
@@ -79,12 +78,11 @@ class Machine(RuleBasedStateMachine):
     """Rollouts of two tasks; after each step everything that holds always is checked."""
 
     url: Callable[[Path], str]
-    empty: Path | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="changeover-machine-"))
-        self.world = World(type(self).url(self.directory), TASKS, type(self).empty)
+        self.world = World(type(self).url(self.directory), TASKS)
         self.controllers = [self._controller(), self._controller()]
         self.watcher = self._observer()
         self.before = self.world.facts()
@@ -481,10 +479,10 @@ BATCH = 4
 STORIES = int(os.environ.get("CHANGEOVER_MACHINE", "40"))
 
 
-def _tell(url: Callable[[Path], str], empty: Path | None, stories: int) -> None:
+def _tell(url: Callable[[Path], str], stories: int) -> None:
     """Tell them in small batches: of many at once, most would be alike."""
     for number in range(0, stories, BATCH):
-        told = type("Told", (Machine,), {"url": staticmethod(url), "empty": empty})
+        told = type("Told", (Machine,), {"url": staticmethod(url)})
         if "CHANGEOVER_MACHINE" not in os.environ:
             seed(number)(told)
         run_state_machine_as_test(
@@ -500,10 +498,10 @@ def _tell(url: Callable[[Path], str], empty: Path | None, stories: int) -> None:
         )
 
 
-def test_whatever_happens_in_whatever_order_there_is_one_incumbent_and_a_whole_history(tmp_path: Path) -> None:
-    _tell(lambda directory: f"sqlite:///{directory / 'test.db'}", migrated(tmp_path), STORIES)
+def test_whatever_happens_in_whatever_order_there_is_one_incumbent_and_a_whole_history() -> None:
+    _tell(lambda directory: f"sqlite:///{directory / 'test.db'}", STORIES)
 
 
 def test_the_same_holds_on_postgresql(request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue("postgres_server")
-    _tell(lambda _: server.fresh(), None, max(STORIES // 20, 2))
+    _tell(lambda _: server.fresh(), max(STORIES // 20, 2))

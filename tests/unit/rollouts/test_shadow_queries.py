@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert
+from tests.support import stores
 from tests.support.exchanges import exchange
 
 from changeover.rollouts.decide import Plan, Rollout
@@ -21,7 +22,6 @@ from changeover.rollouts.shadow_queries import (
     unscored_pairs,
 )
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.store.schema import bundles, variants
 from changeover.tasks.observed import newest_seq
 from changeover.tasks.queries import add_exchanges
@@ -31,8 +31,7 @@ NOW = datetime(2026, 5, 4, 10, 30, tzinfo=UTC)
 
 @pytest.fixture
 def store(store_url: str) -> Generator[Store]:
-    made = Store.connect(store_url)
-    assert migrate(made)
+    made = stores.made(store_url)
     yield made
     made.close()
 

@@ -131,6 +131,18 @@ def test_transformers_describes_a_checkpoint_with_the_version_of_torch(tmp_path:
     assert part.profile == {"tool_calls": "hermes"}  # that it holds to no schema is plain for this kind of engine
 
 
+def test_a_file_and_a_directory_without_a_template_are_asked_for_text_that_goes_on(tmp_path: Path) -> None:
+    backend = TransformersBackend(homes(tmp_path, transformers="5.23.0", torch="2.13.0"))
+    base = {"endpoints": ["completions"]}.items()
+    file, directory = gguf(tmp_path), checkpoint(tmp_path)
+
+    assert backend.describe(plan("transformers", file)).profile.items() >= base
+    chats = gguf(tmp_path, **{"tokenizer.chat_template": "{{ messages }}"})
+    assert "endpoints" not in backend.describe(plan("transformers", chats)).profile
+    (directory / "chat_template.jinja").unlink()
+    assert backend.describe(plan("transformers", directory)).profile.items() >= base
+
+
 def test_transformers_has_one_thread_unless_it_is_given_more(tmp_path: Path) -> None:
     backend = TransformersBackend(homes(tmp_path, transformers="5.23.0", torch="2.13.0"))
     path = checkpoint(tmp_path)

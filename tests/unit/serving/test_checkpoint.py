@@ -32,6 +32,14 @@ def test_a_template_is_the_same_one_in_whichever_file_it_stands(tmp_path: Path) 
     assert read_checkpoint(beside).chat_template_digest != one.chat_template_digest
 
 
+def test_a_checkpoint_in_which_nothing_says_how_a_chat_is_written_is_a_base_model(tmp_path: Path) -> None:
+    assert read_checkpoint(model(tmp_path / "a")).chats
+    base = model(tmp_path / "b", template=None)
+    assert not read_checkpoint(base).chats
+    (base / "tekken.json").write_text("{}")
+    assert read_checkpoint(base).chats
+
+
 def test_another_tokenizer_is_another_tokenizer(tmp_path: Path) -> None:
     one, two = model(tmp_path / "a"), model(tmp_path / "b")
     assert read_checkpoint(one).tokenizer_digest == read_checkpoint(two).tokenizer_digest
@@ -58,6 +66,16 @@ def test_how_long_a_prompt_may_be_is_said_where_it_is_certain(
 
 def test_a_model_with_a_part_for_images_has_eyes(tmp_path: Path) -> None:
     assert read_checkpoint(model(tmp_path / "m", config={**CONFIG, "vision_config": {}})).sees
+
+
+def test_only_where_nothing_is_for_images_a_model_surely_takes_none(tmp_path: Path) -> None:
+    text = model(tmp_path / "text")
+    assert read_checkpoint(text).text_only
+    for name in ("vision_config", "mm_vision_tower", "img_processor", "visual", "image_size"):
+        assert not read_checkpoint(model(tmp_path / name, config={**CONFIG, name: {}})).text_only
+    (text / "preprocessor_config.json").write_text("{}")
+    assert not read_checkpoint(text).text_only
+    assert not NOT_HERE.text_only
 
 
 def test_weights_that_are_not_fetched_yet_are_not_known_and_others_must_be_a_checkpoint(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from changeover.core.errors import (
     CapacityError,
     ChangeoverError,
     ContextOverflow,
+    NoTemplateError,
     NotReadyError,
     RequestError,
     UpstreamError,
@@ -121,6 +122,22 @@ BODIES: list[tuple[str, int, str, type[ChangeoverError], str]] = [
         'tokens. (parameter=max_tokens, value=100000)","type":"BadRequestError","param":"max_tokens","code":400}}',
         ContextOverflow,
         "`2048`",
+    ),
+    (
+        VLLM,
+        400,
+        '{"error":{"message":"As of transformers v4.44, default chat template is no longer allowed, so you must provide a '
+        'chat template if the tokenizer does not define one.","type":"BadRequestError","param":null,"code":400}}',
+        NoTemplateError,
+        "`d` has no chat template: it is a base model, which goes on with a text. Ask it by `/v1/completions`, or",
+    ),
+    (
+        FRONT,
+        400,
+        '{"error":{"message":"This model has no chat template. Ask it by `/v1/completions`.",'
+        '"type":"invalid_request_error","param":null,"code":null}}',
+        NoTemplateError,
+        "Ask it by `/v1/completions`",
     ),
     (VLLM, 401, '{"error":"Unauthorized"}', UpstreamError, "`d` answered with status 401."),
     (VLLM, 404, '{"detail":"Not Found"}', RequestError, "`d` refused the request: Not Found"),

@@ -14,13 +14,14 @@ from tests.support.loras import peft_lora
 
 from changeover.core.errors import EngineError
 from changeover.core.sizes import GIB
+from changeover.gateway.needs import lacks_of
 from changeover.library.catalogue import Catalogue
 from changeover.library.fit.detect import Detected
 from changeover.serving.backends import Launch, Selection, VllmBackend
 from changeover.serving.bundles import Bundle
 from changeover.serving.options import Json
 from changeover.serving.plan import Adapter, EnginePlan
-from changeover.serving.profiles import PLAIN, Profile, profile_of_bundle
+from changeover.serving.profiles import PLAIN, Profile, profile_of_bundle, profile_of_part
 
 H100 = Catalogue.load().accelerator("h100-80")
 
@@ -66,6 +67,29 @@ def test_on_a_processor_nothing_is_compiled_and_the_cache_is_in_whole_gib(tmp_pa
     assert launch.model == "qwen2.5-7b-instruct"
     assert launch.first_answer
     assert launch.start_s >= 93, "that long it took on busy cores"
+
+
+def test_a_base_model_is_asked_for_text_that_goes_on_unless_a_template_comes_with_the_flags(tmp_path: Path) -> None:
+    engine, base = processor(tmp_path), model(tmp_path / "m", template=None)
+
+    assert spoken(engine, plan(base)).endpoints == ("completions",)
+    templated = plan(base, flags=["--chat-template=/chat.jinja"])
+    assert spoken(engine, templated).endpoints == PLAIN["vllm"].endpoints
+    assert spoken(engine, plan(base, profile={"endpoints": ["chat"]})).endpoints == ("chat",)
+
+
+def test_images_are_refused_for_a_model_without_eyes_and_left_to_vllm_for_any_other(tmp_path: Path) -> None:
+    engine, text = processor(tmp_path), model(tmp_path / "text")
+    seeing = model(tmp_path / "eyes", config={**CONFIG, "vision_config": {}})
+
+    def lacks(asked: EnginePlan) -> frozenset[str]:
+        part = engine.describe(asked)
+        return lacks_of(part, profile_of_part(part))
+
+    assert "vision" in lacks(plan(text))
+    assert "vision" not in lacks(plan(seeing))
+    assert "vision" not in lacks(plan(text, profile={"has": ["vision"]}))
+    assert {"vision", "choices"} <= lacks(plan(text, profile={"lacks": ["choices"]}))
 
 
 def test_its_key_comes_by_the_environment_and_it_talks_to_nobody(tmp_path: Path) -> None:
@@ -164,7 +188,8 @@ def test_an_operator_chooses_parsers_or_none(tmp_path: Path) -> None:
     named = plan(directory, "smollm2", tool_parser="hermes", reasoning_parser="qwen3")
     argv, _ = parts(engine.launch(named))
     assert (after(argv, "--tool-call-parser"), after(argv, "--reasoning-parser")) == ("hermes", "qwen3")
-    assert engine.describe(named).profile == {"reasoning": "field", "tool_calls": "native"}
+    said = {"reasoning": "field", "tool_calls": "native", "lacks": ["vision"]}
+    assert engine.describe(named).profile == said
     none = plan(directory, "qwen3-8b", tool_parser="none", reasoning_parser="none")
     argv, _ = parts(engine.launch(none))
     assert {"--tool-call-parser", "--reasoning-parser", "--tool-strict-level"}.isdisjoint(argv)

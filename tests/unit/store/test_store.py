@@ -15,9 +15,10 @@ from sqlalchemy import Connection, insert, inspect, select, text
 from tests.support.exchanges import exchange
 
 from changeover.core.errors import ConfigError, StoreError
+from changeover.gateway.keys import load_keys
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
-from changeover.store.schema import answers, applied, metadata, routes, tunings
+from changeover.store.schema import answers, applied, keys, metadata, routes, tunings
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import add_exchanges, recent_exchanges
 
@@ -81,6 +82,21 @@ def test_an_older_store_keeps_its_rows_through_the_migrations(store: Store) -> N
         kept = {each.id: each.content for each in recent_exchanges(connection, "echo")}
         assert connection.execute(select(tunings)).all() == [], "an older store has none"
     assert kept == {"req_1": "none", "req_2": "full"}
+
+
+def test_no_key_of_an_older_store_loses_a_right(store: Store) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(files("changeover.store") / "migrations"))
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+        for role in ("application", "operator", "monitor"):
+            named = {"id": role, "name": role, "role": role, "digest": role, "created_at": NOW}
+            connection.execute(insert(keys).values(**named, deployments=[], limits=[]))
+    assert migrate(store)
+    with store.read() as connection:
+        now = {key.name: key.role for key in load_keys(connection).values()}
+    assert now == {"application": "application", "operator": "admin", "monitor": "viewer"}
 
 
 def test_revision_numbers_are_never_given_twice(store: Store) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.support import stores
 from tests.support.exchanges import exchange
 
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.tasks.feedback import Feedback, add_feedback, feedback_since, rated_exchange
 from changeover.tasks.observed import newest_seq, observed_of, observed_since
 from changeover.tasks.queries import add_exchanges
@@ -20,8 +20,7 @@ NOW = datetime(2026, 5, 4, 10, 30, tzinfo=UTC)
 
 @pytest.fixture
 def store(store_url: str) -> Generator[Store]:
-    made = Store.connect(store_url)
-    assert migrate(made)
+    made = stores.made(store_url)
     yield made
     made.close()
 
@@ -98,8 +97,7 @@ def test_a_reader_misses_nothing_where_all_that_it_read_was_deleted(store: Store
 
 
 def test_a_reader_that_goes_back_finds_what_was_committed_late(postgres_url: str) -> None:
-    store = Store.connect(postgres_url)
-    assert migrate(store)
+    store = stores.made(postgres_url)
     with store.append() as slow:
         add_exchanges(slow, [exchange("req_slow")])
         written(store, "req_quick")

@@ -6,10 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import Any, cast
 
+from tests.support import stores
+
 from changeover.core.clock import SystemClock
 from changeover.core.settings import JobSettings
-from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.tools.declarations import Tools
 from changeover.tools.jobs import Jobs
 
@@ -19,8 +19,7 @@ class _Idle:
 
 
 async def test_a_job_that_comes_in_while_the_gateway_stops_does_not_keep_it(tmp_path: Path) -> None:
-    store = Store.connect(f"sqlite:///{tmp_path / 'test.db'}")
-    migrate(store)
+    store = stores.made(f"sqlite:///{tmp_path / 'test.db'}")
     jobs = Jobs(
         store=store,
         clock=SystemClock(),

@@ -12,13 +12,13 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 from sqlalchemy import update
+from tests.support import stores
 from tests.support.tools import write_tool
 
 from changeover.core.clock import SystemClock
 from changeover.core.settings import JobSettings
 from changeover.gateway.keys import Key
 from changeover.store.engine import Store
-from changeover.store.migrate import migrate
 from changeover.store.schema import tool_jobs
 from changeover.tools import jobs as jobs_module
 from changeover.tools.declarations import Tool, Tools
@@ -93,8 +93,7 @@ class Stage:
 
 @pytest_asyncio.fixture
 async def stage(tmp_path: Path) -> AsyncGenerator[Stage]:
-    store = Store.connect(f"sqlite:///{tmp_path / 'test.db'}")
-    migrate(store)
+    store = stores.made(f"sqlite:///{tmp_path / 'test.db'}")
     tool = write_tool(tmp_path / "tools", SAYS, said__md="{{ text }}")
     tools, clock, runs = Tools(), LaterClock(), Endless()
     tools[tool.name] = tool

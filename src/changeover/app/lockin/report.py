@@ -24,7 +24,7 @@ from changeover.library.running import Hosted
 from changeover.serving.queries import Deployment, load_variants
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task
-from changeover.tasks.queries import recorded_exchanges
+from changeover.tasks.queries import newest_requests
 
 COMPARISONS = 200
 """Of each task, the newest."""
@@ -186,16 +186,14 @@ class _Reading:
         found: Counter[str] = Counter()
         features: dict[str, Feature] = {}
         count = 0
-        for exchange in recorded_exchanges(connection, task, self._since):
-            body = _body(exchange.request)
+        for request in newest_requests(connection, task, self._since, REQUESTS):
+            body = _body(request)
             if body is None:
                 continue
             count += 1
             for feature in in_request(body):
                 features[feature.name] = feature
                 found[feature.name] += 1
-            if count == REQUESTS:
-                break
         return [
             Found(
                 feature=name,

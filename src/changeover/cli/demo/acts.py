@@ -8,6 +8,7 @@ from pathlib import Path
 
 from openai import OpenAI
 
+from changeover.app.comparisons import report_of
 from changeover.app.installation import Installation
 from changeover.app.matching import known_verdict, match_of, prepared
 from changeover.cli.demo.load import ClientLoad
@@ -16,7 +17,7 @@ from changeover.cli.follow import follow
 from changeover.cli.frame import actor, out, run
 from changeover.cli.history import history_lines, revisions
 from changeover.cli.measure import measure
-from changeover.cli.reporting import named, report_of, write_page
+from changeover.cli.reporting import named, write_page
 from changeover.cli.running import ensure_running
 from changeover.cli.switching import begin_rollout
 from changeover.cli.verdict import verdict_lines

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from changeover.app.history import Happened
 from changeover.cli.frame import out, points
 from changeover.evals.comparison import Live
 
@@ -33,7 +34,7 @@ class Report:
     code_passed_after: bool | None = None
     """The same request, after the switch."""
     verdicts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    history: list[Happened] = field(default_factory=list[Happened])
     tools: dict[str, bool] = field(default_factory=dict[str, bool])
     """Whether each met its contract."""
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Connection, Select, Table, func, or_, select
 
 from changeover.core.digest import canonical_json
 from changeover.core.errors import DatasetError
 from changeover.evals.datasets.dataset import Dataset
 from changeover.evals.datasets.samples import Message, Sample
 from changeover.evals.queries import batched
-from changeover.store.schema import dataset_versions, samples
+from changeover.store.schema import comparisons, dataset_versions, samples
 
 
 def keep_version(connection: Connection, dataset: Dataset, now: datetime) -> None:
@@ -54,6 +55,32 @@ def newest_version(connection: Connection, path: Path) -> Dataset | None:
     query = select(dataset_versions).where(dataset_versions.c.path == _name(path))
     row = connection.execute(query.order_by(dataset_versions.c.created_at.desc()).limit(1)).first()
     return None if row is None else _dataset(connection, row.digest, row.path, row.members)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A version of a dataset that was kept, without its samples."""
+
+    digest: str
+    path: str
+    samples: int
+    created_at: datetime
+
+
+def versions_for(connection: Connection, task: str, path: Path, limit: int) -> list[Version]:
+    """Versions that were kept of a task's file, or that a comparison of the task was made on; newest first."""
+    used = select(comparisons.c.dataset).where(comparisons.c.task == task)
+    row = dataset_versions.c
+    rows = connection.execute(
+        select(row.digest, row.path, row.created_at, func.json_array_length(row.members).label("samples"))
+        .where(or_(row.path == _name(path), row.digest.in_(used)))
+        .order_by(row.created_at.desc())
+        .limit(limit)
+    )
+    return [
+        Version(digest=each.digest, path=each.path, samples=int(each.samples), created_at=each.created_at)
+        for each in rows
+    ]
 
 
 def edited_in_place(connection: Connection, dataset: Dataset) -> list[str]:

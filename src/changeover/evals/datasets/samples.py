@@ -78,7 +78,7 @@ class Sample:
         """All that the model is told, one message after the other."""
         return "\n".join(message.content for message in self.input if message.content is not None)
 
-    @property
+    @cached_property
     def turns(self) -> int:
         """How many answers it asks for: one, and one more for each place where the model answers before."""
         return 1 + sum(message.content is None for message in self.input)

@@ -105,6 +105,19 @@ def draw_from_traffic(connection: Connection, task: str, since: datetime, most: 
     )
 
 
+def sample_of(exchange: Exchange) -> Sample:
+    """One recorded exchange as a sample, personal data masked. Its target holds what was answered then.
+
+    Raises:
+        DatasetError: Its content was not kept, or it holds what a dataset cannot.
+    """
+    if exchange.request is None or exchange.endpoint != "chat":
+        why = "it is no chat" if exchange.request is not None else "its content was not kept"
+        raise DatasetError(f"Exchange `{exchange.id}` can be no sample: {why}.")
+    sample = _sample(exchange, ((), 0), Masker())
+    return replace(sample, tags=(), cluster=None)
+
+
 def _request(exchange: Exchange) -> _Request | None:
     try:
         body = _body(exchange)

@@ -6,7 +6,7 @@ characters visible, and the page's own policy forbids scripts, frames and reques
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -19,11 +19,12 @@ from markupsafe import Markup
 
 from changeover import __version__
 from changeover.evals.report import plots, words
-from changeover.evals.report.examples import Chooser, Examples
+from changeover.evals.report.examples import Chooser, Examples, present
 from changeover.evals.report.plots import Mark, Outcome, Row, Step
 from changeover.evals.report.record import ComparisonReport, Ratio, ReportSample, Slice
 from changeover.evals.report.words import Claim
 
+HERE = Path(__file__).parent
 WIDE, NARROW = 540.0, 330.0
 """Pixels that the pictures are drawn for: beside each other or on a tablet, and on a telephone."""
 MOST_SLICES_DRAWN = 14
@@ -51,28 +52,51 @@ def to_html(report: ComparisonReport, compiled: Path | None = None) -> str:
         compiled: Directory that keeps the compiled template, which only this user may write; None: it is compiled
             again in each process.
     """
+    return page_template(HERE / "template.html", compiled).render(_context(report))
+
+
+def to_part(report: ComparisonReport, compiled: Path | None = None) -> Markup:
+    """What stands inside of the document, for a page of something else: within an element of the class `report`.
+
+    Its style is that of `part_style`.
+    """
+    return Markup(page_template(HERE / "inside.html", compiled).render(_context(report)))  # it was escaped there
+
+
+@cache
+def part_style() -> str:
+    """The report's style, for what stands within an element of the class `report` and for nothing else.
+
+    It goes by the width of that element where the document goes by that of the window.
+    """
+    style = (HERE / "style.css").read_text(encoding="utf-8").replace(":root{", "&{")
+    return f".report{{container-type:inline-size;{style.replace('@media (m', '@container (m')}}}\n"
+
+
+def _context(report: ComparisonReport) -> Mapping[str, Any]:
+    """Everything that the templates print."""
     usable = [sample for sample in report.samples if sample.usable]
     steps = steps_of(report)
-    return page_template(Path(__file__).parent / "template.html", compiled).render(
-        report=report,
-        headline=words.headline(report),
-        headline_parts=words.headline_parts(report),
-        word=report.verdict.upper(),
-        claim=words.main_claim(report),
-        figures=figures(report, steps, usable),
-        ratios=[(ratio, _reading(ratio)) for ratio in report.ratios],
-        slices=report.slices[:MOST_SLICES],
-        unseen=unseen_slices(report),
-        groups=examples(report, usable),
-        failed=_failed(report)[:MOST_FAILED],
-        rows=report.samples[:MOST_ROWS],
-        observations=steps[-1].observations if steps else 0,
-        calls=report.calls_new + report.calls_cached,
-        plan=_plan(report),
-        w=words,
-        day=_day,
-        version=__version__,
-    )
+    return {
+        "report": report,
+        "headline": words.headline(report),
+        "headline_parts": words.headline_parts(report),
+        "word": report.verdict.upper(),
+        "claim": words.main_claim(report),
+        "figures": figures(report, steps, usable),
+        "ratios": [(ratio, _reading(ratio)) for ratio in report.ratios],
+        "slices": report.slices[:MOST_SLICES],
+        "unseen": unseen_slices(report),
+        "groups": examples(report, usable),
+        "failed": _failed(report)[:MOST_FAILED],
+        "rows": report.samples[:MOST_ROWS],
+        "observations": steps[-1].observations if steps else 0,
+        "calls": report.calls_new + report.calls_cached,
+        "plan": _plan(report),
+        "w": words,
+        "day": _day,
+        "version": __version__,
+    }
 
 
 def steps_of(report: ComparisonReport) -> list[Step]:
@@ -191,15 +215,24 @@ def _e_value(step: Step, claim: Claim) -> float:
 
 
 def _running(report: ComparisonReport, steps: Sequence[Step]) -> Figure:
-    adjusted = abs(steps[-1].mean - report.difference) > 0.0005
+    return difference_figure(
+        steps, margin=report.margin, difference=report.difference, low=report.low, high=report.high, name="difference"
+    )
+
+
+def difference_figure(
+    steps: Sequence[Step], *, margin: float, difference: float, low: float, high: float, name: str
+) -> Figure:
+    """How the difference settled, with its interval, as a picture."""
+    adjusted = abs(steps[-1].mean - difference) > 0.0005
     return _figure(
         "Difference so far",
-        f"Candidate minus incumbent: {words.points(report.difference)} points, "
-        f"95 % interval {words.interval(report.low, report.high)}. The interval holds at every look.",
+        f"Candidate minus incumbent: {words.points(difference)} points, "
+        f"95 % interval {words.interval(low, high)}. The interval holds at every look.",
         lambda width, name: plots.running_difference(
-            steps, margin=report.margin, difference=report.difference, width=width, adjusted=adjusted, name=name
+            steps, margin=margin, difference=difference, width=width, adjusted=adjusted, name=name
         ),
-        "difference",
+        name,
     )
 
 
@@ -281,21 +314,53 @@ def unseen_slices(report: ComparisonReport) -> list[Slice]:
 def examples(report: ComparisonReport, usable: Sequence[ReportSample]) -> list[Examples]:
     """Samples won, lost and even; what speaks for the verdict first."""
     chooser = Chooser(report.incumbent.deployment, report.candidate.deployment)
+    kinds = kinds_of(report, usable)
+    if report.verdict == "fail":
+        kinds = [kinds[1], kinds[0], *kinds[2:]]
+    return [
+        chooser.choose(
+            kind.samples, title=kind.title, what=kind.what, sign=kind.sign, look=kind.look, at_once=kind.at_once
+        )
+        for kind in kinds
+        if kind.samples
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Samples that ended alike."""
+
+    title: str
+    what: str
+    sign: str
+    look: str
+    at_once: int
+    """So many of them are shown without being asked for."""
+    samples: Sequence[ReportSample]
+
+
+def kinds_of(report: ComparisonReport, usable: Sequence[ReportSample]) -> list[Kind]:
+    """Samples won, lost and even."""
     won = [sample for sample in usable if sample.difference > 0]
     lost = [sample for sample in usable if sample.difference < 0]
     even = [sample for sample in usable if sample.difference == 0]
-    kinds = [
-        (won, "Won", f"{report.candidate.deployment} scored higher", "▲", "gain", 4),
-        (lost, "Lost", f"{report.candidate.deployment} scored lower", "▼", "loss", 4),
-    ]
-    if report.verdict == "fail":
-        kinds.reverse()
-    kinds.append((even, "Even", "the same score", "=", "even", 0))
+    higher, lower = (f"{report.candidate.deployment} scored {word}" for word in ("higher", "lower"))
     return [
-        chooser.choose(samples, title=title, what=what, sign=sign, look=look, at_once=at_once)
-        for samples, title, what, sign, look, at_once in kinds
-        if samples
+        Kind(title="Won", what=higher, sign="▲", look="gain", at_once=4, samples=won),
+        Kind(title="Lost", what=lower, sign="▼", look="loss", at_once=4, samples=lost),
+        Kind(title="Even", what="the same score", sign="=", look="even", at_once=0, samples=even),
     ]
+
+
+def to_reading(report: ComparisonReport, kind: Kind, start: int, count: int, compiled: Path | None = None) -> Markup:
+    """Some samples of a kind to read through, the largest differences first; see `to_part`."""
+    names = (report.incumbent.deployment, report.candidate.deployment)
+    ordered = sorted(kind.samples, key=lambda sample: (-abs(sample.difference), sample.position))
+    shown = tuple(present(sample, names) for sample in ordered[start : start + count])
+    group = Examples(
+        title=kind.title, what=kind.what, sign=kind.sign, look=kind.look, total=len(ordered), open=shown, folded=()
+    )
+    return Markup(page_template(HERE / "reading.html", compiled).render(group=group, w=words))
 
 
 def _failed(report: ComparisonReport) -> list[tuple[ReportSample, str, str]]:
@@ -355,7 +420,7 @@ def page_template(file: Path, compiled: Path | None = None) -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FileSystemLoader([file.parent, Path(__file__).parent]),
+        loader=FileSystemLoader([file.parent, HERE]),
         bytecode_cache=None if compiled is None else FileSystemBytecodeCache(str(compiled)),
     )
     return environment.get_template(file.name)

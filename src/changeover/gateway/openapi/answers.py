@@ -245,9 +245,9 @@ SCHEMAS: Json = {
         ["status"],
         {
             "status": {"const": "ok"},
-            "route_revision": {**COUNT, "description": "Newest that this gateway follows. For operators and monitors."},
-            "store_stale": {"type": "boolean", "description": "The store cannot be read. For operators and monitors."},
-            "records_waiting": {**COUNT, "description": "Not yet in the store. For operators and monitors."},
+            "route_revision": {**COUNT, "description": "Newest that this gateway follows. For keys that may look."},
+            "store_stale": {"type": "boolean", "description": "The store cannot be read. For keys that may look."},
+            "records_waiting": {**COUNT, "description": "Not yet in the store. For keys that may look."},
         },
     ),
     "OpenApi": given(["openapi", "info", "paths"], {"openapi": {"const": "3.1.0"}}),

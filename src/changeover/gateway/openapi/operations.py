@@ -11,7 +11,7 @@ from changeover.gateway.openapi.described import Described
 from changeover.gateway.routes import MODEL_PREFIX, Route
 from changeover.tasks.exchanges import Endpoint as EndpointName
 
-HEALTH_OF_LOOKERS = "an operator's or monitor's is shown more"
+HEALTH_OF_LOOKERS = "one that may look is shown more"
 CALLS_REFUSED = (404, 413, 422, 429, 502, 503, 504)
 """Of a request that asks a model."""
 
@@ -84,7 +84,7 @@ DESCRIBED: Mapping[str, Described] = {
         name="createFeedback",
         summary="Say whether an answer was good",
         about=(
-            "For answers to requests of the same key or team; an operator's key may rate any. What a key says last of a "
+            "For answers to requests of the same key or team; an operator's or admin's key may rate any. What a key says last of a "
             "request counts. A comment is kept as the task keeps content: masked, or not at all, where it says so."
         ),
         answers="It is written, with as much of the comment as is kept.",

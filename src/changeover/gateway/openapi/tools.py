@@ -14,7 +14,7 @@ JOB_REFUSED = (404, 503)
 
 PARAMETERS: Mapping[str, Json] = {
     "{name}": in_path("name", "Name of a tool that the key may use."),
-    "{job}": in_path("job", "Id of a job of the key; an operator's key sees everybody's."),
+    "{job}": in_path("job", "Id of a job of the key; an operator's or admin's key sees everybody's."),
 }
 """By what stands for them in a path."""
 AS: Json = {
@@ -62,7 +62,7 @@ DESCRIBED: Mapping[str, Described] = {
     JOBS: Described(
         name="listJobs",
         summary="List jobs",
-        about="Those of the key, newest first, at most 100, without their results; an operator's key sees everybody's.",
+        about="Those of the key, newest first, at most 100, without their results; an operator's or admin's key sees everybody's.",
         answers="The jobs.",
         answer="JobList",
         refusals=(503,),

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
@@ -21,6 +23,8 @@ from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation import ValidationError
 from cyclonedx.validation.json import JsonStrictValidator
+from jsonschema.validators import Draft7Validator
+from rfc3986_validator import validate_rfc3986  # pyright: ignore[reportUnknownVariableType] - it has no types
 
 from changeover import __version__
 from changeover.core.errors import ChangeoverError
@@ -62,6 +66,16 @@ def check(text: str) -> str | None:
     """What is wrong with a bill of materials by the schema of CycloneDX 1.6; None: nothing."""
     found = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     return str(found.data.message) if isinstance(found, ValidationError) else None
+
+
+# jsonschema would take rfc3987-syntax for this, whose parsers cost every process that imports jsonschema a second.
+@Draft7Validator.FORMAT_CHECKER.checks("iri-reference")
+def _is_iri_reference(value: object) -> bool:
+    """Whether it is an address once what is not ASCII is percent-encoded, as RFC 3987, section 3.1, makes one of the other."""
+    if not isinstance(value, str):
+        return True
+    encoded = re.sub(r"[^\x00-\x7f]+", lambda found: quote(found[0]), value)
+    return validate_rfc3986(encoded, rule="URI_reference") is not None
 
 
 def _changeover() -> Component:

@@ -29,6 +29,7 @@ class Granted(Declared):
     """A licence or an authorisation that the organisation obtained, or a judgement that a person made."""
 
     licence: LicenceId
+    """By id or by another of its names."""
     clause: Name | None = None
     """The clause that it settles; None: all that needs a person under this licence."""
     by: Name
@@ -51,6 +52,7 @@ class ApprovedCode(Declared):
     by: Name
     """Who read it."""
     on: date
+    """When it was read."""
     reason: Name
     """Why it may run."""
 
@@ -61,9 +63,11 @@ class ClosedModel(Declared):
     model: Name
     """Id of the card."""
     tasks: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Those that it may answer."""
     by: Name
     """Who decided it."""
     reason: Name
+    """Why, although it is closed."""
     until: date
     """The last day on which it may answer."""
 

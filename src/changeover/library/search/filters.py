@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, get_args
 
 from changeover.core.errors import ConfigError, nearest
-from changeover.library.cards import Card
+from changeover.library.cards import Card, Scenario
 from changeover.library.licences.judgement import OUTCOMES, Outcome
 
 ACCEPTABLE: Final = ("allow", "duties")
@@ -41,6 +41,9 @@ class Filters:
     open_weights: bool = False
     vendor: str | None = None
     """A part of its name."""
+    family: str | None = None
+    scenario: str | None = None
+    """What it is for, in the words of cards."""
 
 
 Answer = bool | None
@@ -107,6 +110,10 @@ def _answers(card: Card, filters: Filters, outcome: Callable[[Card], Outcome]) -
         yield "weights", None if card.weights is None else card.weights == "open"
     if filters.vendor is not None:
         yield "vendor", filters.vendor.casefold() in card.vendor.casefold()
+    if filters.family is not None:
+        yield "family", _equal(card.family, filters.family)
+    if filters.scenario is not None:
+        yield "scenario", filters.scenario.casefold() in card.scenarios if card.scenarios else None
 
 
 def _between(value: float | None, least: float | None, most: float | None) -> Answer:
@@ -192,6 +199,10 @@ def _check(cards: Iterable[Card], filters: Filters) -> None:
         vendors = {card.vendor for card in cards}
         if not any(filters.vendor.casefold() in vendor.casefold() for vendor in vendors):
             _known("--vendor", filters.vendor, filters.vendor, vendors)
+    if filters.family is not None:
+        _known("--family", filters.family, filters.family, {card.family for card in cards})
+    if filters.scenario is not None:
+        _known("--scenario", filters.scenario, filters.scenario, get_args(Scenario))
 
 
 def _known(option: str, written: str, wanted: str, known: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ MAX_TEXT_BYTES: Final = 64 << 20
 """Of a file that is read whole; tokenizers with large vocabularies have some twenty MiB."""
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "merges.txt", "tiktoken.model")
 """Files that make tokens of text, in any of the ways that models come with."""
+_CHATS_OTHERWISE: Final = ("tekken.json", "openvino_tokenizer.xml")
+"""Files of tokenizers that may know how a chat is written without a template beside them."""
+_FOR_IMAGES: Final = re.compile(r"(?:^|_)(?:vision|visual|image|img|vq|mm|embd_layer)(?:_|$)")
+"""In names of a configuration's fields."""
+_PREPARES: Final = ("preprocessor_config.json", "processor_config.json")
 _LENGTHS: Final = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 """Names under which configurations say how long a prompt may be; engines look for them in this order."""
 
@@ -31,9 +37,13 @@ class Checkpoint:
     """Positions that it was trained for; None also where a scaling of them makes that uncertain."""
     sees: bool
     """It has eyes: a part of its own for images."""
+    text_only: bool
+    """Nothing in it is for images: no part of the network, under whatever name, and no file that prepares them."""
     tokenizer_digest: str | None
     chat_template_digest: str | None
     """Of the text or texts themselves, in whichever file they stand."""
+    chats: bool
+    """False: nothing in it says how a chat is written, as in a base model; it can only go on with a text."""
 
 
 NOT_HERE: Final = Checkpoint(
@@ -41,8 +51,10 @@ NOT_HERE: Final = Checkpoint(
     model_type=None,
     context_length=None,
     sees=False,
+    text_only=False,
     tokenizer_digest=None,
     chat_template_digest=None,
+    chats=True,
 )
 """Nothing is known of weights that were not fetched yet."""
 
@@ -61,13 +73,17 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     text = _object(config, "text_config") or config
     tokenizer = {name: sha256_file(directory / name) for name in _TOKENIZERS if (directory / name).is_file()}
     model_type = config.get("model_type")
+    template = _template_digest(directory)
     return Checkpoint(
         architectures=tuple(str(each) for each in config.get("architectures") or ()),
         model_type=model_type if isinstance(model_type, str) else None,
         context_length=_context_length(text),
         sees="vision_config" in config,
+        text_only=not any(map(_FOR_IMAGES.search, config))
+        and not any((directory / each).exists() for each in _PREPARES),
         tokenizer_digest=sha256_value(tokenizer) if tokenizer else None,
-        chat_template_digest=_template_digest(directory),
+        chat_template_digest=template,
+        chats=template is not None or any((directory / name).exists() for name in _CHATS_OTHERWISE),
     )
 
 
@@ -84,6 +100,13 @@ def weights_digest(directory: Path) -> str:
         ArtifactFile(path=str(path.relative_to(directory)), size_bytes=path.stat().st_size, sha256=sha256_file(path))
         for path in files
     )
+
+
+def without_eyes(found: Checkpoint, profile: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The profile's overrides of a model that takes no images, on an engine that could; an operator's own word stands."""
+    if not found.text_only or "vision" in profile.get("has", ()):
+        return profile
+    return {**profile, "lacks": list(dict.fromkeys([*profile.get("lacks", ()), "vision"]))}
 
 
 def _context_length(config: Mapping[str, Any]) -> int | None:

@@ -27,9 +27,21 @@ def stored_profile(
     model: str | None = None,
     architecture: str | None = None,
     embeddings: bool = False,
+    chats: bool = True,
 ) -> Mapping[str, Json]:
-    """What is stored of the profile. An operator's own fields win."""
-    served = {"endpoints": [*(PLAIN[plan.backend].endpoints or ()), "embeddings"]} if embeddings else {}
+    """What is stored of the profile. An operator's own fields win.
+
+    Args:
+        plan: The deployment's.
+        overrides: What an operator wrote, and what the engine was told.
+        model: Whose family counts; None: the plan's.
+        architecture: Of the weights.
+        embeddings: They are served beside all else.
+        chats: False: the model has no chat template.
+    """
+    served: dict[str, Json] = {} if chats else {"endpoints": ["completions"]}
+    if embeddings:
+        served["endpoints"] = [*(PLAIN[plan.backend].endpoints or ()), "embeddings"]
     where = f"deployment `{plan.deployment}`: profile"
     profile = profile_of(
         plan.backend, model or plan.model, architecture=architecture, overrides={**served, **overrides}, where=where

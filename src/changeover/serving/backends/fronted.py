@@ -35,6 +35,8 @@ class Loaded:
     """Tokens that end an answer; of a directory, its worker reads them."""
     tokenizer_digest: str | None
     chat_template_digest: str | None
+    chats: bool
+    """False: a base model, which can only go on with a text."""
 
     def digest(self, plan: EnginePlan) -> str:
         """Of the weights; reads all of them where it is not known."""
@@ -78,6 +80,7 @@ def weights_of(plan: EnginePlan) -> Loaded:
             ends=_ends(header),
             tokenizer_digest=header.tokenizer_digest,
             chat_template_digest=header.chat_template_digest,
+            chats=header.chat_template_digest is not None,
         )
     said = read_checkpoint(path)
     if said is NOT_HERE:
@@ -89,6 +92,7 @@ def weights_of(plan: EnginePlan) -> Loaded:
         ends=(),
         tokenizer_digest=said.tokenizer_digest,
         chat_template_digest=said.chat_template_digest,
+        chats=said.chats,
     )
 
 

@@ -105,6 +105,7 @@ class LlamaServerBackend:
                 },
                 needs=(artifact, *projector),
             ),
+            maps_weights=True,
             first_answer=not options.embeddings,  # a model that makes vectors may have no words
         )
 

@@ -100,6 +100,7 @@ class LocalBackend:
             adapters={each: Selection(patch=_scales(plan.adapters, each)) for each in plan.adapters},
             environment=ENVIRONMENT,
             sockets=True,
+            maps_weights=True,
             first_answer=not options.embeddings,  # a model that makes vectors may have no words
         )
 

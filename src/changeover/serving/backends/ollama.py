@@ -86,7 +86,12 @@ class OllamaBackend:
     def launch(self, plan: EnginePlan) -> Launch | Elsewhere:
         options = plan.options_as(OllamaOptions)
         if options.base_url is not None:
-            return Elsewhere(base_url=options.base_url, model=options.name or plan.model, api_key_env=None)
+            return Elsewhere(
+                base_url=options.base_url,
+                model=options.name or plan.model,
+                api_key_env=None,
+                first_answer=not options.embeddings,
+            )
         command = self._command()
         if command is None:
             raise EngineError(f"The engine needs {NOT_THERE.what}. {NOT_THERE.remedy}")

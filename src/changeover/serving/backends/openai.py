@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from changeover.serving.backends.common import stored_profile
 from changeover.serving.backends.protocol import Capabilities, Elsewhere, Missing
 from changeover.serving.options import OpenAIOptions
 from changeover.serving.parts import EnginePart
 from changeover.serving.plan import EnginePlan
+
+WORDS: Final = frozenset({"chat", "completions"})
+"""Endpoints of whoever answers in words; one that only makes vectors is asked for none."""
 
 
 class OpenAIBackend:
@@ -34,4 +38,10 @@ class OpenAIBackend:
 
     def launch(self, plan: EnginePlan) -> Elsewhere:
         options = plan.options_as(OpenAIOptions)
-        return Elsewhere(base_url=options.base_url, model=options.model or plan.model, api_key_env=options.api_key_env)
+        served = options.profile.get("endpoints") or WORDS
+        return Elsewhere(
+            base_url=options.base_url,
+            model=options.model or plan.model,
+            api_key_env=options.api_key_env,
+            first_answer=not WORDS.isdisjoint(served),
+        )

@@ -84,7 +84,7 @@ class OpenVINOBackend:
                 "device": options.device,
                 "batched_tokens": _batched_tokens(plan),
             },
-            profile=stored_profile(plan, options.profile, architecture=loaded.architecture),
+            profile=stored_profile(plan, options.profile, architecture=loaded.architecture, chats=loaded.chats),
         )
 
     def launch(self, plan: EnginePlan) -> Launch:

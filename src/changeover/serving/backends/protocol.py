@@ -53,6 +53,8 @@ class Launch:
     """What goes into the `model` field there; None: what the caller wrote, since the engine does not read it."""
     sockets: bool = False
     """It can listen on a Unix socket: where `socket` is in its configuration, there and on no port."""
+    maps_weights: bool = False
+    """It maps its weights into memory: a second process beside it has the same copy of them."""
     start_s: float = 0.0
     """What it may take before it reads weights, on top of what any engine may."""
     patch: Patch | None = None
@@ -68,6 +70,8 @@ class Elsewhere:
     base_url: str
     model: str
     api_key_env: str | None
+    first_answer: bool = True
+    """It is asked something, and has to answer, before it counts as ready for the first time."""
 
 
 @dataclass(frozen=True, kw_only=True)

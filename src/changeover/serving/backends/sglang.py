@@ -11,7 +11,7 @@ from typing import Final
 
 from changeover.core.errors import EngineError
 from changeover.library.fit.detect import Detected
-from changeover.serving.backends.checkpoint import read_checkpoint, weights_digest
+from changeover.serving.backends.checkpoint import read_checkpoint, weights_digest, without_eyes
 from changeover.serving.backends.common import stored_profile
 from changeover.serving.backends.foreign import OFFLINE, lacking_cards, lacking_package, machine, under_warden
 from changeover.serving.backends.parsing import choose
@@ -98,7 +98,11 @@ class SglangBackend:
                 "flags": [*served.parsers.flags, *options.flags],
                 "environment": options.environment,
             },
-            profile=stored_profile(plan, {**served.parsers.profile, **options.profile}, architecture=found.model_type),
+            profile=stored_profile(
+                plan,
+                {**served.parsers.profile, **without_eyes(found, options.profile)},
+                architecture=found.model_type,
+            ),
         )
 
     def launch(self, plan: EnginePlan) -> Launch:

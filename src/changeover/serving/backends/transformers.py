@@ -65,7 +65,7 @@ class TransformersBackend:
                 "dtype": options.dtype,
                 "torch": versions["torch"],
             },
-            profile=stored_profile(plan, options.profile, architecture=loaded.architecture),
+            profile=stored_profile(plan, options.profile, architecture=loaded.architecture, chats=loaded.chats),
         )
 
     def launch(self, plan: EnginePlan) -> Launch:

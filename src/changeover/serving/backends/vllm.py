@@ -15,7 +15,7 @@ from changeover.core.errors import EngineError
 from changeover.core.sizes import GIB, in_gib
 from changeover.library import lora
 from changeover.library.fit.detect import Detected
-from changeover.serving.backends.checkpoint import Checkpoint, read_checkpoint, weights_digest
+from changeover.serving.backends.checkpoint import Checkpoint, read_checkpoint, weights_digest, without_eyes
 from changeover.serving.backends.common import stored_profile
 from changeover.serving.backends.foreign import (
     OFFLINE,
@@ -49,6 +49,8 @@ START_COMPILING_S: Final = 600.0
 PROCESSES_BYTES: Final = 3 * GIB
 """What its three processes took beside weights of 0.26 GB: 3.6 GB with everything."""
 
+CHATS_BY: Final = frozenset({"--chat-template", "--tokenizer-mode"})
+"""Flags that bring a way to write chats."""
 RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` can be, by vLLM 0.32's own list."""
 
@@ -252,8 +254,18 @@ class Served:
                 "flags": [*self.parsers.flags, *options.flags],
                 "environment": options.environment,
             },
-            profile=stored_profile(plan, {**self.parsers.profile, **options.profile}, architecture=found.model_type),
+            profile=stored_profile(
+                plan,
+                {**self.parsers.profile, **without_eyes(found, options.profile)},
+                architecture=found.model_type,
+                chats=self._chats(),
+            ),
         )
+
+    def _chats(self) -> bool:
+        """Whether it knows how a chat is written: by the files, or by what it is told."""
+        told = {each.split("=")[0] for each in (*self.parsers.flags, *self.options.flags)}
+        return self.checkpoint.chats or not told.isdisjoint(CHATS_BY)
 
     def _parallel(self) -> Sequence[str]:
         tensor, pipeline = self.options.tensor_parallel, self.options.pipeline_parallel

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from changeover.core.errors import ContextOverflow, RequestError, UpstreamError
+from changeover.core.errors import ContextOverflow, NoTemplateError, RequestError, UpstreamError
 from changeover.serving.conformance.outcome import Absent, Beside, Wrong
 from changeover.serving.conformance.talk import Streamed, Talk
 from changeover.serving.conformance.words import STORY
@@ -36,6 +36,8 @@ async def context_refused(talk: Talk) -> str:
             await ask(text, max_tokens=4)
         except ContextOverflow:
             continue
+        except NoTemplateError:
+            raise
         except RequestError as exc:
             raise Wrong(f"refused in words that are not known to mean this: {exc.message}") from exc
         raise Absent(f"{most + most // 4} words were answered where {most} tokens are all it takes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from changeover.core.errors import ChangeoverError, ContextOverflow, RequestError, UpstreamError
+from changeover.core.errors import ChangeoverError, ContextOverflow, NoTemplateError, RequestError, UpstreamError
 from changeover.serving.capabilities import CAPABILITIES
 from changeover.serving.conformance.catalogue import PROBES, Probe
 from changeover.serving.conformance.outcome import Absent, Beside, Finding, Result, Wrong
@@ -14,6 +14,7 @@ NOT_THERE = frozenset({404, 405, 501})
 """Statuses of an engine that has no such thing."""
 LONGEST = 240
 """Characters of what was seen."""
+NO_TEMPLATE = "no chat template: the model can only go on with a text"
 
 _COUNTS: Sequence[Result] = ("failed", "missing", "passed", "not applicable")
 
@@ -51,6 +52,8 @@ async def look(subject: Subject, probe: Probe) -> Finding:
         result, seen = "failed", str(exc)
     except ContextOverflow as exc:
         result, seen = "not applicable", f"its context is too small for the probe: {exc.message}"
+    except NoTemplateError:
+        result, seen = ("missing" if probe.capability == "chat" else "not applicable"), NO_TEMPLATE
     except RequestError as exc:
         result, seen = "missing", exc.message
     except UpstreamError as exc:

@@ -15,6 +15,7 @@ import numpy
 import openvino  # pyright: ignore[reportMissingImports] - as the next
 import openvino_genai  # pyright: ignore[reportMissingImports] - installed in the engine's environment only
 
+from changeover.serving.engines.openvino_grammar import letter_by_letter
 from changeover.serving.engines.pieces import HALF, is_cut
 from changeover.serving.engines.worker import Ask, Refused, Run, Score, reason, work
 
@@ -160,7 +161,8 @@ class OpenVINOEngine:
             config.logprobs = 1
         grammar = run.ask.get("grammar")
         if grammar is not None:
-            ((kind, value),) = grammar.items()
+            ((kind, asked_for),) = grammar.items()
+            value = letter_by_letter(kind, asked_for)
             said = (
                 {"json_schema": json.dumps(value, ensure_ascii=False)}
                 if kind == "json_schema"

@@ -6,6 +6,8 @@ import errno
 import os
 from typing import Final
 
+from changeover.serving.status import REFUSES_KEY
+
 SLOW_TO_CONNECT: Final = "cannot be reached (connecting took too long)"
 NOT_ANSWERED: Final = "closed the connection before it answered"
 CUT_SHORT: Final = "broke off within its answer"
@@ -57,7 +59,7 @@ def encoded(name: str, encoding: str) -> str:
 def unready(status: int) -> str | None:
     """Why a probe's status means that the engine cannot answer. Many servers have no list of models: 404 is fine."""
     if status in (401, 403):
-        return f"refuses its key (status {status})"
+        return f"{REFUSES_KEY} (status {status})"
     if status >= 500 or 300 <= status < 400:
         return f"answers with status {status}"
     return None

@@ -1,0 +1,49 @@
+"""Who is signed in, and what each role may do here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+VOUCHED = "oidc:"
+"""Before the name of whom an identity provider vouches for, in histories and as the name of their keys."""
+
+Right = Literal["call", "look", "operate", "approve", "administer"]
+"""Call tasks and tools; look at everything but keys; start, steer and take back switches; agree to them; manage keys."""
+
+_EVERYTHING: frozenset[Right] = frozenset({"call", "look", "operate", "approve", "administer"})
+RIGHTS: Mapping[str, frozenset[Right]] = {
+    "application": frozenset({"call"}),
+    "viewer": frozenset({"look"}),
+    "operator": frozenset({"call", "look", "operate"}),
+    "approver": frozenset({"call", "look", "approve"}),
+    "admin": _EVERYTHING,
+}
+"""By the role of a key, or of a person that an identity provider vouches for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody who signed in."""
+
+    name: str
+    """As they are greeted."""
+    actor: str
+    """As histories name them: `key:NAME`, or what the identity provider calls them."""
+    role: str
+    tasks: frozenset[str] | None = None
+    """Tasks they may look at and act on; None: every task."""
+
+    def may(self, right: Right) -> bool:
+        """Whether their role has a right."""
+        return right in RIGHTS.get(self.role, frozenset())
+
+    def may_see(self, task: str) -> bool:
+        """Whether a task is theirs."""
+        return self.tasks is None or task in self.tasks
+
+
+def person_names(name: str) -> bool:
+    """Whether a key was made for somebody whom an identity provider vouches for, by its name."""
+    return name.startswith(VOUCHED)
