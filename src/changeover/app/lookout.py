@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Literal
 
+from sqlalchemy import Connection
+
 from changeover.app.comparisons import Growth
 from changeover.core.clock import Clock, span
 from changeover.core.errors import UnknownTaskError
@@ -117,9 +119,7 @@ class Lookout:
             StoreError: The store cannot be used.
         """
         with self._store.read() as connection:
-            rollout = find_rollout(connection, id)
-        if rollout is None:
-            raise UnknownTaskError(f"No rollout `{id}`. `changeover history TASK` names those of a task.")
+            rollout = known_rollout(connection, id)
         evidence = self.evidence(rollout)
         with self._store.read() as connection:
             variants = load_variants(connection, [rollout.incumbent, rollout.candidate])
@@ -166,6 +166,18 @@ class Lookout:
 
 FORGOTTEN_AFTER = timedelta(minutes=2)
 """What nobody looked at for so long is watched no more."""
+
+
+def known_rollout(connection: Connection, id: int) -> Rollout:
+    """A rollout by its number.
+
+    Raises:
+        UnknownTaskError: There is none.
+    """
+    rollout = find_rollout(connection, id)
+    if rollout is None:
+        raise UnknownTaskError(f"No rollout `{id}`. `changeover history TASK` names those of a task.")
+    return rollout
 
 
 def waits_for(rollout: Rollout, evidence: Evidence | None, now: datetime) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from changeover.app.admin import Admin
-from changeover.app.lookout import Lookout, Standing, ahead_of
+from changeover.app.lookout import Lookout, Standing, ahead_of, known_rollout
 from changeover.console.differences import marked, plainly
 from changeover.console.exchanges import answer_of, asked_of
 from changeover.console.following import following
@@ -23,7 +23,7 @@ from changeover.console.visit import Visit, text_of
 from changeover.core.errors import ChangeoverError, GateError, RequestError, UnknownTaskError
 from changeover.gateway.admin import LONGEST_NAME, Override, Steer
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Reading, Rollout
-from changeover.rollouts.queries import find_rollout, latest_rollout, newest_event, newest_rollouts
+from changeover.rollouts.queries import latest_rollout, newest_event, newest_rollouts
 from changeover.serving.queries import load_variants
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import copied_pairs
@@ -225,22 +225,17 @@ async def events(visit: Visit) -> Response:
     """That something changed, for a page that is open."""
     id = _number(visit)
 
-    def look(connection: Connection) -> Hashable:
-        found = find_rollout(connection, id)
-        if found is None:
-            return None
-        return (found.state, found.step, found.hold is None, newest_event(connection, id))
+    def look(connection: Connection) -> tuple[Rollout, int]:
+        return known_rollout(connection, id), newest_event(connection, id)
 
     async def seen() -> Hashable:
-        rows = await visit.read(look)
-        found = await visit.read(lambda connection: find_rollout(connection, id))
-        if found is None or found.state not in ACTIVE:
-            return rows, None
+        found, newest = await visit.read(look)
+        row = (found.state, found.step, found.hold is None, newest)
         evidence = await visit.do(partial(_lookout(visit).evidence, found))
-        return rows, None if evidence is None else (evidence.whole.asked, evidence.step.asked, round(evidence.guard, 1))
+        return row, None if evidence is None else (evidence.whole.asked, evidence.step.asked, round(evidence.guard, 1))
 
-    await _standing(visit)  # whose it is, and whether it is there
-    return await following(seen, lambda now: isinstance(now, tuple) and now[0] is not None and now[0][0] not in ACTIVE)
+    visit.require_task((await visit.read(look))[0].task)
+    return await following(seen, lambda now: isinstance(now, tuple) and now[0][0] not in ACTIVE)
 
 
 async def deed(visit: Visit) -> Response:
