@@ -178,7 +178,7 @@ class Play:
     @property
     def most_chars(self) -> int:
         """That it holds, or may come to hold."""
-        said = [self.prompt.system, self.prompt.user, *(message.content for message in self.prompt.earlier)]
+        said = [self.prompt.system, self.prompt.user, *(message.content or "" for message in self.prompt.earlier)]
         return sum(map(len, said)) + sum(column.most_chars for column in self.columns)
 
     def begin(self, way: tuple[str, str]) -> None:
