@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.processes import Up, changeover, load, start, system, until
+from tests.support.processes import Up, command, load, start, system, until
 from tests.support.projects import write_project
 
 from changeover.app.deploy import declared_variant
@@ -131,7 +131,7 @@ def test_a_kill_while_the_former_engine_is_brought_back_leaves_it_answering(proj
     up = start(project)
     until(lambda: up.ready(OLD))
     assert up.call(*NEW, "--option", "fault=error_500", "--instead-of", OLD).status == 1, "it fails its first answer"
-    assert changeover(project, "deploy", OLD, "--engine", "echo", "--instead-of", "new").status == 0
+    assert command(project, "deploy", OLD, "--engine", "echo", "--instead-of", "new").status == 0
     promoted(up)
     until(lambda: up.state() == "rolled_back")
     up.stop(signal.SIGKILL)
