@@ -27,3 +27,9 @@ def busy_console(busy_project: tuple[Path, Mapping[str, str]]) -> Iterator[conso
     busy = console.over(directory, **keys)
     yield busy
     asyncio.run(console.closed(busy))
+
+
+@pytest.fixture
+def looking_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open pages hear at once of what happens, instead of within a second."""
+    monkeypatch.setattr("changeover.console.following.LOOK_S", 0.05)
