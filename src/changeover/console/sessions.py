@@ -20,7 +20,7 @@ from changeover.client import AsyncClient, ClientError, Tool
 from changeover.console.desk import Desk, Gateway
 from changeover.console.oidc import Vouched
 from changeover.console.people import VOUCHED, Person
-from changeover.console.plays import Plays
+from changeover.console.plays import Memory, Plays
 from changeover.core.clock import Clock
 from changeover.core.digest import sha256_text
 from changeover.core.errors import AuthenticationError, NotReadyError, StoreError
@@ -91,6 +91,8 @@ class Session:
     """Stands in every form; who does not know it comes from another site."""
     seen: float
     """Monotonic, seconds."""
+    plays: Plays
+    """What was asked in the playground."""
     key: str | None = None
     """Id of their key in the store; None: the console has no store."""
     ends: float | None = None
@@ -99,8 +101,6 @@ class Session:
     """By tool: the conversation so far."""
     beside: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """By tool: what else was given with its last message, but no files."""
-    plays: Plays = field(default_factory=Plays)
-    """What was asked in the playground."""
     streams: int = 0
     """Open pages that listen for changes."""
     told: str | None = None
@@ -144,6 +144,7 @@ class Sessions:
         self._desk = desk
         self._known: dict[str, Session] = {}
         """By the digest of the cookie."""
+        self._memory = Memory()
         self._looked = -KEYS_S
 
     async def begin(self, key: str) -> str:
@@ -205,7 +206,7 @@ class Sessions:
         return await self._open(Session(person, callers, key=key.id, ends=ends, **self._new()))
 
     def _new(self) -> dict[str, Any]:
-        return {"csrf": new_secret("form"), "seen": self._clock.monotonic()}
+        return {"csrf": new_secret("form"), "seen": self._clock.monotonic(), "plays": Plays(self._memory)}
 
     async def _open(self, session: Session) -> str:
         """Always with a new cookie: one that somebody else has put into a browser stands for nobody."""
