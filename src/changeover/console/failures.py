@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from changeover.app.discretion import discreet
 from changeover.client import ClientError
 from changeover.console import pages
 from changeover.console.guards import HEADERS
@@ -27,7 +28,8 @@ async def refused(request: Request, failure: Exception) -> Response:
     """What we refused, or what failed."""
     assert isinstance(failure, ChangeoverError), "registered for nothing else"
     status = 400 if isinstance(failure, ConfigError) else failure.status  # what was asked for, not how it was set up
-    return pages.page(request, "error.html", status, message=failure.message)
+    message = discreet(failure.message, getattr(request.state, "hidden", ()))
+    return pages.page(request, "error.html", status, message=message)
 
 
 async def to_sign_in(request: Request, failure: Exception) -> Response:

@@ -31,6 +31,8 @@ class Page:
     methods: tuple[str, ...] = ("GET",)
     everywhere: bool = False
     """Whether it needs a gateway only; others need the project itself."""
+    whole: bool = False
+    """Whether it concerns all tasks in one, so that who is limited to some is refused."""
 
     def route(self) -> Route:
         """It as the application's router takes it."""
@@ -40,6 +42,8 @@ class Page:
             await sessions.keep_up()
             visit = Visit.of(request)
             visit.require(self.right)
+            if self.whole:
+                visit.require_whole()
             if not self.everywhere:
                 await visit.come_in()
             answer = await self.endpoint(visit)

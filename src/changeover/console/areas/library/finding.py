@@ -189,7 +189,7 @@ async def _shown(visit: Visit, asked: Asked, template: str, *, wait: bool) -> Re
         scores = keeping.scored(installation) if wait else keeping.scoreboard
         with installation.store.read() as connection:
             reached = furthest(reached_states(connection))
-        shelf = shelf_of(installation)
+        shelf = shelf_of(visit.theirs)
         fresh = scores is not None and scores.fresh(installation)
         return found(shelf, asked, keeping.machine(installation), reached, scores), fresh
 
