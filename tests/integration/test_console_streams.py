@@ -1,4 +1,4 @@
-"""Pages that listen for changes: no more of them than a session may have."""
+"""Pages that listen for changes: no more of them than somebody may have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from changeover.console.routes import MOST_STREAMS
 from changeover.evals.queries import newest_comparisons
 
 
-async def test_a_session_has_no_more_than_so_many_streams_and_those_that_end_make_room(
+async def test_a_key_has_no_more_than_so_many_streams_and_those_that_end_make_room(
     busy_console: BusyConsole,
 ) -> None:
     with busy_console.installation.store.read() as connection:
@@ -22,3 +22,7 @@ async def test_a_session_has_no_more_than_so_many_streams_and_those_that_end_mak
         refused = await client.get("/tasks-events")
         assert (refused.status_code, "Close some" in refused.text) == (429, True)
         assert (await client.get("/tasks")).status_code == 200
+        async with busy_console.signed_in("viewer") as another_browser, busy_console.signed_in("admin") as somebody:
+            assert (await another_browser.get("/tasks-events")).status_code == 429, "it is the same key"
+            assert "event: ended" in (await somebody.get(f"/comparisons/{id}/events")).text
+        session.streams = 0

@@ -8,8 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from changeover.app.discretion import discreet
 from changeover.client import ClientError
 from changeover.console import pages
-from changeover.console.guards import HEADERS
-from changeover.console.visit import COOKIE
+from changeover.console.guards import HEADERS, HTTPS_ONLY
 from changeover.core.errors import AuthenticationError, ChangeoverError, ConfigError
 
 NOWHERE_TO_BE_FOUND = 404
@@ -19,7 +18,7 @@ async def refused_by_gateway(request: Request, failure: Exception) -> Response:
     """What the gateway refused, in its own words."""
     assert isinstance(failure, ClientError), "registered for nothing else"
     if failure.status == AuthenticationError.status:  # revoked, or expired, since they signed in
-        await request.app.state.sessions.end(request.cookies.get(COOKIE))
+        await request.app.state.sessions.end(request.cookies.get(request.app.state.cookie))
         return RedirectResponse("/sign-in", 303)
     return pages.page(request, "error.html", failure.status, message=failure.message)
 
@@ -44,7 +43,8 @@ async def broken(request: Request, failure: Exception) -> Response:
     """A fault of ours: the log has it, the page has nothing of it."""
     del failure
     answer = pages.page(request, "error.html", 500, message="Something is broken here. What it was stands in the log.")
-    answer.headers.update({**HEADERS, "cache-control": "no-store"})  # it is made outside of the guards
+    more = HTTPS_ONLY if request.app.state.secure else {}
+    answer.headers.update({**HEADERS, **more, "cache-control": "no-store"})  # it is made outside of the guards
     return answer
 
 

@@ -16,12 +16,15 @@ POLICY = (
 HEADERS: Mapping[str, str] = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
     "referrer-policy": "same-origin",  # without any, a browser hides where its forms come from
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+A_YEAR_S = 365 * 86_400
+HTTPS_ONLY: Mapping[str, str] = {"strict-transport-security": f"max-age={A_YEAR_S}"}
+"""More, where browsers reach the console by HTTPS: they come by no other way any more."""
 SAFE = frozenset({"GET", "HEAD"})
-
 
 SIGN_IN = "/sign-in"
 LANGUAGE = "/language"
@@ -36,9 +39,10 @@ class TooLarge(Exception):
 class Guards:
     """The outermost layer, before any route."""
 
-    def __init__(self, app: ASGIApp, *, most_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, most_body_bytes: int, secure: bool = False) -> None:
         self._app = app
         self._most = most_body_bytes
+        self._headers = {**HEADERS, **(HTTPS_ONLY if secure else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse what comes from another site or is too large; add the headers."""
@@ -46,7 +50,7 @@ class Guards:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        sending = _with_headers(send, quiet=scope["path"].startswith("/static/"))
+        sending = _with_headers(send, self._headers, static=scope["path"].startswith("/static/"))
         if scope["method"] not in SAFE and not _from_here(headers):
             await PlainTextResponse("This form came from another site.", 403)(scope, receive, sending)
             return
@@ -78,10 +82,12 @@ def _from_here(headers: Mapping[str, str]) -> bool:
     return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
-def _with_headers(send: Send, *, quiet: bool) -> Send:
+def _with_headers(send: Send, headers: Mapping[str, str], *, static: bool) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            more: dict[str, Any] = {**HEADERS, "cache-control": "max-age=3600" if quiet else "no-store"}
+            # Whatever else there is below `/static/` has the name and the token of whoever asked for it in it.
+            keeps = static and message["status"] in (200, 206, 304)
+            more: dict[str, Any] = {**headers, "cache-control": "max-age=3600" if keeps else "no-store"}
             kept = [(name, value) for name, value in message["headers"] if name.decode("latin-1") not in more]
             message = {
                 **message,

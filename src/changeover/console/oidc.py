@@ -42,6 +42,7 @@ KNOWN_S = 600.0
 LEEWAY_S = 60
 LONGEST_NAME = 70
 AGAIN = "Sign in again."
+EVERY_TASK = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,16 +211,23 @@ class Provider:
         return cast("Mapping[str, Any]", claims)
 
     def _vouched(self, claims: Mapping[str, Any]) -> Vouched:
-        has = _texts(_claim(claims, self._settings.role_claim))
+        has = frozenset[str]() if _unverified(claims, self._settings.role_claim) else _texts(_claim(claims, self._settings.role_claim))
         name = _name(claims, self._settings.name_claim)
         role: Role | None = next((role for text, role in self._settings.roles.items() if text in has), None)
         if role is None:
-            raise PermissionError_(
-                f"`{name}` is known to {self.label}, and has no role here. Whoever runs this console gives one: "
-                f"`console.roles` in changeover.toml, by the claim `{self._settings.role_claim}`."
-            )
-        limited = [set(tasks) for text, tasks in self._settings.tasks.items() if text in has]
-        return Vouched(name=name, role=role, tasks=frozenset[str]().union(*limited) if limited else None)
+            raise PermissionError_(self._lacks(name, "no role", "console.roles"))
+        tasks = frozenset[str]().union(*(tasks for text, tasks in self._settings.tasks.items() if text in has))
+        if self._settings.tasks and not tasks:
+            raise PermissionError_(self._lacks(name, f"the role `{role}` but no task", "console.tasks"))
+        return Vouched(name=name, role=role, tasks=None if EVERY_TASK in tasks or not self._settings.tasks else tasks)
+
+    def _lacks(self, name: str, what: str, setting: str) -> str:
+        """What is said to somebody who is known and may not come in: what they lack, and whom to ask."""
+        who = self._settings.contact or "whoever runs this console"
+        return (
+            f"`{name}` is known to {self.label}, and has {what} here. Ask {who}: it takes one of the groups under "
+            f"`{setting}` in changeover.toml, in the claim `{self._settings.role_claim}`."
+        )
 
 
 def _part(attempt: str, of: str) -> str:
@@ -246,9 +254,14 @@ def _name(claims: Mapping[str, Any], wanted: str) -> str:
     """Who somebody is: what cannot be read, or an address that nobody verified, gives way to the provider's own name."""
     name = _claim(claims, wanted)
     usable = isinstance(name, str) and name == name.strip() and name.isprintable() and name[:1].isalnum()
-    if usable and len(name) <= LONGEST_NAME and not (wanted == "email" and claims.get("email_verified") is False):
+    if usable and len(name) <= LONGEST_NAME and not _unverified(claims, wanted):
         return cast("str", name)
     return "sub " + "".join(char for char in str(claims["sub"]) if char.isprintable())[:LONGEST_NAME].strip()
+
+
+def _unverified(claims: Mapping[str, Any], claim: str) -> bool:
+    """Whether a claim is an address of which the provider says that nobody has shown it to be theirs."""
+    return claim == "email" and claims.get("email_verified") in (False, "false")
 
 
 def _trusted(url: str) -> bool:

@@ -17,7 +17,7 @@ from changeover.console.visit import Visit
 from changeover.core.errors import CapacityError
 
 MOST_STREAMS = 50
-"""Of one session: each looks at the store once a second, for as long as it is open."""
+"""Of one key or person, over all their browsers: each looks at the store once a second, for as long as it is open."""
 Endpoint = Callable[[Visit], Awaitable[Response]]
 
 
@@ -48,7 +48,7 @@ class Page:
                 await visit.come_in()
             answer = await self.endpoint(visit)
             if isinstance(answer, StreamingResponse):
-                if visit.session.streams >= MOST_STREAMS:
+                if sessions.streams_of(visit.session.owner) >= MOST_STREAMS:
                     raise CapacityError(f"{MOST_STREAMS} pages listen for changes already. Close some.")
                 answer.body_iterator = _while_signed_in(answer.body_iterator, sessions, visit.session)
             return answer

@@ -25,6 +25,8 @@ from changeover.rollouts.actions import By
 from changeover.store.engine import Store
 
 COOKIE = "changeover_session"
+HOST_ONLY = "__Host-"
+"""Before the names of cookies that go by HTTPS only: no other name of the same domain can put such a one into a browser."""
 MOST_FILES = 200
 MOST_FIELD_BYTES = 32 << 20
 LONGEST_REASON = 2_000
@@ -66,7 +68,7 @@ class Visit:
             SignInFirst: Nobody is.
         """
         sessions: Sessions = request.app.state.sessions
-        session = sessions.find(request.cookies.get(COOKIE))
+        session = sessions.find(request.cookies.get(request.app.state.cookie))
         if session is None:
             raise SignInFirst
         return cls(request, session)
