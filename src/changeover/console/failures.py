@@ -43,8 +43,9 @@ async def broken(request: Request, failure: Exception) -> Response:
     """A fault of ours: the log has it, the page has nothing of it."""
     del failure
     answer = pages.page(request, "error.html", 500, message="Something is broken here. What it was stands in the log.")
-    more = HTTPS_ONLY if request.app.state.secure else {}
-    answer.headers.update({**HEADERS, **more, "cache-control": "no-store"})  # it is made outside of the guards
+    answer.headers.update({**HEADERS, "cache-control": "no-store"})  # it is made outside of the guards
+    if request.app.state.secure:
+        answer.headers.update(HTTPS_ONLY)
     return answer
 
 

@@ -26,7 +26,7 @@ from changeover.core.clock import Clock
 from changeover.core.digest import sha256_text
 from changeover.core.errors import AuthenticationError, NotReadyError, StoreError
 from changeover.core.ids import new_secret
-from changeover.core.secrets import register_secret
+from changeover.core.secrets import forget_secret, register_secret
 from changeover.core.threads import in_thread
 from changeover.gateway.keys import Key, Keyring, issue_key, load_keys, revoke_expired, revoke_key
 from changeover.rollouts.actions import LONGEST_NAME
@@ -55,6 +55,7 @@ class Callers:
     """Clients of the gateway with one key: it may be started anew, at another address."""
 
     def __init__(self, gateway: Gateway, key: str) -> None:
+        register_secret(key)
         self._gateway = gateway
         self._key = key
         self._by_address: dict[str, AsyncClient] = {}
@@ -82,6 +83,8 @@ class Callers:
         return address, self._key
 
     async def close(self) -> None:
+        """Let go of the gateway, and of the key; once."""
+        forget_secret(self._key)
         while self._by_address:
             await self._by_address.popitem()[1].close()
 
@@ -167,23 +170,18 @@ class Sessions:
             AuthenticationError: It is none of this installation, or not any more.
             ClientError: The gateway does not know the key, or is not there.
         """
+        if self._desk is None:
+            person, owner, id = Person(name="", actor="key", role="application"), sha256_text(key), None
+        else:
+            found = await self._find(self._desk, key)
+            person, owner, id = person_of(found), found.id, found.id
+            await self._note(self._desk, person, "sign in", by="key")
         callers = Callers(self._gateway, key)
         try:
             if self._desk is None:
                 await callers.client().tools()
-                return await self._open(
-                    Session(
-                        Person(name="", actor="key", role="application"),
-                        callers,
-                        owner=sha256_text(key),
-                        **self._new(),
-                    )
-                )
-            found = await self._find(self._desk, key)
-            person = person_of(found)
-            await self._note(self._desk, person, "sign in", by="key")
             await _until_known(callers)
-            return await self._open(Session(person, callers, owner=found.id, key=found.id, **self._new()))
+            return await self._open(Session(person, callers, owner=owner, key=id, **self._new()))
         except BaseException:
             await callers.close()
             raise
@@ -216,7 +214,6 @@ class Sessions:
                 return secret, load_keys(connection)[sha256_text(secret)]
 
         secret, key = await in_thread(issue)
-        register_secret(secret)
         callers = Callers(self._gateway, secret)
         await _until_known(callers)
         ends = self._clock.monotonic() + LIFE_S
