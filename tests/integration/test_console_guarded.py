@@ -88,3 +88,14 @@ async def test_a_form_that_leads_elsewhere_after_the_language_leads_home(busy_co
             assert where.host == HOST, back
             assert "\t" not in answer.headers["location"]
             assert not answer.headers["location"].startswith("//")
+
+
+async def test_nobody_signs_another_in_or_out_from_another_site(busy_console: BusyConsole) -> None:
+    elsewhere = ({"origin": "https://elsewhere.example"}, {"origin": "null"}, {"sec-fetch-site": "same-site"})
+    async with busy_console.signed_in("viewer") as viewer:
+        for more in elsewhere:
+            for path, data in (("/sign-in", {"key": busy_console.keys["admin"]}), ("/sign-out", {}), ("/language", {})):
+                assert (await viewer.post(path, data=data, headers=more)).status_code == 403, (path, more)
+        for csrf in ({}, {"csrf": "form-guessed"}):
+            assert (await viewer.post("/sign-out", data=csrf)).status_code == 403
+        assert "Sign out" in (await viewer.get("/tasks")).text

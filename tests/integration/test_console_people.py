@@ -22,7 +22,7 @@ from tests.support.oidc_provider import CLIENT, SECRET, IdentityProvider, provid
 from changeover.app import keys as acts_on_keys
 from changeover.console.app import console
 from changeover.console.desk import Desk
-from changeover.console.oidc import RETURN, Provider
+from changeover.console.oidc import PAUSE_S, RETURN, Provider
 from changeover.console.sessions import KEYS_S, LIFE_S
 from changeover.core.clock import SystemClock
 from changeover.core.settings import ConsoleSettings
@@ -204,6 +204,8 @@ WRONG: dict[str, Callable[[IdentityProvider], object]] = {
     "expired": lambda it: it.said.update(exp=1_000_000_000),
     "no end": lambda it: it.said.update(exp=None),
     "not valid yet": lambda it: it.said.update(nbf=4_000_000_000),
+    "issued in the future": lambda it: it.said.update(iat=4_000_000_000, exp=4_100_000_000),
+    "with another access token": lambda it: it.said.update(at_hash="c29tZXRoaW5nIGVsc2U"),
     "another nonce": lambda it: it.said.update(nonce="guessed"),
     "no nonce": lambda it: it.said.update(nonce=None),
     "nobody": lambda it: it.said.update(sub=None),
@@ -301,9 +303,15 @@ async def test_a_provider_that_is_away_or_wrong_about_itself_leaves_the_way_by_k
         door.provider.down = True
         answer = await browser.get("/sign-in/provider")
         assert (answer.status_code, "sign in with a key" in answer.text) == (503, True)
+        asked = len(door.provider.asked)
+        for _ in range(20):
+            assert (await browser.get("/sign-in/provider")).status_code == 503
+            assert (await browser.get("/sign-in?left")).status_code == 200
+        assert len(door.provider.asked) == asked, "strangers have it asked no more than now and then"
         door.provider.down = False
         for wrong in ({"issuer": "https://elsewhere.example"}, {"token_endpoint": "http://elsewhere.example/token"}):
             door.provider.metadata = wrong
+            door.clock.ahead += PAUSE_S
             assert (await browser.get("/sign-in/provider")).status_code == 503
         assert (await browser.post("/sign-in", data={"key": door.busy.keys["viewer"]})).status_code == 303
         assert looks(await browser.get("/tasks"))

@@ -6,6 +6,7 @@ a cookie of the browser that began it, so that only that browser can end it.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from base64 import urlsafe_b64encode
@@ -39,6 +40,8 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 PATIENCE_S = 10.0
 KNOWN_S = 600.0
 """What the provider says of itself is asked again after so long."""
+PAUSE_S = 5.0
+"""One that could not be asked is left alone for so long: strangers can have it asked."""
 LEEWAY_S = 60
 LONGEST_NAME = 70
 AGAIN = "Sign in again."
@@ -73,6 +76,9 @@ class Provider:
         self._secret = secret
         self._clock = clock
         self._known: _Known | None = None
+        self._failed: tuple[float, str] | None = None
+        """When it could not be asked last, and what was said of it."""
+        self._asking = asyncio.Lock()
         self.issuer = settings.issuer
         self.label = settings.label
         self._back = f"{settings.address}{RETURN}"
@@ -145,10 +151,22 @@ class Provider:
         )
 
     async def _ask_about_it(self, *, anew: bool = False) -> _Known:
-        """What the provider says of itself, and its keys."""
-        now = self._clock.monotonic()
-        if self._known is not None and not anew and now - self._known.at < KNOWN_S:
+        """What the provider says of itself, and its keys. Asked once for all who come, and not again right after it failed."""
+        came = self._clock.monotonic()
+        async with self._asking:
+            known, now = self._known, self._clock.monotonic()
+            if known is not None and (known.at > came or (not anew and now - known.at < KNOWN_S)):
+                return known
+            if self._failed is not None and now - self._failed[0] < PAUSE_S:
+                raise NotReadyError(self._failed[1])
+            try:
+                self._known = await self._asked(now)
+            except NotReadyError as exc:
+                self._failed = (self._clock.monotonic(), exc.message)
+                raise
             return self._known
+
+    async def _asked(self, now: float) -> _Known:
         async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
             metadata = await _fetched(http, get_well_known_url(self.issuer, external=True))
             if metadata.get("issuer") != self.issuer:
@@ -160,8 +178,7 @@ class Provider:
                 keys = KeySet.import_key_set(cast("Any", await _fetched(http, metadata["jwks_uri"])))
             except (JoseError, ValueError, KeyError, TypeError) as exc:
                 raise NotReadyError(f"The keys of `{self.issuer}` cannot be read: {exc}.") from exc
-        self._known = _Known(metadata, keys, now)
-        return self._known
+        return _Known(metadata, keys, now)
 
     async def _token(self, known: _Known, code: str, attempt: str) -> Mapping[str, Any]:
         client: Any = self._client()
