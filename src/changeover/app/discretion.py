@@ -30,9 +30,7 @@ def seen_by(installation: Installation, tasks: frozenset[str]) -> Installation:
     if isinstance(installation.tasks, Tasks):
         declared.problems = {name: each for name, each in installation.tasks.problems.items() if name in tasks}
     policy = None if installation.policy is None else _of_tasks(installation.policy, tasks)
-    return replace(
-        installation, tasks=declared, problems=tuple(declared.problems.values()), policy=policy, only=tasks
-    )
+    return replace(installation, tasks=declared, problems=tuple(declared.problems.values()), policy=policy, only=tasks)
 
 
 def hidden_from(installation: Installation, connection: Connection, tasks: frozenset[str]) -> frozenset[str]:

@@ -228,7 +228,11 @@ class Provider:
         return cast("Mapping[str, Any]", claims)
 
     def _vouched(self, claims: Mapping[str, Any]) -> Vouched:
-        has = frozenset[str]() if _unverified(claims, self._settings.role_claim) else _texts(_claim(claims, self._settings.role_claim))
+        has = (
+            frozenset[str]()
+            if _unverified(claims, self._settings.role_claim)
+            else _texts(_claim(claims, self._settings.role_claim))
+        )
         name = _name(claims, self._settings.name_claim)
         role: Role | None = next((role for text, role in self._settings.roles.items() if text in has), None)
         if role is None:
