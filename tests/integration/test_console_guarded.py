@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import quote
 
 import httpx2
 from sqlalchemy import event
@@ -10,6 +11,7 @@ from tests.support.console import HOST, MOST_BODY, BusyConsole
 
 from changeover.console.app import console
 from changeover.console.desk import Desk
+from changeover.console.guards import MOST_TYPED
 from changeover.console.sessions import MOST_OF_A_KEY
 
 
@@ -99,3 +101,36 @@ async def test_nobody_signs_another_in_or_out_from_another_site(busy_console: Bu
         for csrf in ({}, {"csrf": "form-guessed"}):
             assert (await viewer.post("/sign-out", data=csrf)).status_code == 403
         assert "Sign out" in (await viewer.get("/tasks")).text
+
+
+async def test_no_file_is_read_but_those_of_ours(busy_console: BusyConsole) -> None:
+    secret = busy_console.directory / ".changeover" / "keys.json"
+    assert secret.exists()
+    up = "../" * 12
+    wrong = (
+        f"{up}etc/hostname",
+        f"{up}{str(secret).lstrip('/')}",
+        "../app.py",
+        "..\\app.py",
+        "/etc/hostname",
+        "base.css/../../app.py",
+    )
+    async with busy_console.signed_in("admin") as admin:
+        for path in wrong:
+            for quoted in (path, quote(path, safe=""), quote(quote(path, safe=""), safe="")):
+                for below in ("/static/", "/static/htmx/", "/deployments/", "/library/"):
+                    answer = await admin.get(below + quoted, follow_redirects=True)
+                    assert answer.status_code == 404, (below, quoted)
+                    assert "co-" not in answer.text
+
+
+async def test_forms_without_files_are_small(busy_console: BusyConsole) -> None:
+    desk = Desk(busy_console.installation)
+    app = console(desk.gateway, hosts=(HOST,), most_body_bytes=4 * MOST_TYPED, desk=desk)
+    transport, lines = httpx2.ASGITransport(app=app), b"x" * (MOST_TYPED + 1)
+    async with httpx2.AsyncClient(transport=transport, base_url=f"http://{HOST}") as browser:
+        await browser.post("/sign-in", data={"key": busy_console.keys["operator"]})
+        answer = await browser.post("/playground", files={"user": ("a.txt", lines)})
+        assert (answer.status_code, "8 MiB" in answer.text) == (413, True)
+        assert (await browser.post("/tools/none", files={"user": ("a.txt", lines)})).status_code != 413
+    await app.state.sessions.close()

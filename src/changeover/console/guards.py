@@ -30,6 +30,10 @@ SIGN_IN = "/sign-in"
 LANGUAGE = "/language"
 MOST_OF_STRANGERS = 16 << 10
 """Bytes of a body where nobody has signed in yet: a key, and no more."""
+MOST_TYPED = 8 << 20
+"""The same of a form without files."""
+WITH_FILES = "/tools/"
+"""Before the addresses of forms that take files."""
 
 
 class TooLarge(Exception):
@@ -54,7 +58,7 @@ class Guards:
         if scope["method"] not in SAFE and not _from_here(headers):
             await PlainTextResponse("This form came from another site.", 403)(scope, receive, sending)
             return
-        most = MOST_OF_STRANGERS if scope["path"] in (SIGN_IN, LANGUAGE) else self._most
+        most = self._most_at(scope["path"])
         arrived = 0
 
         async def counted() -> Message:
@@ -71,6 +75,12 @@ class Guards:
             room = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
             said = f"What was sent is larger than {room} together. Send fewer files, or smaller ones."
             await PlainTextResponse(said, 413)(scope, receive, sending)
+
+    def _most_at(self, path: str) -> int:
+        """Bytes that a body may have at an address."""
+        if path in (SIGN_IN, LANGUAGE):
+            return MOST_OF_STRANGERS
+        return self._most if path.startswith(WITH_FILES) else min(self._most, MOST_TYPED)
 
 
 def _from_here(headers: Mapping[str, str]) -> bool:
