@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from changeover.cli.main import run_command
 from changeover.core.settings import GatewaySettings
@@ -31,21 +32,45 @@ class Shell:
     """Where the gateway is in truth."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """On top of this process's."""
+    words: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What a page names that is another one here, such as a number of a rollout, and what it is here."""
 
     def run(self, text: str) -> tuple[int, str]:
         """Run a block; gives the exit status of what ended it, and what was said."""
-        text = text.replace(ADDRESS, self.address)
+        text = self.here(text)
         lines = commands(text)
         return self._ours(lines) if all(map(_OURS.match, lines)) else self._bash(text)
 
-    def begin(self, text: str) -> subprocess.Popen[bytes]:
-        """Start a block that goes on until it is stopped."""
+    def here(self, text: str) -> str:
+        """A block with the names that hold here."""
+        for word, meant in {**self.words, ADDRESS: self.address}.items():
+            text = text.replace(word, meant)
+        return text
+
+    def begin(self, text: str, **more: Any) -> subprocess.Popen[str]:
+        """Start a block that goes on until it is stopped, in a session of its own."""
         return subprocess.Popen(
-            ("bash", "-eu", "-c", text.replace(ADDRESS, self.address)),
+            ("bash", "-eu", "-c", self.here(text)),
             cwd=self.directory,
             env=self._environment(),
             start_new_session=True,
+            text=True,
+            **more,
         )
+
+    def call_python(self, text: str) -> tuple[int, str]:
+        """Run a program in Python; gives its exit status, and what was said."""
+        ended = subprocess.run(
+            (sys.executable, "-c", text),
+            cwd=self.directory,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        return ended.returncode, ended.stdout
 
     def _ours(self, lines: list[str]) -> tuple[int, str]:
         said, status = io.StringIO(), 0
