@@ -48,7 +48,7 @@ MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder
 """Deployed here as echo engines of the same names."""
 SHAPES = ("http", "jinja", "markdown", "nginx")
 """Of these only the form is shown."""
-NUMBER_NOT_RUN = 27
+NUMBER_NOT_RUN = 26
 """Blocks, of more than two hundred; each has a reason that `NOT_RUN` knows."""
 FEW = 20
 """Cases of the task that the pages switch."""
@@ -65,9 +65,10 @@ class Pages:
 
     def tidy(self) -> None:
         """Take away what a page has left, so that the next one is right by itself."""
+        assert self.up.process.poll() is None, self.up.log()
         project = self.up.project
         for place in project.iterdir():
-            if place.name == ".changeover":
+            if place.name in (".changeover", "up.log"):
                 continue
             if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)

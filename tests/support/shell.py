@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,12 @@ class Shell:
 
     def _ours(self, lines: list[str]) -> tuple[int, str]:
         said, status = io.StringIO(), 0
-        with contextlib.chdir(self.directory), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with (
+            contextlib.chdir(self.directory),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            _without_input(),
+        ):
             for line in lines:
                 status = run_command(shlex.split(line)[1:])
                 if status != 0 and line != lines[-1]:
@@ -102,6 +107,15 @@ class Shell:
     def _environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return {**os.environ, "PATH": path, **self.environment}
+
+
+@contextlib.contextmanager
+def _without_input() -> Iterator[None]:
+    before, sys.stdin = sys.stdin, io.StringIO()
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 def commands(text: str) -> list[str]:
