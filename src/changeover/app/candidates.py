@@ -173,7 +173,7 @@ class Candidates:
         self._licensing = licensing_of(installation)
         self._budget = budget_bytes(installation.project.settings.engines.memory_gib)
         with installation.store.read() as connection:
-            at_work = AtWork.read(connection, installation.catalogue)
+            at_work = AtWork.read(connection, installation.catalogue, installation.only)
             self._known = bundle_digests(connection)
         self._deployments = at_work.deployments
         self._incumbents = {

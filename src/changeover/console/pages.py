@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -11,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket, BytecodeCache
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -26,6 +27,10 @@ BETWEEN_S = 0.2
 NOTHING = "–"
 LEAST_USD = 0.0001
 """What costs less is not written out."""
+
+_TURNING = re.compile(r"<textarea\b.*?</textarea>|<input\b[^>]*>|[\u202a-\u202e\u2066-\u2069]", re.DOTALL)
+"""Fields, which keep what was typed, and characters that turn the direction in which what follows is read: whoever writes a
+reason or a name could have it read as another."""
 
 
 def page(request: Request, template: str, status: int, **values: Any) -> HTMLResponse:
@@ -49,7 +54,11 @@ def page(request: Request, template: str, status: int, **values: Any) -> HTMLRes
             **values,
         )
     )
-    return HTMLResponse(text, status, headers={"content-language": language})
+    return HTMLResponse(_TURNING.sub(_unturned, text), status, headers={"content-language": language})
+
+
+def _unturned(found: re.Match[str]) -> str:
+    return found.group() if len(found.group()) > 1 else words.visible(found.group())
 
 
 def compile_first() -> None:
@@ -94,10 +103,19 @@ def _pages(language: str) -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     made.install_gettext_callables(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # the extension's own
-        partial(translated, language), partial(counted, language), newstyle=True
+        partial(_said, language), partial(_counted, language), newstyle=True
     )
     made.filters.update(_FILTERS)
     return made
+
+
+def _said(language: str, text: str) -> Markup:
+    """A text in a language, escaped: the extension takes what it is given for markup, whoever wrote it."""
+    return escape(translated(language, text))
+
+
+def _counted(language: str, one: str, many: str, number: int) -> Markup:
+    return escape(counted(language, one, many, number))
 
 
 def when(at: datetime | str | None) -> Markup:

@@ -62,7 +62,7 @@ class _Reading:
         self._since = since
         self._candidates = Candidates(installation)
         with installation.store.read() as connection:
-            at_work = AtWork.read(connection, installation.catalogue)
+            at_work = AtWork.read(connection, installation.catalogue, installation.only)
             until = installation.clock.now() + timedelta(hours=1)
             lines = usage_lines(connection, ("task", "deployment"), since, until, internal=False)
         self._rows, self._cards, self._incumbents = at_work.deployments, at_work.cards, at_work.incumbents

@@ -190,7 +190,7 @@ async def _shown(visit: Visit, asked: Asked, template: str, *, wait: bool) -> Re
     def look() -> tuple[Answer, bool]:
         with installation.store.read() as connection:
             reached = furthest(reached_states(connection))
-        shelf = shelf_of(installation)
+        shelf = shelf_of(visit.theirs)
         fresh = scores is not None and scores.fresh(installation)
         return found(shelf, asked, machine, reached, scores), fresh
 
