@@ -25,6 +25,7 @@ from changeover.cli.main import COMMANDS
 from changeover.core import toml
 from changeover.core.settings import GatewaySettings, Settings
 from changeover.evals.datasets import Dataset
+from changeover.evals.judges.labels import read_labels
 from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy
@@ -187,7 +188,9 @@ def said_commands() -> list[Said]:
 
 
 def is_command(piece: str) -> bool:
-    return re.search(r"(^|\s)changeover [a-z]", piece) is not None and " → " not in piece
+    """One of ours, and no other program's that is told to run ours."""
+    ours = re.search(r"(^|\s)changeover [a-z]", piece) is not None
+    return ours and " → " not in piece and not piece.startswith("npx ")
 
 
 def command_of(line: str) -> tuple[Any, list[str]]:
@@ -254,9 +257,15 @@ def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
                 kind for kind in (Policy, Settings, TaskDeclaration) if said.keys() <= kind.model_fields.keys()
             )
             toml.validate(model, {**REST.get(model, {}), **said}, where=block.page)
+    elif '"by":' in block.text:
+        (tmp_path / "labels.jsonl").write_text(
+            block.text.replace("<digest>", "a" * 64, 1).replace("<digest>", "b" * 64)
+        )
+        assert read_labels(tmp_path / "labels.jsonl")
     else:
         (tmp_path / "v1.jsonl").write_text(block.text)
-        assert Dataset.load(tmp_path / "v1.jsonl").samples
+        templates = [other.text for other in BLOCKS if other.page == block.page and other.language == "jinja"]
+        assert Dataset.load(tmp_path / "v1.jsonl", template=templates[0] if templates else None).samples
 
 
 @pytest.mark.parametrize("page", OURS, ids=short)
