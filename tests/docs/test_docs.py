@@ -21,6 +21,7 @@ from pydantic import BaseModel, TypeAdapter
 from tests.support.pages import Block, blocks_of, repository, without_blocks
 from tests.support.projects import Running, open_written, running, write_project
 
+from changeover.cli import exits
 from changeover.cli.main import COMMANDS
 from changeover.core import toml
 from changeover.core.settings import GatewaySettings, Settings
@@ -125,6 +126,35 @@ def test_every_command_and_option_is_on_the_page_of_the_command_line_with_its_me
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     assert [name for name in COMMANDS if f"\n# changeover {name}\n" not in page.replace("\n## ", "\n# ")] == []
     assert re.findall(r"^\| `[^`]+` \| (?:None)? *\| .*$", page, re.MULTILINE) == [], "an option without a meaning"
+
+
+def read_from_the_environment() -> Iterator[str]:
+    """Names in `os.environ.get(…)`, `os.environ[…]` and constants whose name ends with `_VARIABLE`."""
+    for file in (ROOT / "src").rglob("*.py"):
+        text = file.read_text()
+        yield from re.findall(r'environ(?:\.get\(|\.setdefault\(|\[)"(\w+)"', text)
+        yield from re.findall(r'^\w*VARIABLE(?:: [\w\[\]]+)? = "(\w+)"$', text, re.MULTILINE)
+
+
+def test_every_variable_that_the_code_reads_and_every_setting_that_names_one_is_on_the_page_of_configuration() -> None:
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text().split("\n## Environment\n")[1]
+    ours = set(read_from_the_environment()) - {
+        "VLLM_API_KEY",
+        "RAY_AUTH_TOKEN_PATH",
+    }  # between us and our own processes
+    assert {"CHANGEOVER_CACHE", "CHANGEOVER_KEY", "MODELSCOPE_API_TOKEN"} <= ours, "the patterns find nothing any more"
+    named = {name for name in keys(Settings) if name.endswith(("_env", "_variable"))}
+    assert len(named) > 2
+    assert {
+        name for name in ours if not any(name.startswith(each) for each in re.findall(r"`([A-Z_]+)", page))
+    } == set()
+    assert {name for name in named if f"`{name}`" not in page} == set()
+
+
+def test_every_exit_status_is_on_the_page_of_the_command_line() -> None:
+    assert {status for name, status in vars(exits).items() if name.startswith("EXIT_") and isinstance(status, int)} == (
+        generate.EXITS.keys()
+    )
 
 
 def test_the_example_is_valid_as_it_stands_and_holds_the_defaults() -> None:
