@@ -11,6 +11,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import AsyncGenerator, Iterator
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any, NamedTuple, get_origin
 
@@ -261,13 +262,17 @@ REST: dict[type[BaseModel], dict[str, Any]] = {
 """What a block need not say that shows a part of a declaration."""
 
 
-DATA = [block for block in BLOCKS if block.language in ("python", "json", "jsonl", "toml", "yaml")]
+DATA = [block for block in BLOCKS if block.language in ("python", "json", "jsonl", "toml", "yaml", "ini")]
 
 
 @pytest.mark.parametrize("block", DATA, ids=str)
 def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
     if block.language == "python":
         compile(block.text, short(block.page), "exec")
+    elif block.language == "ini":
+        unit = ConfigParser()
+        unit.read_string(block.text)
+        command_of(re.sub(r"^.*/(?=changeover )", "", unit["Service"]["ExecStart"]))
     elif block.language == "yaml":
         assert yaml.safe_load(block.text)
     elif block.language == "json":
