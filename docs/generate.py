@@ -48,6 +48,7 @@ from changeover.tools.load import NEEDS
 from docs import environment
 from docs.gateway import metrics, routes
 from docs.page import page
+from docs.rights import rights
 
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(__file__).parent / "data"
@@ -377,6 +378,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "conformance.md": conformance,
     "metrics.md": metrics,
     "routes.md": routes,
+    "rights.md": rights,
 }
 
 
