@@ -242,6 +242,15 @@ async def test_what_is_counted_is_counted_of_theirs_alone(apart: Apart) -> None:
             re.sub(r"<[^>]+>|\s+", " ", (await somebody.get(path)).text)
             for path in ("/tasks", "/lock-in/report", "/trials/1")
         ]
+        usage = (await somebody.get("/usage")).text
     assert re.search(r"Tasks +1 +Under way", tasks)
     assert re.search(r"on evidence +\d +of 1 tasks", tied)
     assert "against 1 task " in tried
+    assert f">{OWN}<" in usage, "what is theirs is shown without being asked for"
+
+
+async def test_what_a_limited_administrator_may_not_do_is_not_offered(apart: Apart) -> None:
+    async with limited(apart, "admin") as somebody, apart.busy.signed_in("admin") as admin:
+        for path, deed in (("/tasks", 'href="/keys"'), ("/deployments/echo", "/deployments/echo/st")):
+            assert deed in (await admin.get(path)).text
+            assert deed not in (await somebody.get(path)).text
