@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -186,6 +187,12 @@ class Candidates:
     def tasks(self) -> tuple[str, ...]:
         """Tasks that are looked at."""
         return tuple(self._incumbents)
+
+    def on(self, task: str) -> Candidates:
+        """The same for one task, by what was read already."""
+        only = copy(self)
+        only._incumbents = {name: variant for name, variant in self._incumbents.items() if name == task}
+        return only
 
     def find(self) -> list[Candidate]:
         """What could be tried on some task: successors first, then what else could run here, then what else there is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -10,15 +11,19 @@ from functools import cache, partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket, BytecodeCache
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from changeover.console.languages import LANGUAGES, counted, language_of, translated
+from changeover.console.languages import ENGLISH, LANGUAGES, counted, language_of, translated
 from changeover.console.texts import sentence, shown
 from changeover.core.sizes import in_gib
+from changeover.core.threads import in_thread
 from changeover.evals.report import words
 
+FIRST = ("base.html", "parts.html", "sign_in.html", "signed_in.html", "tasks/tasks.html", "tasks/words.html")
+BETWEEN_S = 0.2
 NOTHING = "–"
 LEAST_USD = 0.0001
 """What costs less is not written out."""
@@ -56,10 +61,41 @@ def _unturned(found: re.Match[str]) -> str:
     return found.group() if len(found.group()) > 1 else words.visible(found.group())
 
 
+def compile_first() -> None:
+    """Have compiled what everybody sees first, which takes longer than to fill it in."""
+    for template in FIRST:
+        _pages(ENGLISH).get_template(template)
+
+
+async def compile_rest() -> None:
+    """Have all templates compiled, one now and then: who asks for a page meanwhile waits for one at most."""
+    for template in _pages(ENGLISH).list_templates(["html"]):
+        await asyncio.sleep(BETWEEN_S)
+        await in_thread(partial(_pages(ENGLISH).get_template, template))
+
+
+class _Compiled(BytecodeCache):
+    """What was compiled for one language; it is the same for every other."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if (known := self._by_key.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(known)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._by_key[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
+
+
 @cache
 def _pages(language: str) -> Environment:
     made = Environment(
         loader=PackageLoader("changeover.console"),
+        bytecode_cache=_COMPILED,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -21,7 +21,7 @@ from changeover.client import AsyncClient, ClientError, Tool
 from changeover.console.desk import Desk, Gateway
 from changeover.console.oidc import Vouched
 from changeover.console.people import VOUCHED, Person
-from changeover.console.plays import Plays
+from changeover.console.plays import Memory, Plays
 from changeover.core.clock import Clock
 from changeover.core.digest import sha256_text
 from changeover.core.errors import AuthenticationError, NotReadyError, StoreError
@@ -100,6 +100,8 @@ class Session:
     """Stands in every form; who does not know it comes from another site."""
     seen: float
     """Monotonic, seconds."""
+    plays: Plays
+    """What was asked in the playground."""
     owner: str = ""
     """Whose it is: the same for all sessions of one key, or of one person."""
     key: str | None = None
@@ -110,8 +112,6 @@ class Session:
     """By tool: the conversation so far."""
     beside: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """By tool: what else was given with its last message, but no files."""
-    plays: Plays = field(default_factory=Plays)
-    """What was asked in the playground."""
     streams: int = 0
     """Open pages that listen for changes."""
     told: str | None = None
@@ -155,6 +155,7 @@ class Sessions:
         self._desk = desk
         self._known: dict[str, Session] = {}
         """By the digest of the cookie."""
+        self._memory = Memory()
         self._looked = -KEYS_S
         self._keyring = Keyring()
         """By which somebody comes in."""
@@ -220,7 +221,7 @@ class Sessions:
         return await self._open(Session(person, callers, owner=actor, key=key.id, ends=ends, **self._new()))
 
     def _new(self) -> dict[str, Any]:
-        return {"csrf": new_secret("form"), "seen": self._clock.monotonic()}
+        return {"csrf": new_secret("form"), "seen": self._clock.monotonic(), "plays": Plays(self._memory)}
 
     async def _open(self, session: Session) -> str:
         """Always with a new cookie: one that somebody else has put into a browser stands for nobody."""

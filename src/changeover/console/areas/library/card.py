@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -175,7 +174,8 @@ async def card(visit: Visit) -> Response:
         return visit.page("library/accelerator.html", accelerator=accelerator, sections=sections)
     about = installation.catalogue.card(name)
     ask, keeping = _ask(visit), held(visit)
-    values = await visit.do(lambda: _values(visit, about, ask, keeping.machine(installation)))
+    machine = await keeping.machine(installation)
+    values = await visit.do(lambda: _values(visit, about, ask, machine))
     scores = keeping.scoreboard
     scored = scores.of.get(about.id) if scores is not None and scores.fresh(visit.installation) else None
     return visit.page("library/card.html", **values, scored=None if scored is None else _scored_values(scored))
@@ -368,7 +368,7 @@ async def scores(visit: Visit) -> Response:
     """Both scores with every input."""
     installation, keeping = visit.installation, held(visit)
     about = installation.catalogue.card(visit.parameter("card"))
-    board = await visit.do(partial(keeping.scored, installation))
+    board = await keeping.scored(installation)
     values = _scored_values(board.of[about.id])
     alone = not visit.request.headers.get("hx-request")
     template = "library/one_part.html" if alone else "library/scores.html"

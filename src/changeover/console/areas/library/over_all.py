@@ -151,10 +151,9 @@ async def coverage(visit: Visit) -> Response:
     installation, keeping = visit.installation, held(visit)
     allowed = visit.query("policy") == "1" and installation.policy is not None
     here = visit.query("here") == "1"
+    machine = await keeping.machine(installation)
 
     def look() -> Coverage:
-        machine = keeping.machine(installation)
-
         def fits(card: Card) -> bool | None:
             return known(fits_at_all(card, machine))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from sqlalchemy import Connection
@@ -131,16 +131,11 @@ def _table(visit: Visit, asked: Asked, *, running: bool) -> Table:
         return Table(
             whole=whole_of(connection, lines),
             needs=worst_first(need for line in lines for need in line.needs),
-            lines=[_with_figures(connection, line, visit) for line in shown],
+            lines=measured(connection, shown, now),
             found=len(found),
             removed=sum(line.standing.removed for line in lines),
             waiting=sorted(name for name in installation.tasks if name not in there and visit.person.may_see(name)),
         )
-
-
-def _with_figures(connection: Connection, line: Line, visit: Visit) -> Line:
-    """What takes a query for each line is asked for those that are shown."""
-    return replace(line, measured=measured(connection, line.standing, visit.installation.clock.now()))
 
 
 async def events(visit: Visit) -> Response:
