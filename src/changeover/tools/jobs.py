@@ -122,7 +122,9 @@ class Jobs:
         """
         now = self._keys.now(key.id)
         if now is None:
-            raise AuthenticationError("This API key was revoked, or has expired. Make another: `changeover key new NAME`.")
+            raise AuthenticationError(
+                "This API key was revoked, or has expired. Make another: `changeover key new NAME`."
+            )
         return now
 
     async def submit(self, tool: Tool, given: Mapping[str, Any], key: Key) -> Job:
