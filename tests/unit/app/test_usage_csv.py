@@ -12,7 +12,7 @@ from changeover.gateway.usage_queries import UsageLine
 
 
 @pytest.mark.parametrize(
-    "name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("//elsewhere.example","x")']
+    "name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=a\r=b", '=HYPERLINK("//elsewhere.example","x")']
 )
 def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_a_text(name: str) -> None:
     line = UsageLine(
@@ -26,5 +26,5 @@ def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_a_text(name: str)
         unpriced=0,
     )
     [row] = csv.DictReader(io.StringIO(as_csv(("key",), [line]), newline=""))
-    assert row["key"] == f"'{name}"
+    assert row["key"] == f"'{' '.join(name.splitlines())}"
     assert row["requests"] == "1"
