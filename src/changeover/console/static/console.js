@@ -66,6 +66,14 @@ function follow(address) {
 }
 for (const part of document.querySelectorAll("[data-live]")) follow(part.dataset.live);
 
+// A part in which something is being confirmed is left alone; what came meanwhile is fetched once that is closed.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const confirming = event.detail.target.querySelector("details.confirm[open]");
+  if (!confirming || !event.detail.target.matches("[data-live]")) return;
+  event.detail.shouldSwap = false;
+  confirming.addEventListener("toggle", () => window.htmx?.trigger(event.detail.target, "changed"), { once: true });
+});
+
 // What a reader opened or closed in a part stays so when the part is exchanged.
 const opened = new Map();
 document.addEventListener("htmx:beforeSwap", (event) => {

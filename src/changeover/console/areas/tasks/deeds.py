@@ -11,6 +11,7 @@ from starlette.responses import Response
 from changeover.app import steering
 from changeover.app.at_work import card_of
 from changeover.app.licence_checks import judge_engine, licensing_of
+from changeover.app.steering import Seen
 from changeover.app.switching import begin_switch
 from changeover.console.areas.tasks.about import About, about, shown
 from changeover.console.areas.tasks.details import history_page
@@ -103,14 +104,15 @@ async def rollback(visit: Visit) -> Response:
     """Bring back who answered before, as `changeover rollback` does."""
     task = await about(visit)
     async with visit.form() as form:
-        reason = text_of(form, "reason")
+        reason, revision = text_of(form, "reason"), text_of(form, "revision")
     store = visit.installation.store
+    seen = Seen(revision=int(revision) if revision.isdecimal() and len(revision) <= 12 else None)
     here = f"/tasks/{quote(task.name, safe='')}/history"
     try:
         by = visit.by(reason)
         if task.running:
-            await visit.do(lambda: steering.start_former(store, task.name, by))
-        route = await visit.do(lambda: steering.rollback(store, task.name, by))
+            await visit.do(lambda: steering.start_former(store, task.name, by, seen))
+        route = await visit.do(lambda: steering.rollback(store, task.name, by, seen))
     except ChangeoverError as exc:
         return await history_page(visit, task, error=exc.message, status=exc.status)
     visit.tell("`{}` was rolled back: revision {}.", task.name, route.revision)
