@@ -317,7 +317,9 @@ def test_a_canary_is_promoted_aborted_and_taken_back_by_hand(store: Store) -> No
     [steering.pause, steering.resume, steering.approve, steering.promote, steering.abort, steering.rollback],
     ids=lambda f: f.__name__,
 )
-def test_a_deed_on_a_rollout_that_was_replaced_meanwhile_touches_neither(store: Store, act: Callable[..., object]) -> None:
+def test_a_deed_on_a_rollout_that_was_replaced_meanwhile_touches_neither(
+    store: Store, act: Callable[..., object]
+) -> None:
     old = steering.propose(store, NEW, PLAN, by())
     steering.abort(store, "code", by("ben"))
     new = steering.propose(store, NEW, PLAN, by("ben"))
