@@ -24,6 +24,7 @@ from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
 from changeover.core.hosts import LOOPBACK, named
 from changeover.core.settings import ConsoleSettings, JobSettings, find_project, secret_from_environment
+from changeover.core.threads import in_thread
 
 DRAIN_S = 5
 
@@ -49,7 +50,7 @@ def serve_console(host: str, port: int, names: tuple[str, ...], https: bool, url
             desk=desk,
             provider=_provider(settings),
         )
-        run(_serve(listener, app, as_json))
+        run(_serve(listener, app, desk, as_json))
     finally:
         listener.close()
     note("stopped")
@@ -70,11 +71,13 @@ def _provider(settings: ConsoleSettings) -> Provider | None:
     return Provider(settings, secret, SystemClock())
 
 
-async def _serve(listener: socket.socket, app: Starlette, as_json: bool) -> None:
+async def _serve(listener: socket.socket, app: Starlette, desk: Desk | None, as_json: bool) -> None:
     address = address_of(listener)
     try:
         await serving(app, lambda: _announce(address, as_json), drain_s=DRAIN_S).serve([listener])
     finally:
+        if desk is not None:
+            await in_thread(desk.close)
         await app.state.sessions.close()
 
 
