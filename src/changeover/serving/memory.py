@@ -128,8 +128,8 @@ def _estimated(plan: EnginePlan, options: Options, weights: int) -> int:
     if isinstance(options, LocalOptions):
         assert plan.artifact is not None, "asked for before"
         file = plan.artifact.stat()
-        asked, shape = _read(plan.artifact, file.st_mtime_ns, file.st_size)
-        return estimate(weights, _context_bytes(asked, shape, options))
+        most_tokens, shape = _header_of(plan.artifact, file.st_mtime_ns, file.st_size)
+        return estimate(weights, _context_bytes(most_tokens, shape, options))
     cache = round(options.cache_gib * GIB) if isinstance(options, OpenVINOOptions | VllmOptions) else 0
     return weights + cache + PROCESS_BYTES.get(plan.backend, 0)
 
@@ -149,7 +149,7 @@ def _ray_bytes(plan: EnginePlan, options: RayOptions) -> int:
 
 
 @lru_cache(maxsize=256)
-def _read(artifact: Path, _mtime_ns: int, _size: int) -> tuple[int | None, Shape | None]:
+def _header_of(artifact: Path, _mtime_ns: int, _size: int) -> tuple[int | None, Shape | None]:
     """How long a request a file of weights takes, and its shape. Reading the header takes a tenth of a second."""
     header = read_header(artifact)
     return header.context_length, shape_of(header)

@@ -78,10 +78,10 @@ async def part(visit: Visit) -> Response:
     return answer
 
 
-def _values(visit: Visit) -> Mapping[str, Any]:
+def _values(visit: Visit, error: str | None = None) -> Mapping[str, Any]:
     made = bench_of(visit).newest
     theirs = made if made is not None and is_theirs(visit, made) else None
-    return {"made": theirs, "busy": made is not None and theirs is None and not made.over}
+    return {"made": theirs, "busy": made is not None and theirs is None and not made.over, "error": error}
 
 
 async def events(visit: Visit) -> Response:
@@ -220,7 +220,7 @@ async def stop(visit: Visit) -> Response:
             raise RequestError("What is measured now is of tasks that are not yours.")
         made = await visit.do(lambda: bench.stop(installation, by))
     except ChangeoverError as failure:
-        return visit.page("measuring/measuring.html", _status(failure), error=failure.message, **_values(visit))
+        return visit.page("measuring/measuring.html", _status(failure), **_values(visit, failure.message))
     visit.tell("`{}` stops being measured. What was found so far is kept.", made.wanted.candidate)
     return visit.go(place_of(made) or "/measuring")
 
