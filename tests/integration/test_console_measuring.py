@@ -141,7 +141,7 @@ async def test_what_cannot_be_measured_is_refused_where_it_was_typed(place: Plac
         assert place.bench.running is None
     async with place.somebody("viewer") as viewer:
         assert (await begin(place, viewer, "trial", "second", *TASKS)).status_code == 403
-        assert (await viewer.get("/measuring")).status_code == 200
+        assert (await viewer.get("/measuring")).status_code == 303, "what was measured last has a page"
 
 
 async def test_a_failure_in_the_thread_is_shown_and_leaves_the_place_free(place: Place) -> None:

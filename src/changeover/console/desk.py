@@ -8,7 +8,7 @@ from functools import partial
 
 from changeover.app.bench import Bench
 from changeover.app.installation import Installation, read_again
-from changeover.app.local import running_address
+from changeover.app.local import operator_key, running_address
 from changeover.app.watch import marks_of_declarations
 from changeover.core.errors import ChangeoverError
 from changeover.core.threads import in_thread
@@ -39,6 +39,13 @@ class Desk:
     def gateway(self) -> str | None:
         """Where the project's gateway listens; None: it does not run."""
         return running_address(self._installation.project.state)
+
+    def key(self) -> str | None:
+        """The operator's key of this machine; None: the system was never started here."""
+        try:
+            return operator_key(self._installation.project.state)
+        except ChangeoverError:
+            return None
 
     def close(self) -> None:
         """End what is measured here. Takes its time: call it in a thread."""

@@ -40,7 +40,8 @@ class Page:
             await sessions.keep_up()
             visit = Visit.of(request)
             visit.require(self.right)
-            if not self.everywhere:
+            await request.app.state.watch.keep_up(visit.session.callers.key)
+            if visit.desk is not None or not self.everywhere:
                 await visit.come_in()
             answer = await self.endpoint(visit)
             if isinstance(answer, StreamingResponse):

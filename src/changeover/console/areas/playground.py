@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from starlette.datastructures import FormData
 from starlette.responses import Response, StreamingResponse
 
+from changeover.app.asking import names_at
 from changeover.app.keeping import Case, Kept
 from changeover.console.failures import missing
 from changeover.console.keeping import Keeping, homes_of, keep_case, kept_as, tags_of
@@ -113,7 +114,6 @@ async def _form(
         deployments=deployments,
         slots=MOST_COLUMNS,
         plays=list(visit.session.plays),
-        runs=_runs(visit),
         error=error,
         recorded=recorded,
         keeping=keeping,
@@ -121,12 +121,15 @@ async def _form(
     )
 
 
-def _runs(visit: Visit) -> bool:
-    return visit.desk is not None and visit.desk.gateway() is not None
-
-
 async def _choices(visit: Visit) -> tuple[list[Choice], list[Choice]]:
     """Tasks that they may call, and deployments that they may name."""
+    if visit.desk is None:
+        try:
+            found = await names_at(*visit.session.callers.way())
+        except ChangeoverError:  # the head of the page says that it is not there
+            return [], []
+        direct = [Choice(name=f"{DIRECT}{name}", says=name) for name in found.deployments]
+        return [Choice(name=name, says=name) for name in found.tasks], direct
     tasks = [Choice(name=name, says=name) for name in sorted(visit.installation.tasks) if visit.person.may_see(name)]
     if visit.person.role not in STEERERS:
         return tasks, []
@@ -150,8 +153,8 @@ async def ask(visit: Visit) -> Response:
         prompt = prompt_of(typed, earlier)
         if not typed.names:
             raise RequestError("Choose at least one deployment or task to ask.")
-        way, now = visit.session.callers.way(), visit.installation.clock.now()
-        play = await visit.session.plays.begin(way, prompt, typed.names, now)
+        way = visit.session.callers.way()
+        play = await visit.session.plays.begin(way, prompt, typed.names, visit.now)
     except ChangeoverError as failure:
         return await _form(visit, typed, status=_status(failure), error=failure.message)
     return visit.go(f"/playground/{play.id}")
@@ -266,7 +269,6 @@ async def _played(
         tasks=tasks,
         deployments=deployments,
         slots=MOST_COLUMNS,
-        runs=_runs(visit),
         error=None,
         homes=homes,
     )
@@ -425,12 +427,12 @@ def _status(failure: ChangeoverError) -> int:
 
 
 PAGES: tuple[Page, ...] = (
-    Page(path="/playground", endpoint=playground, right="call"),
-    Page(path="/playground", endpoint=ask, right="call", methods=("POST",)),
+    Page(path="/playground", endpoint=playground, right="call", everywhere=True),
+    Page(path="/playground", endpoint=ask, right="call", methods=("POST",), everywhere=True),
     Page(path="/playground/keep", endpoint=keep_exchange, right="operate", methods=("POST",)),
-    Page(path="/playground/{play}", endpoint=play, right="call"),
-    Page(path="/playground/{play}/stop", endpoint=stop, right="call", methods=("POST",)),
-    Page(path="/playground/{play}/{column}/part", endpoint=part, right="call"),
-    Page(path="/playground/{play}/{column}/events", endpoint=events, right="call"),
+    Page(path="/playground/{play}", endpoint=play, right="call", everywhere=True),
+    Page(path="/playground/{play}/stop", endpoint=stop, right="call", methods=("POST",), everywhere=True),
+    Page(path="/playground/{play}/{column}/part", endpoint=part, right="call", everywhere=True),
+    Page(path="/playground/{play}/{column}/events", endpoint=events, right="call", everywhere=True),
     Page(path="/playground/{play}/{column}/keep", endpoint=keep_answer, right="operate", methods=("POST",)),
 )
