@@ -78,6 +78,7 @@ async def _serve(listener: socket.socket, app: Starlette, desk: Desk | None, as_
     finally:
         if desk is not None:
             await in_thread(desk.close)
+        await app.state.watch.close()
         await app.state.sessions.close()
 
 

@@ -36,10 +36,11 @@ NOT_RUNNING = Condition(kind="not running")
 class Watch:
     """Looks after the gateway as pages are asked for. One for the process."""
 
-    def __init__(self, gateway: Gateway, desk: Desk | None) -> None:
+    def __init__(self, gateway: Gateway, desk: Desk | None, look_s: float = LOOK_S) -> None:
         self._gateway = gateway
         self._desk = desk
-        self._looked = -LOOK_S
+        self._look_s = look_s
+        self._looked = -look_s
         self._looking: asyncio.Task[None] | None = None
         self.seen: Condition | None = None
         """None: nothing is wrong with it, as far as is known."""
@@ -54,7 +55,7 @@ class Watch:
         if address is None:
             self.seen = NOT_RUNNING
             return
-        if time.monotonic() - self._looked < LOOK_S and self.seen is not NOT_RUNNING:
+        if time.monotonic() - self._looked < self._look_s and self.seen is not NOT_RUNNING:
             return
         self._looked = time.monotonic()
         if self._looking is None or self._looking.done():

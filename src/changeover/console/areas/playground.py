@@ -22,7 +22,7 @@ from changeover.console.pages import milliseconds
 from changeover.console.plays import MOST_COLUMNS, Column, Play, Prompt
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, RequestError
+from changeover.core.errors import ChangeoverError, RequestError, StoreError
 from changeover.evals.datasets import Message, Sample
 from changeover.evals.datasets.traffic import sample_of
 from changeover.evals.report.words import visible
@@ -140,7 +140,10 @@ async def _choices(visit: Visit) -> tuple[list[Choice], list[Choice]]:
             for row in sorted(all_deployments(connection), key=lambda row: (row.state != "ready", row.name))
         ]
 
-    return tasks, await visit.read(look)
+    try:
+        return tasks, await visit.read(look)
+    except StoreError:  # tasks are answered meanwhile; the head of the page says what is away
+        return tasks, []
 
 
 async def ask(visit: Visit) -> Response:
