@@ -124,9 +124,9 @@ async def test_an_application_is_offered_its_tasks_and_no_deployment(tools_up: U
 
 def test_a_pace_is_told_of_what_came_over_some_time_and_says_whether_its_tokens_were_counted() -> None:
     column = Column(name="a", first_s=0.5, last_s=2.5, pieces=21)
-    assert figures(column, "en") == "first token after 500 ms · ≈ 21 tokens · 10.0 tokens/s"
+    assert figures(column, "en").replace("\u00a0", " ") == "first token after 500 ms · ≈ 21 tokens · 10.0 tokens/s"
     column.completion_tokens = 41
-    assert figures(column, "en") == "first token after 500 ms · 41 tokens · 20.0 tokens/s"
+    assert figures(column, "en").replace("\u00a0", " ") == "first token after 500 ms · 41 tokens · 20.0 tokens/s"
     at_once = Column(name="a", first_s=0.5, last_s=0.51, completion_tokens=41)
     assert at_once.pace is None
     assert figures(Column(name="a"), "en") == ""

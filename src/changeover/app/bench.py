@@ -42,6 +42,8 @@ Kind = Literal["comparison", "trial", "switch"]
 State = Literal["getting ready", "measuring", "done", "stopped", "failed"]
 OVER: frozenset[State] = frozenset({"done", "stopped", "failed"})
 CLOSED = "the console was stopped"
+STOP_S = 3.0
+"""Who stops something waits no longer to see that it has ended."""
 CLOSE_S = 15.0
 """What was told to end has so long to write down how far it came."""
 BROKEN = "Something is broken here. What it was stands in the log."
@@ -143,7 +145,7 @@ class Bench:
             return made
 
     def stop(self, installation: Installation, by: By) -> Measurement:
-        """End what is measured now; what was found so far is kept, and it can be begun again.
+        """End what is measured now; what was found so far is kept, and it can be begun again. Takes its time.
 
         Raises:
             GateError: Nothing is.
@@ -153,6 +155,8 @@ class Bench:
             raise GateError("Nothing is measured now: it has ended meanwhile.")
         running.stop.say(f"{by.actor} stopped it: {by.reason}")
         _note(installation, running, "stop", by)
+        if self._thread is not None:
+            self._thread.join(STOP_S)
         return running
 
     def close(self) -> None:

@@ -82,6 +82,8 @@ class Shown:
     number: int
     column: Column
     figures: str
+    waited: int
+    """Seconds since everybody was asked."""
     keeping: Keeping
 
 
@@ -280,7 +282,8 @@ async def _played(
 def _shown(visit: Visit, play: Play, number: int, keeping: Keeping | None = None) -> Shown:
     column = play.columns[number]
     said = figures(column, visit.language)
-    return Shown(number=number, column=column, figures=said, keeping=keeping or _to_keep(play, number))
+    waited = max(0, round((visit.now - play.at).total_seconds()))
+    return Shown(number=number, column=column, figures=said, waited=waited, keeping=keeping or _to_keep(play, number))
 
 
 def _to_keep(play: Play, number: int) -> Keeping:
@@ -361,7 +364,7 @@ def figures(column: Column, language: str) -> str:
         parts.append(translated(language, "{} tokens").format(f"{about}{column.tokens:,}"))
     if column.pace is not None:
         parts.append(translated(language, "{} tokens/s").format(f"{column.pace:,.1f}"))
-    return " · ".join(parts)
+    return " · ".join(part.replace(" ", "\u00a0") for part in parts)  # a figure stays with its unit
 
 
 async def stop(visit: Visit) -> Response:

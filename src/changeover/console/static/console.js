@@ -48,9 +48,11 @@ function follow(address) {
   const listen = () => {
     if (events || over || document.hidden) return;
     events = new EventSource(address);
-    // What changed before it listened, nobody would tell: since it last did, or since a page that came slowly was made.
+    // What changed before it listened, nobody would tell: since it last did, since a page that came slowly was made, or
+    // where something quick has just been begun.
     events.addEventListener("open", () => {
-      if (heard || performance.now() > SLOW_MS) exchange();
+      const quick = document.querySelector(`[data-live="${CSS.escape(address)}"][data-quick]`);
+      if (heard || quick || performance.now() > SLOW_MS) exchange();
       heard = true;
     });
     events.addEventListener("changed", exchange);
