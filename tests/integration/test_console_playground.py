@@ -87,7 +87,7 @@ async def test_a_deployment_and_a_task_answer_side_by_side_while_it_is_written(t
             assert told.text.endswith("event: ended\ndata: \n\n")
             said = pieces(told.text)
             assert "".join(each["text"] for each in said).endswith(f"good morning {ATTACK}")
-            assert "first token after" in said[-1]["figures"]
+            assert "first\u00a0token\u00a0after" in said[-1]["figures"]
             assert "tokens" in said[-1]["figures"]
             later = pieces((await client.get(f"{play}/{number}/events?after=5,0")).text)
             assert later[0]["text"] == "".join(each["text"] for each in said)[5:]

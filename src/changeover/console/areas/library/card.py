@@ -397,12 +397,13 @@ async def replaces(visit: Visit) -> Response:
     installation = visit.installation
     about = installation.catalogue.card(visit.parameter("card"))
 
-    def look() -> tuple[Candidate | None, list[Place]]:
+    def look() -> tuple[Candidate | None, list[Place], str | None]:
         looking = Candidates(installation)
         found = looking.of(about)
-        return found, [] if found is None else places_of(found, looking)
+        deployed = [row.name for row in _deployments(installation, whole_card(shelf_of(installation), about))]
+        return found, [] if found is None else places_of(found, looking), _tried_as(about, deployed)
 
-    candidate, places = await visit.do(look)
+    candidate, places, tried_as = await visit.do(look)
     places = [each for each in places if visit.person.may_see(each.task)]
     plain = [each for each in places if not (each.follows or each.denied or each.cannot)]
     alone = not visit.request.headers.get("hx-request")
@@ -410,6 +411,7 @@ async def replaces(visit: Visit) -> Response:
         "library/one_part.html" if alone else "library/replaces.html",
         card=about,
         candidate=candidate,
+        tried_as=tried_as,
         places=[each for each in places if each not in plain],
         plain=plain,
         part="replaces",
