@@ -10,8 +10,10 @@ from changeover.app.deploy import first_plan
 from changeover.app.fetching import embedded_artifact, is_here
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import judge_engine, licensing_of
+from changeover.app.readiness import card_to_fetch
 from changeover.app.room import running
-from changeover.core.errors import ChangeoverError
+from changeover.console.visit import Visit
+from changeover.core.errors import ChangeoverError, UnknownModelError
 from changeover.library.cards import Card
 from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.words import refusal
@@ -59,19 +61,20 @@ class Choice:
 
 
 def choices_for(
-    installation: Installation, *, task: Task | None = None, incumbent: str | None = None, named: str = ""
+    visit: Visit, *, task: Task | None = None, incumbent: str | None = None, named: str = ""
 ) -> list[Choice]:
     """Every deployment, and the cards whose weights are here; those first that may and do run.
 
     Args:
-        installation: The project.
+        visit: Who chooses. Whoever is limited to some tasks chooses among what is deployed: to deploy concerns all of them.
         task: For which it is; None: for whichever.
         incumbent: Id of the variant that answers it.
         named: A card that is asked for by name, wherever its weights are.
     """
+    installation, whole = visit.installation, visit.person.tasks is None
     licensing = licensing_of(installation)
     with installation.store.read() as connection:
-        rows = all_deployments(connection)
+        rows = [row for row in all_deployments(connection) if visit.sees(row.name)]
         held = running(installation, connection, rows)
     names = {row.name for row in rows}
     found = [_deployed(installation, licensing, row, task, incumbent) for row in rows]
@@ -79,7 +82,7 @@ def choices_for(
     found += [
         _card(installation, licensing, held, card, task)
         for card in installation.catalogue.cards()
-        if card.id not in names and (card.id == named or is_here(card, cache))
+        if whole and card.id not in names and (card.id == named or is_here(card, cache))
     ]
     return sorted(found, key=_place)
 
@@ -126,3 +129,16 @@ def _card(
 def _room(installation: Installation, held: Sequence[Tenant], wanted: Held) -> str:
     decision = make_room(budget_bytes(installation.project.settings.engines.memory_gib), held, wanted)
     return str(decision.fit) if isinstance(decision, NoRoom) else ""
+
+
+def check_choice(visit: Visit, name: str) -> None:
+    """Refuse a candidate that whoever chooses is not offered.
+
+    Raises:
+        UnknownModelError: Nothing of that name is shown to them.
+        PermissionError_: It would have to be deployed, and they are limited to some tasks.
+    """
+    if not visit.sees(name):
+        raise UnknownModelError(f"No deployment and no model named `{name[:80]}`.")
+    if visit.person.tasks is not None and card_to_fetch(visit.installation, name) is not None:
+        visit.require_whole()

@@ -11,7 +11,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from changeover.app.bench import Bench, Measurement, Wanted
-from changeover.console.choices import Choice, choices_for
+from changeover.console.choices import Choice, check_choice, choices_for
 from changeover.console.following import following
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
@@ -139,7 +139,12 @@ async def begin_here(visit: Visit, wanted: Wanted, by: By) -> None:
     if visit.desk is None or visit.desk.gateway() is None:
         raise NotReadyError(NOT_RUNNING)
     bench, installation = bench_of(visit), visit.installation
-    await visit.do(lambda: bench.begin(installation, wanted, by))
+
+    def begin() -> None:
+        check_choice(visit, wanted.candidate)
+        bench.begin(installation, wanted, by)
+
+    await visit.do(begin)
 
 
 def _typed(form: FormData) -> Typed:
@@ -188,7 +193,7 @@ async def _form(
 
     def found() -> list[Choice]:
         return choices_for(
-            installation,
+            visit,
             task=None if task is None else installation.tasks[task],
             incumbent=None if task is None else routes[task].incumbent,
             named=typed.candidate,

@@ -20,7 +20,7 @@ from changeover.console.keeping import Keeping, homes_of, keep_case, kept_as, ta
 from changeover.console.languages import translated
 from changeover.console.pages import milliseconds
 from changeover.console.plays import MOST_COLUMNS, Column, Play, Prompt
-from changeover.console.routes import Page
+from changeover.console.routes import Endpoint, Page
 from changeover.console.visit import Visit, text_of
 from changeover.core.errors import ChangeoverError, RequestError, StoreError
 from changeover.evals.datasets import Message, Sample
@@ -140,6 +140,7 @@ async def _choices(visit: Visit) -> tuple[list[Choice], list[Choice]]:
         return [
             Choice(name=f"{DIRECT}{row.name}", says=row.name, detail=row.state)
             for row in sorted(all_deployments(connection), key=lambda row: (row.state != "ready", row.name))
+            if visit.sees(row.name)
         ]
 
     try:
@@ -215,15 +216,14 @@ async def _recorded(visit: Visit, id: str) -> tuple[Exchange, Sample]:
     """A recorded exchange, and what it would be as a sample: personal data masked.
 
     Raises:
-        PermissionError_: They may not look at what was recorded, or it is of a task that is not theirs.
-        RequestError: There is none.
+        PermissionError_: They may not look at what was recorded.
+        RequestError: There is none, or none of theirs.
         DatasetError: It can be no sample.
     """
     visit.require("look")
     found = (await visit.read(lambda connection: exchanges_by_id(connection, [id[:80]]))).get(id)
-    if found is None:
+    if found is None or not visit.person.may_see(found.task):
         raise RequestError(f"No exchange `{id[:80]}` is kept.")
-    visit.require_task(found.task)
     return found, await visit.do(partial(sample_of, found))
 
 
@@ -432,13 +432,24 @@ def _status(failure: ChangeoverError) -> int:
     return failure.status if failure.status in (403, 404, 409, 503) else 400
 
 
+def _with_project(endpoint: Endpoint) -> Endpoint:
+    """A page that takes the project where there is one, and only the gateway where there is none."""
+
+    async def taken(visit: Visit) -> Response:
+        if visit.desk is not None:
+            await visit.come_in()
+        return await endpoint(visit)
+
+    return taken
+
+
 PAGES: tuple[Page, ...] = (
-    Page(path="/playground", endpoint=playground, right="call", everywhere=True),
+    Page(path="/playground", endpoint=_with_project(playground), right="call", everywhere=True),
     Page(path="/playground", endpoint=ask, right="call", methods=("POST",), everywhere=True),
     Page(path="/playground/keep", endpoint=keep_exchange, right="operate", methods=("POST",)),
-    Page(path="/playground/{play}", endpoint=play, right="call", everywhere=True),
+    Page(path="/playground/{play}", endpoint=_with_project(play), right="call", everywhere=True),
     Page(path="/playground/{play}/stop", endpoint=stop, right="call", methods=("POST",), everywhere=True),
-    Page(path="/playground/{play}/{column}/part", endpoint=part, right="call", everywhere=True),
-    Page(path="/playground/{play}/{column}/events", endpoint=events, right="call", everywhere=True),
+    Page(path="/playground/{play}/{column}/part", endpoint=_with_project(part), right="call", everywhere=True),
+    Page(path="/playground/{play}/{column}/events", endpoint=_with_project(events), right="call", everywhere=True),
     Page(path="/playground/{play}/{column}/keep", endpoint=keep_answer, right="operate", methods=("POST",)),
 )

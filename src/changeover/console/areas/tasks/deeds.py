@@ -16,7 +16,7 @@ from changeover.app.switching import begin_switch
 from changeover.console.areas.measuring import NOT_RUNNING, begin_here
 from changeover.console.areas.tasks.about import About, about, shown
 from changeover.console.areas.tasks.details import history_page
-from changeover.console.choices import Choice, choices_for
+from changeover.console.choices import Choice, check_choice, choices_for
 from changeover.console.visit import Visit, text_of
 from changeover.core.errors import ChangeoverError, NotReadyError
 
@@ -29,13 +29,13 @@ async def choose(visit: Visit) -> Response:
 async def _form(
     visit: Visit, task: About, *, to: str, reason: str, error: str | None = None, status: int = 200
 ) -> Response:
-    choices = await visit.do(lambda: _choices(visit.installation, task, to))
+    choices = await visit.do(lambda: _choices(visit, task, to))
     return shown(visit, task, "switch", status=status, choices=choices, to=to, reason=reason, error=error)
 
 
-def _choices(installation: Installation, task: About, named: str) -> list[Choice]:
+def _choices(visit: Visit, task: About, named: str) -> list[Choice]:
     incumbent = task.standing.route.incumbent
-    return choices_for(installation, task=task.declared, incumbent=incumbent, named=named)
+    return choices_for(visit, task=task.declared, incumbent=incumbent, named=named)
 
 
 async def switch(visit: Visit) -> Response:
@@ -47,6 +47,7 @@ async def switch(visit: Visit) -> Response:
         if not task.running:
             raise NotReadyError(NOT_RUNNING)
         by = visit.by(reason)
+        await visit.do(lambda: check_choice(visit, to))
         if await visit.do(lambda: _is_to_be_fetched(visit.installation, to)):
             await begin_here(visit, Wanted(kind="switch", candidate=to, tasks=(task.name,)), by)
             visit.tell("The weights of `{}` are fetched; then the switch begins.", to)
