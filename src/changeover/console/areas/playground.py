@@ -445,10 +445,12 @@ def _with_project(endpoint: Endpoint) -> Endpoint:
 
 PAGES: tuple[Page, ...] = (
     Page(path="/playground", endpoint=_with_project(playground), right="call", everywhere=True),
-    Page(path="/playground", endpoint=ask, right="call", methods=("POST",), everywhere=True),
+    Page(path="/playground", endpoint=_with_project(ask), right="call", methods=("POST",), everywhere=True),
     Page(path="/playground/keep", endpoint=keep_exchange, right="operate", methods=("POST",)),
     Page(path="/playground/{play}", endpoint=_with_project(play), right="call", everywhere=True),
-    Page(path="/playground/{play}/stop", endpoint=stop, right="call", methods=("POST",), everywhere=True),
+    Page(
+        path="/playground/{play}/stop", endpoint=_with_project(stop), right="call", methods=("POST",), everywhere=True
+    ),
     Page(path="/playground/{play}/{column}/part", endpoint=_with_project(part), right="call", everywhere=True),
     Page(path="/playground/{play}/{column}/events", endpoint=_with_project(events), right="call", everywhere=True),
     Page(path="/playground/{play}/{column}/keep", endpoint=keep_answer, right="operate", methods=("POST",)),
