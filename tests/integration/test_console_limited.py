@@ -53,6 +53,8 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "/library/timeline": (f"?task={OWN}", "?task=none"),
     "/deployments/plan": ("?model=qwen3-8b",),
     "/audit": ("?action=trial", "?action=apply", "?actor=ana"),
+    "/measuring/trial": ("?candidate=qwen3-8b",),
+    "/measuring/comparison": (f"?task={OWN}", f"?task={OWN}&candidate=qwen3-8b"),
     "/tasks": ("?state=needs", "?state=removed", "?sort=requests", "?q=xyzz"),
     "/tasks/{task}/variants": ("?a=incumbent&b=former", "?a=none", "?a=999999999999999999999999"),
 }
