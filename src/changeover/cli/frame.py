@@ -27,7 +27,6 @@ __all__ = [
     "EXIT_OF_VERDICT",
     "EXIT_PASS",
     "EXIT_USAGE",
-    "NOT_RUNNING",
     "Json",
     "Reason",
     "actor",
@@ -46,8 +45,6 @@ __all__ = [
     "require",
     "run",
 ]
-
-NOT_RUNNING = "Project `{name}` is not running. Start it in another terminal: `changeover up`."
 
 Result = TypeVar("Result")
 
