@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from changeover.console.languages import LANGUAGES, counted, language_of, translated
+from changeover.console.said import said, said_by, said_each
 from changeover.console.texts import sentence, shown
 from changeover.core.sizes import in_gib
 from changeover.evals.report import words
@@ -61,6 +62,7 @@ def _pages(language: str) -> Environment:
         partial(translated, language), partial(counted, language), newstyle=True
     )
     made.filters.update(_FILTERS)
+    made.filters.update({name: partial(each, language) for name, each in _SAID.items()})
     return made
 
 
@@ -130,3 +132,5 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "short": short,
     "json": as_json,
 }
+_SAID: Mapping[str, Callable[..., Any]] = {"said": said, "said_by": said_by, "said_each": said_each}
+"""What goes by the reader's language."""
