@@ -15,10 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from string import Formatter
 
-from changeover.console.languages import ENGLISH, sentences_in
+from changeover.app.watch import ACTOR as WATCH
+from changeover.console.languages import ENGLISH, sentences_in, translated
+from changeover.evals.report.language import Language
 from changeover.rollouts.loop import ACTOR
 
 LONGEST = 4_000
@@ -29,13 +31,24 @@ START = 4
 """Characters by which patterns are found."""
 MOST_KEPT = 8_192
 """Sentences of which it is remembered what they say."""
+OURS = frozenset({ACTOR, WATCH})
+"""Who acts where nobody does."""
+BY_ITSELF = frozenset({"start", "engine"})
+"""Actions for which we write the reason, whoever has them done."""
 _KINDS: Mapping[str, re.Pattern[str]] = {
     "number": re.compile(r"(?:[<>~≈] ?)?[+\-−]?\$?\d[\d,.]*(?:e[+-]?\d+)?"),
     "size": re.compile(r"[\d.,]+(?: (?:[KMGT]i?)?B)?(?: \([\d.,]+ (?:[KMGT]i?)?B\))?"),
     "word": re.compile(r"\S+"),
 }
-_LISTED = re.compile(r"(, and |, or |, |; | and | or | \+ | · )")
-_BETWEEN: Mapping[str, str] = {", and ": "、", ", or ": "または", ", ": "、", "; ": "；", " and ": "と", " or ": "または"}
+_LISTED = re.compile(r"(, and |, or |, |; | and | or |\+| · )")
+_BETWEEN: Mapping[str, str] = {
+    ", and ": "、",
+    ", or ": "または",
+    ", ": "、",
+    "; ": "；",
+    " and ": "と",
+    " or ": "または",
+}
 """How what is listed is parted."""
 _ENDS = re.compile(r"(?<=[.!?]) (?=[A-Z`«“])")
 """Between two sentences."""
@@ -149,7 +162,9 @@ class Catalogue:
                 kinds = [kind for _, kind in pattern.places]
                 told = [self._value(value, kind, depth) for value, kind in zip(values, kinds, strict=True)]
                 if pattern.speaks or told != values:
-                    return pattern.says.format_map({name: each for (name, _), each in zip(pattern.places, told, strict=True)})
+                    return pattern.says.format_map(
+                        {name: each for (name, _), each in zip(pattern.places, told, strict=True)}
+                    )
         return None
 
     def _value(self, value: str, kind: str, depth: int) -> str:
@@ -162,7 +177,9 @@ class Catalogue:
 
     def _listed(self, text: str, depth: int) -> str:
         parts = _LISTED.split(text)
-        return "".join(_BETWEEN.get(part, part) if place % 2 else self.say(part, depth) for place, part in enumerate(parts))
+        return "".join(
+            _BETWEEN.get(part, part) if place % 2 else self.say(part, depth) for place, part in enumerate(parts)
+        )
 
 
 def _key(pattern: Pattern) -> str:
@@ -186,9 +203,17 @@ def said_each(language: str, texts: Iterable[object]) -> Sequence[str]:
     return [said(language, text) for text in texts]
 
 
-def said_by(language: str, text: str, actor: str) -> str:
+def said_by(language: str, text: str, actor: str, action: str = "") -> str:
     """A reason that stands in a history: ours in a language, a person's as it was written."""
-    return said(language, text) if actor == ACTOR else text
+    return said(language, text) if actor in OURS or action in BY_ITSELF else text
+
+
+@cache
+def report_in(language: str) -> Language:
+    """The language of a comparison's report."""
+    if language == ENGLISH:
+        return Language()
+    return Language(code=language, text=partial(translated, language), said=partial(said, language))
 
 
 @lru_cache(MOST_KEPT)
