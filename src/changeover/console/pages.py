@@ -81,6 +81,11 @@ def milliseconds(value: float | None) -> str:
     return NOTHING if value is None else words.amount(value, "ms")
 
 
+def duration(language: str, seconds: float) -> str:
+    """How long something took."""
+    return said(language, words.duration(seconds))
+
+
 def usd(microusd: float | None) -> str:
     """Millionths of a US dollar as dollars, to the cent or to two digits; a price that nobody knows is none.
 
@@ -125,12 +130,16 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "percent": words.percent,
     "points": words.points,
     "odds": odds,
-    "duration": words.duration,
     "milliseconds": milliseconds,
     "size": in_gib,
     "usd": usd,
     "short": short,
     "json": as_json,
 }
-_SAID: Mapping[str, Callable[..., Any]] = {"said": said, "said_by": said_by, "said_each": said_each}
+_SAID: Mapping[str, Callable[..., Any]] = {
+    "said": said,
+    "said_by": said_by,
+    "said_each": said_each,
+    "duration": duration,
+}
 """What goes by the reader's language."""

@@ -38,18 +38,11 @@ BY_ITSELF = frozenset({"start", "engine"})
 _KINDS: Mapping[str, re.Pattern[str]] = {
     "number": re.compile(r"(?:[<>~≈] ?)?[+\-−]?\$?\d[\d,.]*(?:e[+-]?\d+)?"),
     "size": re.compile(r"[\d.,]+(?: (?:[KMGT]i?)?B)?(?: \([\d.,]+ (?:[KMGT]i?)?B\))?"),
+    "odds": re.compile(r"(?:[<>] )?\d[\d.,]* : 1"),
     "word": re.compile(r"\S+"),
 }
 _LISTED = re.compile(r"(, and |, or |, |; | and | or |\+| · )")
-_BETWEEN: Mapping[str, str] = {
-    ", and ": "、",
-    ", or ": "または",
-    ", ": "、",
-    "; ": "；",
-    " and ": "と",
-    " or ": "または",
-}
-"""How what is listed is parted."""
+"""What parts that are listed have between them, which the catalogue has as well."""
 _ENDS = re.compile(r"(?<=[.!?]) (?=[A-Z`«“])")
 """Between two sentences."""
 
@@ -150,6 +143,9 @@ class Catalogue:
             each = [self._one(part, depth) for part in parts]
             if any(each):
                 return "".join(said or part + " " for said, part in zip(each, parts, strict=True)).rstrip()
+        listed = _LISTED.split(stripped)
+        if len(listed) > 1 and all(self._one(part, depth) is not None for part in listed[::2]):
+            return self._listed(stripped, depth)
         return text
 
     def _one(self, text: str, depth: int) -> str | None:
@@ -178,7 +174,7 @@ class Catalogue:
     def _listed(self, text: str, depth: int) -> str:
         parts = _LISTED.split(text)
         return "".join(
-            _BETWEEN.get(part, part) if place % 2 else self.say(part, depth) for place, part in enumerate(parts)
+            self._whole.get(part, part) if place % 2 else self.say(part, depth) for place, part in enumerate(parts)
         )
 
 
