@@ -18,9 +18,14 @@ Pieces = tuple[str | None, ...]
 """A sentence: texts, and places for values."""
 MOST_FORMS = 48
 """Of one sentence; more are not told apart, and what makes them is a value."""
-SAYS_SOMETHING = re.compile(r"[A-Za-z]{2}[^A-Za-z]* [^A-Za-z]*[A-Za-z]|[A-Za-z]{3}[,.;:]? ?$")
-QUIET = frozenset({"debug", "info", "warning", "error", "exception", "getLogger", "field", "compile", "Path", "partial"})
+WORDS = re.compile(r"`[^`]*`|[A-Za-z][a-z']+")
+LEAST_WORDS = 2
+"""Fewer stand in badges and labels, which the pages' own texts have."""
+QUIET = frozenset(
+    {"debug", "info", "warning", "error", "exception", "getLogger", "field", "compile", "Path", "partial"}
+)
 """Calls whose texts no page shows."""
+FAULTS = frozenset({"ValueError", "TypeError", "RuntimeError", "NotImplementedError", "AssertionError"})
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Sentence:
     pieces: Pieces
 
     def told(self) -> str:
-        """It, with a number in each place: 71, 72, …"""
+        """It, with a number in each place, from 71 on."""
         numbers = itertools.count(71)
         return "".join(str(next(numbers)) if piece is None else piece for piece in self.pieces)
 
@@ -49,24 +54,27 @@ def sentences_of(file: Path, functions: Sequence[str] = ()) -> Iterator[Sentence
         yield from _within(node, file, outside)
 
 
-def raised_by(file: Path, errors: Sequence[str] = ()) -> Iterator[Sentence]:
-    """What the errors say that a module raises."""
+def raised_by(file: Path) -> Iterator[Sentence]:
+    """What the errors say that a module raises, but for faults of a programmer."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     outside = _known(tree.body)
     for scope, known in _scopes(tree, outside):
         for node in _own(scope):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
-                name = node.exc.func.attr if isinstance(node.exc.func, ast.Attribute) else getattr(node.exc.func, "id", "")
-                if name.endswith(("Error", "Error_")) and (not errors or name in errors):
+                name = (
+                    node.exc.func.attr if isinstance(node.exc.func, ast.Attribute) else getattr(node.exc.func, "id", "")
+                )
+                if name.endswith(("Error", "Error_")) and name not in FAULTS:
                     yield from _forms_of(node.exc.args[0], known, f"{file.name}:{node.lineno}")
 
 
 def _within(node: ast.AST, file: Path, outside: Mapping[str, list[Pieces]]) -> Iterator[Sentence]:
     for scope, known in _scopes(node, outside):
         seen: set[int] = set()
+        parts = _parts_of_others(scope, known)
         for inner in _own(scope):
-            if id(inner) in seen:
-                seen.update(id(child) for child in ast.iter_child_nodes(inner))
+            if id(inner) in seen or (isinstance(inner, ast.Assign) and _names(inner) <= parts and _names(inner)):
+                seen.update(id(child) for child in ast.walk(inner))
                 continue
             if isinstance(inner, ast.JoinedStr | ast.Constant | ast.BinOp):
                 if isinstance(inner, ast.Constant) and not isinstance(inner.value, str):
@@ -75,10 +83,28 @@ def _within(node: ast.AST, file: Path, outside: Mapping[str, list[Pieces]]) -> I
                 yield from _forms_of(inner, known, f"{file.name}:{inner.lineno}")
 
 
+def _parts_of_others(scope: ast.AST, known: Mapping[str, list[Pieces]]) -> set[str]:
+    """Names whose texts are told where they are put into another text."""
+    within = {
+        name.id
+        for node in _own(scope)
+        if isinstance(node, ast.JoinedStr)
+        for name in ast.walk(node)
+        if isinstance(name, ast.Name)
+    }
+    return {name for name in within if name in known}
+
+
+def _names(node: ast.Assign) -> set[str]:
+    return {each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+
+
 def _forms_of(node: ast.expr, known: Mapping[str, list[Pieces]], where: str) -> Iterator[Sentence]:
     for pieces in _texts(node, known):
         flat = _joined(pieces)
-        if SAYS_SOMETHING.search("".join(piece or "\0" for piece in flat)):
+        text = "".join(" " if piece is None else piece for piece in flat)
+        words = [word for word in WORDS.findall(text) if not word.startswith("`")]
+        if len(words) >= LEAST_WORDS and " " in text and not (flat[0] or "").startswith((" ", ",")):  # else an end
             yield Sentence(where, flat)
 
 
@@ -88,7 +114,11 @@ def _scopes(node: ast.AST, known: Mapping[str, list[Pieces]]) -> Iterator[tuple[
     for inner in _own(node):
         if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda) and inner is not node:
             mine = {} if isinstance(inner, ast.Lambda) else _known(inner.body, known)
-            taken = set() if isinstance(inner, ast.ClassDef) else {each.arg for each in inner.args.args + inner.args.kwonlyargs}
+            taken = (
+                set()
+                if isinstance(inner, ast.ClassDef)
+                else {each.arg for each in inner.args.args + inner.args.kwonlyargs}
+            )
             before = {name: texts for name, texts in known.items() if name not in taken}
             yield from _scopes(inner, {**before, **mine})
 
@@ -140,7 +170,9 @@ def _known(body: Sequence[ast.stmt], before: Mapping[str, list[Pieces]] | None =
                         given.setdefault(target.id, []).append(node.value)
                     elif isinstance(target, ast.Tuple):
                         same = isinstance(node.value, ast.Tuple) and len(node.value.elts) == len(target.elts)
-                        values = node.value.elts if same and isinstance(node.value, ast.Tuple) else [None] * len(target.elts)
+                        values = (
+                            node.value.elts if same and isinstance(node.value, ast.Tuple) else [None] * len(target.elts)
+                        )
                         for each, value in zip(target.elts, values, strict=True):
                             if isinstance(each, ast.Name):
                                 if value is None:
