@@ -12,13 +12,14 @@ from rich.text import Text
 from changeover.app.installation import Installation
 from changeover.app.local import operator_key
 from changeover.app.matching import Prepared
-from changeover.cli.frame import err, note, odds, points
+from changeover.cli.frame import err, note
 from changeover.cli.running import gateway_address
 from changeover.cli.verdict import live_lines
 from changeover.core.errors import ChangeoverError
 from changeover.evals.budget import BudgetSpent
 from changeover.evals.caller import LateCaller
 from changeover.evals.comparison import SEED, Live, Match, compare
+from changeover.evals.report.words import odds, points
 from changeover.evals.runner import Runner
 from changeover.evals.sandbox import Sandbox
 
