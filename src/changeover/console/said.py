@@ -13,7 +13,7 @@ pattern stays as it is written. What models or people wrote must not be passed t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from string import Formatter
@@ -128,8 +128,28 @@ class Catalogue:
         for patterns in self._by_start.values():
             patterns.sort(key=lambda each: -each.weight)
 
-    def say(self, text: str, depth: int = 0) -> str:
+    def say(self, text: str) -> str:
         """The sentence in this language; several one by one; itself where there is no pattern."""
+        return _Saying(self).say(text, 0)
+
+    def whole(self, text: str) -> str | None:
+        """What a sentence without places says."""
+        return self._whole.get(text)
+
+    def patterns(self, text: str) -> Iterator[Pattern]:
+        """Those that a sentence may be of, by how it begins."""
+        yield from self._by_start.get(text[:START], ())
+        yield from self._by_start.get("", ())
+
+
+class _Saying:
+    """One sentence as it is said, with those in it: what was looked for once is not looked for again."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._known: dict[str, str | None] = {}
+
+    def say(self, text: str, depth: int) -> str:
         if depth > DEEPEST or len(text) > LONGEST:
             return text
         stripped = text.strip()
@@ -149,18 +169,23 @@ class Catalogue:
         return text
 
     def _one(self, text: str, depth: int) -> str | None:
-        whole = self._whole.get(text)
+        if text not in self._known:
+            self._known[text] = None  # while it is looked for
+            self._known[text] = self._found(text, depth)
+        return self._known[text]
+
+    def _found(self, text: str, depth: int) -> str | None:
+        whole = self._catalogue.whole(text)
         if whole is not None:
             return whole
-        for pattern in (*self._by_start.get(text[:START], ()), *self._by_start.get("", ())):
+        for pattern in self._catalogue.patterns(text):
             values = pattern.values(text)
             if values is not None:
                 kinds = [kind for _, kind in pattern.places]
                 told = [self._value(value, kind, depth) for value, kind in zip(values, kinds, strict=True)]
                 if pattern.speaks or told != values:
-                    return pattern.says.format_map(
-                        {name: each for (name, _), each in zip(pattern.places, told, strict=True)}
-                    )
+                    named = {name: each for (name, _), each in zip(pattern.places, told, strict=True)}
+                    return pattern.says.format_map(named)
         return None
 
     def _value(self, value: str, kind: str, depth: int) -> str:
@@ -174,7 +199,8 @@ class Catalogue:
     def _listed(self, text: str, depth: int) -> str:
         parts = _LISTED.split(text)
         return "".join(
-            self._whole.get(part, part) if place % 2 else self.say(part, depth) for place, part in enumerate(parts)
+            (self._catalogue.whole(part) or part) if place % 2 else self.say(part, depth)
+            for place, part in enumerate(parts)
         )
 
 
