@@ -46,6 +46,7 @@ from changeover.tools.jobs import UnknownJobError
 from changeover.tools.load import NEEDS
 from docs.gateway import metrics, routes
 from docs.page import page
+from docs.rights import rights
 
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(__file__).parent / "data"
@@ -373,6 +374,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "conformance.md": conformance,
     "metrics.md": metrics,
     "routes.md": routes,
+    "rights.md": rights,
 }
 
 

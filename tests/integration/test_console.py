@@ -123,6 +123,17 @@ async def test_a_form_of_another_site_does_nothing(tools_up: Up) -> None:
         assert (await client.post("/sign-out", data={})).status_code == 403
 
 
+async def test_tools_are_found_by_what_they_say_of_themselves(tools_up: Up) -> None:
+    async with signed_in(tools_up) as client:
+        every = (await client.get("/tools")).text
+        found = (await client.get("/tools", params={"q": " DOCUMENT summar"})).text
+        none = (await client.get("/tools", params={"q": "document <zebra>"})).text
+    assert {'href="/tools/document-summary"' in page for page in (every, found)} == {True}
+    assert [('href="/tools/headline"' in page) for page in (every, found, none)] == [True, False, False]
+    assert "No tool says these words of itself." in none
+    assert 'value="document &lt;zebra&gt;"' in none
+
+
 @pytest.mark.parametrize("path", ["/tools/headline", "/tools/headline/example", "/tools/talk/chat", "/jobs/job_1/end"])
 async def test_no_form_of_a_tool_or_a_job_does_anything_without_its_token(tools_up: Up, path: str) -> None:
     async with signed_in(tools_up) as client:

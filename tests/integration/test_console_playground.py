@@ -26,7 +26,7 @@ from changeover.app.listening import address_of, listen
 from changeover.console.app import console
 from changeover.console.areas.playground import figures
 from changeover.console.desk import Desk
-from changeover.console.plays import Column, Plays, Prompt
+from changeover.console.plays import MOST_CHARS, MOST_PLAYS, Column, Memory, Plays, Prompt
 from changeover.core.clock import SystemClock
 from changeover.core.errors import DatasetError
 from changeover.evals.datasets import Dataset, Message
@@ -184,9 +184,10 @@ async def test_a_prompt_that_nobody_can_be_asked_is_refused_with_what_was_typed(
     assert "Be brief.</textarea>" in answer.text
 
 
-async def test_an_answer_that_is_stopped_keeps_what_was_there() -> None:
-    heard = asyncio.Event()
-    done = asyncio.Event()
+@asynccontextmanager
+async def silent_gateway() -> AsyncGenerator[tuple[tuple[str, str], asyncio.Event]]:
+    """A way to one that takes a request and says nothing, and what is set when one has come."""
+    heard, done = asyncio.Event(), asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -195,16 +196,48 @@ async def test_an_answer_that_is_stopped_keeps_what_was_there() -> None:
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    way = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "co_key"
-    plays = Plays()
-    play = await plays.begin(way, Prompt(user="hello"), ["a"], SystemClock().now())
-    await heard.wait()
-    await play.stop()
-    assert [column.state for column in play.columns] == ["stopped"]
-    assert [look async for look in play.columns[0].looks()] == [True], "whoever listens hears of the end"
+    yield (f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "co_key"), heard
     done.set()
     server.close()
     await server.wait_closed()
+
+
+async def test_an_answer_that_is_stopped_keeps_what_was_there() -> None:
+    async with silent_gateway() as (way, heard):
+        play = await Plays(Memory()).begin(way, Prompt(user="hello"), ["a"], SystemClock().now())
+        await heard.wait()
+        await play.stop()
+    assert [column.state for column in play.columns] == ["stopped"]
+    assert [look async for look in play.columns[0].looks()] == [True], "whoever listens hears of the end"
+
+
+async def test_all_sessions_plays_together_are_bounded_and_the_eldest_that_has_ended_goes_first() -> None:
+    now, memory = SystemClock().now(), Memory(most_chars=3 * MOST_CHARS + 100)
+    one, other, short = Plays(memory), Plays(memory), Prompt(user="hello")
+    async with silent_gateway() as (way, _):
+        eldest = await one.begin(way, short, ["a"], now)
+        ended = await one.begin(way, Prompt(user="x" * MOST_CHARS), ["a"], now)
+        await ended.stop()
+        begun = [await other.begin(way, short, ["a"], now) for _ in range(2)]
+        assert [*one] == [eldest], "the eldest is still answered"
+        begun.append(await other.begin(way, short, ["a"], now))
+        assert [*one] == []
+        assert eldest.columns[0].state == "stopped"
+        assert [*other] == begun[::-1]
+        assert memory.chars == 3 * (MOST_CHARS + len("hello"))
+        await other.close()
+    assert memory.chars == 0
+
+
+async def test_a_session_keeps_its_newest_plays() -> None:
+    plays = Plays(Memory())
+    async with silent_gateway() as (way, _):
+        begun = [
+            await plays.begin(way, Prompt(user="hello"), ["a"], SystemClock().now()) for _ in range(MOST_PLAYS + 1)
+        ]
+        assert [*plays] == begun[:0:-1]
+        assert begun[0].columns[0].state == "stopped"
+        await plays.close()
 
 
 @pytest.fixture

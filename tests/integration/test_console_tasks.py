@@ -6,11 +6,13 @@ import re
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import httpx2
 import pytest
+from benchmarks.console.statements import reads_whole
 from playwright.async_api import expect
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import delete, event, insert, select, update
 from tests.support import browser
 from tests.support.console import BusyConsole
 
@@ -20,7 +22,8 @@ from changeover.console.areas.tasks.details import diff_of
 from changeover.console.areas.tasks.lines import Line, Traffic, chosen, needs_of, ordered
 from changeover.rollouts.queries import latest_rollout
 from changeover.serving.queries import load_variants
-from changeover.store.schema import deployments, exchanges, feedback, variants
+from changeover.store.schema import applied, deployments, exchanges, feedback, routes, variants
+from changeover.tasks.applied import append_applied, newest_applied
 from changeover.tasks.queries import current_route, route_history
 from changeover.tasks.traffic_queries import page_of
 
@@ -260,25 +263,64 @@ async def test_variants_are_compared_line_by_line_and_a_place_that_is_empty_says
     ]
 
 
-async def test_no_page_reads_more_rows_than_it_may_however_much_was_recorded(
-    busy_console: BusyConsole, viewer: httpx2.AsyncClient
-) -> None:
-    asked: list[str] = []
-    engine = busy_console.installation.store.engine
+@contextmanager
+def listening(busy: BusyConsole) -> Generator[list[tuple[str, Any]]]:
+    """What goes to the database meanwhile."""
+    asked: list[tuple[str, Any]] = []
+    engine = busy.installation.store.engine
 
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        asked.append(statement)
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        asked.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", note)
     try:
-        for path in ("/tasks", *(f"/tasks/summarise{tab}" for tab in TABS)):
-            await viewer.get(path)
+        yield asked
     finally:
         event.remove(engine, "before_cursor_execute", note)
-    of_exchanges = [each for each in asked if "FROM exchanges" in each]
+
+
+async def test_no_page_reads_more_rows_than_it_may_however_much_was_recorded(
+    busy_console: BusyConsole, viewer: httpx2.AsyncClient
+) -> None:
+    with listening(busy_console) as asked:
+        for path in ("/tasks", *(f"/tasks/summarise{tab}" for tab in TABS)):
+            await viewer.get(path)
+    of_exchanges = [each for each in asked if "exchanges" in each[0]]
     assert of_exchanges
-    assert all("LIMIT" in each or "exchanges.id IN" in each for each in of_exchanges)
-    assert not any("count(" in each for each in of_exchanges)
+    assert all("LIMIT" in statement or "exchanges.id IN" in statement for statement, _ in of_exchanges)
+    with busy_console.installation.store.read() as connection:
+        assert not any(reads_whole(connection, *each) for each in of_exchanges)
+
+
+@contextmanager
+def more_tasks(busy: BusyConsole, count: int) -> Generator[None]:
+    """Tasks like `summarise`, applied and with a route, for a while."""
+    installation = busy.installation
+    names = [f"summarise-{number}" for number in range(count)]
+    with installation.store.write() as connection:
+        newest = newest_applied(connection)
+        assert newest is not None
+        declared = newest.document["tasks"]
+        document = {**newest.document, "tasks": {**declared, **dict.fromkeys(names, declared["summarise"])}}
+        revision = append_applied(connection, document, actor="test", changes=[], now=installation.clock.now())
+        route = connection.execute(select(routes).where(routes.c.task == "summarise").limit(1)).mappings().one()
+        values = {name: value for name, value in route.items() if name != "revision"}
+        connection.execute(insert(routes), [{**values, "task": name} for name in names])
+    yield
+    with installation.store.write() as connection:
+        connection.execute(delete(routes).where(routes.c.task.in_(names)))
+        connection.execute(delete(applied).where(applied.c.revision == revision))
+
+
+async def test_the_page_of_all_tasks_asks_as_many_statements_of_many_as_of_few(
+    busy_console: BusyConsole, viewer: httpx2.AsyncClient
+) -> None:
+    with listening(busy_console) as few:
+        before = (await viewer.get("/tasks")).text
+    with more_tasks(busy_console, 20), listening(busy_console) as many:
+        page = (await viewer.get("/tasks")).text
+    assert len(rows_of(page)) == len(rows_of(before)) + 20
+    assert [statement.split("IN (")[0] for statement, _ in many] == [statement.split("IN (")[0] for statement, _ in few]
 
 
 async def test_the_pages_are_there_in_japanese_too(busy_console: BusyConsole) -> None:

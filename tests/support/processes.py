@@ -234,9 +234,11 @@ def start(project: Path, *options: str, key: str | None = None, environment: Map
 
 
 @contextmanager
-def system(project: Path, *options: str, key: str | None = None) -> Generator[Up]:
+def system(
+    project: Path, *options: str, key: str | None = None, environment: Mapping[str, str] | None = None
+) -> Generator[Up]:
     """`changeover up` for the length of the block; its standard input closes at the end, as a parent's would."""
-    up = start(project, *options, key=key)
+    up = start(project, *options, key=key, environment=environment)
     try:
         yield up
     finally:

@@ -10,11 +10,13 @@ from sqlalchemy import Connection
 
 from changeover.app import steering
 from changeover.app.applied import applied_tasks
+from changeover.app.discretion import discreet, hidden_from
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.licence_checks import CurrentTerms
 from changeover.app.room import check_room
 from changeover.core.clock import Clock
 from changeover.core.errors import (
+    ChangeoverError,
     EngineError,
     GateError,
     PermissionError_,
@@ -77,10 +79,20 @@ class Admin:
         if asked.task is None:
             return {"tasks": self._states(asked.key)}
         self._check_task(asked.key, asked.task)
+        try:
+            return self._seen_to(asked, asked.task)
+        except ChangeoverError as refusal:
+            if asked.key.tasks is not None:
+                with self.store.read() as connection:
+                    hidden = hidden_from(self.installation, connection, asked.key.tasks)
+                refusal.message = discreet(refusal.message, hidden)
+            raise
+
+    def _seen_to(self, asked: Asked, task: str) -> Any:
         if asked.told is not None:
-            self.act(asked.deed, asked.task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
+            self.act(asked.deed, task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
         with self.store.read() as connection:
-            return _history(connection, asked.task) if asked.deed == "history" else _state(connection, asked.task)
+            return _history(connection, task) if asked.deed == "history" else _state(connection, task)
 
     def act(self, deed: str, task: str, told: Steer, by: By) -> None:
         """Do one of `DEEDS`. Takes its time: call it in a thread.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -90,13 +90,22 @@ def _hindered(connection: Connection, table: Table, tasks: Sequence[str]) -> Map
     return found
 
 
-def mark_of(connection: Connection, trial: Trial) -> tuple[Hashable, str | None, int]:
-    """What changes whenever a trial comes on: tasks that are through, the comparison that is open, its last sample."""
+def mark_of(
+    connection: Connection, trial: Trial, sees: Callable[[str], bool] = lambda _: True
+) -> tuple[Hashable, str | None, int]:
+    """What changes whenever a trial comes on: tasks that are through, the comparison that is open, its last sample.
+
+    Args:
+        connection: To read it.
+        trial: Which.
+        sees: Whether whoever follows it may see a task; what happens on others is no change to them.
+    """
     rows = tasks_of_trial(connection, trial.id)
     waiting = set(trial.plan["tasks"]) - {row.task for row in rows}
     found = _open(connection, trial, waiting) if trial.ended_at is None else None
+    found = None if found is None or not sees(found.task) else found
     last = None if found is None else last_sample(connection, found.id)
-    done = tuple((row.task, row.at) for row in rows)
+    done = tuple((row.task, row.at) for row in rows if sees(row.task))
     return done, None if found is None else found.id, 0 if last is None else last.position
 
 

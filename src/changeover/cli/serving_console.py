@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -20,10 +21,12 @@ from changeover.client.wire import URL_VARIABLE
 from changeover.console.app import console
 from changeover.console.desk import Desk, always
 from changeover.console.oidc import Provider
+from changeover.console.pages import compile_first, compile_rest
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
 from changeover.core.hosts import LOOPBACK, named
 from changeover.core.settings import ConsoleSettings, JobSettings, find_project, secret_from_environment
+from changeover.core.settling import settle_in
 
 DRAIN_S = 5
 
@@ -49,6 +52,8 @@ def serve_console(host: str, port: int, names: tuple[str, ...], https: bool, url
             desk=desk,
             provider=_provider(settings),
         )
+        compile_first()
+        settle_in()
         run(_serve(listener, app, as_json))
     finally:
         listener.close()
@@ -71,10 +76,12 @@ def _provider(settings: ConsoleSettings) -> Provider | None:
 
 
 async def _serve(listener: socket.socket, app: Starlette, as_json: bool) -> None:
-    address = address_of(listener)
+    address, compiling = address_of(listener), asyncio.create_task(compile_rest())
     try:
         await serving(app, lambda: _announce(address, as_json), drain_s=DRAIN_S).serve([listener])
     finally:
+        compiling.cancel()
+        await asyncio.gather(compiling, return_exceptions=True)
         await app.state.sessions.close()
 
 

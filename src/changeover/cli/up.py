@@ -13,7 +13,6 @@ import typer
 import uvloop
 
 from changeover.app.create import create_installation
-from changeover.app.gateway import settle_in
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_fetch, licensing_of, not_allowed_now
 from changeover.app.listening import listen
@@ -24,6 +23,7 @@ from changeover.app.system import System
 from changeover.cli.frame import Json, here, note, out, print_error, print_listening
 from changeover.cli.weights import Terms, fetch, fetch_artifact
 from changeover.core.errors import ArtifactError
+from changeover.core.settling import settle_in
 from changeover.library.licences.words import refusal
 
 app = typer.Typer(add_completion=False)

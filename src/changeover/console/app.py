@@ -23,7 +23,7 @@ from changeover.console.guards import SIGN_IN, Guards
 from changeover.console.oidc import RETURN, Provider
 from changeover.console.routes import Page
 from changeover.console.sessions import Sessions
-from changeover.console.visit import COOKIE, SignInFirst, Visit
+from changeover.console.visit import COOKIE, HOST_ONLY, SignInFirst, Visit
 from changeover.core.clock import Clock, SystemClock
 from changeover.core.errors import ChangeoverError
 
@@ -79,7 +79,7 @@ def console(
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
-            Middleware(Guards, most_body_bytes=most_body_bytes),
+            Middleware(Guards, most_body_bytes=most_body_bytes, secure=secure),
             Middleware(GZipMiddleware, minimum_size=LEAST_COMPRESSED, compresslevel=4),
         ],
         exception_handlers={
@@ -91,5 +91,6 @@ def console(
         },
     )
     app.state.sessions = Sessions(gateway, clock or SystemClock(), desk)
-    app.state.secure, app.state.desk, app.state.cookie, app.state.provider = secure, desk, COOKIE, provider
+    app.state.secure, app.state.desk, app.state.provider = secure, desk, provider
+    app.state.cookie = f"{HOST_ONLY}{COOKIE}" if secure else COOKIE
     return app

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+
+from changeover.gateway.keys import RIGHTS, Right, Role
 
 VOUCHED = "oidc:"
 """Before the name of whom an identity provider vouches for, in histories and as the name of their keys."""
-
-Right = Literal["call", "look", "operate", "approve", "administer"]
-"""Call tasks and tools; look at everything but keys; start, steer and take back switches; agree to them; manage keys."""
-
-_EVERYTHING: frozenset[Right] = frozenset({"call", "look", "operate", "approve", "administer"})
-RIGHTS: Mapping[str, frozenset[Right]] = {
-    "application": frozenset({"call"}),
-    "viewer": frozenset({"look"}),
-    "operator": frozenset({"call", "look", "operate"}),
-    "approver": frozenset({"call", "look", "approve"}),
-    "admin": _EVERYTHING,
-}
-"""By the role of a key, or of a person that an identity provider vouches for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +18,7 @@ class Person:
     """As they are greeted."""
     actor: str
     """As histories name them: `key:NAME`, or what the identity provider calls them."""
-    role: str
+    role: Role
     tasks: frozenset[str] | None = None
     """Tasks they may look at and act on; None: every task."""
 

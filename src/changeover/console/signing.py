@@ -11,9 +11,9 @@ from changeover.client import ClientError
 from changeover.console import pages
 from changeover.console.failures import missing
 from changeover.console.languages import COOKIE as LANGUAGE_COOKIE
-from changeover.console.languages import LANGUAGES
+from changeover.console.languages import LANGUAGES, language_of, translated
 from changeover.console.oidc import Provider
-from changeover.console.visit import COOKIE, Visit, text_of
+from changeover.console.visit import HOST_ONLY, Visit, text_of
 from changeover.core.errors import ChangeoverError
 
 LONGEST_KEY = 400
@@ -53,7 +53,7 @@ async def to_provider(request: Request) -> Response:
         return _asking(request, failure.status, error=failure.message)
     reply = RedirectResponse(url, 303)
     # Lax: the browser comes back from another site, and has to bring it.
-    _set(request, reply, ATTEMPT_COOKIE, attempt, samesite="lax", path="/sign-in", max_age=ATTEMPT_S)
+    _set(request, reply, _attempt(request), attempt, samesite="lax", max_age=ATTEMPT_S)
     return reply
 
 
@@ -63,16 +63,16 @@ async def from_provider(request: Request) -> Response:
     if provider is None:
         return await missing(request, None)
     try:
-        vouched = await provider.end(request.cookies.get(ATTEMPT_COOKIE), request.query_params)
+        vouched = await provider.end(request.cookies.get(_attempt(request)), request.query_params)
         cookie = await request.app.state.sessions.welcome(vouched)
     except ChangeoverError as failure:
         reply = _asking(request, failure.status, error=failure.message)
-        reply.delete_cookie(ATTEMPT_COOKIE, path="/sign-in")
+        _unset(request, reply, _attempt(request))
         return reply
     # A page and no redirect: a browser that comes from another site does not bring the session's cookie to where that one
     # sends it, but does to where a page of ours does.
     reply = await _welcomed(request, pages.page(request, "signed_in.html", 200), cookie)
-    reply.delete_cookie(ATTEMPT_COOKIE, path="/sign-in")
+    _unset(request, reply, _attempt(request))
     return reply
 
 
@@ -81,9 +81,9 @@ async def sign_out(request: Request) -> Response:
     visit = Visit.of(request)
     vouched_for = visit.session.ends is not None
     async with visit.form():
-        await request.app.state.sessions.end(request.cookies.get(COOKIE))
+        await request.app.state.sessions.end(request.cookies.get(_session(request)))
     reply = RedirectResponse("/sign-in?left" if vouched_for else "/sign-in", 303)
-    reply.delete_cookie(COOKIE)
+    _unset(request, reply, _session(request))
     return reply
 
 
@@ -99,8 +99,8 @@ async def choose_language(request: Request) -> Response:
 
 async def _welcomed(request: Request, reply: Response, cookie: str) -> Response:
     """An answer that brings the cookie of a new session; the browser's former one ends."""
-    await request.app.state.sessions.end(request.cookies.get(COOKIE))
-    _set(request, reply, COOKIE, cookie)
+    await request.app.state.sessions.end(request.cookies.get(_session(request)))
+    _set(request, reply, _session(request), cookie)
     return reply
 
 
@@ -111,11 +111,21 @@ def _set(
     value: str,
     *,
     samesite: Literal["lax", "strict"] = "strict",
-    path: str = "/",
     max_age: int | None = None,
 ) -> None:
-    secure = bool(request.app.state.secure)
-    reply.set_cookie(name, value, max_age, httponly=True, samesite=samesite, secure=secure, path=path)
+    reply.set_cookie(name, value, max_age, httponly=True, samesite=samesite, secure=bool(request.app.state.secure))
+
+
+def _unset(request: Request, reply: Response, name: str) -> None:
+    reply.delete_cookie(name, httponly=True, samesite="strict", secure=bool(request.app.state.secure))
+
+
+def _session(request: Request) -> str:
+    return request.app.state.cookie
+
+
+def _attempt(request: Request) -> str:
+    return f"{HOST_ONLY}{ATTEMPT_COOKIE}" if request.app.state.secure else ATTEMPT_COOKIE
 
 
 def _asking(
@@ -124,6 +134,7 @@ def _asking(
     """The page that asks who somebody is."""
     provider = _provider(request)
     label = None if provider is None else provider.label
+    error = None if error is None else translated(language_of(request), error)
     return pages.page(request, "sign_in.html", status, error=error, label=label, left=left, farewell=farewell)
 
 

@@ -410,7 +410,8 @@ def shown(job: Job) -> dict[str, Any]:
 
 
 def _seen_by(key: Key) -> str | None:
-    return None if key.role in STEERERS else key.id
+    """The key whose jobs alone are seen: jobs of others may be about tasks that a limited one must not see."""
+    return None if key.role in STEERERS and key.tasks is None else key.id
 
 
 def _taken_apart(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:

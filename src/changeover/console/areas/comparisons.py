@@ -333,14 +333,12 @@ async def _found(visit: Visit) -> Verdict:
     """The comparison that the address names.
 
     Raises:
-        UnknownTaskError: There is none.
-        PermissionError_: It is of a task that is not theirs.
+        UnknownTaskError: There is none, or none of theirs.
     """
     id = visit.parameter("comparison")
     found = await visit.read(lambda connection: find_verdict(connection, id[:40]))
-    if found is None:
+    if found is None or not visit.person.may_see(found.task):
         raise UnknownTaskError(f"No comparison `{id[:40]}`. The page of comparisons lists all.")
-    visit.require_task(found.task)
     return found
 
 

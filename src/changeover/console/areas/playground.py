@@ -135,6 +135,7 @@ async def _choices(visit: Visit) -> tuple[list[Choice], list[Choice]]:
         return [
             Choice(name=f"{DIRECT}{row.name}", says=row.name, detail=row.state)
             for row in sorted(all_deployments(connection), key=lambda row: (row.state != "ready", row.name))
+            if visit.sees(row.name)
         ]
 
     return tasks, await visit.read(look)
@@ -207,15 +208,14 @@ async def _recorded(visit: Visit, id: str) -> tuple[Exchange, Sample]:
     """A recorded exchange, and what it would be as a sample: personal data masked.
 
     Raises:
-        PermissionError_: They may not look at what was recorded, or it is of a task that is not theirs.
-        RequestError: There is none.
+        PermissionError_: They may not look at what was recorded.
+        RequestError: There is none, or none of theirs.
         DatasetError: It can be no sample.
     """
     visit.require("look")
     found = (await visit.read(lambda connection: exchanges_by_id(connection, [id[:80]]))).get(id)
-    if found is None:
+    if found is None or not visit.person.may_see(found.task):
         raise RequestError(f"No exchange `{id[:80]}` is kept.")
-    visit.require_task(found.task)
     return found, await visit.do(partial(sample_of, found))
 
 

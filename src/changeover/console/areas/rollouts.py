@@ -24,7 +24,7 @@ from changeover.console.visit import Visit, text_of
 from changeover.core.errors import ChangeoverError, GateError, RequestError, UnknownTaskError
 from changeover.gateway.admin import LONGEST_NAME, Override, Steer
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Reading, Rollout
-from changeover.rollouts.queries import latest_rollout, newest_event, newest_rollouts
+from changeover.rollouts.queries import find_rollout, latest_rollout, newest_event, newest_rollouts
 from changeover.serving.queries import load_variants
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import copied_pairs
@@ -149,10 +149,21 @@ async def _shown(visit: Visit, template: str, status: int = 200, error: str | No
 
 
 async def _standing(visit: Visit) -> Standing:
+    """How the rollout of the address stands.
+
+    Raises:
+        UnknownTaskError: There is none, or none of theirs.
+    """
     id = _number(visit)
-    standing = await visit.do(partial(_lookout(visit).standing, id))
-    visit.require_task(standing.rollout.task)
-    return standing
+    await visit.read(partial(_of_theirs, visit, id))
+    return await visit.do(partial(_lookout(visit).standing, id))
+
+
+def _of_theirs(visit: Visit, id: int, connection: Connection) -> Rollout:
+    found = find_rollout(connection, id)
+    if found is None or not visit.person.may_see(found.task):
+        raise UnknownTaskError(f"No rollout `{id}`.")
+    return found
 
 
 def _number(visit: Visit) -> int:
@@ -235,7 +246,7 @@ async def events(visit: Visit) -> Response:
         evidence = await visit.do(partial(_lookout(visit).evidence, found))
         return row, None if evidence is None else (evidence.whole.asked, evidence.step.asked, round(evidence.guard, 1))
 
-    visit.require_task((await visit.read(look))[0].task)
+    await visit.read(partial(_of_theirs, visit, id))
     return await following(seen, lambda now: isinstance(now, tuple) and now[0][0] not in ACTIVE)
 
 

@@ -61,8 +61,7 @@ async def trials(visit: Visit) -> Response:
     before, now = visit.number("before"), visit.installation.clock.now()
 
     def look(connection: Connection) -> list[Summary]:
-        found = recent_trials(connection, ROWS + 1, before)
-        return [_summary(connection, each, visit) for each in found]
+        return [_summary(connection, each, visit) for each in _theirs_of(connection, visit, before)]
 
     def _summary(connection: Connection, trial: Trial, visit: Visit) -> Summary:
         if trial.ended_at is not None:
@@ -79,6 +78,18 @@ async def trials(visit: Visit) -> Response:
         older=f"/trials?before={found[ROWS - 1].trial.id}" if len(found) > ROWS else "",
         first=before is None,
     )
+
+
+def _theirs_of(connection: Connection, visit: Visit, before: int | None) -> list[Trial]:
+    """The newest trials that tried a task which whoever looks may see; one more than a page has."""
+    found: list[Trial] = []
+    while len(found) <= ROWS:
+        some = recent_trials(connection, ROWS + 1, before)
+        found += [each for each in some if any(map(visit.person.may_see, each.plan["tasks"]))]
+        if len(some) <= ROWS:
+            break
+        before = some[-1].id
+    return found[: ROWS + 1]
 
 
 def theirs(visit: Visit, table: Table) -> Table:
@@ -129,7 +140,7 @@ def _tried(visit: Visit, connection: Connection) -> Tried:
     """The trial that the address names.
 
     Raises:
-        UnknownTaskError: It names none.
+        UnknownTaskError: It names none, or one that tried only what is not theirs.
     """
     text = visit.parameter("trial")
     if not text.isdecimal() or len(text) > 12:
@@ -138,6 +149,8 @@ def _tried(visit: Visit, connection: Connection) -> Tried:
         found = find_trial(connection, int(text))
     except ChangeoverError as exc:
         raise UnknownTaskError(exc.message) from exc
+    if not any(map(visit.person.may_see, found.plan["tasks"])):
+        raise UnknownTaskError(f"No trial `{text}`.")
     return tried(connection, found, visit.installation.clock.now())
 
 
@@ -164,7 +177,7 @@ async def events(visit: Visit) -> Response:
 
     def look(connection: Connection) -> Hashable:
         now = find_trial(connection, seen.trial.id)
-        return now.ended_at is not None, mark_of(connection, now)
+        return now.ended_at is not None, mark_of(connection, now, visit.person.may_see)
 
     return await following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is True)
 

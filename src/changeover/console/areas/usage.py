@@ -19,7 +19,7 @@ from changeover.console.pages import NOTHING, usd
 from changeover.console.routes import Page
 from changeover.console.said import said
 from changeover.console.visit import Visit
-from changeover.gateway.usage_queries import Facet, UsageLine, total_of, usage_lines
+from changeover.gateway.usage_queries import Facet, UsageLine, total_of, totals_by, usage_lines
 
 FACETS: tuple[Facet, ...] = ("team", "task", "deployment", "key")
 """By which the page sums up."""
@@ -74,14 +74,12 @@ async def usage(visit: Visit) -> Response:
     """Totals, a chart over time, and a line for each team, task, deployment or key."""
     asked = _asked(visit)
 
-    def look(connection: Connection) -> tuple[list[UsageLine], list[UsageLine]]:
+    def look(connection: Connection) -> list[UsageLine]:
         over_time: Facet = "hour" if asked.period == "24h" else "day"
-        lines = usage_lines(connection, (asked.by,), asked.since, asked.until, internal=asked.internal)
-        return lines, usage_lines(connection, (over_time, asked.by), asked.since, asked.until, internal=asked.internal)
+        return usage_lines(connection, (over_time, asked.by), asked.since, asked.until, internal=asked.internal)
 
-    lines, by_time = await visit.read(look)
-    lines = [line for line in lines if _theirs(visit, asked, line.of[0])]
-    by_time = [line for line in by_time if _theirs(visit, asked, line.of[1])]
+    by_time = [line for line in await visit.read(look) if _theirs(visit, asked, line.of[1])]
+    lines = totals_by(by_time, 1)
     total = total_of(lines)
     return visit.page(
         "usage/usage.html",

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -168,16 +167,17 @@ class Ask:
 
 async def card(visit: Visit) -> Response:
     """The whole card."""
-    name, installation = visit.parameter("card"), visit.installation
+    name, installation = visit.parameter("card"), visit.theirs
     accelerator = _accelerator(installation, name)
     if accelerator is not None:
         sections = [facts_of(section) for section in sections_of_accelerator(accelerator)]
         return visit.page("library/accelerator.html", accelerator=accelerator, sections=sections)
     about = installation.catalogue.card(name)
     ask, keeping = _ask(visit), held(visit)
-    values = await visit.do(lambda: _values(visit, about, ask, keeping.machine(installation)))
+    machine = await keeping.machine(installation)
+    values = await visit.do(lambda: _values(visit, about, ask, machine))
     scores = keeping.scoreboard
-    scored = scores.of.get(about.id) if scores is not None and scores.fresh(installation) else None
+    scored = scores.of.get(about.id) if scores is not None and scores.fresh(visit.installation) else None
     return visit.page("library/card.html", **values, scored=None if scored is None else _scored_values(scored))
 
 
@@ -186,9 +186,9 @@ def _accelerator(installation: Installation, name: str) -> Accelerator | None:
 
 
 def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[str, Any]:
-    installation = visit.installation
+    installation = visit.theirs
     shelf = shelf_of(installation)
-    whole = whole_card(shelf, about)
+    whole = as_seen(visit, whole_card(shelf, about))
     standing = standing_of(installation, about)
     here = [_fitting(fit) for fit in judged_here(about, machine, installation.catalogue, shelf.cache, ask.use)]
     asked, problem = _asked(shelf, about, ask)
@@ -203,7 +203,7 @@ def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[st
         "outcome_tone": tone,
         "policy": policy_line(installation.policy),
         "standing": standing,
-        "verdicts": [each for each in verdicts_of(standing) if each.task is None or visit.person.may_see(each.task)],
+        "verdicts": verdicts_of(standing),
         "read": read_in(standing),
         "family": family_of(whole, installation.catalogue),
         "box": (WIDE, HIGH),
@@ -223,6 +223,26 @@ def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[st
         "call": _call(shelf, about),
         "short_value": short_value,
     }
+
+
+def as_seen(visit: Visit, whole: WholeCard) -> WholeCard:
+    """The card without what was found of it on tasks that whoever looks does not see, and without who asked for it."""
+    if visit.person.tasks is None:
+        return whole
+    reached = tuple(
+        replace(
+            each,
+            evidence={
+                name: value
+                for name, value in each.evidence.items()
+                if name != "asked_by" and visit.person.may_see(str(each.evidence["task"]))
+            }
+            if "task" in each.evidence
+            else {name: value for name, value in each.evidence.items() if name not in ("asked_by", "deployment")},
+        )
+        for each in whole.reached
+    )
+    return replace(whole, reached=reached)
 
 
 def _ask(visit: Visit) -> Ask:
@@ -348,7 +368,7 @@ async def scores(visit: Visit) -> Response:
     """Both scores with every input."""
     installation, keeping = visit.installation, held(visit)
     about = installation.catalogue.card(visit.parameter("card"))
-    board = await visit.do(partial(keeping.scored, installation))
+    board = await keeping.scored(installation)
     values = _scored_values(board.of[about.id])
     alone = not visit.request.headers.get("hx-request")
     template = "library/one_part.html" if alone else "library/scores.html"
@@ -381,7 +401,7 @@ class Place:
 
 async def replaces(visit: Visit) -> Response:
     """Which incumbents it could be tried against."""
-    installation = visit.installation
+    installation = visit.theirs
     about = installation.catalogue.card(visit.parameter("card"))
 
     def look() -> tuple[Candidate | None, list[Place]]:
@@ -390,7 +410,6 @@ async def replaces(visit: Visit) -> Response:
         return found, [] if found is None else places_of(found, looking)
 
     candidate, places = await visit.do(look)
-    places = [each for each in places if visit.person.may_see(each.task)]
     plain = [each for each in places if not (each.follows or each.denied or each.cannot)]
     alone = not visit.request.headers.get("hx-request")
     return visit.page(

@@ -97,12 +97,12 @@ async def timeline(visit: Visit) -> Response:
         visit.require_task(task)
 
     def look() -> tuple[Timeline, Markup, list[str], list[str], list[str]]:
-        shelf = shelf_of(installation)
+        shelf = shelf_of(visit.theirs)
         cards = installation.catalogue.cards()
         whole = timeline_of(shelf, family=family or None, vendor=vendor or None, task=task or None)
         # Names in it were escaped as it was drawn.
         drawn = Markup(in_page(whole.happened, shelf.today, "/library/", partial(said, visit.language)))
-        tasks = sorted({name for card in cards for name in shelf.presence(card).tasks if visit.person.may_see(name)})
+        tasks = sorted({name for card in cards for name in shelf.presence(card).tasks})
         return whole, drawn, sorted({c.family for c in cards}), sorted({c.vendor for c in cards}), tasks
 
     try:
@@ -153,10 +153,9 @@ async def coverage(visit: Visit) -> Response:
     installation, keeping = visit.installation, held(visit)
     allowed = visit.query("policy") == "1" and installation.policy is not None
     here = visit.query("here") == "1"
+    machine = await keeping.machine(installation)
 
     def look() -> Coverage:
-        machine = keeping.machine(installation)
-
         def fits(card: Card) -> bool | None:
             return known(fits_at_all(card, machine))
 

@@ -61,6 +61,8 @@ def choices_for(visit: Visit, task: About) -> list[Choice]:
         rows = look(connection)
     found: list[Choice] = []
     for row in rows:
+        if not visit.sees(row.name):
+            continue
         engine = EnginePart.from_document(row.engine)
         judged = judge_engine(licensing, engine, task.name)
         variant = None if declared is None else Variant.declared(declared, row.name, engine)
