@@ -5,7 +5,7 @@ what was put in where. So a catalogue of patterns (`locale/<language>/said_*.po`
 
     msgid "{count} of {needed} requests copied to the candidate"
 
-A place may say what stands in it: `{count:number}`, `{task:word}` (no space), `{memory:size}`, `{why:said}` (itself a sentence, which is
+A place may say what stands in it: `{count:number}`, `{task:word}` (no space), `{memory:size}`, `{day:day}`, `{odds:odds}`, `{why:said}` (itself a sentence, which is
 looked up too), `{names:each}` (several, each looked up by itself; those without a pattern stay as they are). What has no
 pattern stays as it is written. What models or people wrote must not be passed through here.
 """
@@ -39,6 +39,7 @@ _KINDS: Mapping[str, re.Pattern[str]] = {
     "number": re.compile(r"(?:[<>~≈] ?)?[+\-−]?\$?\d[\d,.]*(?:e[+-]?\d+)?"),
     "size": re.compile(r"[\d.,]+(?: (?:[KMGT]i?)?B)?(?: \([\d.,]+ (?:[KMGT]i?)?B\))?"),
     "odds": re.compile(r"(?:[<>] )?\d[\d.,]* : 1"),
+    "day": re.compile(r"\d{2,4}(?:-\d\d){0,2}"),
     "word": re.compile(r"\S+"),
 }
 _LISTED = re.compile(r"(, and |, or |, |; | and | or |\+| · )")
@@ -57,6 +58,8 @@ class Pattern:
     """Name and kind of each."""
     says: str
     """The sentence in another language, with the same names."""
+    longest: str
+    """The longest of the texts: most sentences do not hold it, and are no more looked at."""
 
     @property
     def weight(self) -> int:
@@ -65,8 +68,13 @@ class Pattern:
 
     @property
     def speaks(self) -> bool:
-        """Whether it has words of its own; one without, such as `{engine}: {why}`, is none where nothing in it is said."""
+        """Whether it has words of its own; one without, such as `{where}: {why}`, is none unless all in it is said."""
         return any(map(str.isalpha, "".join(self.literals)))
+
+    @property
+    def sentences(self) -> Sequence[int]:
+        """Places that hold sentences."""
+        return [number for number, (_, kind) in enumerate(self.places) if kind in ("said", "each")]
 
     def values(self, text: str) -> list[str] | None:
         """What stands in the places; None where the text is not this sentence.
@@ -74,6 +82,8 @@ class Pattern:
         Takes time in proportion to the text: of several ways to cut it, the one with the shortest values from the left on
         is taken, which finds a way wherever there is one but for the kinds of values.
         """
+        if self.longest not in text:
+            return None
         first, *between, last = self.literals
         if not (text.startswith(first) and text.endswith(last)) or len(text) <= len(first) + len(last):
             return None
@@ -110,7 +120,7 @@ def pattern_of(english: str, says: str) -> Pattern:
                 raise ValueError(f"`{english}`: nothing stands before `{name}`")
             places.append((name, kind or ""))
             literals.append("")
-    return Pattern(tuple(literals), tuple(places), says)
+    return Pattern(tuple(literals), tuple(places), says, max(literals, key=len))
 
 
 class Catalogue:
@@ -183,7 +193,7 @@ class _Saying:
             if values is not None:
                 kinds = [kind for _, kind in pattern.places]
                 told = [self._value(value, kind, depth) for value, kind in zip(values, kinds, strict=True)]
-                if pattern.speaks or told != values:
+                if pattern.speaks or all(told[place] != values[place] for place in pattern.sentences):
                     named = {name: each for (name, _), each in zip(pattern.places, told, strict=True)}
                     return pattern.says.format_map(named)
         return None

@@ -142,6 +142,8 @@ NEVER = frozenset(
         "`71` refused the request: ",  # taken away
         "under way",  # states, which pages name by themselves
         "override ended",
+        "71 is 72 as 73 on 74",  # each of the four claims has a pattern of its own
+        "71 is 72 than 73 on 74",
         "Whoever uses it must",  # beginnings
         "Whoever passes it on or offers it to others must",
         "Whoever gives out its files must",
