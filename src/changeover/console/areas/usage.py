@@ -17,6 +17,7 @@ from changeover.console import charts
 from changeover.console.languages import translated
 from changeover.console.pages import NOTHING, usd
 from changeover.console.routes import Page
+from changeover.console.said import said
 from changeover.console.visit import Visit
 from changeover.gateway.usage_queries import Facet, UsageLine, total_of, totals_by, usage_lines
 
@@ -179,7 +180,7 @@ def chart_of(by_time: Sequence[UsageLine], asked: Asked, language: str) -> Marku
     if rest:
         series["…"] = [float(sum(counts.get((at, of), 0) for of in rest)) for at in moments]
     labels = [at[11:16] if asked.period == "24h" else at[5:10] for at in moments]
-    says = f"requests by {asked.by}, {len(moments)} {'hours' if asked.period == '24h' else 'days'}"
+    says = said(language, f"requests by {asked.by}, {len(moments)} {'hours' if asked.period == '24h' else 'days'}")
     return charts.bars(labels, series, says, broad=True)
 
 
