@@ -403,6 +403,7 @@ def test_a_variant_of_every_standing_is_known(busy_console: BusyConsole) -> None
         assert each.rollout is None or each.rollout_candidate is not None
 
 
+@pytest.mark.usefixtures("looking_often")
 @pytest.mark.skipif(browser.missing() is not None, reason=browser.missing() or "")
 async def test_open_pages_follow_what_happens_and_a_rollback_asks_first(
     busy_console: BusyConsole,

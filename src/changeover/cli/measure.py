@@ -12,11 +12,12 @@ from rich.text import Text
 from changeover.app.installation import Installation
 from changeover.app.matching import Prepared
 from changeover.app.measuring import runner_of
-from changeover.cli.frame import err, note, odds, points
+from changeover.cli.frame import err, note
 from changeover.cli.verdict import live_lines
 from changeover.core.errors import ChangeoverError
 from changeover.evals.budget import BudgetSpent
 from changeover.evals.comparison import SEED, Live, Match, compare
+from changeover.evals.report.words import odds, points
 from changeover.evals.runner import Runner
 
 LINE_SAMPLES = 10

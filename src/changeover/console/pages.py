@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from changeover.console.languages import ENGLISH, LANGUAGES, counted, language_of, translated
+from changeover.console.said import said, said_by, said_each
 from changeover.console.texts import sentence, shown
 from changeover.core.sizes import in_gib
 from changeover.core.threads import in_thread
@@ -107,6 +108,7 @@ def _pages(language: str) -> Environment:
         partial(_said, language), partial(_counted, language), newstyle=True
     )
     made.filters.update(_FILTERS)
+    made.filters.update({name: partial(each, language) for name, each in _SAID.items()})
     return made
 
 
@@ -132,6 +134,11 @@ def when(at: datetime | str | None) -> Markup:
 def milliseconds(value: float | None) -> str:
     """A latency with its unit."""
     return NOTHING if value is None else words.amount(value, "ms")
+
+
+def duration(language: str, seconds: float) -> str:
+    """How long something took."""
+    return said(language, words.duration(seconds))
 
 
 def usd(microusd: float | None) -> str:
@@ -178,10 +185,16 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "percent": words.percent,
     "points": words.points,
     "odds": odds,
-    "duration": words.duration,
     "milliseconds": milliseconds,
     "size": in_gib,
     "usd": usd,
     "short": short,
     "json": as_json,
 }
+_SAID: Mapping[str, Callable[..., Any]] = {
+    "said": said,
+    "said_by": said_by,
+    "said_each": said_each,
+    "duration": duration,
+}
+"""What goes by the reader's language."""

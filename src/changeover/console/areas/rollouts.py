@@ -20,6 +20,7 @@ from changeover.console.exchanges import answer_of, asked_of
 from changeover.console.following import following
 from changeover.console.growth import growth_figure
 from changeover.console.routes import Page
+from changeover.console.said import report_in
 from changeover.console.visit import Visit, text_of
 from changeover.core.errors import ChangeoverError, RequestError, UnknownTaskError
 from changeover.gateway.admin import LONGEST_NAME, Override, Steer
@@ -139,7 +140,7 @@ async def _shown(visit: Visit, template: str, status: int = 200, error: str | No
         before_promotion=standing.rollout.state in BEFORE_PROMOTION,
         guards=[guard_of(each, standing.alarm) for each in standing.readings],
         all_guards=share_of_alarm(standing.guard, standing.alarm),
-        figure=growth_figure(standing.growth),
+        figure=growth_figure(standing.growth, report_in(visit.language)),
         ahead=ahead_of(standing.rollout),
         pairs=candidates,
         overrides=[each for each in standing.overrides if each.ended_at is None and each.expires_at > now],

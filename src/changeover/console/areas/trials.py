@@ -116,11 +116,12 @@ async def _shown(
     table = theirs(visit, seen.table)
     asked = visit.query("by")
     by = asked if asked in ORDERS else "task" if seen.trial.ended_at is None else "advice"
-    forest = Forest.over(
+    intervals = [
         (row.low, row.high)
         for row in table.tried
         if row.low is not None and row.high is not None and row.outcome.kind == "measured"
-    )
+    ]
+    forest = Forest.over(intervals, visit.language)
     return visit.page(
         template,
         status,
