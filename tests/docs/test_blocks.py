@@ -41,7 +41,7 @@ PRINTED = {
     if above in RUN and above.page == below.page and below.language == "text" and "of" not in below.says
 }
 """What a block prints, by the block: the text that stands next on its page."""
-CHECKED = ("toml", "json", "jsonl", "yaml")
+CHECKED = ("toml", "json", "jsonl", "yaml", "ini")
 """By `test_every_block_is_what_it_says`."""
 TOOLS = ("document-summary", "intent-classifier")
 MODELS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct")

@@ -26,7 +26,6 @@ __all__ = [
     "EXIT_OF_VERDICT",
     "EXIT_PASS",
     "EXIT_USAGE",
-    "NOT_RUNNING",
     "Json",
     "Reason",
     "actor",
@@ -43,8 +42,6 @@ __all__ = [
     "require",
     "run",
 ]
-
-NOT_RUNNING = "Project `{name}` is not running. Start it in another terminal: `changeover up`."
 
 Result = TypeVar("Result")
 

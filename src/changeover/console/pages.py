@@ -52,6 +52,7 @@ def page(request: Request, template: str, status: int, **values: Any) -> HTMLRes
             language=language,
             languages=LANGUAGES,
             told=told,
+            condition=None if session is None else request.app.state.watch.seen,
             **values,
         )
     )

@@ -25,6 +25,7 @@ from changeover.app.comparisons import (
     why_no_switch,
 )
 from changeover.app.switching import begin_switch
+from changeover.console.areas.measuring import running_here
 from changeover.console.following import following
 from changeover.console.forest import Forest
 from changeover.console.growth import growth_figure, settling_figure
@@ -128,6 +129,7 @@ async def _list(visit: Visit, template: str) -> Response:
         verdicts=VERDICTS,
         tasks=sorted(name for name in visit.installation.tasks if visit.person.may_see(name)),
         first=before is None,
+        now=running_here(visit),
     )
 
 
@@ -230,9 +232,16 @@ async def _growing(visit: Visit, found: Verdict) -> dict[str, Any]:
     return {
         "comparison": found,
         "made": made,
+        "here": _is_here(visit, found.id),
         "plan": made.comparison.plan,
         "figures": [figure for figure in figures if figure is not None],
     }
+
+
+def _is_here(visit: Visit, id: str) -> bool:
+    """Whether it is measured in this process by itself, where it can be stopped."""
+    running = running_here(visit)
+    return running is not None and running.comparison == id
 
 
 async def events(visit: Visit) -> Response:

@@ -23,6 +23,9 @@ _UNSAFE = re.compile(
 )
 """The joiners U+200C and U+200D are left: Persian and families of emoji are written with them."""
 
+MOST_DECIMALS = 12
+"""Of a price; what is less is nothing."""
+
 
 def visible(text: str) -> str:
     """Text with everything that hides, reorders or breaks text replaced by something that can be seen."""
@@ -124,8 +127,22 @@ def amount(value: float, unit: str) -> str:
     if unit == "ms":
         return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
     if unit == "USD":
-        return f"${value:,.2f}" if value >= 1 else f"${value:.3g}"
+        return dollars(value)
     return f"{value:,.0f} {unit}"
+
+
+def dollars(value: float) -> str:
+    """US dollars to the cent, and less than one to three digits that count: never as a power of ten.
+
+    >>> dollars(1234.5), dollars(0.433), dollars(0.0000128), dollars(0.0)
+    ('$1,234.50', '$0.433', '$0.0000128', '$0')
+    """
+    if value >= 1:
+        return f"${value:,.2f}"
+    if value <= 0:
+        return "$0"
+    digits = min(2 - math.floor(math.log10(value)), MOST_DECIMALS)
+    return f"${value:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def duration(seconds: float) -> str:
