@@ -87,6 +87,7 @@ SOME = {
 RAISED = (
     "app/admin.py",
     "app/apply.py",
+    "app/bench.py",
     "app/deploy.py",
     "app/exchange.py",
     "app/installation.py",
@@ -97,6 +98,7 @@ RAISED = (
     "app/matching.py",
     "app/named.py",
     "app/planning",
+    "app/readiness.py",
     "app/shadow_scoring.py",
     "app/steering.py",
     "app/switching.py",
