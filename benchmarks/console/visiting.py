@@ -111,8 +111,8 @@ def route_of(address: str) -> str | None:
     return next((name for name, pattern in ROUTES if pattern.fullmatch(path)), None)
 
 
-def addresses(visitor: Visitor) -> dict[str, list[str]]:
-    """Follow links from every page without parameters: some addresses of each page that can be come to."""
+def addresses(visitor: Visitor, most: int = MOST_OF_ROUTE) -> dict[str, list[str]]:
+    """Follow links from every page without parameters: at most so many addresses of each page that can be come to."""
     found: dict[str, list[str]] = {path: [path] for path, _ in ROUTES if "{" not in path}
     loaded: set[str] = set()
     renewed: set[str] = set()
@@ -126,7 +126,7 @@ def addresses(visitor: Visitor) -> dict[str, list[str]]:
         for link in linked(text):
             route = route_of(link)
             known = found.setdefault(route, []) if route is not None else None
-            if known is not None and link not in known and len(known) < MOST_OF_ROUTE:
+            if known is not None and link not in known and len(known) < most:
                 known.append(link)
                 waiting.append(link)
     # A page that follows what happens fetches itself, too: that it is come to by a link says so.

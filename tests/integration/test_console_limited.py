@@ -20,10 +20,10 @@ from changeover.app.installation import own_echo
 from changeover.app.keys import new_key, new_team
 from changeover.console.app import PAGES
 from changeover.console.routes import Page
-from changeover.evals.queries import newest_comparisons
+from changeover.evals.queries import find_verdict, newest_comparisons
 from changeover.evals.trial_queries import recent_trials
 from changeover.gateway.keys import Role, issue_key
-from changeover.rollouts.queries import newest_rollouts
+from changeover.rollouts.queries import find_rollout, newest_rollouts
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import add_deployment, all_deployments, load_variants
 from changeover.tasks.queries import current_routes, recent_exchanges
@@ -53,6 +53,8 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "/library/timeline": (f"?task={OWN}", "?task=none"),
     "/deployments/plan": ("?model=qwen3-8b",),
     "/audit": ("?action=trial", "?action=apply", "?actor=ana"),
+    "/measuring/trial": ("?candidate=qwen3-8b",),
+    "/measuring/comparison": (f"?task={OWN}", f"?task={OWN}&candidate=qwen3-8b"),
     "/tasks": ("?state=needs", "?state=removed", "?sort=requests", "?q=xyzz"),
     "/tasks/{task}/variants": ("?a=incumbent&b=former", "?a=none", "?a=999999999999999999999999"),
 }
@@ -185,6 +187,15 @@ async def test_no_page_part_or_event_tells_of_what_is_others(apart: Apart) -> No
     assert not {path for path, status in statuses.items() if path.endswith("/events") and status == 200}
     for path in SPEAK_OF_ALL:
         assert statuses[path] == 200, path
+    with apart.busy.installation.store.read() as connection:
+        of_rollouts = {str(id): find_rollout(connection, int(id)) for id in apart.given["rollout"]}
+        of_comparisons = {id: find_verdict(connection, id) for id in apart.given["comparison"]}
+    for below, found in (("rollouts", of_rollouts), ("comparisons", of_comparisons)):
+        there = {id: 200 if each is not None and each.task == OWN else 404 for id, each in found.items()}
+        assert {id: statuses[f"/{below}/{id}"] for id in found} == there
+    own, others = apart.given["exchange"]
+    assert statuses[f"/tasks/{OWN}/exchanges/{own}"] == 200
+    assert statuses[f"/tasks/{OWN}/exchanges/{others}"] == 404
 
 
 async def test_whoever_may_see_every_task_is_shown_what_the_others_are_not(apart: Apart) -> None:
@@ -242,6 +253,15 @@ async def test_what_is_counted_is_counted_of_theirs_alone(apart: Apart) -> None:
             re.sub(r"<[^>]+>|\s+", " ", (await somebody.get(path)).text)
             for path in ("/tasks", "/lock-in/report", "/trials/1")
         ]
+        usage = (await somebody.get("/usage")).text
     assert re.search(r"Tasks +1 +Under way", tasks)
     assert re.search(r"on evidence +\d +of 1 tasks", tied)
     assert "against 1 task " in tried
+    assert f">{OWN}<" in usage, "what is theirs is shown without being asked for"
+
+
+async def test_what_a_limited_administrator_may_not_do_is_not_offered(apart: Apart) -> None:
+    async with limited(apart, "admin") as somebody, apart.busy.signed_in("admin") as admin:
+        for path, deed in (("/tasks", 'href="/keys"'), ("/deployments/echo", "/deployments/echo/st")):
+            assert deed in (await admin.get(path)).text
+            assert deed not in (await somebody.get(path)).text

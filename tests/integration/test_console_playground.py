@@ -87,7 +87,7 @@ async def test_a_deployment_and_a_task_answer_side_by_side_while_it_is_written(t
             assert told.text.endswith("event: ended\ndata: \n\n")
             said = pieces(told.text)
             assert "".join(each["text"] for each in said).endswith(f"good morning {ATTACK}")
-            assert "first token after" in said[-1]["figures"]
+            assert "first\u00a0token\u00a0after" in said[-1]["figures"]
             assert "tokens" in said[-1]["figures"]
             later = pieces((await client.get(f"{play}/{number}/events?after=5,0")).text)
             assert later[0]["text"] == "".join(each["text"] for each in said)[5:]
@@ -124,9 +124,9 @@ async def test_an_application_is_offered_its_tasks_and_no_deployment(tools_up: U
 
 def test_a_pace_is_told_of_what_came_over_some_time_and_says_whether_its_tokens_were_counted() -> None:
     column = Column(name="a", first_s=0.5, last_s=2.5, pieces=21)
-    assert figures(column, "en") == "first token after 500 ms · ≈ 21 tokens · 10.0 tokens/s"
+    assert figures(column, "en").replace("\u00a0", " ") == "first token after 500 ms · ≈ 21 tokens · 10.0 tokens/s"
     column.completion_tokens = 41
-    assert figures(column, "en") == "first token after 500 ms · 41 tokens · 20.0 tokens/s"
+    assert figures(column, "en").replace("\u00a0", " ") == "first token after 500 ms · 41 tokens · 20.0 tokens/s"
     at_once = Column(name="a", first_s=0.5, last_s=0.51, completion_tokens=41)
     assert at_once.pace is None
     assert figures(Column(name="a"), "en") == ""

@@ -16,12 +16,15 @@ from sqlalchemy import delete, event, insert, select, update
 from tests.support import browser
 from tests.support.console import BusyConsole
 
+from changeover.app.fetching import Terms, embedded_artifact, fetch_artifact
 from changeover.app.local import SERVER_FILE
 from changeover.app.standing import standings
 from changeover.console.areas.tasks.details import diff_of
 from changeover.console.areas.tasks.lines import Line, Traffic, chosen, needs_of, ordered
+from changeover.library.pull import Silent
 from changeover.rollouts.queries import latest_rollout
-from changeover.serving.queries import load_variants
+from changeover.serving.queries import find_deployment, load_variants
+from changeover.store.audit import Wanted, acts
 from changeover.store.schema import applied, deployments, exchanges, feedback, routes, variants
 from changeover.tasks.applied import append_applied, newest_applied
 from changeover.tasks.queries import current_route, route_history
@@ -74,7 +77,8 @@ async def test_what_needs_a_person_stands_above_the_table_with_where_it_is_done(
     assert all(f'<a href="/tasks/{name}">' in above for name in needing)
     held = next(each for each in found.values() if "hold" in each.needs())
     assert held.rollout is not None
-    assert f'href="/rollouts/{held.rollout.id}"' in above
+    assert f'href="/rollouts/{held.rollout.id}#deeds"' in above
+    assert 'action="/rollouts' not in above, "a viewer is offered no deed"
     assert "The gateway does not run" in page
 
 
@@ -194,6 +198,67 @@ async def test_a_switch_is_begun_by_who_may_and_a_refusal_keeps_what_was_typed(
     assert rollout is not None
     assert begun.headers.get("location") == f"/rollouts/{rollout.id}", text_of(begun.text)
     assert (rollout.actor, rollout.reason, rollout.state) == ("key:the operator", "asked for", "evaluation")
+
+
+async def test_a_card_that_is_not_deployed_takes_over_and_the_form_says_what_that_takes(
+    busy_console: BusyConsole, operator: httpx2.AsyncClient
+) -> None:
+    installation = busy_console.installation
+    card = installation.catalogue.card("smollm2-135m-instruct")
+    fetch_artifact(card, embedded_artifact(card), installation.project.cache, Terms(), Silent())
+    name = next(
+        name
+        for name, each in standings(installation).items()
+        if each.under_way is None and name in installation.tasks and not each.removed and not each.incumbent_stopped
+    )
+    page = text_of((await operator.get(f"/tasks/{name}/switch?to={card.id}")).text)
+    assert f"{card.id} not deployed; it is deployed first · card engine local · memory" in page
+    with running(busy_console):
+        begun = await busy_console.send(operator, f"/tasks/{name}/switch", to=card.id, reason="small is enough")
+    with installation.store.read() as connection:
+        rollout, row = latest_rollout(connection, name), find_deployment(connection, card.id)
+        noted = acts(connection, Wanted(action="deploy"))
+    assert rollout is not None
+    assert begun.headers.get("location") == f"/rollouts/{rollout.id}", text_of(begun.text)
+    assert (row.backend, row.desired, row.created_by) == ("local", "running", "key:the operator")
+    assert noted[0].subject == f"deployment {card.id}"
+
+
+async def test_what_waits_for_a_person_is_done_on_the_page_of_tasks_by_whoever_may(busy_console: BusyConsole) -> None:
+    found = standings(busy_console.installation)
+    held = next(each.under_way for each in found.values() if each.under_way is not None and each.hold is not None)
+    waiting = next(each.under_way for each in found.values() if each.under_way is not None and each.approvals_missing)
+    async with busy_console.signed_in("approver") as approver:
+        page = (await approver.get("/tasks")).text
+        assert f'action="/rollouts/{waiting.id}/approve"' in page
+        assert f'action="/rollouts/{held.id}/resume"' not in page
+        done = await busy_console.send(approver, f"/rollouts/{waiting.id}/approve", reason="read ten", back="tasks")
+        assert (done.status_code, done.headers["location"]) == (303, "/tasks")
+        assert "You agreed to rollout" in (await approver.get("/tasks")).text
+    async with busy_console.signed_in("operator") as operator:
+        page = (await operator.get("/tasks")).text
+        assert f'action="/rollouts/{held.id}/resume"' in page
+        done = await busy_console.send(operator, f"/rollouts/{held.id}/resume", reason="go on", back="tasks")
+        assert (done.status_code, done.headers["location"]) == (303, "/tasks")
+        again = await busy_console.send(operator, f"/rollouts/{held.id}/resume", reason="go on", back="tasks")
+        assert (again.status_code, "goes on by itself" in again.text) == (409, True)
+
+
+async def test_a_rollback_from_a_page_that_is_old_takes_back_nothing(
+    busy_console: BusyConsole, operator: httpx2.AsyncClient
+) -> None:
+    name, standing = next(
+        (name, each)
+        for name, each in standings(busy_console.installation).items()
+        if each.under_way is None and each.former is not None and not each.removed
+    )
+    page = (await operator.get(f"/tasks/{name}")).text
+    assert f'name="revision" value="{standing.route.revision}"' in page
+    old = str(standing.route.revision - 1)
+    refused = await busy_console.send(operator, f"/tasks/{name}/rollback", reason="late", revision=old)
+    assert (refused.status_code, "is at revision" in refused.text) == (409, True)
+    with busy_console.installation.store.read() as connection:
+        assert current_route(connection, name) == standing.route
 
 
 @contextmanager
@@ -338,6 +403,7 @@ def test_a_variant_of_every_standing_is_known(busy_console: BusyConsole) -> None
         assert each.rollout is None or each.rollout_candidate is not None
 
 
+@pytest.mark.usefixtures("looking_often")
 @pytest.mark.skipif(browser.missing() is not None, reason=browser.missing() or "")
 async def test_open_pages_follow_what_happens_and_a_rollback_asks_first(
     busy_console: BusyConsole,

@@ -14,6 +14,7 @@ from changeover.app.discretion import discreet, hidden_from
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.licence_checks import CurrentTerms
 from changeover.app.room import check_room
+from changeover.app.steering import NEWEST, Seen
 from changeover.core.clock import Clock
 from changeover.core.errors import (
     ChangeoverError,
@@ -44,13 +45,13 @@ from changeover.tasks.routes import Route
 
 REVISIONS = 50
 
-_BY_HAND: Mapping[str, Callable[[Store, str, By], object]] = {
+_BY_HAND: Mapping[str, Callable[[Store, str, By, Seen], object]] = {
     "pause": steering.pause,
     "abort": steering.abort,
     "rollback": steering.rollback,
     "approve": steering.approve,
 }
-_ON_TERMS: Mapping[str, Callable[[Store, str, By, Terms], object]] = {
+_ON_TERMS: Mapping[str, Callable[[Store, str, By, Terms, Seen], object]] = {
     "resume": steering.resume,
     "promote": steering.promote,
 }
@@ -94,8 +95,8 @@ class Admin:
         with self.store.read() as connection:
             return _history(connection, task) if asked.deed == "history" else _state(connection, task)
 
-    def act(self, deed: str, task: str, told: Steer, by: By) -> None:
-        """Do one of `DEEDS`. Takes its time: call it in a thread.
+    def act(self, deed: str, task: str, told: Steer, by: By, seen: Seen = NEWEST) -> None:
+        """Do one of `DEEDS`, to nothing else than what was seen. Takes its time: call it in a thread.
 
         Raises:
             UnknownModelError, GateError, StoreError: See `__call__`.
@@ -103,14 +104,14 @@ class Admin:
         if isinstance(told, Switch):
             self._propose(task, told.to, by)
         elif isinstance(told, Override):
-            steering.override(self.store, task, told.gate, told.approver, told.expires_at, by)
+            steering.override(self.store, task, told.gate, told.approver, told.expires_at, by, seen)
         else:
             if deed == "rollback":
-                steering.start_former(self.store, task, by)
+                steering.start_former(self.store, task, by, seen)
             if deed in _ON_TERMS:
-                _ON_TERMS[deed](self.store, task, by, self._terms())
+                _ON_TERMS[deed](self.store, task, by, self._terms(), seen)
             else:
-                _BY_HAND[deed](self.store, task, by)
+                _BY_HAND[deed](self.store, task, by, seen)
 
     def _terms(self) -> CurrentTerms:
         """By the files as they are now: this process reads no declarations."""

@@ -26,6 +26,7 @@ from changeover.rollouts.decide import (
     missing_approvals,
 )
 from changeover.rollouts.duration import ChangeoverTime, changeover_time
+from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.queries import (
     Approval,
@@ -56,6 +57,8 @@ class Stage:
     """When it began."""
     said: str
     """What ended it, or began it."""
+    by: str
+    """Who said so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +227,7 @@ def stages_of(rollout: Rollout, events: Sequence[Event], comparison: Comparison 
             state=_state(began or promoted, here=rollout.state == "evaluation", over=over),
             at=comparison.started_at if comparison is not None else rollout.created_at,
             said="" if comparison is None or comparison.verdict is None else comparison.verdict,
+            by=ACTOR,
         )
     ]
     for number, step in enumerate(rollout.plan.steps):
@@ -237,6 +241,7 @@ def stages_of(rollout: Rollout, events: Sequence[Event], comparison: Comparison 
                 state=_state(after, here=here, over=over),
                 at=None if event is None else event.at,
                 said="" if ended is None or event is None else ended.reason,
+                by="" if ended is None else ended.actor,
             )
         )
     back = last is not None and promoted is not None and rollout.state == "rolled_back"
@@ -246,6 +251,7 @@ def stages_of(rollout: Rollout, events: Sequence[Event], comparison: Comparison 
             state="done" if promoted else "ahead",
             at=promoted.at if promoted else None,
             said=promoted.reason if promoted else "",
+            by=promoted.actor if promoted else "",
         )
     )
     made.append(
@@ -254,6 +260,7 @@ def stages_of(rollout: Rollout, events: Sequence[Event], comparison: Comparison 
             state="done" if rollout.state == "done" else "out" if back else "now" if promoted else "ahead",
             at=promoted.at if promoted else None,
             said=last.reason if last is not None and (back or rollout.state == "done") else "",
+            by="" if last is None else last.actor,
         )
     )
     return made

@@ -58,6 +58,7 @@ def as_csv(facets: Sequence[Facet], lines: Sequence[UsageLine]) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6f}"
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
+    if isinstance(value, str):
+        line = " ".join(value.splitlines())  # a lone carriage return begins a row, with whatever comes after it
+        return f"'{line}" if value.startswith(FORMULA) else line
     return "" if value is None else value

@@ -14,14 +14,15 @@ from rich.text import Text
 from changeover.app import steering
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import CurrentTerms
+from changeover.app.local import gateway_address
 from changeover.app.lookout import ahead_of, waits_for
 from changeover.cli.columns import apart, clipped, hanging
-from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
+from changeover.cli.frame import actor, clock_time, err, note, out, plain, require
 from changeover.cli.keys import Keys
-from changeover.cli.running import gateway_address
 from changeover.core.clock import span
 from changeover.core.errors import GateError
 from changeover.evals.queries import find_comparison
+from changeover.evals.report.words import odds
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at
 from changeover.rollouts.duration import changeover_line, changeover_time

@@ -27,6 +27,7 @@ from changeover.core.errors import ConfigError
 from changeover.core.hosts import LOOPBACK, named
 from changeover.core.settings import ConsoleSettings, JobSettings, find_project, secret_from_environment
 from changeover.core.settling import settle_in
+from changeover.core.threads import in_thread
 
 DRAIN_S = 5
 
@@ -54,7 +55,7 @@ def serve_console(host: str, port: int, names: tuple[str, ...], https: bool, url
         )
         compile_first()
         settle_in()
-        run(_serve(listener, app, as_json))
+        run(_serve(listener, app, desk, as_json))
     finally:
         listener.close()
     note("stopped")
@@ -75,13 +76,16 @@ def _provider(settings: ConsoleSettings) -> Provider | None:
     return Provider(settings, secret, SystemClock())
 
 
-async def _serve(listener: socket.socket, app: Starlette, as_json: bool) -> None:
+async def _serve(listener: socket.socket, app: Starlette, desk: Desk | None, as_json: bool) -> None:
     address, compiling = address_of(listener), asyncio.create_task(compile_rest())
     try:
         await serving(app, lambda: _announce(address, as_json), drain_s=DRAIN_S).serve([listener])
     finally:
         compiling.cancel()
         await asyncio.gather(compiling, return_exceptions=True)
+        if desk is not None:
+            await in_thread(desk.close)
+        await app.state.watch.close()
         await app.state.sessions.close()
 
 

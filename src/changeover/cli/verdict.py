@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from changeover.cli.frame import odds, plain, points
+from changeover.cli.frame import plain
 from changeover.core.clock import span
 from changeover.evals.comparison import Live
 from changeover.evals.report.record import ComparisonReport
+from changeover.evals.report.words import odds, points
 
 WIDTH = 24
 """Characters of a bar."""

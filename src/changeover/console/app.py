@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from changeover.client import ClientError
 from changeover.console import failures, signing
 from changeover.console.areas import AREAS
+from changeover.console.condition import Watch
 from changeover.console.desk import Desk, Gateway
 from changeover.console.guards import SIGN_IN, Guards
 from changeover.console.oidc import RETURN, Provider
@@ -90,6 +91,7 @@ def console(
             Exception: failures.broken,
         },
     )
+    app.state.watch = Watch(gateway, desk)
     app.state.sessions = Sessions(gateway, clock or SystemClock(), desk)
     app.state.secure, app.state.desk, app.state.provider = secure, desk, provider
     app.state.cookie = f"{HOST_ONLY}{COOKIE}" if secure else COOKIE

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from changeover.console.languages import ENGLISH, LANGUAGES, counted, language_of, translated
+from changeover.console.said import said, said_by, said_each
 from changeover.console.texts import sentence, shown
 from changeover.core.sizes import in_gib
 from changeover.core.threads import in_thread
@@ -51,6 +52,7 @@ def page(request: Request, template: str, status: int, **values: Any) -> HTMLRes
             language=language,
             languages=LANGUAGES,
             told=told,
+            condition=None if session is None else request.app.state.watch.seen,
             **values,
         )
     )
@@ -106,6 +108,7 @@ def _pages(language: str) -> Environment:
         partial(_said, language), partial(_counted, language), newstyle=True
     )
     made.filters.update(_FILTERS)
+    made.filters.update({name: partial(each, language) for name, each in _SAID.items()})
     return made
 
 
@@ -131,6 +134,11 @@ def when(at: datetime | str | None) -> Markup:
 def milliseconds(value: float | None) -> str:
     """A latency with its unit."""
     return NOTHING if value is None else words.amount(value, "ms")
+
+
+def duration(language: str, seconds: float) -> str:
+    """How long something took."""
+    return said(language, words.duration(seconds))
 
 
 def usd(microusd: float | None) -> str:
@@ -177,10 +185,16 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "percent": words.percent,
     "points": words.points,
     "odds": odds,
-    "duration": words.duration,
     "milliseconds": milliseconds,
     "size": in_gib,
     "usd": usd,
     "short": short,
     "json": as_json,
 }
+_SAID: Mapping[str, Callable[..., Any]] = {
+    "said": said,
+    "said_by": said_by,
+    "said_each": said_each,
+    "duration": duration,
+}
+"""What goes by the reader's language."""

@@ -26,6 +26,10 @@ class Person:
         """Whether their role has a right."""
         return right in RIGHTS.get(self.role, frozenset())
 
+    def may_for_all(self, right: Right) -> bool:
+        """Whether their role has a right, and they may use it where it concerns every task."""
+        return self.may(right) and self.tasks is None
+
     def may_see(self, task: str) -> bool:
         """Whether a task is theirs."""
         return self.tasks is None or task in self.tasks

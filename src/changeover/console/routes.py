@@ -44,6 +44,7 @@ class Page:
             visit.require(self.right)
             if self.whole:
                 visit.require_whole()
+            await request.app.state.watch.keep_up(visit.session.callers.key)
             if not self.everywhere:
                 await visit.come_in()
             answer = await self.endpoint(visit)

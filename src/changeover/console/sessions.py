@@ -60,6 +60,11 @@ class Callers:
         self._key = key
         self._by_address: dict[str, AsyncClient] = {}
 
+    @property
+    def key(self) -> str:
+        """The secret itself."""
+        return self._key
+
     def client(self) -> AsyncClient:
         """The one of the gateway that runs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from changeover.console.desk import Desk
 from changeover.console.languages import language_of, translated
 from changeover.console.people import Person, Right
 from changeover.console.sessions import Session, Sessions
+from changeover.core.clock import SystemClock
 from changeover.core.errors import PermissionError_, RequestError
 from changeover.core.threads import in_thread
 from changeover.rollouts.actions import By
@@ -96,6 +98,11 @@ class Visit:
     @property
     def store(self) -> Store:
         return self.installation.store
+
+    @property
+    def now(self) -> datetime:
+        """This moment, by the project's clock where there is a project."""
+        return (SystemClock() if self._installation is None else self._installation.clock).now()
 
     async def come_in(self) -> None:
         """Take the project as it is now.

@@ -15,6 +15,7 @@ from changeover.app.deploy import run_again
 from changeover.app.trial_lines import Line, cost_title, counts_of, lines_of, to_switch
 from changeover.app.trials import Begun, start_rollouts, table_of
 from changeover.app.tried import Tried, mark_of, tried
+from changeover.console.areas.measuring import running_here
 from changeover.console.following import following
 from changeover.console.forest import Forest
 from changeover.console.routes import Page
@@ -77,6 +78,7 @@ async def trials(visit: Visit) -> Response:
         rows=found[:ROWS],
         older=f"/trials?before={found[ROWS - 1].trial.id}" if len(found) > ROWS else "",
         first=before is None,
+        now=running_here(visit),
     )
 
 
@@ -114,11 +116,12 @@ async def _shown(
     table = theirs(visit, seen.table)
     asked = visit.query("by")
     by = asked if asked in ORDERS else "task" if seen.trial.ended_at is None else "advice"
-    forest = Forest.over(
+    intervals = [
         (row.low, row.high)
         for row in table.tried
         if row.low is not None and row.high is not None and row.outcome.kind == "measured"
-    )
+    ]
+    forest = Forest.over(intervals, visit.language)
     return visit.page(
         template,
         status,
@@ -129,10 +132,17 @@ async def _shown(
         forest=forest,
         cost=cost_title(table),
         counts=counts_of(table),
+        here=_is_here(visit, seen.trial.id),
         waiting=[name for name in to_switch(table, seen.courses) if name not in seen.hindered],
         error=error,
         reason=reason,
     )
+
+
+def _is_here(visit: Visit, id: int) -> bool:
+    """Whether it is measured in this process, where it can be stopped."""
+    running = running_here(visit)
+    return running is not None and running.trial == id
 
 
 def _tried(visit: Visit, connection: Connection) -> Tried:
@@ -176,7 +186,7 @@ async def events(visit: Visit) -> Response:
 
     def look(connection: Connection) -> Hashable:
         now = find_trial(connection, seen.trial.id)
-        return now.ended_at is not None, mark_of(connection, now, visit.person.may_see)
+        return now.ended_at is not None, mark_of(connection, now, visit.person.may_see), _is_here(visit, now.id)
 
     return await following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is True)
 

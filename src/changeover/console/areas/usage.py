@@ -17,6 +17,7 @@ from changeover.console import charts
 from changeover.console.languages import translated
 from changeover.console.pages import NOTHING, usd
 from changeover.console.routes import Page
+from changeover.console.said import said
 from changeover.console.visit import Visit
 from changeover.gateway.usage_queries import Facet, UsageLine, total_of, totals_by, usage_lines
 
@@ -83,7 +84,7 @@ async def usage(visit: Visit) -> Response:
     return visit.page(
         "usage/usage.html",
         asked=asked,
-        facets=FACETS,
+        facets=_facets(visit),
         periods=list(PERIODS),
         nobodys=NOBODYS[asked.by],
         total=total,
@@ -108,8 +109,9 @@ async def as_file(visit: Visit) -> Response:
 
 
 def _asked(visit: Visit) -> Asked:
-    by: Facet = FACETS[0]
-    for facet in FACETS:
+    facets = _facets(visit)
+    by: Facet = facets[0]
+    for facet in facets:
         by = facet if facet == visit.query("by") else by
     period = visit.query("period") if visit.query("period") in PERIODS else "30d"
     now = visit.installation.clock.now()
@@ -122,8 +124,13 @@ def _asked(visit: Visit) -> Asked:
     )
 
 
+def _facets(visit: Visit) -> Sequence[Facet]:
+    """By what they may have it summed up: teams, deployments and keys are used for the tasks of others too."""
+    return FACETS if visit.person.tasks is None else ("task",)
+
+
 def _theirs(visit: Visit, asked: Asked, of: str) -> bool:
-    """Whether a line is theirs to see: whoever may see some tasks only is shown usage by these tasks."""
+    """Whether a line is theirs to see."""
     return visit.person.tasks is None or (asked.by == "task" and visit.person.may_see(of))
 
 
@@ -173,7 +180,7 @@ def chart_of(by_time: Sequence[UsageLine], asked: Asked, language: str) -> Marku
     if rest:
         series["…"] = [float(sum(counts.get((at, of), 0) for of in rest)) for at in moments]
     labels = [at[11:16] if asked.period == "24h" else at[5:10] for at in moments]
-    says = f"requests by {asked.by}, {len(moments)} {'hours' if asked.period == '24h' else 'days'}"
+    says = said(language, f"requests by {asked.by}, {len(moments)} {'hours' if asked.period == '24h' else 'days'}")
     return charts.bars(labels, series, says, broad=True)
 
 

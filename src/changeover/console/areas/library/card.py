@@ -36,12 +36,14 @@ from changeover.console.areas.library.kin import HIGH, WIDE, family_of
 from changeover.console.visit import Visit
 from changeover.core.errors import ConfigError, UnknownModelError
 from changeover.library.accelerators import Accelerator
+from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.facts import FactSource
 from changeover.library.fit import Fit, Hardware, parse_hardware
 from changeover.library.licences.judgement import Judgement, Reason
 from changeover.library.licences.words import place
 from changeover.library.scores.parts import Part, Score
+from changeover.library.successors import unfit
 from changeover.serving.queries import Deployment, all_deployments
 
 HELLO: Final = "Say what you can do"
@@ -181,6 +183,15 @@ async def card(visit: Visit) -> Response:
     return visit.page("library/card.html", **values, scored=None if scored is None else _scored_values(scored))
 
 
+def _tried_as(card: Card, deployments: Sequence[str]) -> str | None:
+    """The name by which it can be tried on tasks: of a deployment, or its own where it would be deployed; None: it cannot."""
+    if unfit(card) is not None:
+        return None
+    if card.id in deployments or embeddable(card.artifacts) is not None:
+        return card.id
+    return deployments[0] if deployments else None
+
+
 def _accelerator(installation: Installation, name: str) -> Accelerator | None:
     return next((one for one in installation.catalogue.accelerators() if one.id == name), None)
 
@@ -194,6 +205,7 @@ def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[st
     asked, problem = _asked(shelf, about, ask)
     words, tone = OUTCOME_SAID[whole.judgement.outcome]
     best = best_of([each.fit for each in here])
+    deployed = _deployments(installation, whole)
     return {
         "card": about,
         "whole": whole,
@@ -219,7 +231,8 @@ def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[st
         "quantisations": sorted({each.quantisation for each in about.artifacts}),
         "facts": facts_of_card(whole),
         "claims": [(claim, source_of(claim.where), found_of(claim)) for claim in about.claims],
-        "deployments": _deployments(installation, whole),
+        "deployments": deployed,
+        "tried_as": _tried_as(about, [row.name for row in deployed]),
         "call": _call(shelf, about),
         "short_value": short_value,
     }
@@ -404,18 +417,20 @@ async def replaces(visit: Visit) -> Response:
     installation = visit.theirs
     about = installation.catalogue.card(visit.parameter("card"))
 
-    def look() -> tuple[Candidate | None, list[Place]]:
+    def look() -> tuple[Candidate | None, list[Place], str | None]:
         looking = Candidates(installation)
         found = looking.of(about)
-        return found, [] if found is None else places_of(found, looking)
+        deployed = [row.name for row in _deployments(installation, whole_card(shelf_of(installation), about))]
+        return found, [] if found is None else places_of(found, looking), _tried_as(about, deployed)
 
-    candidate, places = await visit.do(look)
+    candidate, places, tried_as = await visit.do(look)
     plain = [each for each in places if not (each.follows or each.denied or each.cannot)]
     alone = not visit.request.headers.get("hx-request")
     return visit.page(
         "library/one_part.html" if alone else "library/replaces.html",
         card=about,
         candidate=candidate,
+        tried_as=tried_as,
         places=[each for each in places if each not in plain],
         plain=plain,
         part="replaces",

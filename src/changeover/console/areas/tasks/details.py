@@ -22,6 +22,7 @@ from changeover.console.areas.tasks.lines import RATED
 from changeover.console.areas.tasks.live import split_of
 from changeover.console.languages import translated
 from changeover.console.pages import milliseconds, usd
+from changeover.console.said import said
 from changeover.console.visit import Visit
 from changeover.core.errors import ChangeoverError
 from changeover.evals.queries import summaries_of, verdicts_of
@@ -106,14 +107,18 @@ def _figures(connection: Connection, task: str, by: str, now: datetime, language
                 translated(language, "answered"): [all_ - bad for all_, bad in zip(total, failed, strict=True)],
                 translated(language, "failed"): failed,
             },
-            f"requests by {by}: {sum(total):,}, of which {sum(failed):,} failed",
+            said(language, f"requests by {by}: {sum(total):,}, of which {sum(failed):,} failed"),
         )
         if sum(total)
         else Markup(""),
-        latency=charts.lines(labels, latency, f"latency by {by}: median and 95th percentile", figure=milliseconds)
+        latency=charts.lines(
+            labels, latency, said(language, f"latency by {by}: median and 95th percentile"), figure=milliseconds
+        )
         if timed
         else Markup(""),
-        cost=charts.bars(labels, {"cost": cost}, f"cost by {by}", figure=usd) if priced else Markup(""),
+        cost=charts.bars(labels, {translated(language, "cost"): cost}, said(language, f"cost by {by}"), figure=usd)
+        if priced
+        else Markup(""),
         total=sum(total),
         failed=sum(failed),
         cost_microusd=sum(cost),
