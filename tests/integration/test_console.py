@@ -27,6 +27,7 @@ from changeover.console.areas.tools import followed
 from changeover.console.desk import always
 from changeover.console.guards import MOST_OF_STRANGERS, POLICY
 from changeover.console.people import Person
+from changeover.console.plays import Memory, Plays
 from changeover.console.sessions import LIFE_S, Callers, Session
 from changeover.console.texts import MOST_LAID_OUT, sentence, shown
 from changeover.core.clock import SystemClock
@@ -292,7 +293,7 @@ async def test_a_page_that_follows_a_job_hears_of_the_end_when_the_gateway_is_go
         nowhere = address_of(taken)
         callers = Callers(always(nowhere), "co_gone")
         person = Person(name="ana", actor="key:ana", role="application")
-        session = Session(person=person, callers=callers, csrf="", seen=0.0)
+        session = Session(person=person, callers=callers, csrf="", seen=0.0, plays=Plays(Memory()))
         job = Job(id="job_1", tool="waits", state="running")
         heard = [each async for each in followed(session, job)]
         await callers.close()
