@@ -24,6 +24,8 @@ COMMANDS_OF = {
     "/deployments/plan": "deploy",
     "/deployments/{name}/start": "deploy",
     "/deployments/{name}/stop": "undeploy",
+    "/measuring/trial": "trial",
+    "/measuring/comparison": "compare",
     "/keys": "key",
     "/keys/{key}": "key",
     "/keys/{key}/revoke": "key",

@@ -12,7 +12,7 @@ from tests.support.console import BusyConsole
 from changeover.app.usage import hour_of, next_hour
 from changeover.gateway.usage_queries import Facet, total_of, usage_lines
 
-ROW = re.compile(r'<th scope="row">(?:<a [^>]*>)?([^<]*).*?<td class="num">([\d,]+)</td>', re.DOTALL)
+ROW = re.compile(r'<th scope="row">(?:<a [^>]*>)?([^<]*).*?<td class="num"[^>]*>([\d,]+)</td>', re.DOTALL)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from changeover.cli.main import run_command
 from changeover.core.settings import GatewaySettings
@@ -47,30 +46,18 @@ class Shell:
             text = text.replace(word, meant)
         return text
 
-    def begin(self, text: str, **more: Any) -> subprocess.Popen[str]:
+    def begin(self, text: str) -> subprocess.Popen[bytes]:
         """Start a block that goes on until it is stopped, in a session of its own."""
         return subprocess.Popen(
             ("bash", "-eu", "-c", self.here(text)),
             cwd=self.directory,
             env=self._environment(),
             start_new_session=True,
-            text=True,
-            **more,
         )
 
     def call_python(self, text: str) -> tuple[int, str]:
         """Run a program in Python; gives its exit status, and what was said."""
-        ended = subprocess.run(
-            (sys.executable, "-c", text),
-            cwd=self.directory,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        return ended.returncode, ended.stdout
+        return self._end_of(sys.executable, "-c", text)
 
     def _ours(self, lines: list[str]) -> tuple[int, str]:
         said, status = io.StringIO(), 0
@@ -89,8 +76,15 @@ class Shell:
 
     def _bash(self, text: str) -> tuple[int, str]:
         place = self.directory / ".where"
+        ended = self._end_of("bash", "-euo", "pipefail", "-c", f"{text}\npwd > {shlex.quote(str(place))}")
+        if place.exists():
+            self.directory = Path(place.read_text().strip())
+            place.unlink()
+        return ended
+
+    def _end_of(self, *command: str) -> tuple[int, str]:
         ended = subprocess.run(
-            ("bash", "-euo", "pipefail", "-c", f"{text}\npwd > {shlex.quote(str(place))}"),
+            command,
             cwd=self.directory,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -99,14 +93,15 @@ class Shell:
             text=True,
             timeout=PATIENCE_S,
         )
-        if place.exists():
-            self.directory = Path(place.read_text().strip())
-            place.unlink()
         return ended.returncode, ended.stdout
 
+    @property
+    def path(self) -> str:
+        """Where it looks for programs: first among those of this environment."""
+        return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
     def _environment(self) -> dict[str, str]:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, **self.environment}
+        return {**os.environ, "PATH": self.path, **self.environment}
 
 
 @contextlib.contextmanager

@@ -10,8 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 import urllib.error
@@ -24,11 +22,12 @@ from typing import Any
 
 import docx
 import uvicorn
+from tests.support import forked
 from tests.support.fake_hub import fake_hub
 from tests.support.pages import ROOT, blocks_of
 from tests.support.processes import Up, load, until
 from tests.support.projects import open_written, write_project
-from tests.support.shell import Shell
+from tests.support.shell import PATIENCE_S, Shell
 
 from changeover.app.listening import address_of, listen
 from changeover.app.shipped_tools import shipped_folder
@@ -100,7 +99,7 @@ class Stage:
 
     def switched(self, task: str = "code", to: str = NEW) -> int:
         """Have a model take over a task under load; gives the number of the rollout."""
-        with load(self.up, task):
+        with load(self.up, task, clients=1):
             self.call(f"compare {task} --candidate {to}", None)
             self.call(f'switch {task} --to {to} --reason "better"')
         rollout = self.up.rollout(task)
@@ -115,7 +114,7 @@ def nothing_ready(_stage: Stage) -> Steps:
 
 def _adapters(stage: Stage) -> Steps:
     stage.call("deploy minutes-tune --engine echo")
-    with load(stage.up, "summarise"):
+    with load(stage.up, "summarise", clients=1):
         yield
 
 
@@ -238,7 +237,7 @@ def _other_engines(stage: Stage) -> Steps:
     stage.means("http://127.0.0.1:8000/v1", stage.server)
     stage.means("http://127.0.0.1:8001/v1", stage.server)
     stage.means("https://models.example.com/v1", stage.server)
-    with load(stage.up, "summarise"):
+    with load(stage.up, "summarise", clients=1):
         yield
         yield
     stage.call('rollback summarise --reason "of the pages"')
@@ -251,7 +250,7 @@ def _operate(stage: Stage) -> Steps:
 
 def _recommend(stage: Stage) -> Steps:
     yield
-    with load(stage.up, "summarise"):
+    with load(stage.up, "summarise", clients=1):
         yield
         yield
     stage.call('rollback summarise --reason "of the pages"', None)
@@ -259,6 +258,7 @@ def _recommend(stage: Stage) -> Steps:
 
 def _several_gateways(stage: Stage) -> Steps:
     here = stage.shell.directory
+    stage.means("--workers 4", "--workers 2")
     stage.elsewhere()
     yield
     elsewhere, stage.shell.directory = stage.shell.directory, here
@@ -279,16 +279,14 @@ def _people(stage: Stage) -> Steps:
 def _load_from_the_library(stage: Stage) -> Steps:
     yield
     key = json.loads(stage.call("key new loading --json"))["key"]
-    serving = stage.shell.begin("changeover library serve --port 0", stdout=subprocess.PIPE)
-    assert serving.stdout is not None
-    address = re.search(r"http://[\w.:]+\d", serving.stdout.readline())
+    serving = forked.begin(stage.up.project, ["library", "serve", "--port", "0"], os.environ)
+    address = re.search(r"http://[\w.:]+\d", serving.said.readline())
     assert address is not None
     stage.means("http://library.example:8101", address[0])
     stage.means("co-...", key)
     stage.means("hf download", f"HF_HOME={stage.up.project / 'hf'} hf download")
     yield
-    os.killpg(serving.pid, signal.SIGINT)
-    serving.communicate()
+    serving.interrupt(PATIENCE_S)
 
 
 def _trial(stage: Stage) -> Steps:

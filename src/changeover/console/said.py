@@ -5,9 +5,10 @@ what was put in where. So a catalogue of patterns (`locale/<language>/said_*.po`
 
     msgid "{count} of {needed} requests copied to the candidate"
 
-A place may say what stands in it: `{count:number}`, `{task:word}` (no space), `{memory:size}`, `{day:day}`, `{odds:odds}`, `{why:said}` (itself a sentence, which is
-looked up too), `{names:each}` (several, each looked up by itself; those without a pattern stay as they are). What has no
-pattern stays as it is written. What models or people wrote must not be passed through here.
+A place may say what stands in it: `{count:number}`, `{task:word}` (no space), `{memory:size}`, `{day:day}`, `{odds:odds}`,
+`{why:said}` (itself a sentence, which is looked up too), `{names:each}` (several, each looked up by itself; those without a
+pattern stay as they are). What has no pattern stays as it is written. What models or people wrote must not be passed
+through here.
 """
 
 from __future__ import annotations
@@ -245,7 +246,7 @@ def report_in(language: str) -> Language:
     """The language of a comparison's report."""
     if language == ENGLISH:
         return Language()
-    return Language(code=language, text=partial(translated, language), said=partial(said, language))
+    return Language(tag=language, text=partial(translated, language), said=partial(said, language))
 
 
 @lru_cache(MOST_KEPT)

@@ -17,6 +17,7 @@ from changeover.console.visit import HOST_ONLY, Visit, text_of
 from changeover.core.errors import ChangeoverError
 
 LONGEST_KEY = 400
+NO_KEY = "Paste a key of this installation."
 A_YEAR_S = 365 * 86_400
 ATTEMPT_COOKIE = "changeover_attempt"
 ATTEMPT_S = 600
@@ -32,7 +33,7 @@ async def sign_in(request: Request) -> Response:
     form = await request.form()
     key = form.get("key")
     if not isinstance(key, str) or not key.strip() or len(key) > LONGEST_KEY:
-        return _asking(request, 400, error="Paste a key of this installation.")
+        return _asking(request, 400, error=translated(language_of(request), NO_KEY))
     try:
         cookie = await request.app.state.sessions.begin(key.strip())
     except ClientError as failure:
@@ -134,7 +135,6 @@ def _asking(
     """The page that asks who somebody is."""
     provider = _provider(request)
     label = None if provider is None else provider.label
-    error = None if error is None else translated(language_of(request), error)
     return pages.page(request, "sign_in.html", status, error=error, label=label, left=left, farewell=farewell)
 
 

@@ -85,7 +85,7 @@ def _context(report: ComparisonReport, language: Language) -> Mapping[str, Any]:
         "headline": language.said(words.headline(report)),
         "headline_parts": words.headline_parts(report, language),
         "word": language.said(report.verdict).upper(),
-        "language": language.code,
+        "language": language.tag,
         "claim": words.main_claim(report),
         "figures": figures(report, steps, usable, language),
         "ratios": [(ratio, _reading(ratio)) for ratio in report.ratios],

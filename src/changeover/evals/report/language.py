@@ -15,7 +15,7 @@ def as_written(text: str) -> str:
 class Language:
     """What texts of the report say in a language. Texts of models, datasets and people go through neither function."""
 
-    code: str = "en"
+    tag: str = "en"
     text: Callable[[str], str] = as_written
     """A text of a template, with `%(name)s` where values go in."""
     said: Callable[[str], str] = as_written
