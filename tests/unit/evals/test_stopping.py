@@ -34,7 +34,7 @@ async def taken(items: Items, stop: Stop, into: list[int]) -> None:
     come = items.come()
     async with aclosing(come), aclosing(until(come, stop)) as coming:
         async for item in coming:
-            into.append(item)
+            into.append(item)  # noqa: PERF401 - what came before it was ended is looked at
 
 
 async def test_who_ends_a_run_ends_it_while_it_waits_and_what_came_before_is_kept() -> None:
