@@ -267,6 +267,25 @@ def test_what_nobody_wrote_and_what_people_wrote_stays_as_it_is() -> None:
     assert said("en", "the evaluation failed") == "the evaluation failed"
     assert said("ja", "the evaluation failed") == said_by("ja", "the evaluation failed", "changeover")
     assert said_by("ja", "the evaluation failed", "ana") == "the evaluation failed"
+    assert said_by("ja", "m passed review", "ana") == "m passed review"
+
+
+@pytest.mark.parametrize(
+    "reason", ["the evaluation failed", "it is too slow; its evidence no longer holds", "no worse"]
+)
+@pytest.mark.parametrize("words", ["key:ana stopped it: ", "paused by key:ana: "])
+def test_a_reason_stays_as_somebody_wrote_it_within_a_sentence_of_ours(words: str, reason: str) -> None:
+    told = said("ja", f"{words}{reason}")
+    assert told.endswith(reason)
+    assert not told.startswith(words)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["first start; declared in mail.toml", "m passed cmp_01-7h", "m passed cmp_01-7h, trial 3", "begun in the console"],
+)
+def test_a_reason_that_we_write_for_whoever_gives_none_is_said(reason: str) -> None:
+    assert said_by("ja", reason, "ana") == said("ja", reason) != reason
 
 
 @pytest.mark.parametrize("text", ["`" * 3_900, "a: " * 1_300, "{}" * 2_000, "of 7 : 1 " * 440, "x" * 100_000, ""])
