@@ -110,7 +110,10 @@ async def test_one_thing_is_measured_at_a_time_and_who_stops_it_can_go_on_with_i
         assert 'action="/measuring/stop"' in page
         nobody = await place.busy.send(operator, "/measuring/stop")
         assert nobody.status_code == 400, "it has to be said why"
-        stopped = await place.busy.send(operator, "/measuring/stop", reason="the desk is busy")
+        other = await place.busy.send(operator, "/measuring/stop", reason="an old page", run="run_of-before")
+        assert (other.status_code, "Nothing was done" in other.text) == (409, True), "something else was looked at"
+        assert f'name="run" value="{made.id}"' in page
+        stopped = await place.busy.send(operator, "/measuring/stop", reason="the desk is busy", run=made.id)
         assert stopped.headers["location"] == f"/trials/{made.trial}"
         ended = await place.ended()
         assert (ended.state, ended.says) == ("stopped", "key:the operator stopped it: the desk is busy")

@@ -216,14 +216,15 @@ async def _form(
 async def stop(visit: Visit) -> Response:
     """End what is measured now."""
     async with visit.form() as form:
-        reason = text_of(form, "reason")
+        reason, run = text_of(form, "reason"), text_of(form, "run")
     bench, installation = bench_of(visit), visit.installation
     try:
         by = visit.by(reason)
         running = bench.running
         if running is not None and not is_theirs(visit, running):
             raise RequestError("What is measured now is of tasks that are not yours.")
-        made = await visit.do(lambda: bench.stop(installation, by))
+        seen = run or (None if running is None else running.id)
+        made = await visit.do(lambda: bench.stop(installation, by, seen))
     except ChangeoverError as failure:
         return visit.page("measuring/measuring.html", _status(failure), **_values(visit, failure.message))
     visit.tell("`{}` stops being measured. What was found so far is kept.", made.wanted.candidate)
