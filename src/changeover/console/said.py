@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from string import Formatter
 
-from changeover.app.watch import ACTOR as WATCH
 from changeover.console.languages import ENGLISH, sentences_in, translated
+from changeover.core.actors import NOBODY
 from changeover.evals.report.language import Language
-from changeover.rollouts.loop import ACTOR
 
 LONGEST = 4_000
 """Characters; longer texts are no sentence of ours."""
@@ -32,8 +31,6 @@ START = 4
 """Characters by which patterns are found."""
 MOST_KEPT = 8_192
 """Sentences of which it is remembered what they say."""
-OURS = frozenset({ACTOR, WATCH})
-"""Who acts where nobody does."""
 _UNASKED = re.compile(r"first start; declared in \S+|\S+ passed cmp_[\w-]+(?:, trial \d+)?|begun in the console")
 """Reasons that we write for whoever gives none."""
 _KINDS: Mapping[str, re.Pattern[str]] = {
@@ -248,7 +245,7 @@ def said_each(language: str, texts: Iterable[object]) -> Sequence[str]:
 
 def said_by(language: str, text: str, actor: str) -> str:
     """A reason that stands in a history: ours in a language, a person's as it was written."""
-    return said(language, text) if actor in OURS or _UNASKED.fullmatch(text) else text
+    return said(language, text) if actor in NOBODY or _UNASKED.fullmatch(text) else text
 
 
 @cache
