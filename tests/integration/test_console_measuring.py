@@ -68,6 +68,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 role: issue_key(connection, name=f"the {role}", role=role, now=installation.clock.now())
                 for role in ("viewer", "operator")
             }
+            keys["limited"] = issue_key(
+                connection,
+                name="the limited",
+                role="operator",
+                now=installation.clock.now(),
+                tasks=frozenset({"other"}),
+            )
         until(lambda: up.ready("second"))
         busy = console.over(project, **keys)
         yield Place(up, busy)
@@ -106,6 +113,14 @@ async def test_one_thing_is_measured_at_a_time_and_who_stops_it_can_go_on_with_i
         second = await begin(place, operator, "comparison", "second", "echo")
         assert second.status_code == 409
         assert "one thing is measured at a time" in second.text
+        async with place.somebody("limited") as limited:
+            for refused in (
+                await begin(place, limited, "comparison", "second", "other"),
+                await place.busy.send(limited, "/measuring/stop", reason="it is in my way", run=made.id),
+            ):
+                assert refused.status_code in (400, 409)
+                assert "not yours" in refused.text
+                assert "the operator" not in refused.text, "nothing is told of what it is, nor of whose"
         page = (await operator.get(f"/trials/{made.trial}")).text
         assert 'action="/measuring/stop"' in page
         nobody = await place.busy.send(operator, "/measuring/stop")

@@ -15,11 +15,12 @@ from changeover.console.choices import Choice, check_choice, choices_for
 from changeover.console.following import following
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, NotReadyError, RequestError
+from changeover.core.errors import ChangeoverError, GateError, NotReadyError, RequestError
 from changeover.rollouts.actions import By
 from changeover.tasks.queries import current_routes
 
 NOT_RUNNING = "The gateway does not run, so that nothing could be measured. Start it: `changeover up`."
+OF_OTHERS = "Something of tasks that are not yours is being measured. It has to end before something else begins."
 MOST_CALLS = 10_000_000
 
 
@@ -142,6 +143,8 @@ async def begin_here(visit: Visit, wanted: Wanted, by: By) -> None:
 
     def begin() -> None:
         check_choice(visit, wanted.candidate)
+        if bench.running is not None and running_here(visit) is None:
+            raise GateError(OF_OTHERS)  # and not by whom, nor of what
         bench.begin(installation, wanted, by)
 
     await visit.do(begin)
