@@ -209,8 +209,52 @@ def test_a_pattern_and_what_it_says_name_the_same_values_in(language: str) -> No
         for english in sentences_in(language)
         if len(names(english)) != sum(name is not None for _, name, _, _ in Formatter().parse(english))
     ]
+    kinds = [says for says in sentences_in(language).values() if any(kind for _, _, kind, _ in Formatter().parse(says))]
     assert not wrong, "\n".join(wrong)
     assert not doubled, "\n".join(doubled)
+    assert not kinds, "only the English one says what stands in a place: " + "\n".join(kinds)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_values_of_several_words_are_not_cut_wrongly_in(language: str) -> None:
+    """Of two places with a space between, the first has a kind without spaces, or both stand together in the language too."""
+    for english, says in sentences_in(language).items():
+        pattern = pattern_of(english, says)
+        for place, between in enumerate(pattern.literals[1:-1]):
+            (first, kind), (second, _) = pattern.places[place : place + 2]
+            together = f"{{{first}}}{between}{{{second}}}" in says
+            assert between.strip() or kind not in ("", "said", "each", "own") or together, english
+
+
+@pytest.mark.parametrize("language", OTHERS)
+@pytest.mark.parametrize(
+    ("sentence", "values"),
+    [
+        (
+            "In the European Union, the United Kingdom and South Korea {}; you do not operate there.",
+            ("it may not be used", "neither it nor its outputs may be used"),
+        ),
+        (
+            "With more than 1,000,000 monthly users {}; say how many you have: `monthly_users` in the policy.",
+            ("“M” must be displayed prominently", "a licence of its own is needed from the licensor"),
+        ),
+    ],
+)
+def test_a_clause_is_said_whole(sentence: str, values: tuple[str, ...], language: str) -> None:
+    for value in values:
+        told = said(language, sentence.format(value))
+        assert not re.search(r"\b(?:users|used|needed|displayed|operate|say)\b", told), told
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_pattern_fails_or_loses_what_stands_in_it_in(language: str) -> None:
+    samples = {"number": "7", "size": "2 GiB", "odds": "7 : 1", "day": "2026-01-02", "word": "m7"}
+    for english, says in sentences_in(language).items():
+        pattern = pattern_of(english, says)
+        values = [samples.get(kind, "what nobody wrote") for _, kind in pattern.places]
+        told = "".join(literal + value for literal, value in zip(pattern.literals, [*values, ""], strict=True))
+        there = said(language, told)
+        assert all(value in there for value in values), english
 
 
 @pytest.mark.parametrize("language", OTHERS)
