@@ -146,7 +146,7 @@ def asleep(project: Path) -> None:
 def _played(page: Page, address: str) -> str:
     """Ask something in the playground, which keeps it for this browser alone: where the answers are."""
     page.goto(f"{address}/playground")
-    page.get_by_label("User").fill("please say ok")
+    page.get_by_label("Prompt").fill("please say ok")
     page.locator("select[name=ask]").first.select_option(index=1)
     page.get_by_role("button", name="Ask", exact=True).click()
     page.wait_for_url("**/playground/play_*")

@@ -123,7 +123,7 @@ async def test_the_audit_is_read_to_its_end_page_by_page_and_by_what_is_asked_fo
         everything += 1  # the sign-in
         while path:
             page = (await admin.get(path)).text
-            rows, pages = rows + page.count('<td class="who">'), pages + 1
+            rows, pages = rows + page.count('<td class="who"'), pages + 1
             older = re.search(r'rel="next" href="([^"]+)"', page)
             path = older[1].replace("&amp;", "&") if older else ""
         assert (rows, pages > 1) == (everything, True)

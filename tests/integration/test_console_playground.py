@@ -148,7 +148,7 @@ async def test_a_page_that_is_open_shows_answers_as_they_come(tools_up: Up, stee
                 await page.get_by_label("Key").fill(steerer)
                 await page.get_by_role("button", name="Sign in").click()
                 await page.goto(f"{address}/playground")
-                await page.get_by_label("User").fill(f"good morning {ATTACK}")
+                await page.get_by_label("Prompt").fill(f"good morning {ATTACK}")
                 await page.locator("select[name=ask]").nth(0).select_option("@echo")
                 await page.locator("select[name=ask]").nth(1).select_option("talk.say")
                 await page.get_by_role("button", name="Ask", exact=True).click()

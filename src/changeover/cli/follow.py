@@ -190,7 +190,8 @@ def _waiting(installation: Installation, observer: Observer, rollout: Rollout, w
     reason = waits_for(rollout, evidence, installation.clock.now())
     failed = "" if rollout.state == "evaluation" else f"{evidence.whole.failed} of {evidence.whole.asked} failed · "
     watched = f"  {failed}guard {odds(evidence.guard)} (alarm at {alarm_at(rollout):g} : 1)"
-    lines = (f"{rollout.stage:<13}  {reason}", watched, f"  then {', '.join(ahead_of(rollout))}")
+    ahead = ahead_of(rollout)
+    lines = (f"{rollout.stage:<13}  {reason}", watched, *([f"  then {', '.join(ahead)}"] if ahead else []))
     return "\n".join(plain(clipped(line, width - SPINNER)) for line in lines)
 
 

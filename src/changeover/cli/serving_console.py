@@ -93,5 +93,7 @@ def _announce(address: str, as_json: bool) -> None:
     if as_json:
         print_listening(address=address)
         return
-    out.print(f"[bold]console[/]  {plain(address)}   sign in with a key  changeover key new NAME")
+    out.print(
+        f"[bold]console[/]  {plain(address)}   sign in with the admin key, or  changeover key new NAME --role viewer"
+    )
     out.file.flush()

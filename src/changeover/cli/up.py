@@ -127,7 +127,10 @@ def announce(installation: Installation, address: str, keys: FirstKeys, as_json:
         out.print(
             f"admin key, shown once      [bold]{keys.admin}[/]  for you: it may do everything, on the console too"
         )
-    out.print("try  " + "   ".join([*_first_tries(installation, tasks), "changeover status", "Ctrl-C stops"]))
+    out.print(
+        "try  "
+        + "   ".join([*_first_tries(installation, tasks), "changeover status", "changeover console", "Ctrl-C stops"])
+    )
     out.file.flush()  # whoever reads a pipe waits for the key
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from changeover.app.at_work import card_of
@@ -14,6 +14,7 @@ from changeover.app.readiness import card_to_fetch
 from changeover.app.room import running
 from changeover.console.visit import Visit
 from changeover.core.errors import ChangeoverError, UnknownModelError
+from changeover.evals.queries import Verdict, verdicts_of
 from changeover.library.cards import Card
 from changeover.library.licences.licensing import Licensing
 from changeover.library.licences.words import refusal
@@ -23,6 +24,9 @@ from changeover.serving.parts import EnginePart
 from changeover.serving.queries import Deployment, all_deployments
 from changeover.serving.variants import Variant
 from changeover.tasks.declarations import Task
+
+MOST_VERDICTS = 100
+"""Of a task, the newest, that are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class Choice:
     """Of such a card."""
     answers: bool = False
     """It answers the task already, with the prompt and the parameters that the files say."""
+    verdict: Verdict | None = None
+    """The newest on it against who answers the task now."""
     denied: str | None = None
     """Why it may not, or cannot."""
 
@@ -63,7 +69,7 @@ class Choice:
 def choices_for(
     visit: Visit, *, task: Task | None = None, incumbent: str | None = None, named: str = ""
 ) -> list[Choice]:
-    """Every deployment, and the cards whose weights are here; those first that may and do run.
+    """Every deployment, and the cards whose weights are here; those first that passed, then those that may and do run.
 
     Args:
         visit: Who chooses. Whoever is limited to some tasks chooses among what is deployed: to deploy concerns all of them.
@@ -76,8 +82,10 @@ def choices_for(
     with installation.store.read() as connection:
         rows = [row for row in all_deployments(connection) if visit.sees(row.name)]
         held = running(installation, connection, rows)
+        verdicts = [] if task is None else verdicts_of(connection, task.name, None, MOST_VERDICTS)
     names = {row.name for row in rows}
-    found = [_deployed(installation, licensing, row, task, incumbent) for row in rows]
+    newest = {each.candidate: each for each in reversed(verdicts) if each.verdict and each.incumbent == incumbent}
+    found = [_deployed(installation, licensing, row, task, incumbent, newest) for row in rows]
     cache = installation.project.cache
     found += [
         _card(installation, licensing, held, card, task)
@@ -87,22 +95,29 @@ def choices_for(
     return sorted(found, key=_place)
 
 
-def _place(choice: Choice) -> tuple[bool, bool, bool, str]:
-    row = choice.deployment
-    return not choice.possible, row is None, row is not None and row.desired != "running", choice.name
+def _place(choice: Choice) -> tuple[bool, bool, bool, bool, str]:
+    row, passed = choice.deployment, choice.verdict is not None and choice.verdict.verdict == "pass"
+    return not choice.possible, not passed, row is None, row is not None and row.desired != "running", choice.name
 
 
 def _deployed(
-    installation: Installation, licensing: Licensing, row: Deployment, task: Task | None, incumbent: str | None
+    installation: Installation,
+    licensing: Licensing,
+    row: Deployment,
+    task: Task | None,
+    incumbent: str | None,
+    verdicts: Mapping[str, Verdict],
 ) -> Choice:
     engine = EnginePart.from_document(row.engine)
     judged = judge_engine(licensing, engine, None if task is None else task.name)
     card = card_of(installation.catalogue, row)
+    variant = None if task is None else Variant.declared(task, row.name, engine).id
     return Choice(
         name=row.name,
         deployment=row,
         card=None if card is None else card.id,
-        answers=task is not None and Variant.declared(task, row.name, engine).id == incumbent,
+        answers=variant is not None and variant == incumbent,
+        verdict=None if variant is None else verdicts.get(variant),
         denied=None if judged is None or judged.allowed else refusal(judged),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from changeover.app.at_work import card_of
 from changeover.app.deploy import deploy, run_again, stop
 from changeover.app.engine_words import engine_of
 from changeover.app.installation import Installation
@@ -175,6 +176,7 @@ async def _shown(visit: Visit, template: str, status: int = 200, error: str | No
         template,
         status,
         row=row,
+        card=card_of(installation.catalogue, row.deployment),
         deployment=row.deployment,
         memory=memory_of(installation, [row]),
         log="\n".join(lines),

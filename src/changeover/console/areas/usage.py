@@ -36,6 +36,8 @@ NOBODYS: Mapping[Facet, str] = {
     "deployment": "no deployment",
 }
 """How a line is called that belongs to none."""
+OTHERS = "all others"
+"""How those are called, together, that have no colour of their own."""
 MOST_DRAWN = 6
 """Series of the chart; what is left is one more."""
 MOST_ROWS = 300
@@ -178,7 +180,7 @@ def chart_of(by_time: Sequence[UsageLine], asked: Asked, language: str) -> Marku
     }
     rest = [of for of in totals if of not in largest]
     if rest:
-        series["…"] = [float(sum(counts.get((at, of), 0) for of in rest)) for at in moments]
+        series[translated(language, OTHERS)] = [float(sum(counts.get((at, of), 0) for of in rest)) for at in moments]
     labels = [at[11:16] if asked.period == "24h" else at[5:10] for at in moments]
     says = said(language, f"requests by {asked.by}, {len(moments)} {'hours' if asked.period == '24h' else 'days'}")
     return charts.bars(labels, series, says, broad=True)

@@ -13,6 +13,12 @@ function localise(root) {
   }
 }
 localise(document);
+for (const each of document.querySelectorAll("[data-zone]")) {
+  const parts = new Intl.DateTimeFormat(document.documentElement.lang, { timeZoneName: "short" }).formatToParts();
+  const zone = parts.find((part) => part.type === "timeZoneName").value;
+  each.textContent = `${each.dataset.zone} ${zone}`;
+  each.title = Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
 document.addEventListener("htmx:load", (event) => localise(event.detail.elt));
 
 // A second click must not do a thing twice.
