@@ -236,7 +236,7 @@ class Sessions:
         return cookie
 
     async def _find(self, desk: Desk, secret: str) -> Key:
-        """The key of a secret. One that is not known yet is looked for in the store, once a second for all who come.
+        """The key of a secret. One that is not known yet is looked for in the store, once for all who came meanwhile.
 
         Raises:
             AuthenticationError: There is none.
