@@ -68,6 +68,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 role: issue_key(connection, name=f"the {role}", role=role, now=installation.clock.now())
                 for role in ("viewer", "operator")
             }
+            keys["limited"] = issue_key(
+                connection,
+                name="the limited",
+                role="operator",
+                now=installation.clock.now(),
+                tasks=frozenset({"other"}),
+            )
         until(lambda: up.ready("second"))
         busy = console.over(project, **keys)
         yield Place(up, busy)
@@ -106,11 +113,22 @@ async def test_one_thing_is_measured_at_a_time_and_who_stops_it_can_go_on_with_i
         second = await begin(place, operator, "comparison", "second", "echo")
         assert second.status_code == 409
         assert "one thing is measured at a time" in second.text
+        async with place.somebody("limited") as limited:
+            for refused in (
+                await begin(place, limited, "comparison", "second", "other"),
+                await place.busy.send(limited, "/measuring/stop", reason="it is in my way", run=made.id),
+            ):
+                assert refused.status_code in (400, 409)
+                assert "not yours" in refused.text
+                assert "the operator" not in refused.text, "nothing is told of what it is, nor of whose"
         page = (await operator.get(f"/trials/{made.trial}")).text
         assert 'action="/measuring/stop"' in page
         nobody = await place.busy.send(operator, "/measuring/stop")
         assert nobody.status_code == 400, "it has to be said why"
-        stopped = await place.busy.send(operator, "/measuring/stop", reason="the desk is busy")
+        other = await place.busy.send(operator, "/measuring/stop", reason="an old page", run="run_of-before")
+        assert (other.status_code, "Nothing was done" in other.text) == (409, True), "something else was looked at"
+        assert f'name="run" value="{made.id}"' in page
+        stopped = await place.busy.send(operator, "/measuring/stop", reason="the desk is busy", run=made.id)
         assert stopped.headers["location"] == f"/trials/{made.trial}"
         ended = await place.ended()
         assert (ended.state, ended.says) == ("stopped", "key:the operator stopped it: the desk is busy")

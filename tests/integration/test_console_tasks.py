@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -392,6 +392,12 @@ def more_tasks(busy: BusyConsole, count: int) -> Generator[None]:
         connection.execute(delete(applied).where(applied.c.revision == revision))
 
 
+def asked(statements: Sequence[tuple[str, Any]]) -> list[str]:
+    """What a page asked, without the keys, which whoever comes first in a second has read anew."""
+    told = [statement.split("IN (")[0] for statement, _ in statements]
+    return [each for each in told if each != "BEGIN" and not re.search(r"\bFROM (?:keys|teams)\b", each)]
+
+
 async def test_the_page_of_all_tasks_asks_as_many_statements_of_many_as_of_few(
     busy_console: BusyConsole, viewer: httpx2.AsyncClient
 ) -> None:
@@ -400,7 +406,7 @@ async def test_the_page_of_all_tasks_asks_as_many_statements_of_many_as_of_few(
     with more_tasks(busy_console, 20), listening(busy_console) as many:
         page = (await viewer.get("/tasks")).text
     assert len(rows_of(page)) == len(rows_of(before)) + 20
-    assert [statement.split("IN (")[0] for statement, _ in many] == [statement.split("IN (")[0] for statement, _ in few]
+    assert asked(many) == asked(few)
 
 
 async def test_the_pages_are_there_in_japanese_too(busy_console: BusyConsole) -> None:

@@ -22,10 +22,10 @@ from tests.support.projects import Running, deploy_echo, open_written, running, 
 from changeover.app.apply import apply
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation, read_again
+from changeover.core.actors import SYSTEM
 from changeover.core.clock import SystemClock
 from changeover.rollouts.actions import plan_of
 from changeover.rollouts.decide import Rollout, Step
-from changeover.rollouts.loop import ACTOR
 from changeover.store.engine import BUSY_TIMEOUT_MS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,7 +81,7 @@ async def promoted(callers: Callers, rollout: Rollout) -> None:
     callers.saw_no_error()
     events = callers.events(rollout)
     assert [event.action for event in events] == ["start", "advance", "promote"]
-    assert [event.actor for event in events[1:]] == [ACTOR, ACTOR]
+    assert [event.actor for event in events[1:]] == [SYSTEM, SYSTEM]
     assert [event.revision for event in reversed(events)] == [route.revision for route in callers.routes()][:3]
 
 

@@ -26,6 +26,7 @@ from changeover.app.switching import begin_switch
 from changeover.app.trials import Trying, begin_trial, check_trial
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, GateError
+from changeover.core.ids import new_id
 from changeover.core.sizes import in_gib
 from changeover.evals.comparison import compare
 from changeover.evals.stopping import Stop, Stopped
@@ -68,6 +69,7 @@ class Measurement:
 
     wanted: Wanted
     by: By
+    id: str = field(default_factory=partial(new_id, "run"))
     state: State = "getting ready"
     says: str = ""
     """What it does while it gets ready; how it ended, where it did not end by itself."""
@@ -90,7 +92,7 @@ class Measurement:
     @property
     def mark(self) -> tuple[object, ...]:
         """What changes whenever something is to be shown anew."""
-        return id(self), self.state, self.says, self.trial, self.comparison, self.rollout
+        return self.id, self.state, self.says, self.trial, self.comparison, self.rollout
 
 
 class Bench:
@@ -137,22 +139,36 @@ class Bench:
                 raise GateError(
                     "Another console of this project measures something, and one thing is measured at a time. Wait for it."
                 )
-            made = self._newest = Measurement(wanted=wanted, by=by)
-            self._thread = Thread(
+            made = Measurement(wanted=wanted, by=by)
+            thread = Thread(
                 target=partial(_work, installation, made, lead), name=f"measures {wanted.candidate}", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except RuntimeError as exc:
+                lead.release()
+                raise GateError(f"Nothing can be measured now: {exc}. Try again later.") from exc
+            self._newest, self._thread = made, thread
             return made
 
-    def stop(self, installation: Installation, by: By) -> Measurement:
+    def stop(self, installation: Installation, by: By, seen: str | None = None) -> Measurement:
         """End what is measured now; what was found so far is kept, and it can be begun again. Takes its time.
 
+        Args:
+            installation: Where.
+            by: Who ends it.
+            seen: Id of what they looked at: nothing else is ended; None: whatever it is.
+
         Raises:
-            GateError: Nothing is.
+            GateError: Nothing is, or something else.
         """
         running = self.running
         if running is None:
             raise GateError("Nothing is measured now: it has ended meanwhile.")
+        if seen not in (None, running.id):
+            raise GateError(
+                "What was to be stopped has ended, and something else is measured by now. Nothing was done."
+            )
         running.stop.say(f"{by.actor} stopped it: {by.reason}")
         _note(installation, running, "stop", by)
         if self._thread is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from http.client import HTTPException
 from typing import Any, cast
-from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -18,6 +18,6 @@ def gateway_state(address: str, key: str | None, timeout_s: float) -> dict[str, 
     try:
         with build_opener(proxies).open(Request(f"{address}/healthz", headers=headers), timeout=timeout_s) as answer:
             found = json.load(answer)
-    except (URLError, OSError, ValueError):
+    except (OSError, HTTPException, ValueError):  # something else may listen there by now, and speak anything
         return None
     return cast("dict[str, Any]", found) if isinstance(found, dict) else None

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from changeover.app.comparisons import Growth
+from changeover.core.actors import SYSTEM
 from changeover.core.clock import Clock, span
 from changeover.core.errors import UnknownTaskError
 from changeover.evals.queries import Comparison, compared_samples, find_comparison, running_comparison
@@ -26,7 +27,6 @@ from changeover.rollouts.decide import (
     missing_approvals,
 )
 from changeover.rollouts.duration import ChangeoverTime, changeover_time
-from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.observing import Observer
 from changeover.rollouts.queries import (
     Approval,
@@ -228,7 +228,7 @@ def stages_of(rollout: Rollout, events: Sequence[Event], comparison: Comparison 
             state=_state(began or promoted, here=over or rollout.state == "evaluation", over=over),
             at=comparison.started_at if comparison is not None else rollout.created_at,
             said=verdict if stopped is None else stopped.reason,
-            by=ACTOR if stopped is None else stopped.actor,
+            by=SYSTEM if stopped is None else stopped.actor,
         )
     ]
     for number, step in enumerate(rollout.plan.steps):

@@ -11,8 +11,8 @@ from typing import Any
 from changeover.gateway.limits import MICRO
 from changeover.gateway.usage_queries import Facet, UsageLine, total_of
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula."""
+FORMULA = ("=", "+", "-", "@")
+"""A spreadsheet takes a cell that begins so for a formula; some do so after space, too."""
 
 
 def hour_of(at: datetime) -> datetime:
@@ -60,5 +60,5 @@ def _cell(value: Any) -> Any:
         return f"{value:.6f}"
     if isinstance(value, str):
         line = " ".join(value.splitlines())  # a lone carriage return begins a row, with whatever comes after it
-        return f"'{line}" if value.startswith(FORMULA) else line
+        return f"'{line}" if line.lstrip().startswith(FORMULA) else line
     return "" if value is None else value

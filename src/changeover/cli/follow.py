@@ -22,7 +22,7 @@ from changeover.cli.keys import Keys
 from changeover.core.clock import span
 from changeover.core.errors import GateError
 from changeover.evals.queries import find_comparison
-from changeover.evals.report.words import odds
+from changeover.evals.report.words import dollars, odds
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at
 from changeover.rollouts.duration import changeover_line, changeover_time
@@ -200,7 +200,7 @@ def _copies_line(installation: Installation, rollout: Rollout) -> Iterable[str]:
     with installation.store.read() as connection:
         took = copies(connection, rollout.task, rollout.candidate, rollout.created_at)
     if took.requests:
-        cost = "" if took.cost_usd is None else f" · ${took.cost_usd:.4g}"
+        cost = "" if took.cost_usd is None else f" · {dollars(took.cost_usd)}"
         yield (
             f"  shadow {took.requests} copies · {took.tokens:,} tokens · {span(took.seconds)} of the engine{cost} · "
             "charged to nobody"

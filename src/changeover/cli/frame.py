@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_OF_VERDICT, EXIT_PASS, EXIT_USAGE
 from changeover.cli.signature import Json, Reason
 from changeover.cli.terminal import err, note, out, plain, print_error
+from changeover.core.actors import user
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project, open_project
 
@@ -54,7 +55,7 @@ def here() -> Project:
 def actor() -> str:
     """Who runs this command, as the history names them."""
     try:
-        return getpass.getuser()
+        return user(getpass.getuser())
     except (KeyError, OSError):
         return "unknown"
 

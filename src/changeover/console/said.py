@@ -7,8 +7,8 @@ what was put in where. So a catalogue of patterns (`locale/<language>/said_*.po`
 
 A place may say what stands in it: `{count:number}`, `{task:word}` (no space), `{memory:size}`, `{day:day}`, `{odds:odds}`,
 `{why:said}` (itself a sentence, which is looked up too), `{names:each}` (several, each looked up by itself; those without a
-pattern stay as they are). What has no pattern stays as it is written. What models or people wrote must not be passed
-through here.
+pattern stay as they are), `{reason:own}` (somebody's own words, which stay). What has no pattern stays as it is written. What
+models or people wrote must not be passed through here by itself.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from string import Formatter
 
-from changeover.app.watch import ACTOR as WATCH
 from changeover.console.languages import ENGLISH, sentences_in, translated
+from changeover.core.actors import NOBODY
 from changeover.evals.report.language import Language
-from changeover.rollouts.loop import ACTOR
 
 LONGEST = 4_000
 """Characters; longer texts are no sentence of ours."""
@@ -32,10 +31,8 @@ START = 4
 """Characters by which patterns are found."""
 MOST_KEPT = 8_192
 """Sentences of which it is remembered what they say."""
-OURS = frozenset({ACTOR, WATCH})
-"""Who acts where nobody does."""
-BY_ITSELF = frozenset({"start", "engine"})
-"""Actions for which we write the reason, whoever has them done."""
+_UNASKED = re.compile(r"first start; declared in \S+|\S+ passed cmp_[\w-]+(?:, trial \d+)?|begun in the console")
+"""Reasons that we write for whoever gives none."""
 _KINDS: Mapping[str, re.Pattern[str]] = {
     "number": re.compile(r"(?:[<>~≈] ?)?[+\-−]?\$?\d[\d,.]*(?:e[+-]?\d+)?"),
     "size": re.compile(r"[\d.,]+(?: (?:[KMGT]i?)?B)?(?: \([\d.,]+ (?:[KMGT]i?)?B\))?"),
@@ -71,6 +68,11 @@ class Pattern:
     def speaks(self) -> bool:
         """Whether it has words of its own; one without, such as `{where}: {why}`, is none unless all in it is said."""
         return any(map(str.isalpha, "".join(self.literals)))
+
+    @property
+    def of_people(self) -> bool:
+        """Whether somebody's own words stand in it: it is tried first, lest these are taken for a sentence of ours."""
+        return any(kind == "own" for _, kind in self.places)
 
     @property
     def sentences(self) -> Sequence[int]:
@@ -115,7 +117,7 @@ def pattern_of(english: str, says: str) -> Pattern:
     for literal, name, kind, _ in Formatter().parse(english):
         literals[-1] += literal
         if name is not None:
-            if kind not in ("", None, "said", "each", *_KINDS):
+            if kind not in ("", None, "said", "each", "own", *_KINDS):
                 raise ValueError(f"`{english}`: there is no kind `{kind}`")
             if places and not literals[-1]:
                 raise ValueError(f"`{english}`: nothing stands before `{name}`")
@@ -129,10 +131,13 @@ class Catalogue:
 
     def __init__(self, sentences: Mapping[str, str]) -> None:
         self._whole: dict[str, str] = {}
+        self._of_people: list[Pattern] = []
         self._by_start: dict[str, list[Pattern]] = {}
         for english, says in sentences.items():
             pattern = pattern_of(english, says)
-            if pattern.places:
+            if pattern.of_people:
+                self._of_people.append(pattern)
+            elif pattern.places:
                 self._by_start.setdefault(_key(pattern), []).append(pattern)
             else:
                 self._whole[pattern.literals[0]] = says.format()
@@ -149,6 +154,7 @@ class Catalogue:
 
     def patterns(self, text: str) -> Iterator[Pattern]:
         """Those that a sentence may be of, by how it begins."""
+        yield from self._of_people
         yield from self._by_start.get(text[:START], ())
         yield from self._by_start.get("", ())
 
@@ -228,7 +234,8 @@ def catalogue(language: str) -> Catalogue:
 
 def said(language: str, text: object) -> str:
     """A sentence of the rooms below in a language; as it is where nobody wrote it there."""
-    return str(text) if language == ENGLISH else _said(language, str(text))
+    words = str(text)
+    return words if language == ENGLISH or len(words) > LONGEST else _said(language, words)
 
 
 def said_each(language: str, texts: Iterable[object]) -> Sequence[str]:
@@ -236,9 +243,9 @@ def said_each(language: str, texts: Iterable[object]) -> Sequence[str]:
     return [said(language, text) for text in texts]
 
 
-def said_by(language: str, text: str, actor: str, action: str = "") -> str:
+def said_by(language: str, text: str, actor: str) -> str:
     """A reason that stands in a history: ours in a language, a person's as it was written."""
-    return said(language, text) if actor in OURS or action in BY_ITSELF else text
+    return said(language, text) if actor in NOBODY or _UNASKED.fullmatch(text) else text
 
 
 @cache

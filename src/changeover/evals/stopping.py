@@ -66,10 +66,13 @@ async def until(items: AsyncGenerator[Item], stop: Stop | None) -> AsyncGenerato
         while True:
             stop.check()
             coming = asyncio.ensure_future(anext(items))
-            await asyncio.wait({coming, told}, return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                coming.cancel()
-                await asyncio.wait({coming})
+            try:
+                await asyncio.wait({coming, told}, return_when=asyncio.FIRST_COMPLETED)
+            finally:  # also of whoever is cancelled here: items that are still coming can be closed by nobody
+                if given_up := not coming.done():
+                    coming.cancel()
+                    await asyncio.gather(coming, return_exceptions=True)
+            if given_up:
                 stop.check()
             try:
                 item = coming.result()

@@ -12,7 +12,8 @@ from changeover.gateway.usage_queries import UsageLine
 
 
 @pytest.mark.parametrize(
-    "name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=a\r=b", '=HYPERLINK("//elsewhere.example","x")']
+    "name",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "=a\r=b", '=HYPERLINK("//elsewhere.example","x")'],
 )
 def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_a_text(name: str) -> None:
     line = UsageLine(

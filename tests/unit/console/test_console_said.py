@@ -209,8 +209,52 @@ def test_a_pattern_and_what_it_says_name_the_same_values_in(language: str) -> No
         for english in sentences_in(language)
         if len(names(english)) != sum(name is not None for _, name, _, _ in Formatter().parse(english))
     ]
+    kinds = [says for says in sentences_in(language).values() if any(kind for _, _, kind, _ in Formatter().parse(says))]
     assert not wrong, "\n".join(wrong)
     assert not doubled, "\n".join(doubled)
+    assert not kinds, "only the English one says what stands in a place: " + "\n".join(kinds)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_values_of_several_words_are_not_cut_wrongly_in(language: str) -> None:
+    """Of two places with a space between, the first has a kind without spaces, or both stand together in the language too."""
+    for english, says in sentences_in(language).items():
+        pattern = pattern_of(english, says)
+        for place, between in enumerate(pattern.literals[1:-1]):
+            (first, kind), (second, _) = pattern.places[place : place + 2]
+            together = f"{{{first}}}{between}{{{second}}}" in says
+            assert between.strip() or kind not in ("", "said", "each", "own") or together, english
+
+
+@pytest.mark.parametrize("language", OTHERS)
+@pytest.mark.parametrize(
+    ("sentence", "values"),
+    [
+        (
+            "In the European Union, the United Kingdom and South Korea {}; you do not operate there.",
+            ("it may not be used", "neither it nor its outputs may be used"),
+        ),
+        (
+            "With more than 1,000,000 monthly users {}; say how many you have: `monthly_users` in the policy.",
+            ("“M” must be displayed prominently", "a licence of its own is needed from the licensor"),
+        ),
+    ],
+)
+def test_a_clause_is_said_whole(sentence: str, values: tuple[str, ...], language: str) -> None:
+    for value in values:
+        told = said(language, sentence.format(value))
+        assert not re.search(r"\b(?:users|used|needed|displayed|operate|say)\b", told), told
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_pattern_fails_or_loses_what_stands_in_it_in(language: str) -> None:
+    samples = {"number": "7", "size": "2 GiB", "odds": "7 : 1", "day": "2026-01-02", "word": "m7"}
+    for english, says in sentences_in(language).items():
+        pattern = pattern_of(english, says)
+        values = [samples.get(kind, "what nobody wrote") for _, kind in pattern.places]
+        told = "".join(literal + value for literal, value in zip(pattern.literals, [*values, ""], strict=True))
+        there = said(language, told)
+        assert all(value in there for value in values), english
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -267,6 +311,25 @@ def test_what_nobody_wrote_and_what_people_wrote_stays_as_it_is() -> None:
     assert said("en", "the evaluation failed") == "the evaluation failed"
     assert said("ja", "the evaluation failed") == said_by("ja", "the evaluation failed", "changeover")
     assert said_by("ja", "the evaluation failed", "ana") == "the evaluation failed"
+    assert said_by("ja", "m passed review", "ana") == "m passed review"
+
+
+@pytest.mark.parametrize(
+    "reason", ["the evaluation failed", "it is too slow; its evidence no longer holds", "no worse"]
+)
+@pytest.mark.parametrize("words", ["key:ana stopped it: ", "paused by key:ana: "])
+def test_a_reason_stays_as_somebody_wrote_it_within_a_sentence_of_ours(words: str, reason: str) -> None:
+    told = said("ja", f"{words}{reason}")
+    assert told.endswith(reason)
+    assert not told.startswith(words)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["first start; declared in mail.toml", "m passed cmp_01-7h", "m passed cmp_01-7h, trial 3", "begun in the console"],
+)
+def test_a_reason_that_we_write_for_whoever_gives_none_is_said(reason: str) -> None:
+    assert said_by("ja", reason, "ana") == said("ja", reason) != reason
 
 
 @pytest.mark.parametrize("text", ["`" * 3_900, "a: " * 1_300, "{}" * 2_000, "of 7 : 1 " * 440, "x" * 100_000, ""])

@@ -232,16 +232,16 @@ async def _growing(visit: Visit, found: Verdict) -> dict[str, Any]:
     return {
         "comparison": found,
         "made": made,
-        "here": _is_here(visit, found.id),
+        "here": _run_here(visit, found.id),
         "plan": made.comparison.plan,
         "figures": [figure for figure in figures if figure is not None],
     }
 
 
-def _is_here(visit: Visit, id: str) -> bool:
-    """Whether it is measured in this process by itself, where it can be stopped."""
+def _run_here(visit: Visit, id: str) -> str | None:
+    """The run in this process that measures it by itself, where it can be stopped; None: there is none."""
     running = running_here(visit)
-    return running is not None and running.comparison == id
+    return running.id if running is not None and running.comparison == id else None
 
 
 async def events(visit: Visit) -> Response:

@@ -15,11 +15,12 @@ from changeover.console.choices import Choice, check_choice, choices_for
 from changeover.console.following import following
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, NotReadyError, RequestError
+from changeover.core.errors import ChangeoverError, GateError, NotReadyError, RequestError
 from changeover.rollouts.actions import By
 from changeover.tasks.queries import current_routes
 
 NOT_RUNNING = "The gateway does not run, so that nothing could be measured. Start it: `changeover up`."
+OF_OTHERS = "Something of tasks that are not yours is being measured. It has to end before something else begins."
 MOST_CALLS = 10_000_000
 
 
@@ -142,6 +143,8 @@ async def begin_here(visit: Visit, wanted: Wanted, by: By) -> None:
 
     def begin() -> None:
         check_choice(visit, wanted.candidate)
+        if bench.running is not None and running_here(visit) is None:
+            raise GateError(OF_OTHERS)  # and not by whom, nor of what
         bench.begin(installation, wanted, by)
 
     await visit.do(begin)
@@ -216,14 +219,15 @@ async def _form(
 async def stop(visit: Visit) -> Response:
     """End what is measured now."""
     async with visit.form() as form:
-        reason = text_of(form, "reason")
+        reason, run = text_of(form, "reason"), text_of(form, "run")
     bench, installation = bench_of(visit), visit.installation
     try:
         by = visit.by(reason)
         running = bench.running
         if running is not None and not is_theirs(visit, running):
             raise RequestError("What is measured now is of tasks that are not yours.")
-        made = await visit.do(lambda: bench.stop(installation, by))
+        seen = run or (None if running is None else running.id)
+        made = await visit.do(lambda: bench.stop(installation, by, seen))
     except ChangeoverError as failure:
         return visit.page("measuring/measuring.html", _status(failure), **_values(visit, failure.message))
     visit.tell("`{}` stops being measured. What was found so far is kept.", made.wanted.candidate)

@@ -132,17 +132,17 @@ async def _shown(
         forest=forest,
         cost=cost_title(table),
         counts=counts_of(table),
-        here=_is_here(visit, seen.trial.id),
+        here=_run_here(visit, seen.trial.id),
         waiting=[name for name in to_switch(table, seen.courses) if name not in seen.hindered],
         error=error,
         reason=reason,
     )
 
 
-def _is_here(visit: Visit, id: int) -> bool:
-    """Whether it is measured in this process, where it can be stopped."""
+def _run_here(visit: Visit, id: int) -> str | None:
+    """The run in this process that measures it, where it can be stopped; None: there is none."""
     running = running_here(visit)
-    return running is not None and running.trial == id
+    return running.id if running is not None and running.trial == id else None
 
 
 def _tried(visit: Visit, connection: Connection) -> Tried:
@@ -186,7 +186,7 @@ async def events(visit: Visit) -> Response:
 
     def look(connection: Connection) -> Hashable:
         now = find_trial(connection, seen.trial.id)
-        return now.ended_at is not None, mark_of(connection, now, visit.person.may_see), _is_here(visit, now.id)
+        return now.ended_at is not None, mark_of(connection, now, visit.person.may_see), _run_here(visit, now.id)
 
     return await following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is True)
 
