@@ -168,6 +168,21 @@ async def test_a_rollback_from_the_timeline_is_one_of_the_command_with_who_and_w
     assert "answers were too short" in after
 
 
+async def test_who_passed_a_comparison_stands_first_among_those_who_could_take_over(
+    busy_console: BusyConsole, operator: httpx2.AsyncClient
+) -> None:
+    firsts: list[str] = []
+    for name, standing in standings(busy_console.installation).items():
+        if standing.under_way is None and not standing.removed:
+            page = (await operator.get(f"/tasks/{name}/switch")).text
+            first = page.partition('name="to"')[2].partition("</label>")[0]
+            firsts += [first] if "/comparisons/" in page else []
+    assert firsts
+    passed = [each for each in firsts if 'badge good">pass<' in each]
+    assert passed
+    assert all("points · <a href=" in each for each in passed)
+
+
 async def test_a_switch_is_begun_by_who_may_and_a_refusal_keeps_what_was_typed(
     busy_console: BusyConsole, operator: httpx2.AsyncClient
 ) -> None:
