@@ -11,7 +11,7 @@ export PIP_NO_INPUT = 1
 CLIENTS := .venv-clients
 DOCS := .venv-docs
 
-.PHONY: demo test test-clients test-engines check format bench docs recording pictures lock clean
+.PHONY: demo test test-clients test-engines check format bench docs site recording pictures lock clean
 
 demo: $(READY)  ## The main job on real models; FULL=1 adds the 1.5B candidate.
 	@$(BIN)/changeover sandbox >/dev/null
@@ -54,9 +54,13 @@ bench: $(READY)  ## Every benchmark, quick; `python -m benchmarks.NAME` for one,
 	$(BIN)/python -m benchmarks.gateway --quick
 	$(BIN)/python -m benchmarks.console --quick
 
-docs: $(READY) $(DOCS)/.ready  ## Write the generated pages anew, then build the site: site/index.html, which needs no server.
+docs: $(READY)  ## Write the generated pages anew, then build the site.
 	$(BIN)/python -m docs.generate
-	$(DOCS)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto --conf-dir docs/sphinx . site
+	@$(MAKE) --no-print-directory site
+
+site: $(DOCS)/.ready  ## The pages as a site: site/index.html, which needs no server. A warning, or a link that leads nowhere, ends it.
+	$(DOCS)/bin/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going --jobs auto --conf-dir docs/sphinx . site
+	$(DOCS)/bin/python docs/sphinx/links.py site
 
 recording: $(READY)  ## Record the switch in the README anew; needs the extra `recording`.
 	$(BIN)/python -m docs.record

@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 
 from changeover.app.shipped_tools import baselines as shipped_baselines
 from changeover.app.shipped_tools import shipped_folder
+from changeover.cli import exits
 from changeover.cli.main import COMMANDS
 from changeover.client.failures import Unreachable
 from changeover.core import errors
@@ -44,8 +45,10 @@ from changeover.tools.declarations import CheckDeclaration, Expression, StepDecl
 from changeover.tools.desk import JobCancelledError
 from changeover.tools.jobs import UnknownJobError
 from changeover.tools.load import NEEDS
+from docs import environment
 from docs.gateway import metrics, routes
 from docs.page import page
+from docs.rights import rights
 
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(__file__).parent / "data"
@@ -113,15 +116,7 @@ def configuration() -> str:
     ]
     for name, model in OPTIONS.items():
         parts += [f"### `--engine {name}`", _doc(model), _table(keys_of(model))]
-    parts += [
-        "## Environment",
-        "| variable | meaning |\n|---|---|\n"
-        "| `CHANGEOVER_CACHE` | Directory of weights and compiled parts, shared by all projects of a user. Default: "
-        "`changeover` below `$XDG_CACHE_HOME`, else below `~/.cache`. |\n"
-        "| `CHANGEOVER_URL`, `CHANGEOVER_KEY` | Address of a gateway and a key: of the Python client, and of the commands that "
-        "call tools where `--url` and `--key` are not given. |\n"
-        "| what `--key-env` names | Key of another server. Read by `changeover up`, so it must be set there. |",
-    ]
+    parts += ["## Environment", environment.table()]
     return page(parts)
 
 
@@ -174,13 +169,23 @@ def error_tree() -> str:
     )
 
 
+EXITS = {
+    exits.EXIT_PASS: "pass or done",
+    exits.EXIT_FAIL: "fail",
+    exits.EXIT_USAGE: "usage or a wrong declaration",
+    exits.EXIT_INCONCLUSIVE: "inconclusive",
+    exits.EXIT_INTERRUPTED: "stopped by Ctrl-C",
+}
+"""How commands end; single ones say more of 0, 1 and 3 on their pages."""
+
+
 def command_line() -> str:
     """Every command's help."""
     parts = [
         "# Command line",
         "Every command has `--help` with an example, and `--json`, which prints the result and nothing else. What happens "
         "on the way goes to standard error.",
-        "**Exit status**: 0 pass or done, 1 fail, 2 usage or a wrong declaration, 3 inconclusive, 130 stopped by Ctrl-C.",
+        "**Exit status**: " + ", ".join(f"{status} {meaning}" for status, meaning in EXITS.items()) + ".",
         "| command | |\n|---|---|\n"
         + "\n".join(f"| [`{name}`](#changeover-{name}) | {line} |" for name, (_, line) in COMMANDS.items()),
     ]
@@ -373,6 +378,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "conformance.md": conformance,
     "metrics.md": metrics,
     "routes.md": routes,
+    "rights.md": rights,
 }
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.console.around import add_deployments, add_keys, add_neighbours, add_trials, apply_declarations
 from benchmarks.console.declared import Sketch, sketches, write_declarations
 from benchmarks.console.evaluated import Comparing, MadeUp, SetClock
+from benchmarks.console.judged import add_judged, judgement
 from benchmarks.console.past import Past
 from benchmarks.console.traffic import add_traffic, analyse
 from changeover.app.create import create_installation
@@ -27,6 +28,9 @@ from changeover.app.installation import Installation
 from changeover.app.local import write_private
 from changeover.core.clock import SystemClock
 from changeover.core.settings import open_project
+
+JUDGED = "meeting-minutes"
+"""The task of which a comparison was scored by a judge."""
 
 
 def make(
@@ -86,6 +90,9 @@ async def _tell(
     past = Past(installation, caller, comparing, now)
     for place, sketch in enumerate(chosen):
         await past.tell(sketch, place, attempts)
+    caller.judge = judgement
+    named = {sketch.name: sketch for sketch in chosen}
+    await add_judged(installation, named.get(JUDGED, chosen[-1]), caller, comparing, past.incumbents, now)
     await add_trials(installation, chosen, caller, comparing, past.incumbents, now)
     for number in range(max(runs - comparing.made, 0)):
         sketch = chosen[number % len(chosen)]

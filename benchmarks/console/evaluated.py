@@ -6,7 +6,7 @@ sample is, the same each time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -24,6 +24,8 @@ from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
 
 AT_ONCE = 24
+JUDGE = "answer-judge"
+"""The task that judges, where a judge is asked."""
 NOISE = 0.15
 """How far luck with one sample goes beside how hard it is, share of the score."""
 FAILING = 0.004
@@ -74,6 +76,8 @@ class MadeUp:
     """By task and variant: the share of samples that it answers well, 0 to 1."""
     texts: dict[str, tuple[Sketch, int]] = field(default_factory=dict[str, tuple[Sketch, int]])
     """Whose sample a text is."""
+    judge: Callable[[str], str] | None = None
+    """What the judge says to what it is asked; None: nobody judges."""
     calls_left: int | None = None
     """After so many calls it stops; None: never."""
 
@@ -91,6 +95,15 @@ class MadeUp:
             self.calls_left -= 1
         name, _, variant = model.partition("@")
         asked = str(messages[-1]["content"])
+        if name == JUDGE and self.judge is not None:
+            return Reply(
+                text=self.judge(asked),
+                error=None,
+                finish_reason="stop",
+                prompt_tokens=len(asked) // 4,
+                completion_tokens=24,
+                duration_ms=640,
+            )
         task, number = self.texts[asked]
         luck, speed = chance(name, variant, number), chance("speed", variant)
         took = 180 + 1_400 * speed + 900 * chance("took", variant, number) ** 3
@@ -137,9 +150,11 @@ class Comparing:
         self._prepared: dict[str, Prepared] = {}
         self.made = 0
 
-    async def compare(self, incumbent: Variant, candidate: Variant, at: datetime, actor: str) -> Comparison:
-        """Compare two variants of a task at a moment."""
-        id = await self._run(incumbent, candidate, at, actor)
+    async def compare(
+        self, incumbent: Variant, candidate: Variant, at: datetime, actor: str, ready: Prepared | None = None
+    ) -> Comparison:
+        """Compare two variants of a task at a moment, by the task's own scorer or by another."""
+        id = await self._run(incumbent, candidate, at, actor, ready)
         with self._installation.store.read() as connection:
             return find_comparison(connection, id)
 
@@ -153,14 +168,17 @@ class Comparing:
         finally:
             self._caller.calls_left = None
 
-    async def _run(self, incumbent: Variant, candidate: Variant, at: datetime, actor: str) -> str:
+    async def _run(
+        self, incumbent: Variant, candidate: Variant, at: datetime, actor: str, ready: Prepared | None = None
+    ) -> str:
         self._clock.put(at)
         name = incumbent.task
         if name not in self._prepared:
             self._prepared[name] = prepared(self._installation, name)
         with self._installation.store.write() as connection:
             keep_variant(connection, candidate, at)
-        match = match_between(self._installation, self._prepared[name], incumbent, candidate, actor)
+        ready = ready or self._prepared[name]
+        match = match_between(self._installation, ready, incumbent, candidate, actor)
         runner = Runner(
             store=self._installation.store,
             caller=self._caller,
@@ -168,6 +186,7 @@ class Comparing:
             clock=self._clock,
             at_once=AT_ONCE,
             prices=self._installation.project.settings.prices,
+            judges=ready.judges,
         )
         self.made += 1
         id, _ = await compare(

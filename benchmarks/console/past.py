@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from benchmarks.console.declared import Sketch
 from benchmarks.console.evaluated import Comparing, MadeUp, chance
 from changeover.app.installation import Installation
+from changeover.core.actors import SYSTEM
 from changeover.evals.queries import Comparison
 from changeover.rollouts.actions import (
     By,
@@ -32,7 +33,6 @@ from changeover.rollouts.actions import (
 )
 from changeover.rollouts.begin import begin
 from changeover.rollouts.decide import Evidence, Reading, Rollout, missing_approvals
-from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.queries import approvals_of, find_rollout
 from changeover.serving.bundles import Bundle
 from changeover.serving.parts import EnginePart
@@ -105,7 +105,7 @@ class Past:
         self._caller.skill[sketch.name, first.id] = 0.5 + 0.15 * chance("first", sketch.name)
         began = self._now - BEGAN + timedelta(hours=31 * (place % 30))
         with self._store.write() as connection:
-            begin(connection, first, By(ACTOR, f"first start; declared in {sketch.name}.toml", began))
+            begin(connection, first, By(SYSTEM, f"first start; declared in {sketch.name}.toml", began))
         task = _Task(sketch, place, declared, first)
         past = attempts or (36 if place == 0 else 3 + place * 5 % 6)
         apart = (self._now - began - timedelta(days=9)) / past
@@ -215,7 +215,7 @@ class _Story:
     def _not_passed(self, connection: Connection) -> bool:
         rollout = propose(connection, self.candidate, plan_of(self.task.declared.declared), self.by)
         verdict = self.comparison.verdict or "inconclusive"
-        evaluated(connection, rollout, self.comparison.id, verdict, self._later(minutes=6, actor=ACTOR))
+        evaluated(connection, rollout, self.comparison.id, verdict, self._later(minutes=6, actor=SYSTEM))
         rollout = _now(connection, rollout)
         if verdict == "fail":
             said = "the evaluation failed: the candidate is worse by more than the margin"
@@ -223,11 +223,11 @@ class _Story:
                 connection,
                 rollout,
                 _evidence(rollout, 0, 0, verdict=verdict),
-                self._later(minutes=7, actor=ACTOR, why=said),
+                self._later(minutes=7, actor=SYSTEM, why=said),
             )
             return False
         said = "the evaluation decided nothing: more samples, or a person, must"
-        rollout = put_on_hold(connection, rollout, "held", self._later(minutes=7, actor=ACTOR, why=said))
+        rollout = put_on_hold(connection, rollout, "held", self._later(minutes=7, actor=SYSTEM, why=said))
         if self.kind == "overridden":
             until = self.now + timedelta(days=2)
             why = "the old engine's licence ends on Friday; watched by the desk until then"
@@ -237,7 +237,7 @@ class _Story:
                 _now(connection, rollout),
                 0,
                 _evidence(rollout, 0, 0, verdict=verdict),
-                self._later(hours=20, minutes=1, actor=ACTOR, why="an override lets it pass the evaluation"),
+                self._later(hours=20, minutes=1, actor=SYSTEM, why="an override lets it pass the evaluation"),
             )
             return False
         if self.kind != "undecided" or self.now - self.by.now > timedelta(days=3):
@@ -259,7 +259,7 @@ class _Story:
             seen = _evidence(rollout, 60 * step + self.task.place, step % 2)
             why = f"{rollout.stage}: {seen.step.asked} requests, {seen.step.failed} failed"
             rollout = advance(
-                connection, _now(connection, rollout), step, seen, self._later(minutes=95 * step, actor=ACTOR, why=why)
+                connection, _now(connection, rollout), step, seen, self._later(minutes=95 * step, actor=SYSTEM, why=why)
             )
         if self.kind in ("promoted", "rolled back", "baking"):
             return self._promoted(connection, rollout)
@@ -284,14 +284,14 @@ class _Story:
         elif self.kind == "taken out":
             seen = _evidence(rollout, 132, 9, guard=412.0)
             why = "9 of 132 requests to the candidate failed: evidence 412 : 1, alarm at 100 : 1"
-            abort_by = self._later(hours=4, actor=ACTOR, why=why)
+            abort_by = self._later(hours=4, actor=SYSTEM, why=why)
             roll_back(connection, rollout.task, abort_by, seen, only=rollout)
         elif self.kind == "held":
             put_on_hold(
                 connection,
                 rollout,
                 "held",
-                self._later(hours=6, actor=ACTOR, why="no request for 60 minutes: the evidence decides nothing"),
+                self._later(hours=6, actor=SYSTEM, why="no request for 60 minutes: the evidence decides nothing"),
             )
         elif self.kind == "paused":
             put_on_hold(
@@ -312,7 +312,7 @@ class _Story:
             if not baking
             else replace(self.by, now=self.now - timedelta(seconds=rollout.plan.bake_s * 0.4))
         )
-        by = replace(at if baking else self._later(hours=9), actor=ACTOR, reason="every step went well")
+        by = replace(at if baking else self._later(hours=9), actor=SYSTEM, reason="every step went well")
         promote(connection, _now(connection, rollout), _evidence(rollout, 431, 2), by)
         if baking:
             return True

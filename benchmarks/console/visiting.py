@@ -25,8 +25,8 @@ PATIENCE_S = 120.0
 MOST_OF_ROUTE = 3
 """Addresses of one page that are looked at."""
 LINKS = re.compile(r'(?:href|data-live|hx-get)="(/[^"#]*)')
-LATE = re.compile(r'hx-get="(/[^"#]*)')
-"""What a page fetches once it is there."""
+LATE = re.compile(r'hx-get="(/[^"#]*)"(?: hx-trigger="(load)")?')
+"""What a page fetches by itself: once it is there, or whenever something has changed."""
 LED = re.compile(r'href="(/[^"#]*)')
 WITHOUT_SCRIPTS = re.compile(r"<noscript>.*?</noscript>", re.DOTALL)
 APART = re.compile(r"^/(static|sign-|language)")
@@ -111,23 +111,26 @@ def route_of(address: str) -> str | None:
     return next((name for name, pattern in ROUTES if pattern.fullmatch(path)), None)
 
 
-def addresses(visitor: Visitor) -> dict[str, list[str]]:
-    """Follow links from every page without parameters: some addresses of each page that can be come to."""
+def addresses(visitor: Visitor, most: int = MOST_OF_ROUTE) -> dict[str, list[str]]:
+    """Follow links from every page without parameters: at most so many addresses of each page that can be come to."""
     found: dict[str, list[str]] = {path: [path] for path, _ in ROUTES if "{" not in path}
-    late: set[str] = set()
+    loaded: set[str] = set()
+    renewed: set[str] = set()
     led: set[str] = set()
     waiting = [path for paths in found.values() for path in paths]
     while waiting:
         text = WITHOUT_SCRIPTS.sub("", visitor.look(waiting.pop(0)).text)
-        late |= {*map(unescape, LATE.findall(text))}
+        for link, loads in LATE.findall(text):
+            (loaded if loads else renewed).add(unescape(link))
         led |= {*map(unescape, LED.findall(text))}
         for link in linked(text):
             route = route_of(link)
             known = found.setdefault(route, []) if route is not None else None
-            if known is not None and link not in known and len(known) < MOST_OF_ROUTE:
+            if known is not None and link not in known and len(known) < most:
                 known.append(link)
                 waiting.append(link)
-    visitor.late = late - led - {path for path, _ in ROUTES}
+    # A page that follows what happens fetches itself, too: that it is come to by a link says so.
+    visitor.late = loaded | (renewed - led - {path for path, _ in ROUTES})
     return found
 
 

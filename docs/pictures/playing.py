@@ -49,7 +49,7 @@ def played(project: Path) -> Image.Image:
             page.get_by_label("Key").fill(key)
             page.get_by_role("button", name="Sign in").click()
             page.get_by_role("link", name="Playground").click()
-            page.get_by_label("User").fill(ASKED)
+            page.get_by_label("Prompt").fill(ASKED)
             for place, name in enumerate(ANSWERS):
                 page.locator("select[name=ask]").nth(place).select_option(label=name)
             page.get_by_role("button", name="Ask", exact=True).click()

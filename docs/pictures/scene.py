@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -70,11 +71,28 @@ SHOTS = (
 )
 
 
+class Well(BaseHTTPRequestHandler):
+    """Says to everybody that all is well, as a gateway's `/healthz` does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"status": "ok"}')
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
 class Stage(Desk):
     """A desk whose gateway always seems to run."""
 
+    def __init__(self, installation: Installation, address: str) -> None:
+        super().__init__(installation)
+        self._address = address
+
     def gateway(self) -> str:
-        return "http://127.0.0.1:9"
+        return self._address
 
 
 @dataclass(frozen=True)
@@ -126,7 +144,9 @@ def scene(directory: Path) -> Generator[Scene]:
     # Before the browser: with it, a loop of its own runs in this thread.
     installation = make(directory, tasks=30, exchanges=16_000, runs=0, attempts=2, now=NOW)
     listener = listen("127.0.0.1", 0)
-    desk = Stage(installation)
+    seeming = ThreadingHTTPServer(("127.0.0.1", 0), Well)
+    threading.Thread(target=seeming.serve_forever).start()
+    desk = Stage(installation, f"http://127.0.0.1:{seeming.server_port}")
     app = console(desk.gateway, hosts=("127.0.0.1",), most_body_bytes=1 << 20, clock=installation.clock, desk=desk)
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, args=([listener],))
@@ -138,6 +158,8 @@ def scene(directory: Path) -> Generator[Scene]:
         server.should_exit = True
         thread.join()
         listener.close()
+        seeming.shutdown()
+        seeming.server_close()
         installation.store.close()
 
 

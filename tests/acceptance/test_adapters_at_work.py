@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.support.loras import card_of, gguf_lora
+from tests.support.pages import ROOT, blocks_of
 from tests.support.processes import Up, load, start, until
+from tests.support.shell import commands
 
 from changeover.app.deploy import declared_variant
 from changeover.core.settings import cache_directory
@@ -15,9 +18,9 @@ from changeover.library.catalogue import Catalogue
 from changeover.library.pull import artifact_path, present
 from changeover.rollouts.actions import By, plan_of, promote
 from changeover.rollouts.actions import start as begin_rollout
-from changeover.serving.queries import keep_variant
+from changeover.serving.queries import find_deployment, keep_variant
 
-BASE, TUNE = "smollm2-135m-instruct", "our-tune"
+BASE, TUNE = "smollm2-135m-instruct", "minutes-tune"
 TASK = """\
 description = "Says something about a city."
 prompt = "say.prompt.md"
@@ -114,3 +117,17 @@ def test_a_base_is_not_stopped_under_its_adapters(up: Up) -> None:
     )
     wrong = up.call("deploy", TUNE, "--name", "x", "--engine", "adapter", "--option", "base=nothing").refused(1)
     assert wrong.startswith(f"No deployment named `nothing` to attach `{TUNE}` to.")
+
+
+def test_the_guides_deployments_stand_side_by_side(up: Up) -> None:
+    [block] = [
+        block
+        for block in blocks_of(ROOT / "docs" / "guides" / "adapters.md")
+        if block.says.get("ranby") == "test_the_guides_deployments_stand_side_by_side"
+    ]
+    for line in commands(block.text):
+        ended = up.call(*shlex.split(line)[1:])
+        assert ended.status == 0, ended
+    assert len(up.engines()) == 1
+    with up.rows() as connection:
+        assert [find_deployment(connection, name).state for name in ("minutes-half", TUNE)] == ["ready", "ready"]

@@ -188,12 +188,15 @@ def _goes_on_to_the_last_step(ines: Person) -> None:
 
 
 def _agree(deniz: Person) -> None:
-    """Somebody else comes from the list of what needs a person."""
+    """Somebody else does it in the list of what needs a person, and looks at what became of it."""
     page = deniz.page
     page.reload()
-    page.locator(".need", has_text=TASK).get_by_role("link", name="Approve").click()
-    assert page.locator("summary", has_text="Pause").count() == 0, "an approver steers nothing"
+    need = page.locator(".need", has_text=TASK)
+    assert need.locator("summary", has_text="Resume").count() == 0, "an approver steers nothing"
+    rollout = need.get_by_role("link", name="Rollout").get_attribute("href")
     deniz.confirm("Approve", WHY["approve"])
+    expect(page.locator(".told")).to_contain_text("You agreed to rollout")
+    page.goto(f"{deniz.address}{rollout}")
     expect(page.locator(".timeline", has_text=WHY["approve"])).to_be_visible()
 
 

@@ -72,7 +72,7 @@ def test_a_comparison_leaves_a_report_that_needs_nothing_else(up: Up) -> None:
     suite = ElementTree.parse(up.project / "result.xml").getroot()
     assert suite.find(".//failure") is not None
     shown = up.call("compare", "sure", "--candidate", "no")
-    assert "slice even: -100.0" in shown.out
+    assert "slice even: −100.0" in shown.out
     file = next(line.split()[1] for line in shown.out.splitlines() if line.strip().startswith("report "))
     assert "no is not as good as echo on sure" in (up.project / file).read_text()
     assert "0 new" in shown.out

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from tests.support.processes import Up, changeover, load, start, system, until
+from tests.support.processes import Up, command, load, start, system, until
 from tests.support.projects import write_project
 
 from changeover.app.deploy import declared_variant
@@ -24,10 +25,32 @@ OLD = "echo-echo"
 NEW = ("deploy", "new", "--engine", "echo", "--option", "memory_mib=700")
 
 
+def written(directory: Path) -> Path:
+    settings = "ready_wait_s = 0.2\n[engines]\nmemory_gib = 1.0\nready_s = 10\n"
+    return write_project(directory, steps="[echo]\nmemory_mib = 700\n", gateway=settings)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    settings = "ready_wait_s = 0.2\n[engines]\nmemory_gib = 1.0\nready_s = 10\n"
-    return write_project(tmp_path / "p", steps="[echo]\nmemory_mib = 700\n", gateway=settings)
+    return written(tmp_path / "p")
+
+
+@pytest.fixture(scope="module")
+def after_a_quiet_hour(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project in which the candidate was deployed for a while, and its first key. It does not run."""
+    project = written(tmp_path_factory.mktemp("quiet") / "p")
+    with system(project) as up:
+        until(lambda: up.ready(OLD))
+        deployed_in_a_quiet_hour(up)
+        until(lambda: up.ready(OLD))
+    return project, up.key
+
+
+@pytest.fixture
+def measured(tmp_path: Path, after_a_quiet_hour: tuple[Path, str]) -> tuple[Path, str]:
+    """A copy of it."""
+    project, key = after_a_quiet_hour
+    return shutil.copytree(project, tmp_path / "measured"), key
 
 
 def promoted(up: Up) -> None:
@@ -48,7 +71,7 @@ def settled(up: Up) -> bool:
         return rollout is not None and is_settled(rollout_history(connection, rollout.id))
 
 
-def measured_in_a_quiet_hour(up: Up) -> None:
+def deployed_in_a_quiet_hour(up: Up) -> None:
     assert up.call(*NEW, "--option", "ready_delay_s=1", "--instead-of", OLD).status == 0, up.log()
     assert up.call("deploy", OLD, "--engine", "echo", "--instead-of", "new").status == 0, up.log()
 
@@ -59,7 +82,7 @@ def test_deploy_says_what_does_not_fit_and_exchanges_when_it_is_told_to(project:
         said = up.call(*NEW).refused(1)
         assert "`new` needs 0.7 GiB beside 0.7 GiB running; the budget is 1.0 GiB." in said
         assert f"Ask again with `--instead-of {OLD}`" in said
-        measured_in_a_quiet_hour(up)
+        deployed_in_a_quiet_hour(up)
         until(lambda: up.ready(OLD))
         assert up.ready("new") is None
         assert up.answering() == OLD
@@ -90,10 +113,9 @@ def test_evidence_is_measured_in_a_quiet_hour_and_holds_when_the_candidate_runs_
         assert up.ready("new") is None
 
 
-def test_without_evidence_it_is_said_how_to_get_some(project: Path) -> None:
-    with system(project) as up:
-        until(lambda: up.ready(OLD))
-        measured_in_a_quiet_hour(up)
+def test_without_evidence_it_is_said_how_to_get_some(measured: tuple[Path, str]) -> None:
+    project, key = measured
+    with system(project, key=key) as up:
         with up.opened() as installation:
             match = match_of(installation, prepared(installation, "echo"), "new", "test")
             with pytest.raises(GateError, match="No evidence yet that `new` may answer `echo`") as no:
@@ -102,10 +124,11 @@ def test_without_evidence_it_is_said_how_to_get_some(project: Path) -> None:
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.3, 0.8, 2.5])
-def test_a_kill_at_any_moment_of_an_exchange_leaves_one_incumbent_that_answers(project: Path, pause_s: float) -> None:
-    up = start(project)
-    until(lambda: up.ready(OLD))
-    measured_in_a_quiet_hour(up)
+def test_a_kill_at_any_moment_of_an_exchange_leaves_one_incumbent_that_answers(
+    measured: tuple[Path, str], pause_s: float
+) -> None:
+    project, key = measured
+    up = start(project, key=key)
     until(lambda: up.ready(OLD))
     promoted(up)
     time.sleep(pause_s)
@@ -131,7 +154,7 @@ def test_a_kill_while_the_former_engine_is_brought_back_leaves_it_answering(proj
     up = start(project)
     until(lambda: up.ready(OLD))
     assert up.call(*NEW, "--option", "fault=error_500", "--instead-of", OLD).status == 1, "it fails its first answer"
-    assert changeover(project, "deploy", OLD, "--engine", "echo", "--instead-of", "new").status == 0
+    assert command(project, "deploy", OLD, "--engine", "echo", "--instead-of", "new").status == 0
     promoted(up)
     until(lambda: up.state() == "rolled_back")
     up.stop(signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.fake_hub import fake_hub
-from tests.support.processes import Up, changeover, system, until
+from tests.support.processes import Up, command, system, until
 from tests.support.projects import write_project
 
 from changeover.rollouts.queries import latest_rollout
@@ -224,11 +224,11 @@ def test_a_model_that_needs_a_licence_is_neither_fetched_nor_started(tmp_path: P
         + '[[cards.artifacts]]\nformat = "gguf"\nquantisation = "Q8_0"\nsize_bytes = 10\n'
         + f'sha256 = "{"c" * 64}"\nsources = [{{ path = "/nowhere/model.gguf" }}]\n'
     )
-    said = changeover(project, "pull", "stern-2").refused(1)
+    said = command(project, "pull", "stern-2").refused(1)
     assert "`stern-2` needs a person's decision by clause 4 of `stern`" in said
     task = project / "tasks" / "mail.toml"
     task.write_text(task.read_text().replace('first_incumbent = "echo"', 'first_incumbent = "stern-2"'))
-    assert "clause 4 of `stern`" in changeover(project, "up").refused(1)
+    assert "clause 4 of `stern`" in command(project, "up").refused(1)
 
 
 def _hold(up: Up, task: str) -> str | None:

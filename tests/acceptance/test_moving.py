@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.support.postgres import PASSWORD
-from tests.support.processes import Up, changeover, load, start, system, until
+from tests.support.processes import Up, command, load, start, system, until
 from tests.support.projects import write_project
 
 from changeover.app.local import operator_key
@@ -39,17 +39,17 @@ class Left:
 
 def told(project: Path, comparison: str) -> dict[str, Any]:
     """All that must be the same elsewhere, as the commands tell it."""
-    history = changeover(project, "history", "echo", "--json").json
-    replayed = changeover(project, "compare", "--replay", comparison, "--json").json
-    verified = changeover(project, "evidence", "echo", "--out", "pack")
+    history = command(project, "history", "echo", "--json").json
+    replayed = command(project, "compare", "--replay", comparison, "--json").json
+    verified = command(project, "evidence", "echo", "--out", "pack")
     assert verified.status == 0, verified
-    checked = changeover(project, "evidence", "verify", "pack", "--json")
+    checked = command(project, "evidence", "verify", "pack", "--json")
     assert checked.status == 0, checked
     return {
         "history": history,
         "replay": replayed,
         "checks": [[check["name"], check["holds"]] for check in checked.json["checks"]],
-        "differences": changeover(project, "diff", "echo", "new", "--json").json,
+        "differences": command(project, "diff", "echo", "new", "--json").json,
     }
 
 
@@ -89,14 +89,14 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
     finally:
         up.stop()
     known = {**told(project, comparison.id), "answer": said, "headers": headers}
-    given = changeover(project, "export", "--out", "../left.zip")
+    given = command(project, "export", "--out", "../left.zip")
     assert given.status == 0, given
     assert "changeover import" in given.out
     return Left(project, up.key, project.parent / "left.zip", comparison.id, known)
 
 
 def test_an_export_goes_on_in_a_new_directory_with_the_same_answers(left: Left, tmp_path: Path) -> None:
-    brought = changeover(tmp_path, "import", str(left.export), "--into", "there")
+    brought = command(tmp_path, "import", str(left.export), "--into", "there")
     assert brought.status == 0, brought
     assert "changeover key new" in brought.out
     there = tmp_path / "there"
@@ -108,16 +108,16 @@ def test_an_export_goes_on_in_postgresql_with_the_same_answers(left: Left, tmp_p
     there = tmp_path / "there"
     there.mkdir()
     (there / "changeover.toml").write_text(f'name = "moved"\n[gateway]\nport = 0\n[store]\nurl = "{postgres_url}"\n')
-    brought = changeover(there, "import", str(left.export), "--json")
+    brought = command(there, "import", str(left.export), "--json")
     assert brought.status == 0, brought
     assert brought.json["rows"]["routes"] > 1
     check_goes_on(left, there)
     # And out of there once more: neither the address nor its password is in it.
-    assert changeover(there, "export", "--out", str(tmp_path / "again")).status == 0
+    assert command(there, "export", "--out", str(tmp_path / "again")).status == 0
     for path in (tmp_path / "again").rglob("*"):
         if path.is_file():
             assert PASSWORD.encode() not in path.read_bytes(), path
-    assert changeover(tmp_path, "import", "again", "--into", "back").status == 0
+    assert command(tmp_path, "import", "again", "--into", "back").status == 0
     assert told(tmp_path / "back", left.comparison)["history"] == left.known["history"]
 
 
@@ -134,8 +134,8 @@ def check_goes_on(left: Left, there: Path) -> None:
 
 
 def test_keys_go_along_only_if_that_is_asked_for(left: Left, tmp_path: Path) -> None:
-    assert changeover(left.project, "export", "--with-keys", "--out", str(tmp_path / "keys")).status == 0
-    assert changeover(tmp_path, "import", "keys", "--into", "there").status == 0
+    assert command(left.project, "export", "--with-keys", "--out", str(tmp_path / "keys")).status == 0
+    assert command(tmp_path, "import", "keys", "--into", "there").status == 0
     with system(tmp_path / "there", key=left.key) as up:
         assert up.key == left.key, "no other first key is made"
         until(lambda: up.ready("new"))
@@ -158,7 +158,7 @@ def test_no_secret_is_given_out(left: Left) -> None:
 
 
 def test_without_content_nothing_that_anybody_said_is_given_out(left: Left, tmp_path: Path) -> None:
-    assert changeover(left.project, "export", "--without-content", "--out", str(tmp_path / "bare")).status == 0
+    assert command(left.project, "export", "--without-content", "--out", str(tmp_path / "bare")).status == 0
     with zipfile.ZipFile(left.export) as archive:
         assert b"canary-4417" in archive.read("tables/exchanges.jsonl")
     for path in (tmp_path / "bare").rglob("*"):
@@ -167,10 +167,10 @@ def test_without_content_nothing_that_anybody_said_is_given_out(left: Left, tmp_
     rows = [json.loads(line) for line in (tmp_path / "bare" / "tables" / "answers.jsonl").read_text().splitlines()]
     assert rows
     assert not any("text" in row for row in rows)
-    assert changeover(tmp_path, "import", "bare", "--into", "there").status == 0
+    assert command(tmp_path, "import", "bare", "--into", "there").status == 0
     there = tmp_path / "there"
-    assert changeover(there, "history", "echo", "--json").json == left.known["history"]
-    assert changeover(there, "compare", "--replay", left.comparison, "--json").json == left.known["replay"]
+    assert command(there, "history", "echo", "--json").json == left.known["history"]
+    assert command(there, "compare", "--replay", left.comparison, "--json").json == left.known["replay"]
 
 
 def test_a_running_system_can_be_exported_and_nothing_is_imported_into_it(left: Left, tmp_path: Path) -> None:
@@ -178,4 +178,4 @@ def test_a_running_system_can_be_exported_and_nothing_is_imported_into_it(left: 
         with load(up, "echo"):
             assert up.call("export", "--out", str(tmp_path / "running.zip")).status == 0
         assert "not empty" in up.call("import", str(tmp_path / "running.zip")).refused(2)
-    assert changeover(tmp_path, "import", "running.zip", "--into", "there").status == 0
+    assert command(tmp_path, "import", "running.zip", "--into", "there").status == 0

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import subprocess
+import tarfile
 import threading
 import urllib.error
 import urllib.request
@@ -13,7 +14,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import create_engine, func, select, text
+import pytest
+from sqlalchemy import func, select
 from tests.support import postgres
 from tests.support.exchanges import exchange
 from tests.support.pages import ROOT, blocks_of
@@ -21,9 +23,10 @@ from tests.support.processes import PATIENCE_S, Load, Up, load, start, system, u
 from tests.support.projects import write_project
 from tests.support.shell import Shell
 
+from changeover.store import migrations
 from changeover.store.engine import Store
 from changeover.store.migrate import migrate
-from changeover.store.schema import exchanges
+from changeover.store.schema import REVISION, exchanges
 from changeover.tasks.queries import add_exchanges, recent_exchanges
 
 BACKUP = [block.text for block in blocks_of(ROOT / "docs" / "guides" / "backup.md") if "ranby" in block.says]
@@ -106,32 +109,67 @@ def spread(gates: Sequence[Up]) -> Generator[Load]:
             thread.join()
 
 
-def test_gateways_are_replaced_one_after_the_other_and_no_caller_sees_it(tmp_path: Path, postgres_url: str) -> None:
+@pytest.fixture(scope="module")
+def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of the commit before the newest migration came, from the history of this repository."""
+    newest = (Path(migrations.__file__).parent / "versions").glob(f"v{REVISION}_*.py")
+    came = _git("log", "--format=%H", "--max-count=1", "--diff-filter=A", "--", *map(str, newest))
+    before = came and _git("rev-parse", "--verify", "--quiet", f"{came}^")
+    if not before:
+        pytest.skip("neither tried nor proven: this checkout has no history, so there is no former version to run")
+    directory = tmp_path_factory.mktemp("former")
+    archive = directory / "src.tar"
+    assert _git("archive", f"--output={archive}", before, "src") == ""
+    with tarfile.open(archive) as packed:
+        packed.extractall(directory, filter="data")
+    return directory / "src"
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says; None where it says nothing of use, or is not here."""
+    try:
+        done = subprocess.run(("git", *arguments), cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def test_gateways_of_the_former_version_are_replaced_one_after_the_other_and_no_caller_sees_it(
+    tmp_path: Path, postgres_url: str, former: Path
+) -> None:
     projects = [postgres.keep_in(write_project(tmp_path / name), postgres_url) for name in ("one", "two")]
-    gates = [start(projects[0])]
-    gates.append(start(projects[1], key=gates[0].key))
+    theirs = {"PYTHONPATH": str(former)}
+    gates = [start(projects[0], environment=theirs)]
+    gates.append(start(projects[1], key=gates[0].key, environment=theirs))
+    store = Store.connect(postgres_url)
     try:
         for gate in gates:
             until(lambda gate=gate: _answers(gate))
+        assert store.revision() == f"{int(REVISION) - 1:04}", "it is the former version that answers"
         with spread(gates) as seen:
-            until(lambda: seen.requests > 30)
+            _more(seen)
             gates[0].stop(signal.SIGTERM)
-            # What the next version's first start would do, as all migrations so far: more, and nothing else.
-            engine = create_engine(postgres_url)
-            with engine.begin() as connection:
-                connection.execute(text("ALTER TABLE exchanges ADD COLUMN of_the_next_version INTEGER"))
-            engine.dispose()
-            without = seen.requests
-            until(lambda: seen.requests > without + 30)
             gates[0] = start(projects[0], key=gates[0].key)
+            assert store.revision() == REVISION, "the first of the new version migrates, under the other one"
             until(lambda: _answers(gates[0]))
+            _more(seen)
             gates[1].stop(signal.SIGTERM)
-            without = seen.requests
-            until(lambda: seen.requests > without + 30)
+            _more(seen)
         assert seen.failed == []
+        gates[0].stop(signal.SIGTERM)
+        with store.read() as connection:
+            kept = connection.execute(select(func.count()).select_from(exchanges)).scalar_one()
+        assert kept >= seen.requests, "what the former version records is kept, by the new schema too"
     finally:
+        store.close()
         for gate in gates:
             gate.stop()
+
+
+def _more(seen: Load) -> None:
+    """Wait until callers have asked some times more."""
+    before = seen.requests
+    until(lambda: seen.requests > before + 30)
 
 
 def _answers(gate: Up) -> bool:

@@ -191,7 +191,7 @@ def the_warden(up: Up, kind: str) -> psutil.Process:
 def answers_again(up: Up, traffic: Traffic, kinds: Iterable[str]) -> None:
     """Wait until each kind answers some more."""
     before = {kind: traffic.answered(kind, name_of(kind)) for kind in kinds}
-    until(lambda: all(traffic.answered(kind, name_of(kind)) > count + 2 for kind, count in before.items()))
+    until(lambda: all(traffic.answered(kind, name_of(kind)) > count + 4 for kind, count in before.items()))
 
 
 def killed(up: Up, traffic: Traffic, elsewhere: Elsewhere) -> Collection[str]:

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import AsyncGenerator, Iterator
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any, NamedTuple, get_origin
 
@@ -21,10 +22,12 @@ from pydantic import BaseModel, TypeAdapter
 from tests.support.pages import Block, blocks_of, repository, without_blocks
 from tests.support.projects import Running, open_written, running, write_project
 
+from changeover.cli import exits
 from changeover.cli.main import COMMANDS
 from changeover.core import toml
 from changeover.core.settings import GatewaySettings, Settings
 from changeover.evals.datasets import Dataset
+from changeover.evals.judges.labels import read_labels
 from changeover.evals.sequential import PairedTest, TestPlan
 from changeover.library.catalogue import Catalogue
 from changeover.library.licences.policy import Policy
@@ -126,6 +129,35 @@ def test_every_command_and_option_is_on_the_page_of_the_command_line_with_its_me
     assert re.findall(r"^\| `[^`]+` \| (?:None)? *\| .*$", page, re.MULTILINE) == [], "an option without a meaning"
 
 
+def read_from_the_environment() -> Iterator[str]:
+    """Names in `os.environ.get(…)`, `os.environ[…]` and constants whose name ends with `_VARIABLE`."""
+    for file in (ROOT / "src").rglob("*.py"):
+        text = file.read_text()
+        yield from re.findall(r'environ(?:\.get\(|\.setdefault\(|\[)"(\w+)"', text)
+        yield from re.findall(r'^\w*VARIABLE(?:: [\w\[\]]+)? = "(\w+)"$', text, re.MULTILINE)
+
+
+def test_every_variable_that_the_code_reads_and_every_setting_that_names_one_is_on_the_page_of_configuration() -> None:
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text().split("\n## Environment\n")[1]
+    ours = set(read_from_the_environment()) - {
+        "VLLM_API_KEY",
+        "RAY_AUTH_TOKEN_PATH",
+    }  # between us and our own processes
+    assert {"CHANGEOVER_CACHE", "CHANGEOVER_KEY", "MODELSCOPE_API_TOKEN"} <= ours, "the patterns find nothing any more"
+    words = set(re.findall(r"[A-Z][A-Z_]+", page))
+    families = tuple(word for word in words if word.endswith("_"))
+    assert {name for name in ours - words if not name.startswith(families)} == set()
+    named = {name for name in keys(Settings) if name.endswith(("_env", "_variable"))}
+    assert len(named) > 2
+    assert {name for name in named if f"`{name}`" not in page} == set()
+
+
+def test_every_exit_status_is_on_the_page_of_the_command_line() -> None:
+    assert {status for name, status in vars(exits).items() if name.startswith("EXIT_") and isinstance(status, int)} == (
+        generate.EXITS.keys()
+    )
+
+
 def test_the_example_is_valid_as_it_stands_and_holds_the_defaults() -> None:
     assert toml.load(Settings, EXAMPLE) == Settings(name="my-org")
 
@@ -187,7 +219,9 @@ def said_commands() -> list[Said]:
 
 
 def is_command(piece: str) -> bool:
-    return re.search(r"(^|\s)changeover [a-z]", piece) is not None and " → " not in piece
+    """One of ours, and no other program's that is told to run ours."""
+    ours = re.search(r"(^|\s)changeover [a-z]", piece) is not None
+    return ours and " → " not in piece and not piece.startswith("npx ")
 
 
 def command_of(line: str) -> tuple[Any, list[str]]:
@@ -228,13 +262,17 @@ REST: dict[type[BaseModel], dict[str, Any]] = {
 """What a block need not say that shows a part of a declaration."""
 
 
-DATA = [block for block in BLOCKS if block.language in ("python", "json", "jsonl", "toml", "yaml")]
+DATA = [block for block in BLOCKS if block.language in ("python", "json", "jsonl", "toml", "yaml", "ini")]
 
 
 @pytest.mark.parametrize("block", DATA, ids=str)
 def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
     if block.language == "python":
         compile(block.text, short(block.page), "exec")
+    elif block.language == "ini":
+        unit = ConfigParser()
+        unit.read_string(block.text)
+        command_of(re.sub(r"^.*/(?=changeover )", "", unit["Service"]["ExecStart"]))
     elif block.language == "yaml":
         assert yaml.safe_load(block.text)
     elif block.language == "json":
@@ -254,9 +292,15 @@ def test_every_block_is_what_it_says(block: Block, tmp_path: Path) -> None:
                 kind for kind in (Policy, Settings, TaskDeclaration) if said.keys() <= kind.model_fields.keys()
             )
             toml.validate(model, {**REST.get(model, {}), **said}, where=block.page)
+    elif '"by":' in block.text:
+        (tmp_path / "labels.jsonl").write_text(
+            block.text.replace("<digest>", "a" * 64, 1).replace("<digest>", "b" * 64)
+        )
+        assert read_labels(tmp_path / "labels.jsonl")
     else:
         (tmp_path / "v1.jsonl").write_text(block.text)
-        assert Dataset.load(tmp_path / "v1.jsonl").samples
+        templates = [other.text for other in BLOCKS if other.page == block.page and other.language == "jinja"]
+        assert Dataset.load(tmp_path / "v1.jsonl", template=templates[0] if templates else None).samples
 
 
 @pytest.mark.parametrize("page", OURS, ids=short)

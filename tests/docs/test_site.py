@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import tomllib
+from pathlib import Path
 from posixpath import join, normpath
 
 from tests.support.pages import ROOT, repository
@@ -32,6 +33,24 @@ def test_links_to_what_has_no_page_become_names() -> None:
     )
     assert named("README", "[docs](docs/README.md)") == "[docs](docs/README.md)"
     assert named("README", "[far](https://example.org/a)") == "[far](https://example.org/a)"
+
+
+def test_a_link_that_leads_nowhere_and_what_is_loaded_from_elsewhere_are_named(tmp_path: Path) -> None:
+    links = runpy.run_path(str(SPHINX / "links.py"))
+    (tmp_path / "searchindex.js").write_text('Search.setIndex({"docnames": ["one"], "titles": []})')
+    (tmp_path / "one.html").write_text('<a href="two.html#there">x</a><a href="https://example.org">x</a><p id="here">')
+    (tmp_path / "two.html").write_text('<p id="there"></p><a href="one.html#here">x</a>')
+    assert list(links["wrong"](tmp_path)) == ["two: a search does not find it"]
+    (tmp_path / "two.html").write_text(
+        '<img src="https://example.org/a.png"><a href="one.html#gone">x</a><a href="three.html">x</a>'
+    )
+    assert list(links["wrong"](tmp_path)) == [
+        "one.html: two.html#there has no such place",
+        "two.html: loads https://example.org/a.png from elsewhere",
+        "two.html: one.html#gone has no such place",
+        "two.html: three.html is not there",
+        "two: a search does not find it",
+    ]
 
 
 def test_the_site_is_pinned_and_names_no_other_place() -> None:

@@ -14,7 +14,9 @@ from tests.support.processes import system, until
 from tests.support.shell import Shell
 
 PAGE = ROOT / "docs" / "tutorial.md"
-RUN = [block.text for block in blocks_of(PAGE) if "ranby" in block.says]
+TOLD = [block for block in blocks_of(PAGE) if "ranby" in block.says]
+RUN = [block.text for block in TOLD if block.language == "sh"]
+[VERDICT] = [block.text for block in TOLD if block.language == "text"]
 
 
 def test_the_tutorial_leads_from_nothing_to_a_promotion_and_back(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_the_tutorial_leads_from_nothing_to_a_promotion_and_back(tmp_path: Path)
         status, said = shell.run(candidate)
         assert (status, up.routed("confirm")) == (0, ("echo-confirm", None)), said
         status, said = shell.run(compare)
-        assert (status, "PASS  repeats is better than echo-confirm on confirm" in said) == (0, True), said
+        assert (status, VERDICT in said) == (0, True), said
         callers = shell.begin(traffic)
         try:
             status, said = shell.run(switch)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.engines.places import BETTER, ENGINES, NEEDS, SMALL
 
-from changeover.cli.weights import Terms, fetch_for
+from changeover.app.fetching import Terms
+from changeover.cli.weights import fetch_for
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import EngineSettings, cache_directory
 from changeover.library.catalogue import Catalogue

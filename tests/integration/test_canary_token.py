@@ -23,7 +23,7 @@ import psycopg
 import pytest
 from tests.support import postgres
 from tests.support.collector import Collector, collector
-from tests.support.processes import PATIENCE_S, Up, changeover, start, until
+from tests.support.processes import PATIENCE_S, Up, command, start, until
 from tests.support.projects import TASK, write_project
 
 UPSTREAM = "sk-canary-upstream-3f9d27c1a8"
@@ -374,6 +374,6 @@ def test_a_store_that_cannot_be_reached_is_named_without_its_password(tmp_path: 
         project = postgres.keep_in(write_project(tmp_path / f"p{abs(hash(url))}"), url)
         (project / ".changeover").mkdir()
         for arguments in (("up",), ("status",)):
-            ended = changeover(project, *arguments)
+            ended = command(project, *arguments)
             assert ended.status != 0
             assert secret not in ended.out + ended.err, (url, arguments)

@@ -18,16 +18,20 @@ from tests.support import browser
 from tests.support.processes import Up
 
 from changeover.app.asgi import serving
+from changeover.app.asking import names_at
 from changeover.app.listening import address_of, listen
+from changeover.app.local import operator_key
 from changeover.client import Job, wire
 from changeover.console.app import console
 from changeover.console.areas.tools import followed
 from changeover.console.desk import always
 from changeover.console.guards import MOST_OF_STRANGERS, POLICY
 from changeover.console.people import Person
+from changeover.console.plays import Memory, Plays
 from changeover.console.sessions import LIFE_S, Callers, Session
 from changeover.console.texts import MOST_LAID_OUT, sentence, shown
 from changeover.core.clock import SystemClock
+from changeover.core.errors import ChangeoverError
 
 HOST = "console.test"
 MIB = 1 << 20
@@ -121,6 +125,17 @@ async def test_a_form_of_another_site_does_nothing(tools_up: Up) -> None:
             assert answer.status_code == 403
         assert (await client.post("/tools/headline", data={"csrf": "guess", "text": "x"})).status_code == 403
         assert (await client.post("/sign-out", data={})).status_code == 403
+
+
+async def test_tools_are_found_by_what_they_say_of_themselves(tools_up: Up) -> None:
+    async with signed_in(tools_up) as client:
+        every = (await client.get("/tools")).text
+        found = (await client.get("/tools", params={"q": " DOCUMENT summar"})).text
+        none = (await client.get("/tools", params={"q": "document <zebra>"})).text
+    assert {'href="/tools/document-summary"' in page for page in (every, found)} == {True}
+    assert [('href="/tools/headline"' in page) for page in (every, found, none)] == [True, False, False]
+    assert "No tool says these words of itself." in none
+    assert 'value="document &lt;zebra&gt;"' in none
 
 
 @pytest.mark.parametrize("path", ["/tools/headline", "/tools/headline/example", "/tools/talk/chat", "/jobs/job_1/end"])
@@ -278,7 +293,7 @@ async def test_a_page_that_follows_a_job_hears_of_the_end_when_the_gateway_is_go
         nowhere = address_of(taken)
         callers = Callers(always(nowhere), "co_gone")
         person = Person(name="ana", actor="key:ana", role="application")
-        session = Session(person=person, callers=callers, csrf="", seen=0.0)
+        session = Session(person=person, callers=callers, csrf="", seen=0.0, plays=Plays(Memory()))
         job = Job(id="job_1", tool="waits", state="running")
         heard = [each async for each in followed(session, job)]
         await callers.close()
@@ -319,3 +334,27 @@ async def test_somebody_signs_in_runs_a_tool_on_a_file_reads_it_and_chats(tools_
         listener.close()
         await app.state.sessions.close()
     assert wrong == [], "no script, style or picture was refused, and none failed"
+
+
+async def test_the_playground_needs_no_project_and_offers_whom_the_gateway_lists(tools_up: Up) -> None:
+    async with signed_in(tools_up) as client:
+        page = (await client.get("/playground")).text
+        assert '<option value="headline.answer"' in page
+        assert 'href="/playground" aria-current="page"' in page
+        assert "@echo" not in page, "an application's key names no deployment"
+        fields = {"csrf": await csrf_of(client), "user": "a bright day", "ask": "headline.answer", "max_tokens": "9"}
+        begun = await client.post("/playground", data=fields)
+        assert begun.status_code == 303, begun.text
+        async with asyncio.timeout(20):
+            while "data-play" in (shown := (await client.get(begun.headers["location"])).text):
+                await asyncio.sleep(0.05)
+    assert "answered by echo" in shown
+    assert "Keep as a sample" not in shown
+
+
+async def test_whoever_may_look_is_offered_the_deployments_that_answer_too(tools_up: Up) -> None:
+    names = await names_at(tools_up.address, operator_key(tools_up.project / ".changeover"))
+    assert names.deployments == ["echo"]
+    assert "headline.answer" in names.tasks
+    with pytest.raises(ChangeoverError, match="does not list"):
+        await names_at(tools_up.address, "co_no_key")

@@ -33,7 +33,9 @@ ATTACKS = (
     f"{{{{ {MARK} }}}} {{% raw %}} ${{{MARK}}}",
     f'<a href="data:text/html,<script>{MARK}</script>" style="background:url(//{MARK})">x</a>',
 )
-ATTACK = "x " + " ".join(ATTACKS)
+TURNED = "\u202e"
+"""Has a browser write what follows from right to left, so that a reason reads otherwise than it is written."""
+ATTACK = f"x {' '.join(ATTACKS)} {TURNED}yes"
 WRITTEN = {
     "routes": ("reason",),
     "rollouts": ("reason",),
@@ -115,8 +117,14 @@ class Seen(HTMLParser):
         super().__init__()
         self.made: list[str] = []
         self.shown = False
+        self.typed = False
+        """Within a field: what somebody types again has to stay as it is."""
+
+    def handle_endtag(self, tag: str) -> None:
+        self.typed = self.typed and tag != "textarea"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.typed = self.typed or tag == "textarea"
         if MARK in tag:
             self.made.append(tag)
         self.made += [f"{tag} {name}={value}" for name, value in attrs if MARK in name]
@@ -129,6 +137,8 @@ class Seen(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.shown = self.shown or MARK in data
+        if TURNED in data and not self.typed:
+            self.made.append(f"turned: {data[:200]!r}")
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

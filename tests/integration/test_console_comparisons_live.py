@@ -43,6 +43,7 @@ def grow(busy: BusyConsole, id: str, samples: int) -> None:
         connection.execute(insert(comparison_samples), [{**row, "comparison": id} for row in rows.mappings()])
 
 
+@pytest.mark.usefixtures("looking_often")
 async def test_a_page_that_is_open_shows_every_sample_and_then_the_report(busy_console: BusyConsole) -> None:
     installation = busy_console.installation
     ended = next(each for each in some(busy_console) if each.verdict is not None)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from html import unescape
+from typing import Any
 
 import httpx2
 import pytest
@@ -21,9 +25,11 @@ from changeover.app.scoring import Scores
 from changeover.app.shelf import Shelf, shelf_of
 from changeover.app.timeline import timeline, told
 from changeover.app.whole_card import whole_card
+from changeover.console.areas.library.held import Held
+from changeover.library.cards import Card
 from changeover.library.coverage import SCENARIOS
 from changeover.library.fit import Hardware, fit
-from changeover.library.scores.engines import ask_engines
+from changeover.library.scores.engines import Registry, ask_engines
 from changeover.library.search.filters import Filters, filtered
 
 MOST = 20
@@ -263,3 +269,36 @@ async def test_what_a_card_says_is_no_markup_and_no_link_to_a_script(busy_consol
     finally:
         written.unlink()
         await closed(hostile)
+
+
+class Counting(ThreadPoolExecutor):
+    """Threads that count what they are given to do."""
+
+    given = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.given += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+async def test_who_waits_for_scores_that_are_being_worked_out_takes_no_thread(
+    busy_console: BusyConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(cards: Sequence[Card]) -> tuple[Registry, ...]:
+        begun.set()
+        go_on.wait()
+        return ()
+
+    monkeypatch.setattr("changeover.console.areas.library.held.ask_engines", slow)
+    threads, keeping = Counting(), Held()
+    asyncio.get_running_loop().set_default_executor(threads)
+    readers = [asyncio.create_task(keeping.scored(busy_console.installation)) for _ in range(4)]
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    assert threads.given == 1
+    go_on.set()
+    boards = await asyncio.gather(*readers)
+    assert threads.given == 1
+    assert all(board is boards[0] for board in boards)

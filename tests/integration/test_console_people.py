@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
+from markupsafe import escape
 from starlette.applications import Starlette
 from tests.support.console import HOST, MOST_BODY, BusyConsole
 from tests.support.oidc_provider import CLIENT, SECRET, IdentityProvider, providing
@@ -21,7 +22,7 @@ from tests.support.oidc_provider import CLIENT, SECRET, IdentityProvider, provid
 from changeover.app import keys as acts_on_keys
 from changeover.console.app import console
 from changeover.console.desk import Desk
-from changeover.console.oidc import RETURN, Provider
+from changeover.console.oidc import PAUSE_S, RETURN, Provider
 from changeover.console.sessions import KEYS_S, LIFE_S
 from changeover.core.clock import SystemClock
 from changeover.core.settings import ConsoleSettings
@@ -29,6 +30,7 @@ from changeover.gateway.keys import Key, load_keys
 from changeover.store.audit import Wanted, acts
 
 ADDRESS = f"http://{HOST}"
+MAIL = "head@example.org"
 
 
 class LaterClock(SystemClock):
@@ -78,8 +80,9 @@ async def door(busy_console: BusyConsole) -> AsyncGenerator[Door]:
             client_secret_env="CONSOLE_SECRET",
             address=ADDRESS,
             label="the directory",
-            roles={"llm-admins": "admin", "llm-operators": "operator", "staff": "viewer"},
-            tasks={"desk": ("summarise",)},
+            roles={"llm-admins": "admin", "llm-operators": "operator", "staff": "viewer", MAIL: "approver"},
+            tasks={"desk": ("summarise",), "llm-operators": ("*",), MAIL: ("*",)},
+            contact="llm-desk@example.org",
         )
         clock, desk = LaterClock(), Desk(busy_console.installation)
         vouching = Provider(settings, SECRET, clock)
@@ -125,6 +128,65 @@ async def test_the_first_group_that_the_settings_name_decides_and_tasks_may_be_l
         assert (key.role, key.tasks) == ("admin", {"summarise"})
 
 
+@pytest.mark.parametrize("groups", [["staff"], ["llm-admins", "staff"]])
+async def test_where_groups_have_tasks_whoever_is_in_none_of_them_is_refused_and_told_whom_to_ask(
+    door: Door, groups: list[str]
+) -> None:
+    door.provider.person["groups"] = groups
+    async with door.browser() as browser:
+        answer = await door.sign_in(browser)
+        assert answer.status_code == 403
+        for words in ("but no task", "Ask llm-desk@example.org", "console.tasks"):
+            assert words in answer.text
+        assert "changeover_session" not in browser.cookies
+        assert (await browser.get("/tasks")).headers["location"] == "/sign-in"
+    assert not any(name.startswith("oidc:") for name in door.known())
+
+
+async def test_where_no_group_has_tasks_everybody_has_every_task(door: Door) -> None:
+    settings = ConsoleSettings(
+        issuer=door.provider.issuer,
+        client_id=CLIENT,
+        client_secret_env="CONSOLE_SECRET",
+        address=ADDRESS,
+        roles={"llm-operators": "operator"},
+    )
+    door.app.state.provider = Provider(settings, SECRET, door.clock)
+    async with door.browser() as browser:
+        await door.sign_in(browser)
+        assert door.known()["oidc:ana@example.org"].tasks is None
+
+
+@pytest.mark.parametrize(("verified", "role"), [(True, "approver"), (False, None), ("false", None)])
+async def test_an_address_that_nobody_verified_gives_no_role_and_no_name(door: Door, verified: Any, role: Any) -> None:
+    """Else whoever writes another's address into their profile has what that one may."""
+    settings = door.app.state.provider._settings.model_copy(update={"role_claim": "email"})
+    door.app.state.provider = Provider(settings, SECRET, door.clock)
+    door.provider.person.update(email=MAIL, email_verified=verified)
+    async with door.browser() as browser:
+        answer = await door.sign_in(browser)
+    assert answer.status_code == (200 if role else 403)
+    assert role or MAIL not in answer.text
+
+
+@pytest.mark.parametrize(("late_s", "status"), [(30, 200), (90, 401)])
+async def test_a_token_may_be_a_minute_old_for_clocks_that_differ_and_no_older(
+    door: Door, late_s: int, status: int
+) -> None:
+    door.provider.said.update(exp=int(SystemClock().now().timestamp()) - late_s)
+    async with door.browser() as browser:
+        assert (await door.sign_in(browser)).status_code == status
+
+
+@pytest.mark.parametrize("name", ["a<img src=//elsewhere.example/x>", "a 100% b", "a %(x)s"])
+async def test_a_name_of_a_refused_person_is_a_text_and_no_part_of_the_page(door: Door, name: str) -> None:
+    door.provider.person.update(email=name, groups=[])
+    async with door.browser() as browser:
+        answer = await door.sign_in(browser)
+    assert (answer.status_code, "<img src=//" in answer.text) == (403, False)
+    assert f"<code>{escape(name)}</code>" in answer.text
+
+
 @pytest.mark.parametrize("groups", [[], ["strangers"], None, {"llm-admins": True}, 7])
 async def test_who_has_no_role_is_refused_in_words_and_gets_no_key(door: Door, groups: Any) -> None:
     door.provider.person["groups"] = groups
@@ -142,6 +204,8 @@ WRONG: dict[str, Callable[[IdentityProvider], object]] = {
     "expired": lambda it: it.said.update(exp=1_000_000_000),
     "no end": lambda it: it.said.update(exp=None),
     "not valid yet": lambda it: it.said.update(nbf=4_000_000_000),
+    "issued in the future": lambda it: it.said.update(iat=4_000_000_000, exp=4_100_000_000),
+    "with another access token": lambda it: it.said.update(at_hash="c29tZXRoaW5nIGVsc2U"),
     "another nonce": lambda it: it.said.update(nonce="guessed"),
     "no nonce": lambda it: it.said.update(nonce=None),
     "nobody": lambda it: it.said.update(sub=None),
@@ -219,7 +283,7 @@ async def test_a_code_that_is_replayed_signs_nobody_in(door: Door) -> None:
         attempt = browser.cookies["changeover_attempt"]
         assert (await browser.get(back)).status_code == 200
         browser.cookies.clear()
-        browser.cookies.set("changeover_attempt", attempt, domain=HOST, path="/sign-in")
+        browser.cookies.set("changeover_attempt", attempt, domain=HOST)
         answer = await browser.get(back)
         assert (answer.status_code, "does not accept this sign-in" in answer.text) == (401, True)
 
@@ -239,9 +303,15 @@ async def test_a_provider_that_is_away_or_wrong_about_itself_leaves_the_way_by_k
         door.provider.down = True
         answer = await browser.get("/sign-in/provider")
         assert (answer.status_code, "sign in with a key" in answer.text) == (503, True)
+        asked = len(door.provider.asked)
+        for _ in range(20):
+            assert (await browser.get("/sign-in/provider")).status_code == 503
+            assert (await browser.get("/sign-in?left")).status_code == 200
+        assert len(door.provider.asked) == asked, "strangers have it asked no more than now and then"
         door.provider.down = False
         for wrong in ({"issuer": "https://elsewhere.example"}, {"token_endpoint": "http://elsewhere.example/token"}):
             door.provider.metadata = wrong
+            door.clock.ahead += PAUSE_S
             assert (await browser.get("/sign-in/provider")).status_code == 503
         assert (await browser.post("/sign-in", data={"key": door.busy.keys["viewer"]})).status_code == 303
         assert looks(await browser.get("/tasks"))
@@ -268,7 +338,7 @@ async def test_a_session_of_the_provider_ends_with_its_key_however_much_is_done(
 async def test_the_cookies_bind_a_browser_and_nobody_can_choose_one_for_it(door: Door) -> None:
     async with door.browser() as browser:
         begun = await browser.get("/sign-in/provider")
-        assert {"HttpOnly", "SameSite=lax", "Path=/sign-in"} <= set(begun.headers["set-cookie"].split("; "))
+        assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(begun.headers["set-cookie"].split("; "))
         browser.cookies.set("changeover_session", "chosen-by-another", domain=HOST)
         answer = await door.sign_in(browser)
         session = next(each for each in answer.headers.get_list("set-cookie") if "session" in each)

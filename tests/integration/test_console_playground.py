@@ -26,7 +26,7 @@ from changeover.app.listening import address_of, listen
 from changeover.console.app import console
 from changeover.console.areas.playground import figures
 from changeover.console.desk import Desk
-from changeover.console.plays import Column, Plays, Prompt
+from changeover.console.plays import MOST_CHARS, MOST_PLAYS, Column, Memory, Plays, Prompt
 from changeover.core.clock import SystemClock
 from changeover.core.errors import DatasetError
 from changeover.evals.datasets import Dataset, Message
@@ -87,7 +87,7 @@ async def test_a_deployment_and_a_task_answer_side_by_side_while_it_is_written(t
             assert told.text.endswith("event: ended\ndata: \n\n")
             said = pieces(told.text)
             assert "".join(each["text"] for each in said).endswith(f"good morning {ATTACK}")
-            assert "first token after" in said[-1]["figures"]
+            assert "first\u00a0token\u00a0after" in said[-1]["figures"]
             assert "tokens" in said[-1]["figures"]
             later = pieces((await client.get(f"{play}/{number}/events?after=5,0")).text)
             assert later[0]["text"] == "".join(each["text"] for each in said)[5:]
@@ -124,9 +124,9 @@ async def test_an_application_is_offered_its_tasks_and_no_deployment(tools_up: U
 
 def test_a_pace_is_told_of_what_came_over_some_time_and_says_whether_its_tokens_were_counted() -> None:
     column = Column(name="a", first_s=0.5, last_s=2.5, pieces=21)
-    assert figures(column, "en") == "first token after 500 ms · ≈ 21 tokens · 10.0 tokens/s"
+    assert figures(column, "en").replace("\u00a0", " ") == "first token after 500 ms · ≈ 21 tokens · 10.0 tokens/s"
     column.completion_tokens = 41
-    assert figures(column, "en") == "first token after 500 ms · 41 tokens · 20.0 tokens/s"
+    assert figures(column, "en").replace("\u00a0", " ") == "first token after 500 ms · 41 tokens · 20.0 tokens/s"
     at_once = Column(name="a", first_s=0.5, last_s=0.51, completion_tokens=41)
     assert at_once.pace is None
     assert figures(Column(name="a"), "en") == ""
@@ -148,7 +148,7 @@ async def test_a_page_that_is_open_shows_answers_as_they_come(tools_up: Up, stee
                 await page.get_by_label("Key").fill(steerer)
                 await page.get_by_role("button", name="Sign in").click()
                 await page.goto(f"{address}/playground")
-                await page.get_by_label("User").fill(f"good morning {ATTACK}")
+                await page.get_by_label("Prompt").fill(f"good morning {ATTACK}")
                 await page.locator("select[name=ask]").nth(0).select_option("@echo")
                 await page.locator("select[name=ask]").nth(1).select_option("talk.say")
                 await page.get_by_role("button", name="Ask", exact=True).click()
@@ -184,9 +184,10 @@ async def test_a_prompt_that_nobody_can_be_asked_is_refused_with_what_was_typed(
     assert "Be brief.</textarea>" in answer.text
 
 
-async def test_an_answer_that_is_stopped_keeps_what_was_there() -> None:
-    heard = asyncio.Event()
-    done = asyncio.Event()
+@asynccontextmanager
+async def silent_gateway() -> AsyncGenerator[tuple[tuple[str, str], asyncio.Event]]:
+    """A way to one that takes a request and says nothing, and what is set when one has come."""
+    heard, done = asyncio.Event(), asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -195,16 +196,48 @@ async def test_an_answer_that_is_stopped_keeps_what_was_there() -> None:
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    way = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "co_key"
-    plays = Plays()
-    play = await plays.begin(way, Prompt(user="hello"), ["a"], SystemClock().now())
-    await heard.wait()
-    await play.stop()
-    assert [column.state for column in play.columns] == ["stopped"]
-    assert [look async for look in play.columns[0].looks()] == [True], "whoever listens hears of the end"
+    yield (f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "co_key"), heard
     done.set()
     server.close()
     await server.wait_closed()
+
+
+async def test_an_answer_that_is_stopped_keeps_what_was_there() -> None:
+    async with silent_gateway() as (way, heard):
+        play = await Plays(Memory()).begin(way, Prompt(user="hello"), ["a"], SystemClock().now())
+        await heard.wait()
+        await play.stop()
+    assert [column.state for column in play.columns] == ["stopped"]
+    assert [look async for look in play.columns[0].looks()] == [True], "whoever listens hears of the end"
+
+
+async def test_all_sessions_plays_together_are_bounded_and_the_eldest_that_has_ended_goes_first() -> None:
+    now, memory = SystemClock().now(), Memory(most_chars=3 * MOST_CHARS + 100)
+    one, other, short = Plays(memory), Plays(memory), Prompt(user="hello")
+    async with silent_gateway() as (way, _):
+        eldest = await one.begin(way, short, ["a"], now)
+        ended = await one.begin(way, Prompt(user="x" * MOST_CHARS), ["a"], now)
+        await ended.stop()
+        begun = [await other.begin(way, short, ["a"], now) for _ in range(2)]
+        assert [*one] == [eldest], "the eldest is still answered"
+        begun.append(await other.begin(way, short, ["a"], now))
+        assert [*one] == []
+        assert eldest.columns[0].state == "stopped"
+        assert [*other] == begun[::-1]
+        assert memory.chars == 3 * (MOST_CHARS + len("hello"))
+        await other.close()
+    assert memory.chars == 0
+
+
+async def test_a_session_keeps_its_newest_plays() -> None:
+    plays = Plays(Memory())
+    async with silent_gateway() as (way, _):
+        begun = [
+            await plays.begin(way, Prompt(user="hello"), ["a"], SystemClock().now()) for _ in range(MOST_PLAYS + 1)
+        ]
+        assert [*plays] == begun[:0:-1]
+        assert begun[0].columns[0].state == "stopped"
+        await plays.close()
 
 
 @pytest.fixture

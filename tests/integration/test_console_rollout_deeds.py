@@ -47,3 +47,23 @@ async def test_a_page_of_many_answers_shows_the_beginning_of_each(busy_console: 
         pages = [(await viewer.get(f"/rollouts/{each.id}")).text for each in found]
     shown = [text for page in pages for text in re.findall("x{1000,}", page)]
     assert {len(text) for text in shown} == {LONGEST_SHOWN}
+
+
+async def test_an_ended_rollout_says_in_which_stage_it_ended_and_which_it_never_reached(
+    busy_console: BusyConsole,
+) -> None:
+    with busy_console.installation.store.read() as connection:
+        ended = newest_rollouts(connection, tasks=None, before=None, ended=True, limit=200)
+    refused = next(each for each in ended if each.state == "refused")
+    done = next(each for each in ended if each.state == "done")
+    async with busy_console.signed_in("viewer") as viewer:
+        stages = [
+            re.findall(r'<li class="(\w+)"', page.partition('class="stages"')[2].partition("</ol>")[0])
+            for page in (
+                (await viewer.get(f"/rollouts/{refused.id}")).text,
+                (await viewer.get(f"/rollouts/{done.id}")).text,
+            )
+        ]
+    never, through = stages
+    assert (never[0], set(never[1:])) == ("out", {"never"})
+    assert set(through) == {"done"}

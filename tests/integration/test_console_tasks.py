@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import httpx2
 import pytest
+from benchmarks.console.statements import reads_whole
 from playwright.async_api import expect
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import delete, event, insert, select, update
 from tests.support import browser
 from tests.support.console import BusyConsole
 
+from changeover.app.fetching import Terms, embedded_artifact, fetch_artifact
 from changeover.app.local import SERVER_FILE
 from changeover.app.standing import standings
 from changeover.console.areas.tasks.details import diff_of
 from changeover.console.areas.tasks.lines import Line, Traffic, chosen, needs_of, ordered
+from changeover.library.pull import Silent
 from changeover.rollouts.queries import latest_rollout
-from changeover.serving.queries import load_variants
-from changeover.store.schema import deployments, exchanges, feedback, variants
+from changeover.serving.queries import find_deployment, load_variants
+from changeover.store.audit import Wanted, acts
+from changeover.store.schema import applied, deployments, exchanges, feedback, routes, variants
+from changeover.tasks.applied import append_applied, newest_applied
 from changeover.tasks.queries import current_route, route_history
 from changeover.tasks.traffic_queries import page_of
 
@@ -71,7 +77,8 @@ async def test_what_needs_a_person_stands_above_the_table_with_where_it_is_done(
     assert all(f'<a href="/tasks/{name}">' in above for name in needing)
     held = next(each for each in found.values() if "hold" in each.needs())
     assert held.rollout is not None
-    assert f'href="/rollouts/{held.rollout.id}"' in above
+    assert f'href="/rollouts/{held.rollout.id}#deeds"' in above
+    assert 'action="/rollouts' not in above, "a viewer is offered no deed"
     assert "The gateway does not run" in page
 
 
@@ -161,6 +168,21 @@ async def test_a_rollback_from_the_timeline_is_one_of_the_command_with_who_and_w
     assert "answers were too short" in after
 
 
+async def test_who_passed_a_comparison_stands_first_among_those_who_could_take_over(
+    busy_console: BusyConsole, operator: httpx2.AsyncClient
+) -> None:
+    firsts: list[str] = []
+    for name, standing in standings(busy_console.installation).items():
+        if standing.under_way is None and not standing.removed:
+            page = (await operator.get(f"/tasks/{name}/switch")).text
+            first = page.partition('name="to"')[2].partition("</label>")[0]
+            firsts += [first] if "/comparisons/" in page else []
+    assert firsts
+    passed = [each for each in firsts if 'badge good">pass<' in each]
+    assert passed
+    assert all("points · <a href=" in each for each in passed)
+
+
 async def test_a_switch_is_begun_by_who_may_and_a_refusal_keeps_what_was_typed(
     busy_console: BusyConsole, operator: httpx2.AsyncClient
 ) -> None:
@@ -191,6 +213,67 @@ async def test_a_switch_is_begun_by_who_may_and_a_refusal_keeps_what_was_typed(
     assert rollout is not None
     assert begun.headers.get("location") == f"/rollouts/{rollout.id}", text_of(begun.text)
     assert (rollout.actor, rollout.reason, rollout.state) == ("key:the operator", "asked for", "evaluation")
+
+
+async def test_a_card_that_is_not_deployed_takes_over_and_the_form_says_what_that_takes(
+    busy_console: BusyConsole, operator: httpx2.AsyncClient
+) -> None:
+    installation = busy_console.installation
+    card = installation.catalogue.card("smollm2-135m-instruct")
+    fetch_artifact(card, embedded_artifact(card), installation.project.cache, Terms(), Silent())
+    name = next(
+        name
+        for name, each in standings(installation).items()
+        if each.under_way is None and name in installation.tasks and not each.removed and not each.incumbent_stopped
+    )
+    page = text_of((await operator.get(f"/tasks/{name}/switch?to={card.id}")).text)
+    assert f"{card.id} not deployed; it is deployed first · card engine local · memory" in page
+    with running(busy_console):
+        begun = await busy_console.send(operator, f"/tasks/{name}/switch", to=card.id, reason="small is enough")
+    with installation.store.read() as connection:
+        rollout, row = latest_rollout(connection, name), find_deployment(connection, card.id)
+        noted = acts(connection, Wanted(action="deploy"))
+    assert rollout is not None
+    assert begun.headers.get("location") == f"/rollouts/{rollout.id}", text_of(begun.text)
+    assert (row.backend, row.desired, row.created_by) == ("local", "running", "key:the operator")
+    assert noted[0].subject == f"deployment {card.id}"
+
+
+async def test_what_waits_for_a_person_is_done_on_the_page_of_tasks_by_whoever_may(busy_console: BusyConsole) -> None:
+    found = standings(busy_console.installation)
+    held = next(each.under_way for each in found.values() if each.under_way is not None and each.hold is not None)
+    waiting = next(each.under_way for each in found.values() if each.under_way is not None and each.approvals_missing)
+    async with busy_console.signed_in("approver") as approver:
+        page = (await approver.get("/tasks")).text
+        assert f'action="/rollouts/{waiting.id}/approve"' in page
+        assert f'action="/rollouts/{held.id}/resume"' not in page
+        done = await busy_console.send(approver, f"/rollouts/{waiting.id}/approve", reason="read ten", back="tasks")
+        assert (done.status_code, done.headers["location"]) == (303, "/tasks")
+        assert "You agreed to rollout" in (await approver.get("/tasks")).text
+    async with busy_console.signed_in("operator") as operator:
+        page = (await operator.get("/tasks")).text
+        assert f'action="/rollouts/{held.id}/resume"' in page
+        done = await busy_console.send(operator, f"/rollouts/{held.id}/resume", reason="go on", back="tasks")
+        assert (done.status_code, done.headers["location"]) == (303, "/tasks")
+        again = await busy_console.send(operator, f"/rollouts/{held.id}/resume", reason="go on", back="tasks")
+        assert (again.status_code, "goes on by itself" in again.text) == (409, True)
+
+
+async def test_a_rollback_from_a_page_that_is_old_takes_back_nothing(
+    busy_console: BusyConsole, operator: httpx2.AsyncClient
+) -> None:
+    name, standing = next(
+        (name, each)
+        for name, each in standings(busy_console.installation).items()
+        if each.under_way is None and each.former is not None and not each.removed
+    )
+    page = (await operator.get(f"/tasks/{name}")).text
+    assert f'name="revision" value="{standing.route.revision}"' in page
+    old = str(standing.route.revision - 1)
+    refused = await busy_console.send(operator, f"/tasks/{name}/rollback", reason="late", revision=old)
+    assert (refused.status_code, "is at revision" in refused.text) == (409, True)
+    with busy_console.installation.store.read() as connection:
+        assert current_route(connection, name) == standing.route
 
 
 @contextmanager
@@ -260,25 +343,70 @@ async def test_variants_are_compared_line_by_line_and_a_place_that_is_empty_says
     ]
 
 
-async def test_no_page_reads_more_rows_than_it_may_however_much_was_recorded(
-    busy_console: BusyConsole, viewer: httpx2.AsyncClient
-) -> None:
-    asked: list[str] = []
-    engine = busy_console.installation.store.engine
+@contextmanager
+def listening(busy: BusyConsole) -> Generator[list[tuple[str, Any]]]:
+    """What goes to the database meanwhile."""
+    asked: list[tuple[str, Any]] = []
+    engine = busy.installation.store.engine
 
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        asked.append(statement)
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        asked.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", note)
     try:
-        for path in ("/tasks", *(f"/tasks/summarise{tab}" for tab in TABS)):
-            await viewer.get(path)
+        yield asked
     finally:
         event.remove(engine, "before_cursor_execute", note)
-    of_exchanges = [each for each in asked if "FROM exchanges" in each]
+
+
+async def test_no_page_reads_more_rows_than_it_may_however_much_was_recorded(
+    busy_console: BusyConsole, viewer: httpx2.AsyncClient
+) -> None:
+    with listening(busy_console) as asked:
+        for path in ("/tasks", *(f"/tasks/summarise{tab}" for tab in TABS)):
+            await viewer.get(path)
+    of_exchanges = [each for each in asked if "exchanges" in each[0]]
     assert of_exchanges
-    assert all("LIMIT" in each or "exchanges.id IN" in each for each in of_exchanges)
-    assert not any("count(" in each for each in of_exchanges)
+    assert all("LIMIT" in statement or "exchanges.id IN" in statement for statement, _ in of_exchanges)
+    with busy_console.installation.store.read() as connection:
+        assert not any(reads_whole(connection, *each) for each in of_exchanges)
+
+
+@contextmanager
+def more_tasks(busy: BusyConsole, count: int) -> Generator[None]:
+    """Tasks like `summarise`, applied and with a route, for a while."""
+    installation = busy.installation
+    names = [f"summarise-{number}" for number in range(count)]
+    with installation.store.write() as connection:
+        newest = newest_applied(connection)
+        assert newest is not None
+        declared = newest.document["tasks"]
+        document = {**newest.document, "tasks": {**declared, **dict.fromkeys(names, declared["summarise"])}}
+        revision = append_applied(connection, document, actor="test", changes=[], now=installation.clock.now())
+        route = connection.execute(select(routes).where(routes.c.task == "summarise").limit(1)).mappings().one()
+        values = {name: value for name, value in route.items() if name != "revision"}
+        connection.execute(insert(routes), [{**values, "task": name} for name in names])
+    yield
+    with installation.store.write() as connection:
+        connection.execute(delete(routes).where(routes.c.task.in_(names)))
+        connection.execute(delete(applied).where(applied.c.revision == revision))
+
+
+def asked(statements: Sequence[tuple[str, Any]]) -> list[str]:
+    """What a page asked, without the keys, which whoever comes first in a second has read anew."""
+    told = [statement.split("IN (")[0] for statement, _ in statements]
+    return [each for each in told if each != "BEGIN" and not re.search(r"\bFROM (?:keys|teams)\b", each)]
+
+
+async def test_the_page_of_all_tasks_asks_as_many_statements_of_many_as_of_few(
+    busy_console: BusyConsole, viewer: httpx2.AsyncClient
+) -> None:
+    with listening(busy_console) as few:
+        before = (await viewer.get("/tasks")).text
+    with more_tasks(busy_console, 20), listening(busy_console) as many:
+        page = (await viewer.get("/tasks")).text
+    assert len(rows_of(page)) == len(rows_of(before)) + 20
+    assert asked(many) == asked(few)
 
 
 async def test_the_pages_are_there_in_japanese_too(busy_console: BusyConsole) -> None:
@@ -296,6 +424,7 @@ def test_a_variant_of_every_standing_is_known(busy_console: BusyConsole) -> None
         assert each.rollout is None or each.rollout_candidate is not None
 
 
+@pytest.mark.usefixtures("looking_often")
 @pytest.mark.skipif(browser.missing() is not None, reason=browser.missing() or "")
 async def test_open_pages_follow_what_happens_and_a_rollback_asks_first(
     busy_console: BusyConsole,

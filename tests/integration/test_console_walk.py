@@ -10,13 +10,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from docs.rights import COMMANDS_OF, deed_of
 from starlette.routing import Mount, Route
 from tests.support.console import BusyConsole
 from tests.support.crawling import STREAMS, check, pages_of
 
+from changeover.cli.main import COMMANDS
 from changeover.console.app import PAGES
-from changeover.console.people import RIGHTS
 from changeover.console.routes import Page
+from changeover.gateway.keys import RIGHTS, roles_with
+from changeover.gateway.routes import ADMIN_TASKS, DEEDS, ROUTES
 
 FOR_STRANGERS = {"/", "/sign-in", "/sign-in/provider", "/sign-in/return", "/sign-out", "/language"}
 """Addresses beside the table of pages."""
@@ -54,6 +57,17 @@ def test_every_address_is_in_the_table_of_pages_or_for_strangers(busy_console: B
         "/static/htmx",
     }
     assert not [route for route in busy_console.app.routes if not isinstance(route, Route | Mount)]
+
+
+def test_a_deed_takes_the_same_right_by_the_api_and_by_every_form_and_is_a_command() -> None:
+    for deed, right in DEEDS.items():
+        forms = [page for page, _ in POSTS if deed_of(page) == deed]
+        assert forms, deed
+        assert {page.right for page in forms} == {right}, deed
+        assert deed in COMMANDS
+        routes = [route for route in ROUTES if route.path == f"{ADMIN_TASKS}/{{task}}/{deed}"]
+        assert [route.roles for route in routes] == [roles_with(right)]
+    assert set(COMMANDS_OF.values()) <= set(COMMANDS)
 
 
 async def test_a_stranger_is_asked_to_sign_in_on_every_page(busy_console: BusyConsole) -> None:

@@ -16,11 +16,11 @@ from tests.support.projects import Running, open_written, running, write_project
 
 from changeover.app.deploy import ask_for, declared_variant, deploy
 from changeover.app.exchange import exchange_plan_of, needs_exchange
+from changeover.core.actors import SYSTEM
 from changeover.core.errors import EngineError, GateError
 from changeover.rollouts.actions import By, promote, roll_back, start
 from changeover.rollouts.decide import Rollout, State
 from changeover.rollouts.exchange import SETTLED
-from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.queries import Event, find_rollout, rollout_history
 from changeover.serving.backends import describe
 from changeover.serving.plan import EnginePlan
@@ -220,7 +220,7 @@ async def test_the_former_engine_answers_the_queue_if_the_new_one_does_not_becom
         it.then_nobody_saw_an_error()
         assert set(it.answered_by) == {OLD}
         last = it.events(rollout)[-1]
-        assert (last.action, last.actor) == ("rollback", ACTOR)
+        assert (last.action, last.actor) == ("rollback", SYSTEM)
         assert reason in last.reason
         assert it.incumbent() == OLD
         assert it.deployment("new").desired == "stopped"

@@ -14,7 +14,7 @@ from aiohttp import web
 from tests.support.projects import open_written, running, write_project
 
 from changeover.app.deploy import deploy
-from changeover.cli.running import states
+from changeover.app.readiness import states
 from changeover.core.clock import SystemClock
 from changeover.core.errors import EngineError
 from changeover.serving.options import Json

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.pages import ROOT, blocks_of
 from tests.support.projects import deploy_echo, open_written, write_project
+from tests.support.shell import commands
 
 from changeover.app.installation import Installation
 from changeover.cli.guard import run_guarded
@@ -167,6 +170,18 @@ def test_a_sheet_goes_out_and_comes_back_as_labels(desk: Make) -> None:
         assert (label.a if label.preferred == "a" else label.b) in new
     again = it.call("import", "sheet.csv", "--task", "echo", "--by", "kim", "--json")
     assert json.loads(again[1]) == {"labels": str(it.labels), "added": 0, "known": 19, "empty": 1}
+
+
+def test_the_commands_of_the_page_on_judges(desk: Make) -> None:
+    it = desk(PAIRWISE)
+    page = ROOT / "docs" / "concepts" / "judges.md"
+    [block] = [block for block in blocks_of(page) if "labels export" in block.text]
+    out, back = (shlex.split(line)[2:] for line in commands(block.text))
+    assert it.call("export", *("cmp-1" if word == "cmp-01k2" else word for word in out[1:]))[0] == 0
+    with Path("sheet.csv").open(encoding="utf-8-sig", newline="") as file:
+        it.fill(list(csv.DictReader(file)), prefer_new)
+    assert it.call("import", *("echo" if word == "summarise" else word for word in back[1:]))[0] == 0
+    assert len(read_labels(it.labels)) == 30
 
 
 def test_the_sheet_names_nobody(desk: Make) -> None:

@@ -21,10 +21,10 @@ from tests.support.rollouts import World
 from changeover.app import steering
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation
+from changeover.core.actors import SYSTEM
 from changeover.rollouts import actions
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import Plan, Rollout, Step
-from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.queries import events_of_task, latest_rollout
 from changeover.serving.queries import keep_variant
 from changeover.serving.variants import Variant
@@ -228,5 +228,5 @@ def test_of_two_controllers_one_leads_and_the_other_goes_on_when_it_is_killed(wo
             leader.wait()
             leads.unlink()
     told = [(event.action, event.actor) for event in world.facts().events if event.rollout == rollout.id]
-    assert told == [("start", "ana"), ("advance", ACTOR), ("promote", ACTOR)], "each once, and by one of them"
+    assert told == [("start", "ana"), ("advance", SYSTEM), ("promote", SYSTEM)], "each once, and by one of them"
     assert world.route("code").incumbent == rollout.candidate

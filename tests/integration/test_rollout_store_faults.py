@@ -22,10 +22,10 @@ from tests.support.projects import Running, deploy_echo, open_written, running, 
 from changeover.app.apply import apply
 from changeover.app.deploy import declared_variant
 from changeover.app.installation import Installation, read_again
+from changeover.core.actors import SYSTEM
 from changeover.core.clock import SystemClock
 from changeover.rollouts.actions import plan_of
 from changeover.rollouts.decide import Rollout, Step
-from changeover.rollouts.loop import ACTOR
 from changeover.store.engine import BUSY_TIMEOUT_MS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -64,7 +64,9 @@ def clock() -> MovedClock:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def up(tmp_path_factory: pytest.TempPathFactory, clock: MovedClock) -> AsyncGenerator[Running]:
     """One system with a task for each fault; each test leaves it as it was."""
-    async with staged(write_project(tmp_path_factory.mktemp("store") / "p", (*NAMES, *THIRTY)), clock) as it:
+    directory = tmp_path_factory.mktemp("store")
+    project = write_project(directory / "p", (*NAMES, *THIRTY))
+    async with staged(keep_in(project, f"sqlite:///{directory}/disk/state.db"), clock) as it:
         yield it
 
 
@@ -81,7 +83,7 @@ async def promoted(callers: Callers, rollout: Rollout) -> None:
     callers.saw_no_error()
     events = callers.events(rollout)
     assert [event.action for event in events] == ["start", "advance", "promote"]
-    assert [event.actor for event in events[1:]] == [ACTOR, ACTOR]
+    assert [event.actor for event in events[1:]] == [SYSTEM, SYSTEM]
     assert [event.revision for event in reversed(events)] == [route.revision for route in callers.routes()][:3]
 
 
@@ -127,19 +129,15 @@ async def test_a_store_that_is_full_holds_a_rollout_up_and_no_request(up: Runnin
     await promoted(callers, rollout)
 
 
-async def test_a_store_whose_file_is_gone_for_a_while_holds_no_request_up(up: Running) -> None:
+async def test_a_store_whose_disk_is_gone_for_a_while_holds_no_request_up(up: Running) -> None:
     callers = Callers(up, "gone")
     rollout = await canary(callers)
-    file = file_of(up.installation)
-    files = [each for each in (file, *(Path(f"{file}{end}") for end in ("-wal", "-shm"))) if each.exists()]
-    for each in files:
-        each.rename(f"{each}.aside")
+    # At once with its log: whoever connected between the two would find a database without it, and spoil both.
+    disk = file_of(up.installation).parent
+    away = disk.rename(disk.with_name("away"))
     async with callers.asking():
         await asyncio.sleep(1.0)
-    for left in (file, *(Path(f"{file}{end}") for end in ("-wal", "-shm"))):
-        left.unlink(missing_ok=True)
-    for each in files:
-        Path(f"{each}.aside").rename(each)
+    away.rename(disk)
     callers.saw_no_error()
     await promoted(callers, rollout)
 

@@ -16,12 +16,13 @@ from tests.support.postgres import keep_in
 from tests.support.projects import QUICK_STEPS, Running, deploy_echo, open_written, running, write_project
 
 from changeover.app.installation import Installation
+from changeover.core.actors import SYSTEM
 from changeover.core.clock import SystemClock
 from changeover.core.errors import GateError
 from changeover.gateway.keys import revoke_key
 from changeover.rollouts.actions import By, abort, plan_of, promote, roll_back, start
 from changeover.rollouts.decide import Rollout, State
-from changeover.rollouts.loop import ACTOR, Controller
+from changeover.rollouts.loop import Controller
 from changeover.rollouts.queries import Event, find_rollout, latest_rollout, rollout_history
 from changeover.tasks.queries import route_history
 from changeover.tasks.routes import Route
@@ -145,7 +146,7 @@ async def test_a_canary_advances_with_traffic_and_promotes(story: Story) -> None
     story.then_it_is_answered_by("new")
     began, advanced, promoted = story.events(rollout)
     assert [began.action, advanced.action, promoted.action] == ["start", "advance", "promote"]
-    assert [began.actor, advanced.actor, promoted.actor] == ["somebody", ACTOR, ACTOR]
+    assert [began.actor, advanced.actor, promoted.actor] == ["somebody", SYSTEM, SYSTEM]
     assert advanced.evidence["step"]["asked"] >= 3
     assert promoted.evidence["step"]["asked"] >= 5
     assert promoted.evidence["whole"]["failed"] == 0
@@ -186,12 +187,12 @@ async def test_a_candidate_that_fails_is_rolled_back_by_itself_and_no_caller_see
     story.then_nobody_saw_an_error()
     story.then_it_is_answered_by("echo")
     last = story.events(rollout)[-1]
-    assert (last.action, last.actor) == ("rollback", ACTOR)
+    assert (last.action, last.actor) == ("rollback", SYSTEM)
     assert "requests to the candidate failed" in last.reason
     assert last.evidence["whole"]["failed"] == last.evidence["whole"]["asked"] >= 2
     assert last.evidence["guard"] >= 1 / rollout.plan.alpha
     newest = story.routes()[0]
-    assert (newest.action, newest.reason, newest.actor) == ("rollback", last.reason, ACTOR)
+    assert (newest.action, newest.reason, newest.actor) == ("rollback", last.reason, SYSTEM)
 
 
 async def test_a_candidate_that_breaks_after_its_promotion_is_taken_back(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ TOLD: dict[str, Any] = {
 
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncGenerator[Running]:
-    gateway = "ready_wait_s = 5\narrival_s = 1\nmax_body_mib = 0.5"
+    gateway = "ready_wait_s = 5\narrival_s = 3\nmax_body_mib = 0.5"
     project = write_project(tmp_path / "p", gateway=gateway)
     write_tool(project)
     async with running(open_written(project)) as up:

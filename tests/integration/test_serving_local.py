@@ -164,8 +164,12 @@ async def test_an_assertion_that_fails_ends_one_engine_alone_and_that_comes_back
 async def test_its_threads_do_not_spin_and_who_leaves_in_the_middle_of_a_prompt_frees_it(
     supervisor: Supervisor, smollm2: Path
 ) -> None:
-    """In processor time: that of a prompt that nobody waits for any more, beside that of a whole one."""
-    plan = replace(local(smollm2), options={"context_tokens": 1024, "slots": 1, "threads": 1})
+    """In processor time: that of a prompt that nobody waits for any more, beside that of a whole one.
+
+    The prompt is a dozen batches long: it ends with the batch under way when the engine hears of it, which a busy
+    machine puts off by seconds.
+    """
+    plan = replace(local(smollm2), options={"context_tokens": 2048, "slots": 1, "threads": 1})
     await supervisor.ensure(plan)
     await supervisor.wait_ready("small", 60)
     upstream, pid = supervisor.upstream("small"), supervisor.status("small").pid
@@ -178,10 +182,10 @@ async def test_its_threads_do_not_spin_and_who_leaves_in_the_middle_of_a_prompt_
         return engine.cpu_times().user + engine.cpu_times().system
 
     before = spent_s()
-    await ask(upstream, question("one " * 500, max_tokens=1))
+    await ask(upstream, question("one " * 1500, max_tokens=1))
     whole = spent_s() - before
     before = spent_s()
-    leaving = asyncio.create_task(ask(upstream, question("two " * 500, max_tokens=1)))
+    leaving = asyncio.create_task(ask(upstream, question("two " * 1500, max_tokens=1)))
     while spent_s() - before < whole / 20:
         await asyncio.sleep(0.005)
     leaving.cancel()

@@ -237,6 +237,7 @@ async def test_a_hung_engine_is_replaced(watched: Watched) -> None:
 
     os.kill(hung, signal.SIGSTOP)
     await until(lambda: not runs(hung))
+    await until(lambda: supervisor.status("d").restarts)  # hears of its end some moments later
     await supervisor.wait_ready("d", 20)
 
     assert supervisor.status("d").restarts == 1

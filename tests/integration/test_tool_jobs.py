@@ -21,7 +21,7 @@ from sqlalchemy import select, update
 from tests.support import postgres
 from tests.support.processes import Up, system, until
 from tests.support.projects import Running, open_written, running, write_project
-from tests.support.tool_calls import Caller, calling, write_tool
+from tests.support.tool_calls import Caller, calling, event_of, write_tool
 
 from changeover.app.installation import Installation
 from changeover.gateway.keys import issue_key, revoke_key
@@ -143,6 +143,25 @@ async def test_a_running_job_is_cancelled_at_once_and_asks_nothing_any_more(stag
         {"object": "tool.job.deleted", "id": id, "deleted": True},
     )
     assert (await stage.app.ask("GET", f"/v1/jobs/{id}"))[0] == 404
+
+
+async def test_whose_key_is_revoked_hears_no_more_of_a_job_that_they_watch(stage: Stage) -> None:
+    installation = stage.up.installation
+    id = await stage.app.submit("stuck", text="one")
+    with installation.store.write() as connection:
+        secret = issue_key(connection, name="leaver", role="operator", now=installation.clock.now())
+    async with calling(stage.up, secret) as leaver, asyncio.timeout(20):
+        while (await leaver.ask("GET", f"/v1/jobs/{id}"))[0] == 401:
+            await asyncio.sleep(0.05)
+        async with leaver.http.get(f"/v1/jobs/{id}/events", headers=leaver.headers) as response:
+            assert response.status == 200
+            await response.content.readline()
+            with installation.store.write() as connection:
+                revoke_key(connection, "leaver", installation.clock.now())
+            last = (await response.read()).decode().split("\n\n")[-2]
+    name, value = event_of(last)
+    assert (name, value["error"]["code"]) == ("error", "invalid_api_key")
+    assert (await stage.app.ask("DELETE", f"/v1/jobs/{id}"))[0] == 200
 
 
 async def test_a_job_that_another_process_cancels_stops_here(stage: Stage) -> None:

@@ -87,7 +87,8 @@ def over(directory: Path, **keys: str) -> BusyConsole:
 
 
 async def closed(busy: BusyConsole) -> None:
-    """Sign everybody out, and close the store."""
+    """End what is measured, sign everybody out, and close the store."""
+    busy.app.state.desk.close()
     await busy.app.state.sessions.close()
     busy.installation.store.close()
 

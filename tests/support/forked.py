@@ -20,9 +20,10 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from changeover.library.catalogue import Catalogue
 
@@ -71,6 +72,40 @@ def run(
         for stream in (out, err):
             stream.seek(0)
         return status, out.read().decode(), err.read().decode()
+
+
+@dataclass
+class Begun:
+    """A command that goes on, until it is told to end."""
+
+    pid: int
+    said: IO[str]
+    """What it writes, errors too."""
+    _line: socket.socket
+
+    def interrupt(self, patience_s: float) -> tuple[int, str]:
+        """Press Ctrl-C, and wait for the end: exit status, and what was not read yet."""
+        os.kill(self.pid, signal.SIGINT)
+        self._line.settimeout(patience_s)
+        try:
+            status = int(self._line.recv(32))
+        except TimeoutError:
+            os.kill(self.pid, signal.SIGKILL)
+            raise
+        with self._line, self.said:
+            return status, self.said.read()
+
+
+def begin(directory: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> Begun:
+    """Start `changeover ARGUMENTS…` with nothing on its standard input."""
+    asked = {"directory": str(directory), "arguments": list(arguments), "environment": dict(environment)}
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    line.connect(_waiting())
+    reads, writes = os.pipe()
+    with open(os.devnull, "rb") as nothing:
+        socket.send_fds(line, [json.dumps(asked).encode()], [nothing.fileno(), writes, writes])
+    os.close(writes)
+    return Begun(int(line.recv(32)), os.fdopen(reads), line)
 
 
 @cache

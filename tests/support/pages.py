@@ -4,8 +4,13 @@ A block's info string may say, after its language, what becomes of it in the tes
 
 * nothing: it is run as it stands, or validated where it is data
 * `exit="1"`: the same, and its last command ends with that status
+* `goes="on"`: it goes on until Ctrl-C, which is pressed once it says where it is
 * `ranby="test_name"`: that test, or that file of tests, runs it, or its commands on a project of its own
-* `norun="needs a GPU"`: it cannot be run here, and why; its commands are still parsed
+* `norun="needs an engine of its own"`: it cannot be run here, and why, in one of the ways of `NOT_RUN`; its commands are parsed
+
+A block of text below one that was run is what that printed, and is compared with it. Otherwise it says what it is:
+
+* `of="a drawing"`, or another one of `SHOWN`
 """
 
 from __future__ import annotations
@@ -13,13 +18,29 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FENCED = re.compile(r"^[ ]*```([^\n`]*)\n(.*?)^[ ]*```$", re.MULTILINE | re.DOTALL)
 INFO = re.compile(r"""^(?P<language>\w*)(?P<rest>(?: \w+="[^"]*")*)$""")
-KNOWN = frozenset({"exit", "ranby", "norun"})
+KNOWN = frozenset({"exit", "goes", "ranby", "norun", "of"})
+NOT_RUN = {
+    "sets up the environment of the tests": "its targets of `make` exist",
+    "another lane of tests": "its targets of `make` exist",
+    "installs packages": "the extras, or the engines, that it names exist",
+    "needs an engine of its own": "its deployments are planned",
+    "needs weights that are not here": "its deployments are planned",
+    "needs a key of another company's server": "its deployments are planned",
+    "needs a program that is fetched": "its commands of ours are parsed",
+}
+"""The reasons for which a block is not run, and what is still seen of it."""
+SHOWN = {
+    "a drawing": "of no program",
+    "an excerpt": "what a program says in a state that the page tells of",
+    "real models": "what was printed once where real models answered",
+}
+"""What a text shows that no block above it prints."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +51,7 @@ class Block:
     line: int
     """Of its opening fence, from 1."""
     language: str
-    says: Mapping[str, str]
+    says: Mapping[str, str] = field(hash=False)
     text: str
 
     def __str__(self) -> str:

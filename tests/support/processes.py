@@ -83,6 +83,11 @@ def changeover(project: Path, *arguments: str, text: str | None = None, **more: 
     return end_of(begin(project, *arguments, stdin=stdin, **more), text)
 
 
+def command(project: Path, *arguments: str) -> Ended:
+    """The same without what it takes to begin: a command that is forked, see `forked`."""
+    return Ended(*forked.run(project, arguments, os.environ, 2 * PATIENCE_S))
+
+
 def until(condition: Callable[[], Found], patience_s: float = PATIENCE_S) -> Found:
     """Wait until a condition gives something true; gives it."""
     deadline = time.monotonic() + patience_s
@@ -234,9 +239,11 @@ def start(project: Path, *options: str, key: str | None = None, environment: Map
 
 
 @contextmanager
-def system(project: Path, *options: str, key: str | None = None) -> Generator[Up]:
+def system(
+    project: Path, *options: str, key: str | None = None, environment: Mapping[str, str] | None = None
+) -> Generator[Up]:
     """`changeover up` for the length of the block; its standard input closes at the end, as a parent's would."""
-    up = start(project, *options, key=key)
+    up = start(project, *options, key=key, environment=environment)
     try:
         yield up
     finally:

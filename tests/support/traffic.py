@@ -124,6 +124,7 @@ def no_request_failed(seen: Mapping[str, Seen]) -> None:
         print(f"{task}: {each.requests} requests, {len(each.failed)} failed, {len(each.broken)} broken", end=" ")
         print(dict(each.answered_by))
     assert {task: each.failed for task, each in seen.items() if each.failed} == {}
+    assert {task: each.broken for task, each in seen.items() if each.broken} == {}
     assert all(each.requests > 4 for each in seen.values())
 
 

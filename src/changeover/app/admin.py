@@ -10,11 +10,14 @@ from sqlalchemy import Connection
 
 from changeover.app import steering
 from changeover.app.applied import applied_tasks
+from changeover.app.discretion import discreet, hidden_from
 from changeover.app.installation import Installation, usable_catalogue
 from changeover.app.licence_checks import CurrentTerms
 from changeover.app.room import check_room
+from changeover.app.steering import NEWEST, Seen
 from changeover.core.clock import Clock
 from changeover.core.errors import (
+    ChangeoverError,
     EngineError,
     GateError,
     PermissionError_,
@@ -42,13 +45,13 @@ from changeover.tasks.routes import Route
 
 REVISIONS = 50
 
-_BY_HAND: Mapping[str, Callable[[Store, str, By], object]] = {
+_BY_HAND: Mapping[str, Callable[[Store, str, By, Seen], object]] = {
     "pause": steering.pause,
     "abort": steering.abort,
     "rollback": steering.rollback,
     "approve": steering.approve,
 }
-_ON_TERMS: Mapping[str, Callable[[Store, str, By, Terms], object]] = {
+_ON_TERMS: Mapping[str, Callable[[Store, str, By, Terms, Seen], object]] = {
     "resume": steering.resume,
     "promote": steering.promote,
 }
@@ -77,13 +80,23 @@ class Admin:
         if asked.task is None:
             return {"tasks": self._states(asked.key)}
         self._check_task(asked.key, asked.task)
-        if asked.told is not None:
-            self.act(asked.deed, asked.task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
-        with self.store.read() as connection:
-            return _history(connection, asked.task) if asked.deed == "history" else _state(connection, asked.task)
+        try:
+            return self._seen_to(asked, asked.task)
+        except ChangeoverError as refusal:
+            if asked.key.tasks is not None:
+                with self.store.read() as connection:
+                    hidden = hidden_from(self.installation, connection, asked.key.tasks)
+                refusal.message = discreet(refusal.message, hidden)
+            raise
 
-    def act(self, deed: str, task: str, told: Steer, by: By) -> None:
-        """Do one of `DEEDS`. Takes its time: call it in a thread.
+    def _seen_to(self, asked: Asked, task: str) -> Any:
+        if asked.told is not None:
+            self.act(asked.deed, task, asked.told, _by(asked.key, asked.told.reason, self.installation.clock))
+        with self.store.read() as connection:
+            return _history(connection, task) if asked.deed == "history" else _state(connection, task)
+
+    def act(self, deed: str, task: str, told: Steer, by: By, seen: Seen = NEWEST) -> None:
+        """Do one of `DEEDS`, to nothing else than what was seen. Takes its time: call it in a thread.
 
         Raises:
             UnknownModelError, GateError, StoreError: See `__call__`.
@@ -91,14 +104,14 @@ class Admin:
         if isinstance(told, Switch):
             self._propose(task, told.to, by)
         elif isinstance(told, Override):
-            steering.override(self.store, task, told.gate, told.approver, told.expires_at, by)
+            steering.override(self.store, task, told.gate, told.approver, told.expires_at, by, seen)
         else:
             if deed == "rollback":
-                steering.start_former(self.store, task, by)
+                steering.start_former(self.store, task, by, seen)
             if deed in _ON_TERMS:
-                _ON_TERMS[deed](self.store, task, by, self._terms())
+                _ON_TERMS[deed](self.store, task, by, self._terms(), seen)
             else:
-                _BY_HAND[deed](self.store, task, by)
+                _BY_HAND[deed](self.store, task, by, seen)
 
     def _terms(self) -> CurrentTerms:
         """By the files as they are now: this process reads no declarations."""

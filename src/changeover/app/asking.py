@@ -11,8 +11,10 @@ import aiohttp
 import msgspec
 
 from changeover.core.errors import ChangeoverError, UnknownTaskError, UpstreamError
+from changeover.gateway.routes import ADMIN_TASKS
 
 WELL = 200
+LISTED_WITHIN = aiohttp.ClientTimeout(total=5)
 NAMES = ("route", "deployment", "bundle", "request-id")
 """What the gateway says of an answer in its head."""
 
@@ -37,6 +39,16 @@ class Answering:
     pieces: AsyncGenerator[Piece]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """Everybody whom a key may ask."""
+
+    tasks: list[str]
+    """And deployments that it was given by name."""
+    deployments: list[str]
+    """That answer a task now, or may soon; empty for a key that may not look at that."""
+
+
 @asynccontextmanager
 async def asking(address: str, key: str, body: Mapping[str, Any]) -> AsyncGenerator[Answering]:
     """Ask, and read the answer while it is written; whoever leaves before its end ends it.
@@ -54,6 +66,33 @@ async def answered(address: str, key: str, body: Mapping[str, Any]) -> tuple[dic
     """Ask, and wait for the whole answer; also who gave it. Raises as `asking` does."""
     async with _sent(address, key, {**body, "stream": False}) as response:
         return msgspec.json.decode(await response.read()), _who(response)
+
+
+async def names_at(address: str, key: str) -> Names:
+    """Everybody whom a key may ask at a gateway, as its API lists them.
+
+    Raises:
+        ChangeoverError: The gateway refused the key, or is not there.
+    """
+    listed = await _listed(address, key, "/v1/models")
+    if listed is None:
+        raise ChangeoverError(f"The gateway at {address} does not list what this key may ask.")
+    names = [str(each.get("id")) for each in listed.get("data", [])]
+    routes = [each["route"] for each in (await _listed(address, key, ADMIN_TASKS) or {}).get("tasks", [])]
+    answering = {route[side] for route in routes for side in ("incumbent", "candidate", "former") if route[side]}
+    return Names(tasks=names, deployments=sorted(answering))
+
+
+async def _listed(address: str, key: str, path: str) -> dict[str, Any] | None:
+    """What the API lists; None where it does so for other keys only."""
+    try:
+        async with (
+            aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}, timeout=LISTED_WITHIN) as session,
+            session.get(f"{address}{path}") as response,
+        ):
+            return _fields(await response.read()) if response.status == WELL else None
+    except (aiohttp.ClientError, TimeoutError) as exc:
+        raise ChangeoverError(f"The gateway at {address} does not answer: {exc or type(exc).__name__}.") from exc
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from sqlalchemy import Connection
 
-from changeover.app.installation import ECHO
+from changeover.app.installation import ECHO, own_echo
 from changeover.library.cards import Card
 from changeover.library.catalogue import Catalogue
 from changeover.library.lineage import Model, card_named, find_card
@@ -32,12 +32,14 @@ class AtWork:
     """Those that routes name."""
 
     @classmethod
-    def read(cls, connection: Connection, catalogue: Catalogue) -> AtWork:
-        """As it is in the store now."""
-        routes = dict(sorted(current_routes(connection).items()))
+    def read(cls, connection: Connection, catalogue: Catalogue, only: frozenset[str] | None = None) -> AtWork:
+        """As it is in the store now, or as much of it as somebody sees who may see some tasks `only`."""
+        every = dict(sorted(current_routes(connection).items()))
+        routes = {task: route for task, route in every.items() if only is None or task in only}
+        alone = {own_echo(task) for task in every.keys() - routes.keys()}
         return cls(
             catalogue=catalogue,
-            deployments={row.name: row for row in all_deployments(connection)},
+            deployments={row.name: row for row in all_deployments(connection) if row.name not in alone},
             routes=routes,
             variants=load_variants(connection, {id for route in routes.values() for id in route.variants()}),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -172,7 +173,7 @@ class Candidates:
         self._licensing = licensing_of(installation)
         self._budget = budget_bytes(installation.project.settings.engines.memory_gib)
         with installation.store.read() as connection:
-            at_work = AtWork.read(connection, installation.catalogue)
+            at_work = AtWork.read(connection, installation.catalogue, installation.only)
             self._known = bundle_digests(connection)
         self._deployments = at_work.deployments
         self._incumbents = {
@@ -186,6 +187,12 @@ class Candidates:
     def tasks(self) -> tuple[str, ...]:
         """Tasks that are looked at."""
         return tuple(self._incumbents)
+
+    def on(self, task: str) -> Candidates:
+        """The same for one task, by what was read already."""
+        only = copy(self)
+        only._incumbents = {name: variant for name, variant in self._incumbents.items() if name == task}
+        return only
 
     def find(self) -> list[Candidate]:
         """What could be tried on some task: successors first, then what else could run here, then what else there is."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from changeover.app.applied import applied_tasks
 from changeover.app.installation import Installation
+from changeover.core.actors import SYSTEM
 from changeover.rollouts.actions import By, plan_of
 from changeover.rollouts.begin import follow_engine
-from changeover.rollouts.loop import ACTOR
 from changeover.serving.bundles import Bundle
 from changeover.serving.parts import EnginePart
 from changeover.serving.queries import find_variants, note_engine
@@ -22,7 +22,7 @@ def note_changed_engine(installation: Installation, deployment: str, engine: Eng
     with installation.store.write() as connection:
         note_engine(connection, deployment, engine.document(), now)
         replaced = {old.id: _on_engine(old, engine) for old in find_variants(connection, deployment)}
-        return follow_engine(connection, replaced, plans, By(actor=ACTOR, reason=reason, now=now))
+        return follow_engine(connection, replaced, plans, By(actor=SYSTEM, reason=reason, now=now))
 
 
 def bare(engine: EnginePart) -> Bundle:

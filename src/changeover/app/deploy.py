@@ -11,7 +11,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from changeover.app.adapting import ADAPTER, check_base_runs, check_holds_none, engine_of
-from changeover.app.installation import ECHO, Installation
+from changeover.app.installation import ECHO, Installation, own_echo
 from changeover.app.licence_checks import check, judge_somewhere, licensing_of
 from changeover.app.room import check_room
 from changeover.app.tunings import tuned_options, tunings_here
@@ -143,7 +143,7 @@ def first_plan(installation: Installation, model: str) -> EnginePlan:
 def first_plan_of(installation: Installation, task: Task) -> EnginePlan:
     """How a task's first incumbent runs. An echo engine with options of the task's own is that task's alone."""
     if task.declared.echo:
-        name = f"{ECHO}-{task.name}"
+        name = own_echo(task.name)
         return EnginePlan(deployment=name, backend="echo", model=name, options=task.declared.echo)
     return first_plan(installation, task.declared.first_incumbent)
 

@@ -18,12 +18,12 @@ from functools import partial
 from typing import Any, cast
 
 from changeover.app.installation import Installation
+from changeover.core.actors import SYSTEM
 from changeover.core.errors import ChangeoverError, GateError
 from changeover.core.threads import in_thread
 from changeover.evals.queries import Comparison, find_comparison
 from changeover.rollouts.actions import By, evaluated, put_on_hold
 from changeover.rollouts.decide import Rollout
-from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.queries import active_rollouts, find_rollout
 from changeover.store.glance import Glance
 from changeover.store.lead import Lead
@@ -150,7 +150,7 @@ class Evaluator:
 
     def _conclude(self, rollout: Rollout, said: _Said) -> None:
         """Write down what came of it. What went wrong waits for a person: it would go wrong again."""
-        by = By(actor=ACTOR, reason="", now=self._installation.clock.now())
+        by = By(actor=SYSTEM, reason="", now=self._installation.clock.now())
         found = _document(said.out) if said.status in DECIDED else {}
         id = found.get("comparison")
         if not isinstance(id, str):
@@ -166,7 +166,7 @@ class Evaluator:
             evaluated(connection, rollout, id, str(comparison.verdict), _because(by, comparison))
 
     def _hold(self, rollout: Rollout, reason: str) -> None:
-        by = By(actor=ACTOR, reason=reason, now=self._installation.clock.now())
+        by = By(actor=SYSTEM, reason=reason, now=self._installation.clock.now())
         with self._store.write() as connection:
             put_on_hold(connection, rollout, "held", by)
 

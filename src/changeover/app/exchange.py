@@ -71,6 +71,9 @@ def candidate_plan(installation: Installation, candidate: str) -> EnginePlan:
 
 def keep_candidate(installation: Installation, candidate: str, actor: str) -> None:
     """Know a candidate as a deployment that shall not run yet, unless it is known: its variant can be written then."""
+    with installation.store.read() as connection:
+        if has_deployment(connection, candidate):
+            return
     plan = candidate_plan(installation, candidate)
     engine = engine_of(installation, plan)
     with installation.store.write() as connection:

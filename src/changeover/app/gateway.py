@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 from collections.abc import Coroutine, Sequence
 from functools import partial
@@ -230,10 +229,3 @@ def _traces(settings: TelemetrySettings, writer: str) -> Traces:
             register_secret(value)
     export = collector(settings.otlp_endpoint, headers, {"service.instance.id": writer})
     return Traces(export, share=settings.trace_share)
-
-
-def settle_in() -> None:
-    """What lives until the end is not looked at again by the collector: that would cost a tenth of the speed."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)

@@ -44,6 +44,8 @@ class Installation:
     problems: tuple[ConfigError, ...] = ()
     """What is wrong with declarations. The tasks they are about are not among `tasks`, or are as they were applied."""
     tools: Tools = field(default_factory=Tools)
+    only: frozenset[str] | None = None
+    """Tasks of which whoever looks may see something; None: every one. See `app.discretion`."""
 
     @cached_property
     def homes(self) -> Homes:
@@ -90,6 +92,11 @@ def open_installation(project: Project) -> Installation:
     return Installation(
         project, Store.open(project.store_url), catalogue, tasks, SystemClock(), policy, problems, tools
     )
+
+
+def own_echo(task: str) -> str:
+    """How the echo engine is called that is one task's alone."""
+    return f"{ECHO}-{task}"
 
 
 def was_started(project: Project) -> bool:

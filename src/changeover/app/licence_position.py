@@ -94,7 +94,7 @@ def position(
 def position_of(installation: Installation) -> Position:
     """The position of a project, with what answers and runs in it now."""
     with installation.store.read() as connection:
-        running = _in_use(AtWork.read(connection, installation.catalogue))
+        running = _in_use(AtWork.read(connection, installation.catalogue, installation.only))
         reviews = open_reviews(connection, installation.catalogue.cards())
     return position(licensing_of(installation), tasks=installation.tasks, running=running, reviews=reviews)
 
@@ -102,7 +102,7 @@ def position_of(installation: Installation) -> Position:
 def standing_of(installation: Installation, card: Card) -> Standing:
     """One model's, in a project."""
     with installation.store.read() as connection:
-        running = _in_use(AtWork.read(connection, installation.catalogue))
+        running = _in_use(AtWork.read(connection, installation.catalogue, installation.only))
         review = open_reviews(connection, [card]).get(card.id)
     return _standing(card, licensing_of(installation), running, review)
 

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from changeover.core.errors import ChangeoverError, ConfigError, StoreError
+from changeover.core.settings import Project
 
 OPERATOR_KEY_FILE = "operator.key"
 SERVER_FILE = "server.json"
 LOCK_FILE = "up.lock"
+NOT_RUNNING = "Project `{name}` is not running. Start it in another terminal: `changeover up`."
 
 
 def make_private(directory: Path) -> None:
@@ -68,6 +70,18 @@ def running_address(state: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(server["address"])
+
+
+def gateway_address(project: Project) -> str:
+    """Where this project's gateway listens.
+
+    Raises:
+        ChangeoverError: It does not run.
+    """
+    address = running_address(project.state)
+    if address is None:
+        raise ChangeoverError(NOT_RUNNING.format(name=project.settings.name))
+    return address
 
 
 @contextmanager

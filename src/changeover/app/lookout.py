@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from changeover.app.comparisons import Growth
+from changeover.core.actors import SYSTEM
 from changeover.core.clock import Clock, span
 from changeover.core.errors import UnknownTaskError
 from changeover.evals.queries import Comparison, compared_samples, find_comparison, running_comparison
@@ -42,7 +43,7 @@ from changeover.tasks.exchanges import Copies
 from changeover.tasks.queries import copies, current_route
 from changeover.tasks.routes import Route
 
-StageState = Literal["done", "now", "ahead", "out"]
+StageState = Literal["done", "now", "ahead", "out", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +52,13 @@ class Stage:
 
     name: str
     state: StageState
-    """`out`: the rollout ended in it, before its candidate was through."""
+    """`out`: the rollout ended in it, before its candidate was through; `never`: it ended before it."""
     at: datetime | None
     """When it began."""
     said: str
     """What ended it, or began it."""
+    by: str
+    """Who said so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +194,8 @@ def waits_for(rollout: Rollout, evidence: Evidence | None, now: datetime) -> str
 def ahead_of(rollout: Rollout) -> Sequence[str]:
     """What comes after the present stage."""
     done = -1 if rollout.state == "evaluation" else rollout.step
-    steps = [] if rollout.state == "baking" else [step.name for step in rollout.plan.steps[done + 1 :]]
-    promotion = [] if rollout.state == "baking" else ["promotion"]
-    return (*steps, *promotion, f"{span(rollout.plan.bake_s)} of bake time")
+    steps = [step.name for step in rollout.plan.steps[done + 1 :]]
+    return () if rollout.state == "baking" else (*steps, "promotion", f"{span(rollout.plan.bake_s)} of bake time")
 
 
 def seen_by_guards(evidence: Evidence | None, events: Sequence[Event]) -> tuple[Sequence[Reading], float]:
@@ -218,12 +220,15 @@ def stages_of(rollout: Rollout, events: Sequence[Event], comparison: Comparison 
     last = events[-1] if events else None
     over = rollout.state not in ACTIVE
     reached = -1 if not began else max(began)
+    verdict = "" if comparison is None or comparison.verdict is None else comparison.verdict
+    stopped = last if over and not (began or promoted) else None
     made = [
         Stage(
             name="evaluation",
-            state=_state(began or promoted, here=rollout.state == "evaluation", over=over),
+            state=_state(began or promoted, here=over or rollout.state == "evaluation", over=over),
             at=comparison.started_at if comparison is not None else rollout.created_at,
-            said="" if comparison is None or comparison.verdict is None else comparison.verdict,
+            said=verdict if stopped is None else stopped.reason,
+            by=SYSTEM if stopped is None else stopped.actor,
         )
     ]
     for number, step in enumerate(rollout.plan.steps):
@@ -237,23 +242,34 @@ def stages_of(rollout: Rollout, events: Sequence[Event], comparison: Comparison 
                 state=_state(after, here=here, over=over),
                 at=None if event is None else event.at,
                 said="" if ended is None or event is None else ended.reason,
+                by="" if ended is None else ended.actor,
             )
         )
     back = last is not None and promoted is not None and rollout.state == "rolled_back"
     made.append(
         Stage(
             name="promotion",
-            state="done" if promoted else "ahead",
+            state=_state(promoted, here=False, over=over),
             at=promoted.at if promoted else None,
             said=promoted.reason if promoted else "",
+            by=promoted.actor if promoted else "",
         )
     )
     made.append(
         Stage(
             name=f"bake {span(rollout.plan.bake_s)}",
-            state="done" if rollout.state == "done" else "out" if back else "now" if promoted else "ahead",
+            state="done"
+            if rollout.state == "done"
+            else "out"
+            if back
+            else "now"
+            if promoted
+            else "never"
+            if over
+            else "ahead",
             at=promoted.at if promoted else None,
             said=last.reason if last is not None and (back or rollout.state == "done") else "",
+            by="" if last is None else last.actor,
         )
     )
     return made
@@ -264,4 +280,4 @@ def _state(after: object, *, here: bool, over: bool) -> StageState:
         return "done"
     if here:
         return "out" if over else "now"
-    return "ahead"
+    return "never" if over else "ahead"

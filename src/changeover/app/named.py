@@ -22,6 +22,8 @@ from changeover.tasks.routes import Route
 PLACES = ("incumbent", "candidate", "former", "declared")
 SHORTEST = 4
 """Digits of a digest that say which one is meant."""
+LONGEST_REVISION = 12
+"""Digits; no route has more revisions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,7 @@ def _in_route(installation: Installation, name: str) -> Named:
 
 def _standing(connection: Connection, route: Route, place: str, name: str) -> str:
     """Id of the variant that stands at a place of a route."""
-    if place.isdecimal():
+    if place.isdecimal() and len(place) <= LONGEST_REVISION:
         found = route_at(connection, route.task, int(place))
         if found is None:
             raise ConfigError(

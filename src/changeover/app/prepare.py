@@ -11,12 +11,12 @@ from changeover.app.apply import apply
 from changeover.app.changed_engine import bare, note_changed_engine
 from changeover.app.installation import ECHO, Installation
 from changeover.app.local import OPERATOR_KEY_FILE, write_private
+from changeover.core.actors import SYSTEM
 from changeover.core.errors import ChangeoverError
 from changeover.gateway.keys import Keyring, Role, count_keys, issue_key, was_issued
 from changeover.library.artifacts import Artifact, embeddable
 from changeover.library.cards import Card
 from changeover.library.pull import present
-from changeover.rollouts.loop import ACTOR
 from changeover.serving.bundles import EnginePart, differences
 from changeover.serving.deployments import plan_from_row
 from changeover.serving.queries import all_deployments, forget_states
@@ -115,7 +115,7 @@ def prepare(installation: Installation) -> None:
         forget_states(connection, installation.clock.now())
     _follow_engines(installation)
     if not installation.problems:
-        apply(installation, ACTOR)
+        apply(installation, SYSTEM)
         return
     for problem in installation.problems:
         log.error("%s", problem)

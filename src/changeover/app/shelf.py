@@ -54,6 +54,8 @@ class Shelf:
     """None: seen from outside a project."""
     store: Store | None
     """None: the project was never started, or there is none."""
+    only: frozenset[str] | None = None
+    """Tasks that whoever looks may see; None: every one."""
 
     def presence(self, card: Card) -> Presence:
         """What is done with a model here."""
@@ -73,9 +75,14 @@ class Shelf:
         """The day that grants, retirements and continuity are held against."""
         return SystemClock().now().date()
 
-    @cached_property
+    @property
     def declared_tasks(self) -> Mapping[str, Task]:
-        """Tasks of the project whose files can be read; none outside of one."""
+        """Tasks that whoever looks may see, whose files can be read; none outside of a project."""
+        return {name: task for name, task in self.every_task.items() if self.only is None or name in self.only}
+
+    @cached_property
+    def every_task(self) -> Mapping[str, Task]:
+        """All of them, for what is kept whoever looks."""
         return {} if self.project is None else load_all_tasks(self.project.tasks, self.project.tools)
 
     @cached_property
@@ -83,13 +90,15 @@ class Shelf:
         if self.store is None:
             return None
         with self.store.read() as connection:
-            return AtWork.read(connection, self.catalogue)
+            return AtWork.read(connection, self.catalogue, self.only)
 
 
 def shelf_of(installation: Installation) -> Shelf:
     """The library for a project that is open."""
     project = installation.project
-    return Shelf(installation.catalogue, project.cache, installation.policy, project, installation.store)
+    return Shelf(
+        installation.catalogue, project.cache, installation.policy, project, installation.store, installation.only
+    )
 
 
 def open_shelf(directory: Path) -> Shelf:

@@ -93,6 +93,11 @@ class Standing:
         return self.rollout.step_started_at + timedelta(seconds=self.rollout.plan.bake_s)
 
     @property
+    def returns(self) -> str | None:
+        """Deployment that answers everything after a rollback; None: there is nothing to roll back."""
+        return self.former if self.under_way is None else self.incumbent
+
+    @property
     def incumbent_stopped(self) -> bool:
         return self.incumbent_row is not None and self.incumbent_row.desired == "stopped"
 

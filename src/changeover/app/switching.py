@@ -5,10 +5,12 @@ from __future__ import annotations
 from changeover.app import steering
 from changeover.app.deploy import run_again
 from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evidence, needs_exchange
+from changeover.app.fetching import is_here
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_switch
 from changeover.app.matching import known_verdict, match_of, prepared
-from changeover.core.errors import GateError
+from changeover.app.readiness import card_to_fetch
+from changeover.core.errors import ArtifactError, GateError
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison
 from changeover.rollouts.actions import By, plan_of, start
@@ -18,12 +20,12 @@ from changeover.serving.queries import find_deployment
 
 
 def begin_switch(installation: Installation, task: str, to: str, by: By, *, on_evidence: bool = False) -> Rollout:
-    """Begin what `changeover switch --detach` begins, with a deployment, and wait for nothing: its engine is asked for.
+    """Begin what `changeover switch --detach` begins, and wait for nothing: the candidate's engine is asked for.
 
     Args:
         installation: Where.
         task: To be switched.
-        to: The deployment that takes over.
+        to: The deployment that takes over; or a card whose weights are here, of which a deployment is made.
         by: Who begins it.
         on_evidence: Only on evidence that is there. Otherwise the running system makes it where there is none yet.
 
@@ -31,18 +33,21 @@ def begin_switch(installation: Installation, task: str, to: str, by: By, *, on_e
         GateError: The evidence or the state of the task does not allow it.
         LicenceError: The policy or a licence keeps it from the task.
         EngineError: Memory does not hold it.
-        UnknownModelError: There is no such deployment.
+        UnknownModelError: There is no deployment and no card of that name.
+        ArtifactError: It is a card, and its weights are not here.
     """
-    with installation.store.read() as connection:
-        find_deployment(connection, to)
+    card = card_to_fetch(installation, to)
     ready = prepared(installation, task)
     check_switch(installation, task, to)
+    if card is not None and not is_here(card, installation.project.cache):
+        raise ArtifactError(f"The weights of `{to}` are not here yet. Fetch them first: `changeover pull {to}`.")
     if needs_exchange(installation, task, to):
         keep_candidate(installation, to, by.actor)
         match = match_of(installation, ready, to, by.actor)
         return begin_on_evidence(
             installation, match, known_evidence(installation, match), by, exchange_plan_of(installation, task, to)
         )
+    keep_candidate(installation, to, by.actor)
     match = match_of(installation, ready, to, by.actor)
     check_incumbent_runs(installation, match)
     known = known_verdict(installation, match)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from html import escape
 from typing import Final
@@ -39,26 +39,29 @@ def drawing(happened: Sequence[Event], led: Sequence[IndexVersion], turned: Sequ
     )
 
 
-def in_page(happened: Sequence[Event], today: date, models_at: str) -> str:
+def in_page(happened: Sequence[Event], today: date, models_at: str, said: Callable[[str], str] = str) -> str:
     """The lanes of vendors alone, for a page whose style sheet gives them other colours by their classes.
 
     Args:
         happened: What is drawn.
         today: Where the axis ends while nothing has a date.
         models_at: A mark leads to the page of its model, which has this before the model's id.
+        said: What a sentence of it says in the reader's language.
     """
-    lanes, height = _lanes(happened, today, 16, models_at)
+    lanes, height = _lanes(happened, today, 16, models_at, said)
     body = "\n".join(lanes)
     return f'<svg viewBox="0 0 {WIDTH} {height + 8:.0f}">\n{body}\n</svg>'
 
 
-def _lanes(happened: Sequence[Event], today: date, top: float, models_at: str | None) -> tuple[list[str], float]:
+def _lanes(
+    happened: Sequence[Event], today: date, top: float, models_at: str | None, said: Callable[[str], str] = str
+) -> tuple[list[str], float]:
     """Vendors' lanes below each other, with what has no date in words below them; and where they end."""
     dated = [(event, event.on) for event in happened if event.on is not None and event.kind in COLOURS]
     vendors = list(dict.fromkeys(event.vendor for event, _ in sorted(dated, key=lambda each: each[1])))
     first = min((on for _, on in dated), default=today)
     start, end = first.replace(day=1), max((on for _, on in dated), default=today)
-    lanes = [_Lane(vendor, top + LANE * (place + 1), models_at) for place, vendor in enumerate(vendors)]
+    lanes = [_Lane(vendor, top + LANE * (place + 1), models_at, said) for place, vendor in enumerate(vendors)]
     parts: list[str] = []
     bottom = top + LANE * len(lanes) + 20
     for year in range(start.year, end.year + 1):
@@ -75,7 +78,7 @@ def _lanes(happened: Sequence[Event], today: date, top: float, models_at: str | 
     for event in undated:
         height += 18
         parts.append(
-            _text(LEFT, height, f"date unknown: {event.model} {event.kind} {event.says}", colour=LOST, size=12)
+            _text(LEFT, height, said(f"date unknown: {event.model} {event.kind} {event.says}"), colour=LOST, size=12)
         )
     return parts, height
 
@@ -83,10 +86,11 @@ def _lanes(happened: Sequence[Event], today: date, top: float, models_at: str | 
 class _Lane:
     """One vendor's line."""
 
-    def __init__(self, vendor: str, y: float, models_at: str | None) -> None:
+    def __init__(self, vendor: str, y: float, models_at: str | None, said: Callable[[str], str]) -> None:
         self.vendor = vendor
         self._y = y
         self._models_at = models_at
+        self._said = said
 
     def drawn(self, dated: Sequence[tuple[Event, date]], start: date, end: date) -> list[str]:
         """Its events, with as many labels as have room."""
@@ -98,10 +102,10 @@ class _Lane:
         for on in sorted({on for _, on in dated}):
             together = [event for event, at in dated if at == on]
             x = _x(on, start, end)
-            parts += [self._linked(event, _mark(event, x, self._y)) for event in together]
+            parts += [self._linked(event, _mark(event, x, self._y, self._said(_title(event)))) for event in together]
             side = -1 if free[-1] <= x else 1
             if free[side] <= x:
-                label = _label(together)
+                label = self._said(_label(together))
                 room = len(label) * CHARACTER
                 left = min(x - 3, WIDTH - RIGHT - room)
                 parts.append(_text(left, self._y + (-9 if side < 0 else 17), label, size=10))
@@ -111,7 +115,7 @@ class _Lane:
     def _linked(self, event: Event, mark: str) -> str:
         if self._models_at is None:
             return mark
-        said = escape(f"{event.when} {event.model}: {event.kind}, {event.says}")
+        said = escape(self._said(_title(event)))
         return f'<a href="{escape(self._models_at + event.model)}" aria-label="{said}">{mark}</a>'
 
 
@@ -122,9 +126,13 @@ def _label(together: Sequence[Event]) -> str:
     return about if len(together) == 1 else f"{about} +{len(together) - 1}"
 
 
-def _mark(event: Event, x: float, y: float) -> str:
+def _title(event: Event) -> str:
+    return f"{event.when} {event.model}: {event.kind}, {event.says}"
+
+
+def _mark(event: Event, x: float, y: float, says: str) -> str:
     colour = COLOURS[event.kind]
-    title = f"<title>{escape(f'{event.when} {event.model}: {event.kind}, {event.says}')}</title>"
+    title = f"<title>{escape(says)}</title>"
     if event.kind == "released":
         return f'<circle cx="{x:.1f}" cy="{y}" r="5" class="mark {event.kind}" fill="{colour}">{title}</circle>'
     if event.kind == "licence":

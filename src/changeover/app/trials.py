@@ -24,6 +24,7 @@ from changeover.evals.comparison import Live, Match, compare
 from changeover.evals.multiplicity import RATE
 from changeover.evals.queries import Comparison, answers_by_id, compared_samples, find_comparison, verdicts_by_id
 from changeover.evals.runner import Runner
+from changeover.evals.stopping import Stop
 from changeover.evals.trial_queries import (
     Figures,
     Trial,
@@ -159,7 +160,8 @@ class Trying:
         *,
         max_calls: int | None,
         actor: str,
-        on_change: Callable[[Table], None],
+        on_change: Callable[[Table], None] = lambda _: None,
+        stop: Stop | None = None,
     ) -> None:
         """Prepare to run.
 
@@ -170,6 +172,7 @@ class Trying:
             max_calls: New calls over all tasks together; None: no limit beside the tasks' own.
             actor: Who runs it.
             on_change: Told how the table stands, also within a task.
+            stop: By which somebody can interrupt it; the task that is measured then waits for another time.
         """
         self._installation = installation
         self._trial = trial
@@ -178,6 +181,7 @@ class Trying:
         self._max_calls = max_calls
         self._actor = actor
         self._on_change = on_change
+        self._stop = stop or Stop()
         with installation.store.read() as connection:
             self._table = table_of(connection, trial)
             self._known = {row.task: row for row in tasks_of_trial(connection, trial.id)}
@@ -209,6 +213,8 @@ class Trying:
             with self._installation.store.write() as connection:
                 put_trial_task(connection, row)
             self._show(kept)
+            if self._stop.said is not None:
+                break
         if finished:
             with self._installation.store.write() as connection:
                 end_trial(connection, self._trial.id, self._installation.clock.now())
@@ -225,6 +231,8 @@ class Trying:
         clock = self._installation.clock
         started, incumbent = clock.monotonic(), None
         try:
+            if self._stop.said is not None:
+                return row_of(name, Outcome(kind="waiting", reason=self._stop.said), None)
             with self._installation.store.read() as connection:
                 variant = incumbent_of(connection, name)
             incumbent = variant.deployment
@@ -260,6 +268,8 @@ class Trying:
             return row_of(name, Outcome(kind="waiting", reason=spent, incumbent=incumbent), None)
         else:
             known, live = await self._compare(ready, match)
+            if live.stopped is not None and live.stopped == self._stop.said:
+                return row_of(name, Outcome(kind="waiting", reason=live.stopped, incumbent=incumbent), None)
             calls = {"calls_kept": live.calls_cached, "calls_new": live.calls_new}
             if self._left is not None:
                 self._left = max(0, self._left - live.calls_new)
@@ -291,6 +301,7 @@ class Trying:
                 runner=runner,
                 clock=self._installation.clock,
                 on_progress=lambda live: self._show(_under_way(live)),
+                stop=self._stop,
             )
         with self._installation.store.read() as connection:
             return find_comparison(connection, id), live

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -13,7 +13,7 @@ from changeover.app.comparisons import MOST_OPEN, SILENT_AFTER, UnderWay, under_
 from changeover.app.trial_lines import to_switch
 from changeover.app.trials import table_of
 from changeover.evals.queries import Verdict, last_sample, open_comparisons
-from changeover.evals.trial_queries import Trial, tasks_of_trial
+from changeover.evals.trial_queries import Trial, TrialTask, tasks_of_trial
 from changeover.evals.trials import Outcome, Row, Table, judged
 from changeover.rollouts.duration import Course, courses_of
 from changeover.rollouts.queries import active_rollouts
@@ -54,10 +54,12 @@ def tried(connection: Connection, trial: Trial, now: datetime) -> Tried:
     table, rows = table_of(connection, trial), tasks_of_trial(connection, trial.id)
     last_at = max([trial.started_at, *(row.at for row in rows)])
     open_one = None if trial.ended_at is not None else _measured_now(connection, trial, table)
+    measured = False
     if open_one is not None:
         made = under_way(connection, open_one.id, now)
         last_at = max(last_at, made.last_at)
-        if made.alive:
+        measured = made.alive
+        if measured:
             with_it = [_row(made, now) if row.task == open_one.task else row for row in table.rows]
             table = replace(table, rows=judged(with_it, table.rate))
     courses = courses_of(connection, trial.id)
@@ -67,8 +69,13 @@ def tried(connection: Connection, trial: Trial, now: datetime) -> Tried:
         courses=courses,
         hindered=_hindered(connection, table, to_switch(table, courses)),
         last_at=last_at,
-        alive=trial.ended_at is None and now - last_at <= SILENT_AFTER,
+        alive=trial.ended_at is None and now - last_at <= SILENT_AFTER and (measured or not _left(rows)),
     )
+
+
+def _left(rows: Sequence[TrialTask]) -> bool:
+    """Whether the last that was written of it is that a task waits for another time: so it was stopped."""
+    return bool(rows) and max(rows, key=lambda row: row.at).outcome.kind == "waiting"
 
 
 def _hindered(connection: Connection, table: Table, tasks: Sequence[str]) -> Mapping[str, Hindrance]:
@@ -90,13 +97,22 @@ def _hindered(connection: Connection, table: Table, tasks: Sequence[str]) -> Map
     return found
 
 
-def mark_of(connection: Connection, trial: Trial) -> tuple[Hashable, str | None, int]:
-    """What changes whenever a trial comes on: tasks that are through, the comparison that is open, its last sample."""
+def mark_of(
+    connection: Connection, trial: Trial, sees: Callable[[str], bool] = lambda _: True
+) -> tuple[Hashable, str | None, int]:
+    """What changes whenever a trial comes on: tasks that are through, the comparison that is open, its last sample.
+
+    Args:
+        connection: To read it.
+        trial: Which.
+        sees: Whether whoever follows it may see a task; what happens on others is no change to them.
+    """
     rows = tasks_of_trial(connection, trial.id)
     waiting = set(trial.plan["tasks"]) - {row.task for row in rows}
     found = _open(connection, trial, waiting) if trial.ended_at is None else None
+    found = None if found is None or not sees(found.task) else found
     last = None if found is None else last_sample(connection, found.id)
-    done = tuple((row.task, row.at) for row in rows)
+    done = tuple((row.task, row.at) for row in rows if sees(row.task))
     return done, None if found is None else found.id, 0 if last is None else last.position
 
 

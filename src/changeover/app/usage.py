@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from changeover.core.cells import inert
 from changeover.gateway.limits import MICRO
 from changeover.gateway.usage_queries import Facet, UsageLine, total_of
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula."""
 
 
 def hour_of(at: datetime) -> datetime:
@@ -58,6 +56,7 @@ def as_csv(facets: Sequence[Facet], lines: Sequence[UsageLine]) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6f}"
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
+    if isinstance(value, str):
+        line = " ".join(value.splitlines())  # a lone carriage return begins a row, with whatever comes after it
+        return inert(line)
     return "" if value is None else value

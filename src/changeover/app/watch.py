@@ -11,6 +11,7 @@ from pathlib import Path
 
 from changeover.app.apply import Change, apply
 from changeover.app.installation import Installation, read_again
+from changeover.core.actors import WATCH
 from changeover.core.errors import ChangeoverError
 from changeover.core.marks import Marks, marks_of
 from changeover.core.threads import in_thread
@@ -21,8 +22,6 @@ POLL_S = 0.5
 """Files that changed are applied once they have stayed as they are for so long: an editor writes more than once."""
 RETRY_S = 5.0
 """What was refused is tried again, for its cause may lie elsewhere: weights that were missing, a store that was gone."""
-ACTOR = "watch"
-"""Who the history names."""
 
 
 async def watch(installation: Installation) -> None:
@@ -49,7 +48,7 @@ def _apply(installation: Installation, refused: str | None) -> str | None:
         for problem in now.problems[1:]:
             if problem.message not in (refused or ""):
                 log.error("declarations: also: %s", problem)
-        outcome = apply(now, ACTOR)
+        outcome = apply(now, WATCH)
     except ChangeoverError as exc:
         if exc.message != refused:
             log.error("declarations: not applied: %s", exc)

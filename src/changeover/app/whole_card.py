@@ -110,7 +110,7 @@ def _reached(shelf: Shelf, card: Card) -> tuple[Reached, ...]:
     if shelf.project is None or shelf.store is None:
         return ()
     installation = Installation(
-        shelf.project, shelf.store, shelf.catalogue, shelf.declared_tasks, SystemClock(), shelf.policy
+        shelf.project, shelf.store, shelf.catalogue, shelf.every_task, SystemClock(), shelf.policy
     )
     return tuple(verified_here(installation, card).reached)
 

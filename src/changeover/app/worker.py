@@ -21,12 +21,13 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from changeover.app.gateway import Gateway, settle_in
+from changeover.app.gateway import Gateway
 from changeover.app.installation import attach
 from changeover.app.logs import register_secret, set_up_logging
 from changeover.app.loops import background
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project, Settings
+from changeover.core.settling import settle_in
 from changeover.serving.patch import Patch
 from changeover.serving.upstream import Client, Upstream, make_client
 

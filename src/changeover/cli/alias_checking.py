@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from changeover.app.alias_checks import AliasChecks
+from changeover.app.local import gateway_address
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
-from changeover.cli.frame import clock_time, note, odds, out, plain, print_json, run
-from changeover.cli.running import check_task, gateway_address, opened
+from changeover.cli.frame import clock_time, note, out, plain, print_json, run
+from changeover.cli.running import check_task, opened
 from changeover.evals.alias_evidence import ALARM_AT
 from changeover.evals.alias_queries import AliasCheck, recent_checks
+from changeover.evals.report.words import odds
 
 
 def alias_checks(task: str | None, now: bool, limit: int, as_json: bool) -> int:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
-from urllib.error import URLError
-from urllib.request import ProxyHandler, Request, build_opener
 
 import typer
 
 from changeover.app.apply import Change, Outcome
 from changeover.app.apply import apply as apply_declarations
+from changeover.app.health import gateway_state
 from changeover.app.installation import open_installation
 from changeover.app.local import operator_key, running_address
 from changeover.cli.frame import Json, actor, here, note, out, plain, print_json
@@ -62,16 +60,13 @@ def _followed(state: Path, outcome: Outcome) -> bool:
     if address is None:
         return True
     key = "tools_declarations" if any(change.of == "tool" for change in outcome.changes) else "declarations"
-    ask = Request(f"{address}/healthz", headers={"authorization": f"Bearer {operator_key(state)}"})
-    opener = build_opener(ProxyHandler({}))
     deadline = time.monotonic() + FOLLOW_WAIT_S
     while time.monotonic() < deadline:
-        try:
-            with opener.open(ask, timeout=FOLLOW_WAIT_S) as answer:
-                if json.load(answer).get(key, 0) >= (outcome.revision or 0):
-                    return True
-        except (URLError, OSError, ValueError):
+        said = gateway_state(address, operator_key(state), FOLLOW_WAIT_S)
+        if said is None:
             return False
+        if said.get(key, 0) >= (outcome.revision or 0):
+            return True
         time.sleep(POLL_S)
     return False
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from changeover.app.asking import answered, asking
-from changeover.app.local import operator_key, running_address
-from changeover.cli.frame import NOT_RUNNING, Json, err, here, out, print_json, require, run
+from changeover.app.local import NOT_RUNNING, operator_key, running_address
+from changeover.cli.frame import Json, err, here, out, print_json, require, run
 from changeover.core.errors import ConfigError
 
 app = typer.Typer(add_completion=False)

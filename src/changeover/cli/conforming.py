@@ -11,10 +11,10 @@ from rich.text import Text
 
 from changeover.app.conformance import adapter_of, at_engine, keep_profile, through_gateway
 from changeover.app.installation import Installation
-from changeover.app.local import operator_key
+from changeover.app.local import gateway_address, operator_key
 from changeover.cli.columns import hanging
 from changeover.cli.frame import EXIT_FAIL, EXIT_PASS, out, print_json, run
-from changeover.cli.running import gateway_address, opened
+from changeover.cli.running import opened
 from changeover.cli.terminal import clean
 from changeover.core.errors import EngineError
 from changeover.serving.conformance import PROBES, Finding, Result, Subject, look_at, profile_options

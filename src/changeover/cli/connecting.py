@@ -7,8 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from changeover.app.local import operator_key, running_address
-from changeover.cli.frame import NOT_RUNNING
+from changeover.app.local import NOT_RUNNING, operator_key, running_address
 from changeover.client import ToolFailed
 from changeover.client.wire import URL_VARIABLE
 from changeover.core.errors import ChangeoverError, ConfigError, RequestError, UnknownToolError

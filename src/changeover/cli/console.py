@@ -29,10 +29,10 @@ def console(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Serve the console until Ctrl-C: every tool as a form, its progress, its result with sources, a chat.
+    """Serve the console until Ctrl-C: in a project every page; elsewhere the tools and the playground of a gateway.
 
-    Who signs in does so with an API key; rights, limits and usage are those of the key. It calls the gateway and
-    nothing else, and a browser loads nothing from anywhere else.
+    Who signs in does so with an API key; rights, limits and usage are those of the key. What pages begin to measure ends
+    with it, and a browser loads nothing from anywhere else.
 
     Example: changeover console --port 8103
     """

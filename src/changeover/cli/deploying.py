@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from changeover.app.adapting import ADAPTER
 from changeover.app.deploy import deploy as ask_for
 from changeover.app.engine_words import engine_of
+from changeover.app.fetching import Terms
 from changeover.app.installation import Installation, was_started
 from changeover.app.library_files import LibraryFiles
 from changeover.app.licence_checks import check_fetch, licensing_of
@@ -22,11 +23,12 @@ from changeover.app.planning import DeployPlan, Lack, Wish, engine_named, ground
 from changeover.app.planning.again import card_of_plan, deployed, plan_again
 from changeover.app.planning.answer import HERE
 from changeover.app.planning.attached import means_adapter, plan_attached
+from changeover.app.readiness import READY_WAIT_S, states
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import actor, err, note, out, plain, print_json
 from changeover.cli.plan_view import in_short, plan_lines
-from changeover.cli.running import READY_WAIT_S, opened, states
-from changeover.cli.weights import Terms, fetch_for
+from changeover.cli.running import opened
+from changeover.cli.weights import fetch_for
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError, LicenceError
 from changeover.core.sizes import in_mib
 from changeover.serving.plan import EnginePlan

@@ -10,10 +10,11 @@ from typing import Any
 
 from changeover.app.deploy import declared_variant, incumbent_of
 from changeover.app.installation import Installation
+from changeover.app.local import gateway_address
 from changeover.app.matching import Prepared, prepared
+from changeover.app.measuring import runner_of
 from changeover.cli.frame import err, out, plain, print_json, run
-from changeover.cli.measure import runner_of
-from changeover.cli.running import ensure_running, gateway_address, opened
+from changeover.cli.running import ensure_running, opened
 from changeover.core.errors import ConfigError
 from changeover.evals.budget import BudgetSpent
 from changeover.evals.comparison import SEED

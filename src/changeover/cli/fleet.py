@@ -11,19 +11,7 @@ from rich.table import Table
 from changeover.app.comparisons import report_of
 from changeover.app.installation import Installation
 from changeover.app.matching import match_of, prepared, with_budget
-from changeover.cli.frame import (
-    EXIT_FAIL,
-    EXIT_INCONCLUSIVE,
-    EXIT_PASS,
-    actor,
-    note,
-    odds,
-    out,
-    plain,
-    points,
-    print_json,
-    run,
-)
+from changeover.cli.frame import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, actor, note, out, plain, print_json, run
 from changeover.cli.measure import measure
 from changeover.cli.reporting import write_page
 from changeover.cli.running import ensure_running
@@ -32,6 +20,7 @@ from changeover.evals.comparison import Live
 from changeover.evals.multiplicity import RATE, e_bh
 from changeover.evals.report.junit import fleet_to_junit
 from changeover.evals.report.record import ComparisonReport
+from changeover.evals.report.words import odds, points
 
 
 @dataclass(frozen=True, kw_only=True)

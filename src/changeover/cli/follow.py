@@ -14,14 +14,15 @@ from rich.text import Text
 from changeover.app import steering
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import CurrentTerms
+from changeover.app.local import gateway_address
 from changeover.app.lookout import ahead_of, waits_for
 from changeover.cli.columns import apart, clipped, hanging
-from changeover.cli.frame import actor, clock_time, err, note, odds, out, plain, require
+from changeover.cli.frame import actor, clock_time, err, note, out, plain, require
 from changeover.cli.keys import Keys
-from changeover.cli.running import gateway_address
 from changeover.core.clock import span
 from changeover.core.errors import GateError
 from changeover.evals.queries import find_comparison
+from changeover.evals.report.words import dollars, odds
 from changeover.rollouts.actions import By
 from changeover.rollouts.decide import BEFORE_PROMOTION, Rollout, alarm_at
 from changeover.rollouts.duration import changeover_line, changeover_time
@@ -189,7 +190,8 @@ def _waiting(installation: Installation, observer: Observer, rollout: Rollout, w
     reason = waits_for(rollout, evidence, installation.clock.now())
     failed = "" if rollout.state == "evaluation" else f"{evidence.whole.failed} of {evidence.whole.asked} failed · "
     watched = f"  {failed}guard {odds(evidence.guard)} (alarm at {alarm_at(rollout):g} : 1)"
-    lines = (f"{rollout.stage:<13}  {reason}", watched, f"  then {', '.join(ahead_of(rollout))}")
+    ahead = ahead_of(rollout)
+    lines = (f"{rollout.stage:<13}  {reason}", watched, *([f"  then {', '.join(ahead)}"] if ahead else []))
     return "\n".join(plain(clipped(line, width - SPINNER)) for line in lines)
 
 
@@ -198,7 +200,7 @@ def _copies_line(installation: Installation, rollout: Rollout) -> Iterable[str]:
     with installation.store.read() as connection:
         took = copies(connection, rollout.task, rollout.candidate, rollout.created_at)
     if took.requests:
-        cost = "" if took.cost_usd is None else f" · ${took.cost_usd:.4g}"
+        cost = "" if took.cost_usd is None else f" · {dollars(took.cost_usd)}"
         yield (
             f"  shadow {took.requests} copies · {took.tokens:,} tokens · {span(took.seconds)} of the engine{cost} · "
             "charged to nobody"

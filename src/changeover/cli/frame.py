@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import getpass
 import json
-import math
 from collections.abc import Coroutine
 from datetime import date, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_OF_VERDICT, EXIT_PASS, EXIT_USAGE
 from changeover.cli.signature import Json, Reason
 from changeover.cli.terminal import err, note, out, plain, print_error
+from changeover.core.actors import user
 from changeover.core.errors import ChangeoverError
 from changeover.core.settings import Project, open_project
 
@@ -27,7 +27,6 @@ __all__ = [
     "EXIT_OF_VERDICT",
     "EXIT_PASS",
     "EXIT_USAGE",
-    "NOT_RUNNING",
     "Json",
     "Reason",
     "actor",
@@ -36,18 +35,14 @@ __all__ = [
     "err",
     "here",
     "note",
-    "odds",
     "out",
     "plain",
-    "points",
     "print_error",
     "print_json",
     "print_listening",
     "require",
     "run",
 ]
-
-NOT_RUNNING = "Project `{name}` is not running. Start it in another terminal: `changeover up`."
 
 Result = TypeVar("Result")
 
@@ -60,7 +55,7 @@ def here() -> Project:
 def actor() -> str:
     """Who runs this command, as the history names them."""
     try:
-        return getpass.getuser()
+        return user(getpass.getuser())
     except (KeyError, OSError):
         return "unknown"
 
@@ -98,18 +93,6 @@ def require(value: Result | None, otherwise: str) -> Result:
 def clock_time(at: datetime) -> str:
     """A moment as a person here reads it."""
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def points(share: float) -> str:
-    """A difference of scores in points of 100, with its sign."""
-    return f"{100 * share:+.1f}"
-
-
-def odds(e_value: float) -> str:
-    """An e-value as odds; rounded down, for 19.96 has not reached 20."""
-    if e_value >= 10_000:
-        return "> 10 000 : 1"
-    return f"{math.floor(e_value)} : 1" if e_value >= 10 else f"{math.floor(10 * e_value) / 10:.1f} : 1"
 
 
 def _plain(value: Any) -> Any:

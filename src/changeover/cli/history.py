@@ -13,9 +13,10 @@ from rich.text import Text
 from changeover.app.history import Happened, history_of
 from changeover.app.installation import Installation
 from changeover.cli.columns import clipped, hanging
-from changeover.cli.frame import Json, clock_time, odds, out, points, print_json, require
+from changeover.cli.frame import Json, clock_time, out, print_json, require
 from changeover.cli.running import check_task, opened
 from changeover.evals.queries import find_comparison
+from changeover.evals.report.words import odds, points
 from changeover.rollouts.queries import find_rollout
 from changeover.serving.queries import load_variants
 

@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import replace
 
 from rich.live import Live as LiveDisplay
 from rich.text import Text
 
 from changeover.app.installation import Installation
-from changeover.app.local import operator_key
 from changeover.app.matching import Prepared
-from changeover.cli.frame import err, note, odds, points
-from changeover.cli.running import gateway_address
+from changeover.app.measuring import runner_of
+from changeover.cli.frame import err, note
 from changeover.cli.verdict import live_lines
 from changeover.core.errors import ChangeoverError
 from changeover.evals.budget import BudgetSpent
-from changeover.evals.caller import LateCaller
 from changeover.evals.comparison import SEED, Live, Match, compare
+from changeover.evals.report.words import odds, points
 from changeover.evals.runner import Runner
-from changeover.evals.sandbox import Sandbox
 
 LINE_SAMPLES = 10
 """At least so many between two lines, where there is no terminal."""
-
-
-@asynccontextmanager
-async def runner_of(installation: Installation, prepared: Prepared) -> AsyncGenerator[Runner]:
-    """A runner that asks the running gateway."""
-    address, key = gateway_address(installation.project), operator_key(installation.project.state)
-    settings = installation.project.settings
-    sandbox = Sandbox(installation.project.cache / "sandbox")
-    caller = LateCaller(address, key)
-    try:
-        yield Runner(
-            store=installation.store,
-            caller=caller,
-            sandbox=sandbox,
-            clock=installation.clock,
-            at_once=settings.evals.at_once or settings.engines.slots,
-            prices=settings.prices,
-            judges=prepared.judges,
-        )
-    finally:
-        await caller.close()
-        await sandbox.close()
 
 
 async def measure(installation: Installation, prepared: Prepared, match: Match, again: int = 0) -> tuple[str, Live]:

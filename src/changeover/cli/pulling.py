@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from changeover.app.fetching import Terms
 from changeover.app.library_files import LibraryFiles
 from changeover.app.licence_checks import check_fetch
 from changeover.cli.frame import note, out, print_json
-from changeover.cli.weights import Bar, Terms, bars, fetch_one
+from changeover.cli.weights import Bar, bars, fetch_one
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ArtifactError
 from changeover.core.settings import Project

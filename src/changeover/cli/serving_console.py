@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -20,10 +21,13 @@ from changeover.client.wire import URL_VARIABLE
 from changeover.console.app import console
 from changeover.console.desk import Desk, always
 from changeover.console.oidc import Provider
+from changeover.console.pages import compile_first, compile_rest
 from changeover.core.clock import SystemClock
 from changeover.core.errors import ConfigError
 from changeover.core.hosts import LOOPBACK, named
 from changeover.core.settings import ConsoleSettings, JobSettings, find_project, secret_from_environment
+from changeover.core.settling import settle_in
+from changeover.core.threads import in_thread
 
 DRAIN_S = 5
 
@@ -49,7 +53,9 @@ def serve_console(host: str, port: int, names: tuple[str, ...], https: bool, url
             desk=desk,
             provider=_provider(settings),
         )
-        run(_serve(listener, app, as_json))
+        compile_first()
+        settle_in()
+        run(_serve(listener, app, desk, as_json))
     finally:
         listener.close()
     note("stopped")
@@ -70,11 +76,16 @@ def _provider(settings: ConsoleSettings) -> Provider | None:
     return Provider(settings, secret, SystemClock())
 
 
-async def _serve(listener: socket.socket, app: Starlette, as_json: bool) -> None:
-    address = address_of(listener)
+async def _serve(listener: socket.socket, app: Starlette, desk: Desk | None, as_json: bool) -> None:
+    address, compiling = address_of(listener), asyncio.create_task(compile_rest())
     try:
         await serving(app, lambda: _announce(address, as_json), drain_s=DRAIN_S).serve([listener])
     finally:
+        compiling.cancel()
+        await asyncio.gather(compiling, return_exceptions=True)
+        if desk is not None:
+            await in_thread(desk.close)
+        await app.state.watch.close()
         await app.state.sessions.close()
 
 
@@ -82,5 +93,7 @@ def _announce(address: str, as_json: bool) -> None:
     if as_json:
         print_listening(address=address)
         return
-    out.print(f"[bold]console[/]  {plain(address)}   sign in with a key  changeover key new NAME")
+    out.print(
+        f"[bold]console[/]  {plain(address)}   sign in with the admin key, or  changeover key new NAME --role viewer"
+    )
     out.file.flush()

@@ -10,6 +10,7 @@ from changeover.app.exchange import exchange_plan_of, keep_candidate, known_evid
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_switch
 from changeover.app.matching import Prepared, known_verdict, match_of, prepared
+from changeover.app.readiness import fetched
 from changeover.app.switching import begin_on_evidence, check_incumbent_runs
 from changeover.cli.follow import follow, header_lines
 from changeover.cli.frame import (
@@ -25,7 +26,7 @@ from changeover.cli.frame import (
 )
 from changeover.cli.measure import measure
 from changeover.cli.reporting import named, write_page
-from changeover.cli.running import ensure_running, fetched, opened
+from changeover.cli.running import ensure_running, fetch_of, opened
 from changeover.cli.verdict import verdict_lines
 from changeover.evals.comparison import Match
 from changeover.evals.queries import Comparison, find_comparison
@@ -47,7 +48,7 @@ def switch(task: str, to: str, ask: Ask) -> int:
     installation = opened()
     ready = prepared(installation, task)  # before a candidate is fetched for nothing
     check_switch(installation, task, to)
-    fetched(installation, to)
+    fetched(installation, to, fetch_of(installation))
     if needs_exchange(installation, task, to):
         return _exchange(installation, ready, to, ask)
     ensure_running(installation, to)

@@ -12,12 +12,13 @@ from rich.console import Group
 from rich.live import Live as LiveDisplay
 
 from changeover.app.installation import Installation
+from changeover.app.local import gateway_address
+from changeover.app.measuring import runner_of
 from changeover.app.trial_lines import document
 from changeover.app.trials import Begun, Trying, begin_trial, check_trial, start_rollouts, table_of
 from changeover.cli.exits import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 from changeover.cli.frame import actor, clock_time, err, note, out, plain, print_json, run
-from changeover.cli.measure import runner_of
-from changeover.cli.running import ensure_running, gateway_address, opened
+from changeover.cli.running import ensure_running, opened
 from changeover.cli.trial_table import progress_line, table_lines
 from changeover.core.errors import ConfigError, GateError
 from changeover.evals.trial_queries import Trial, find_trial, newest_trial, recent_trials, tasks_of_trial

@@ -13,7 +13,7 @@ import typer
 import uvloop
 
 from changeover.app.create import create_installation
-from changeover.app.gateway import settle_in
+from changeover.app.fetching import Terms
 from changeover.app.installation import Installation
 from changeover.app.licence_checks import check_fetch, licensing_of, not_allowed_now
 from changeover.app.listening import listen
@@ -22,8 +22,9 @@ from changeover.app.logs import set_up_logging
 from changeover.app.prepare import deployed_weights, first_admin_key, first_cards, first_keys, prepare
 from changeover.app.system import System
 from changeover.cli.frame import Json, here, note, out, print_error, print_listening
-from changeover.cli.weights import Terms, fetch, fetch_artifact
+from changeover.cli.weights import fetch, fetch_artifact
 from changeover.core.errors import ArtifactError
+from changeover.core.settling import settle_in
 from changeover.library.licences.words import refusal
 
 app = typer.Typer(add_completion=False)
@@ -126,7 +127,10 @@ def announce(installation: Installation, address: str, keys: FirstKeys, as_json:
         out.print(
             f"admin key, shown once      [bold]{keys.admin}[/]  for you: it may do everything, on the console too"
         )
-    out.print("try  " + "   ".join([*_first_tries(installation, tasks), "changeover status", "Ctrl-C stops"]))
+    out.print(
+        "try  "
+        + "   ".join([*_first_tries(installation, tasks), "changeover status", "changeover console", "Ctrl-C stops"])
+    )
     out.file.flush()  # whoever reads a pipe waits for the key
 
 

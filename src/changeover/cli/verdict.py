@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from changeover.cli.frame import odds, plain, points
+from changeover.cli.frame import plain
 from changeover.core.clock import span
 from changeover.evals.comparison import Live
 from changeover.evals.report.record import ComparisonReport
+from changeover.evals.report.words import dollars, odds, points
 
 WIDTH = 24
 """Characters of a bar."""
@@ -22,14 +23,15 @@ def live_lines(live: Live) -> str:
     filled = round(WIDTH * live.samples / max(live.max_samples, 1))
     bar = "█" * filled + "░" * (WIDTH - filled)
     left = "" if live.seconds_left is None else f" · about {span(live.seconds_left)} left"
-    cost = "" if live.cost_usd is None else f" · ${live.cost_usd:.4g}"
+    fixed = "" if live.calls_fixed_n is None else f" · fixed N would need {live.calls_fixed_n}"
+    cost = "" if live.cost_usd is None else f" · {dollars(live.cost_usd)}"
     return (
         f"[bold]{live.task}[/] · {live.incumbent} → {live.candidate}   margin {100 * live.margin:g} pts\n"
         f"  {bar}  {live.samples} of at most {live.max_samples} samples   "
         f"{points(live.difference)} pts  \\[{points(live.low)}, {points(live.high)}]\n"
         f"  no worse {_dots(live.no_worse, 20)} {odds(live.no_worse)}   "
         f"better {_dots(live.better, 20)} {odds(live.better)}   against {_dots(live.futility, 10)} {odds(live.futility)}\n"
-        f"  calls {live.calls_new} new, {live.calls_cached} cached · fixed N would need {_or_dash(live.calls_fixed_n)} · "
+        f"  calls {live.calls_new} new, {live.calls_cached} cached{fixed} · "
         f"{span(live.seconds)} so far{left}{cost}"
     )
 
@@ -43,8 +45,9 @@ def verdict_lines(comparison: str, live: Live) -> str:
         f"      {points(live.difference)} points, 95 % anytime-valid interval {points(live.low)} to {points(live.high)}, "
         f"{live.samples} samples, evidence {_decisive(live)}",
         f"      scores {100 * live.incumbent_score:.1f} → {100 * live.candidate_score:.1f} of 100{_ratios(live)}",
-        f"      calls {live.calls_new} new, {live.calls_cached} cached; a fixed number of samples would need "
-        f"{_or_dash(live.calls_fixed_n)}" + ("" if live.cost_usd is None else f"; cost ${live.cost_usd:.4g}"),
+        f"      calls {live.calls_new} new, {live.calls_cached} cached"
+        + ("" if live.calls_fixed_n is None else f"; a fixed number of samples would need {live.calls_fixed_n}")
+        + ("" if live.cost_usd is None else f"; cost {dollars(live.cost_usd)}"),
     ]
     if live.covariates:
         lines.append(f"      with the earlier scores of {', '.join(live.covariates)}; the verdict is about {about}")
@@ -56,10 +59,6 @@ def verdict_lines(comparison: str, live: Live) -> str:
         lines.append(f"      {live.failed} samples could not be answered or scored by both")
     lines.append(f"      comparison {comparison}")
     return "\n".join(lines)
-
-
-def _or_dash(value: int | None) -> str:
-    return "–" if value is None else str(value)
 
 
 def _sentence(live: Live) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.progress import (
@@ -17,15 +16,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from changeover.app import fetching
+from changeover.app.fetching import Terms, embedded_artifact
 from changeover.cli.frame import err, note
 from changeover.core.errors import ArtifactError
-from changeover.core.settings import Project
 from changeover.core.sizes import in_mib
-from changeover.library.artifacts import Artifact, embeddable
+from changeover.library.artifacts import Artifact
 from changeover.library.cards import Card
-from changeover.library.licences.policy import Policy, load_policy
-from changeover.library.pull import Access, artifact_path, present, pull
-from changeover.library.remote_code import code_allowed
+from changeover.library.pull import present
 from changeover.serving.conversions import expected_bytes, expected_s, maker
 from changeover.serving.homes import Homes
 from changeover.serving.plan import EnginePlan
@@ -61,42 +59,20 @@ class Bar:
             self._progress.update(self._task, description=f"{self._label}  verified")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What a project lets be fetched."""
-
-    access: Access = field(default_factory=Access)
-    policy: Policy | None = None
-
-    @classmethod
-    def of(cls, project: Project | None) -> Terms:
-        """The project's settings and policy; outside of one, nothing is online and nothing refused."""
-        if project is None:
-            return cls()
-        return cls(access=Access(sources=project.settings.sources), policy=load_policy(project.policy))
-
-
 def fetch(cards: Sequence[Card], cache: Path, terms: Terms | None = None) -> list[Path]:
     """Fetch what the embedded engine needs and is not here yet, and verify it. Returns the paths in the cards' order."""
-    paths: list[Path] = []
     with bars() as bar_of:
-        for card in cards:
-            artifact = embeddable(card.artifacts)
-            if artifact is None:
-                raise ArtifactError(f"`{card.id}` has no artifact that can be fetched. `changeover models {card.id}`.")
-            paths.append(fetch_one(card, artifact, cache, terms or Terms(), bar_of(card.id)))
-    return paths
+        return [fetch_one(card, embedded_artifact(card), cache, terms or Terms(), bar_of(card.id)) for card in cards]
 
 
 def fetch_one(card: Card, artifact: Artifact, cache: Path, terms: Terms, bar: Bar) -> Path:
-    """Fetch one artifact of a card unless it is here, and verify it. Everything that is fetched goes through here."""
-    access = _allowed(card, artifact, terms)
-    if present(artifact, cache):
-        return artifact_path(artifact, cache)
-    if not err.is_terminal:
+    """Fetch one artifact of a card unless it is here, and verify it."""
+    here = present(artifact, cache)
+    if not here and not err.is_terminal:
         note(f"fetching {card.id} ({in_mib(artifact.size_bytes)})")
-    path = pull(artifact, cache, bar, access)
-    bar.verified()
+    path = fetching.fetch_artifact(card, artifact, cache, terms, bar)
+    if not here:
+        bar.verified()
     return path
 
 
@@ -127,18 +103,6 @@ def fetch_for(plan: EnginePlan, card: Card, cache: Path, terms: Terms, homes: Ho
         size, seconds = in_mib(expected_bytes(making)), expected_s(making)
         note(f"making {what} for {plan.backend}: about {size}, up to {seconds} s, once")
         return ready_weights(plan, homes, bar_of(card.id))
-
-
-def _allowed(card: Card, artifact: Artifact, terms: Terms) -> Access:
-    """What may be asked for an artifact. Whatever forbids to fetch a card at all belongs here.
-
-    Raises:
-        ArtifactError: It comes with code, and nobody has approved just that code.
-    """
-    permission = code_allowed(card, artifact, terms.policy)
-    if permission.code and not permission.allowed:
-        raise ArtifactError(permission.says)
-    return Access(sources=terms.access.sources, patience=terms.access.patience, code=permission.allowed)
 
 
 @contextmanager

@@ -18,12 +18,13 @@ from starlette.staticfiles import StaticFiles
 from changeover.client import ClientError
 from changeover.console import failures, signing
 from changeover.console.areas import AREAS
+from changeover.console.condition import Watch
 from changeover.console.desk import Desk, Gateway
 from changeover.console.guards import SIGN_IN, Guards
 from changeover.console.oidc import RETURN, Provider
 from changeover.console.routes import Page
 from changeover.console.sessions import Sessions
-from changeover.console.visit import COOKIE, SignInFirst, Visit
+from changeover.console.visit import COOKIE, HOST_ONLY, SignInFirst, Visit
 from changeover.core.clock import Clock, SystemClock
 from changeover.core.errors import ChangeoverError
 
@@ -79,7 +80,7 @@ def console(
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
-            Middleware(Guards, most_body_bytes=most_body_bytes),
+            Middleware(Guards, most_body_bytes=most_body_bytes, secure=secure),
             Middleware(GZipMiddleware, minimum_size=LEAST_COMPRESSED, compresslevel=4),
         ],
         exception_handlers={
@@ -90,6 +91,8 @@ def console(
             Exception: failures.broken,
         },
     )
+    app.state.watch = Watch(gateway, desk)
     app.state.sessions = Sessions(gateway, clock or SystemClock(), desk)
-    app.state.secure, app.state.desk, app.state.cookie, app.state.provider = secure, desk, COOKIE, provider
+    app.state.secure, app.state.desk, app.state.provider = secure, desk, provider
+    app.state.cookie = f"{HOST_ONLY}{COOKIE}" if secure else COOKIE
     return app

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from changeover.app.bench import Bench
 from changeover.app.installation import Installation, read_again
-from changeover.app.local import running_address
+from changeover.app.local import operator_key, running_address
 from changeover.app.watch import marks_of_declarations
 from changeover.core.errors import ChangeoverError
 from changeover.core.threads import in_thread
@@ -25,6 +26,8 @@ class Desk:
         self._looked = time.monotonic()
         self.problem: str | None = installation.problems[0].message if installation.problems else None
         """Why declarations are not used as they stand in the files; None: they are."""
+        self.bench = Bench()
+        """Where what is begun on pages is measured."""
 
     async def now(self) -> Installation:
         """The installation with its declarations as they stand in the files; as they stood where one is broken."""
@@ -36,6 +39,17 @@ class Desk:
     def gateway(self) -> str | None:
         """Where the project's gateway listens; None: it does not run."""
         return running_address(self._installation.project.state)
+
+    def key(self) -> str | None:
+        """The operator's key of this machine; None: the system was never started here."""
+        try:
+            return operator_key(self._installation.project.state)
+        except ChangeoverError:
+            return None
+
+    def close(self) -> None:
+        """End what is measured here. Takes its time: call it in a thread."""
+        self.bench.close()
 
     def _look(self) -> None:
         marks = marks_of_declarations(self._installation)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from changeover.app.discretion import discreet
 from changeover.client import ClientError
 from changeover.console import pages
-from changeover.console.guards import HEADERS
-from changeover.console.visit import COOKIE
+from changeover.console.guards import HEADERS, HTTPS_ONLY
 from changeover.core.errors import AuthenticationError, ChangeoverError, ConfigError
 
 NOWHERE_TO_BE_FOUND = 404
@@ -18,7 +18,7 @@ async def refused_by_gateway(request: Request, failure: Exception) -> Response:
     """What the gateway refused, in its own words."""
     assert isinstance(failure, ClientError), "registered for nothing else"
     if failure.status == AuthenticationError.status:  # revoked, or expired, since they signed in
-        await request.app.state.sessions.end(request.cookies.get(COOKIE))
+        await request.app.state.sessions.end(request.cookies.get(request.app.state.cookie))
         return RedirectResponse("/sign-in", 303)
     return pages.page(request, "error.html", failure.status, message=failure.message)
 
@@ -27,7 +27,8 @@ async def refused(request: Request, failure: Exception) -> Response:
     """What we refused, or what failed."""
     assert isinstance(failure, ChangeoverError), "registered for nothing else"
     status = 400 if isinstance(failure, ConfigError) else failure.status  # what was asked for, not how it was set up
-    return pages.page(request, "error.html", status, message=failure.message)
+    message = discreet(failure.message, getattr(request.state, "hidden", ()))
+    return pages.page(request, "error.html", status, message=message)
 
 
 async def to_sign_in(request: Request, failure: Exception) -> Response:
@@ -43,6 +44,8 @@ async def broken(request: Request, failure: Exception) -> Response:
     del failure
     answer = pages.page(request, "error.html", 500, message="Something is broken here. What it was stands in the log.")
     answer.headers.update({**HEADERS, "cache-control": "no-store"})  # it is made outside of the guards
+    if request.app.state.secure:
+        answer.headers.update(HTTPS_ONLY)
     return answer
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from changeover.console.said import said
 from changeover.evals.report.words import interval, points
 
 WIDTH, HEIGHT = 144, 20
@@ -24,13 +25,15 @@ class Forest:
 
     end: float
     """Share of the score at its right end; the left one is as far."""
+    language: str
+    """Of what is said to those who cannot see it."""
 
     @classmethod
-    def over(cls, intervals: Iterable[tuple[float, float]]) -> Forest:
+    def over(cls, intervals: Iterable[tuple[float, float]], language: str) -> Forest:
         """A scale on which most of them fit."""
         reaches = sorted(max(abs(low), abs(high)) for low, high in intervals)
         wanted = reaches[math.ceil(HELD * len(reaches)) - 1] if reaches else ROUND[0]
-        return cls(end=next((end for end in ROUND if end >= wanted), 1.0))
+        return cls(end=next((end for end in ROUND if end >= wanted), 1.0), language=language)
 
     def _x(self, share: float) -> float:
         return round(MIDDLE + max(-1.0, min(1.0, share / self.end)) * REACH, 1)
@@ -56,7 +59,7 @@ class Forest:
             margin: Accepted loss, where it is shown.
         """
         look = "gain" if low > 0 else "loss" if high < 0 else "even"
-        says = f"{points(difference)} points, interval {interval(low, high)}"
+        says = said(self.language, f"{points(difference)} points, interval {interval(low, high)}")
         parts = [Markup('<line class="zero" x1="{0}" x2="{0}" y1="1" y2="{1}"/>').format(MIDDLE, HEIGHT - 1)]
         if margin is not None and margin < self.end:
             parts.append(

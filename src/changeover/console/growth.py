@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from changeover.app.comparisons import Growth
 from changeover.evals.report.html import Figure, difference_figure, evidence_figure
+from changeover.evals.report.language import Language
 from changeover.evals.report.plots import Step
 
 
@@ -26,7 +27,7 @@ _SEEN = {"low": -1.0, "high": 1.0, "no_worse": 1.0, "futility": 1.0, "better": 1
 """What is seen after a sample, and what was known before the first."""
 
 
-def growth_figure(growth: Growth | None) -> Figure | None:
+def growth_figure(growth: Growth | None, language: Language) -> Figure | None:
     """How the evidence grew, with the bounds that decide; None before its first sample."""
     if growth is None:
         return None
@@ -35,11 +36,17 @@ def growth_figure(growth: Growth | None) -> Figure | None:
         return None
     plan = growth.comparison.plan
     return evidence_figure(
-        steps, alpha=float(plan["alpha"]), beta=float(plan["beta"]), marks=(), says="", name="growth"
+        steps,
+        alpha=float(plan["alpha"]),
+        beta=float(plan["beta"]),
+        marks=(),
+        says="",
+        name="growth",
+        language=language,
     )
 
 
-def settling_figure(growth: Growth) -> Figure | None:
+def settling_figure(growth: Growth, language: Language) -> Figure | None:
     """How the difference settles, with its interval; None before the first sample."""
     steps = steps_of(growth)
     if not steps:
@@ -52,4 +59,5 @@ def settling_figure(growth: Growth) -> Figure | None:
         low=last.low,
         high=last.high,
         name="settling",
+        language=language,
     )

@@ -46,7 +46,7 @@ class Home:
 
 async def homes_of(visit: Visit, *named: str) -> list[Home]:
     """Tasks that somebody may keep a case for; of those that are named, also what a target looks like."""
-    if not visit.person.may("operate"):
+    if visit.desk is None or not visit.person.may("operate"):
         return []
     installation = visit.installation
 

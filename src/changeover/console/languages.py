@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -13,6 +13,8 @@ ENGLISH = "en"
 LANGUAGES: Mapping[str, str] = {ENGLISH: "English", "ja": "日本語"}
 """By their codes: how each calls itself."""
 COOKIE = "changeover_language"
+SENTENCES = "said_"
+"""How the names of catalogues begin that hold patterns of finished sentences."""
 
 
 def language_of(request: Request) -> str:
@@ -30,20 +32,28 @@ def language_of(request: Request) -> str:
 @cache
 def texts_in(language: str) -> Mapping[str, str | tuple[str, ...]]:
     """What each text says in a language; several forms where it counts something. Empty for the language they are written in."""
-    said: dict[str, str | tuple[str, ...]] = {}
+    return dict(_messages(language, said=False))
+
+
+@cache
+def sentences_in(language: str) -> Mapping[str, str]:
+    """What each pattern of a sentence that another room writes says in a language; see `said`."""
+    return {pattern: text for pattern, text in _messages(language, said=True) if isinstance(text, str)}
+
+
+def _messages(language: str, *, said: bool) -> Iterator[tuple[str, str | tuple[str, ...]]]:
     directory = files("changeover.console") / "locale" / language
     if language == ENGLISH or not directory.is_dir():
-        return said
+        return
     for file in sorted(directory.iterdir(), key=lambda each: each.name):
-        if not file.name.endswith(".po"):
+        if not file.name.endswith(".po") or file.name.startswith(SENTENCES) != said:
             continue
         with file.open("rb") as opened:
             catalogue = read_po(opened, locale=language)
         for message in catalogue:
             id = message.id if isinstance(message.id, str) else message.id[0]
             if id and message.string:
-                said[id] = message.string if isinstance(message.string, str) else tuple(message.string)
-    return said
+                yield id, message.string if isinstance(message.string, str) else tuple(message.string)
 
 
 def translated(language: str, text: str) -> str:

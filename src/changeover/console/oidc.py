@@ -6,6 +6,7 @@ a cookie of the browser that began it, so that only that browser can end it.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from base64 import urlsafe_b64encode
@@ -39,9 +40,12 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 PATIENCE_S = 10.0
 KNOWN_S = 600.0
 """What the provider says of itself is asked again after so long."""
+PAUSE_S = 5.0
+"""One that could not be asked is left alone for so long: strangers can have it asked."""
 LEEWAY_S = 60
 LONGEST_NAME = 70
 AGAIN = "Sign in again."
+EVERY_TASK = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,9 @@ class Provider:
         self._secret = secret
         self._clock = clock
         self._known: _Known | None = None
+        self._failed: tuple[float, str] | None = None
+        """When it could not be asked last, and what was said of it."""
+        self._asking = asyncio.Lock()
         self.issuer = settings.issuer
         self.label = settings.label
         self._back = f"{settings.address}{RETURN}"
@@ -144,10 +151,22 @@ class Provider:
         )
 
     async def _ask_about_it(self, *, anew: bool = False) -> _Known:
-        """What the provider says of itself, and its keys."""
-        now = self._clock.monotonic()
-        if self._known is not None and not anew and now - self._known.at < KNOWN_S:
+        """What the provider says of itself, and its keys. Asked once for all who come, and not again right after it failed."""
+        came = self._clock.monotonic()
+        async with self._asking:
+            known, now = self._known, self._clock.monotonic()
+            if known is not None and (known.at > came or (not anew and now - known.at < KNOWN_S)):
+                return known
+            if self._failed is not None and now - self._failed[0] < PAUSE_S:
+                raise NotReadyError(self._failed[1])
+            try:
+                self._known = await self._asked(now)
+            except NotReadyError as exc:
+                self._failed = (self._clock.monotonic(), exc.message)
+                raise
             return self._known
+
+    async def _asked(self, now: float) -> _Known:
         async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
             metadata = await _fetched(http, get_well_known_url(self.issuer, external=True))
             if metadata.get("issuer") != self.issuer:
@@ -159,8 +178,7 @@ class Provider:
                 keys = KeySet.import_key_set(cast("Any", await _fetched(http, metadata["jwks_uri"])))
             except (JoseError, ValueError, KeyError, TypeError) as exc:
                 raise NotReadyError(f"The keys of `{self.issuer}` cannot be read: {exc}.") from exc
-        self._known = _Known(metadata, keys, now)
-        return self._known
+        return _Known(metadata, keys, now)
 
     async def _token(self, known: _Known, code: str, attempt: str) -> Mapping[str, Any]:
         client: Any = self._client()
@@ -210,16 +228,27 @@ class Provider:
         return cast("Mapping[str, Any]", claims)
 
     def _vouched(self, claims: Mapping[str, Any]) -> Vouched:
-        has = _texts(_claim(claims, self._settings.role_claim))
+        has = (
+            frozenset[str]()
+            if _unverified(claims, self._settings.role_claim)
+            else _texts(_claim(claims, self._settings.role_claim))
+        )
         name = _name(claims, self._settings.name_claim)
         role: Role | None = next((role for text, role in self._settings.roles.items() if text in has), None)
         if role is None:
-            raise PermissionError_(
-                f"`{name}` is known to {self.label}, and has no role here. Whoever runs this console gives one: "
-                f"`console.roles` in changeover.toml, by the claim `{self._settings.role_claim}`."
-            )
-        limited = [set(tasks) for text, tasks in self._settings.tasks.items() if text in has]
-        return Vouched(name=name, role=role, tasks=frozenset[str]().union(*limited) if limited else None)
+            raise PermissionError_(self._lacks(name, "no role", "console.roles"))
+        tasks = frozenset[str]().union(*(tasks for text, tasks in self._settings.tasks.items() if text in has))
+        if self._settings.tasks and not tasks:
+            raise PermissionError_(self._lacks(name, f"the role `{role}` but no task", "console.tasks"))
+        return Vouched(name=name, role=role, tasks=None if EVERY_TASK in tasks or not self._settings.tasks else tasks)
+
+    def _lacks(self, name: str, what: str, setting: str) -> str:
+        """What is said to somebody who is known and may not come in: what they lack, and whom to ask."""
+        who = self._settings.contact or "whoever runs this console"
+        return (
+            f"`{name}` is known to {self.label}, and has {what} here. Ask {who}: it takes one of the groups under "
+            f"`{setting}` in changeover.toml, in the claim `{self._settings.role_claim}`."
+        )
 
 
 def _part(attempt: str, of: str) -> str:
@@ -246,9 +275,14 @@ def _name(claims: Mapping[str, Any], wanted: str) -> str:
     """Who somebody is: what cannot be read, or an address that nobody verified, gives way to the provider's own name."""
     name = _claim(claims, wanted)
     usable = isinstance(name, str) and name == name.strip() and name.isprintable() and name[:1].isalnum()
-    if usable and len(name) <= LONGEST_NAME and not (wanted == "email" and claims.get("email_verified") is False):
+    if usable and len(name) <= LONGEST_NAME and not _unverified(claims, wanted):
         return cast("str", name)
     return "sub " + "".join(char for char in str(claims["sub"]) if char.isprintable())[:LONGEST_NAME].strip()
+
+
+def _unverified(claims: Mapping[str, Any], claim: str) -> bool:
+    """Whether a claim is an address of which the provider says that nobody has shown it to be theirs."""
+    return claim == "email" and claims.get("email_verified") in (False, "false")
 
 
 def _trusted(url: str) -> bool:

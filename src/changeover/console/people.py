@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+
+from changeover.gateway.keys import RIGHTS, Right, Role
 
 VOUCHED = "oidc:"
 """Before the name of whom an identity provider vouches for, in histories and as the name of their keys."""
-
-Right = Literal["call", "look", "operate", "approve", "administer"]
-"""Call tasks and tools; look at everything but keys; start, steer and take back switches; agree to them; manage keys."""
-
-_EVERYTHING: frozenset[Right] = frozenset({"call", "look", "operate", "approve", "administer"})
-RIGHTS: Mapping[str, frozenset[Right]] = {
-    "application": frozenset({"call"}),
-    "viewer": frozenset({"look"}),
-    "operator": frozenset({"call", "look", "operate"}),
-    "approver": frozenset({"call", "look", "approve"}),
-    "admin": _EVERYTHING,
-}
-"""By the role of a key, or of a person that an identity provider vouches for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +18,17 @@ class Person:
     """As they are greeted."""
     actor: str
     """As histories name them: `key:NAME`, or what the identity provider calls them."""
-    role: str
+    role: Role
     tasks: frozenset[str] | None = None
     """Tasks they may look at and act on; None: every task."""
 
     def may(self, right: Right) -> bool:
         """Whether their role has a right."""
         return right in RIGHTS.get(self.role, frozenset())
+
+    def may_for_all(self, right: Right) -> bool:
+        """Whether their role has a right, and they may use it where it concerns every task."""
+        return self.may(right) and self.tasks is None
 
     def may_see(self, task: str) -> bool:
         """Whether a task is theirs."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +22,8 @@ MOST_PLAYS = 20
 MOST_COLUMNS = 4
 MOST_CHARS = 200_000
 """Of one answer with its reasoning; a longer one is broken off."""
+MOST_CHARS_OF_ALL = 40_000_000
+"""Of all sessions, with the prompts; one that is being answered counts as if every answer became as long as it may."""
 BREATH_S = 0.06
 """Between two looks at an answer that is written."""
 SHORTEST_S = 0.05
@@ -84,6 +85,11 @@ class Column:
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def most_chars(self) -> int:
+        """That its answer has, or may come to have."""
+        return len(self.text) + len(self.reasoning) if self.ended else MOST_CHARS
 
     @property
     def tokens(self) -> int | None:
@@ -169,6 +175,12 @@ class Play:
     def ended(self) -> bool:
         return all(column.ended for column in self.columns)
 
+    @property
+    def most_chars(self) -> int:
+        """That it holds, or may come to hold."""
+        said = [self.prompt.system, self.prompt.user, *(message.content or "" for message in self.prompt.earlier)]
+        return sum(map(len, said)) + sum(column.most_chars for column in self.columns)
+
     def begin(self, way: tuple[str, str]) -> None:
         """Ask everybody at once. Needs a running event loop; whoever begins it stops it."""
         for column in self.columns:
@@ -186,11 +198,41 @@ class Play:
                 column.state = "stopped"
 
 
+class Memory:
+    """What the plays of all sessions take of this process's memory. Whoever begins one has the eldest forgotten for it."""
+
+    def __init__(self, most_chars: int = MOST_CHARS_OF_ALL) -> None:
+        self._most_chars = most_chars
+        self._by_id: dict[str, tuple[Play, Plays]] = {}
+        """Each with whose it is, the eldest first."""
+
+    @property
+    def chars(self) -> int:
+        """That all plays hold, or may come to hold."""
+        return sum(play.most_chars for play, _ in self._by_id.values())
+
+    async def keep(self, play: Play, whose: Plays) -> None:
+        """Count a play, and have others forgotten where there is no room: those that have ended first, the eldest first."""
+        self._by_id[play.id] = play, whose
+        while self.chars > self._most_chars:
+            others = [each for each in self._by_id.values() if each[0] is not play]
+            if not others:
+                return
+            eldest, owner = next((each for each in others if each[0].ended), others[0])
+            await owner.forget(eldest.id)
+
+    def let_go(self, id: str) -> None:
+        """Count a play no more."""
+        self._by_id.pop(id, None)
+
+
 class Plays:
     """The newest plays of a session."""
 
-    def __init__(self) -> None:
-        self._by_id: OrderedDict[str, Play] = OrderedDict()
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._by_id: dict[str, Play] = {}
+        """The eldest first."""
 
     def __iter__(self) -> Iterator[Play]:
         """Newest first."""
@@ -200,15 +242,23 @@ class Plays:
         return self._by_id.get(id)
 
     async def begin(self, way: tuple[str, str], prompt: Prompt, names: Sequence[str], at: datetime) -> Play:
-        """Ask a prompt of everybody; the oldest play makes room."""
+        """Ask a prompt of everybody; the oldest plays make room."""
         play = Play(id=new_id("play"), prompt=prompt, columns=tuple(Column(name=name) for name in names), at=at)
         self._by_id[play.id] = play
         play.begin(way)
+        await self._memory.keep(play, self)
         while len(self._by_id) > MOST_PLAYS:
-            await self._by_id.popitem(last=False)[1].stop()
+            await self.forget(next(iter(self._by_id)))
         return play
+
+    async def forget(self, id: str) -> None:
+        """Stop a play, and let go of it."""
+        self._memory.let_go(id)
+        play = self._by_id.pop(id, None)
+        if play is not None:
+            await play.stop()
 
     async def close(self) -> None:
         """Stop and forget them all."""
         while self._by_id:
-            await self._by_id.popitem()[1].stop()
+            await self.forget(next(reversed(self._by_id)))

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from secrets import compare_digest
 from typing import Any
@@ -20,12 +21,12 @@ from changeover.client import AsyncClient, ClientError, Tool
 from changeover.console.desk import Desk, Gateway
 from changeover.console.oidc import Vouched
 from changeover.console.people import VOUCHED, Person
-from changeover.console.plays import Plays
+from changeover.console.plays import Memory, Plays
 from changeover.core.clock import Clock
 from changeover.core.digest import sha256_text
 from changeover.core.errors import AuthenticationError, NotReadyError, StoreError
 from changeover.core.ids import new_secret
-from changeover.core.secrets import register_secret
+from changeover.core.secrets import forget_secret, register_secret
 from changeover.core.threads import in_thread
 from changeover.gateway.keys import Key, Keyring, issue_key, load_keys, revoke_expired, revoke_key
 from changeover.rollouts.actions import LONGEST_NAME
@@ -37,9 +38,14 @@ LIFE_S = 12 * 3600.0
 """After so long without a page one has to sign in again."""
 KEYS_S = 1.0
 """Whose key was revoked is signed out after so long."""
+FIND_S = 0.05
+"""Keys are read no more often for those who come with unknown ones."""
+TELL_S = 60.0
 KNOWN_WITHIN_S = 5.0
 ASK_AGAIN_S = 0.1
 MOST_SESSIONS = 1_000
+MOST_OF_A_KEY = 20
+"""Sessions: whoever signs in with it once more ends their own oldest one, and nobody else's."""
 MOST_MESSAGES = 60
 """Of one conversation; the oldest go."""
 NOT_RUNNING = "The gateway does not run, so that nothing can be asked. Start it: `changeover up`."
@@ -49,9 +55,15 @@ class Callers:
     """Clients of the gateway with one key: it may be started anew, at another address."""
 
     def __init__(self, gateway: Gateway, key: str) -> None:
+        register_secret(key)
         self._gateway = gateway
         self._key = key
         self._by_address: dict[str, AsyncClient] = {}
+
+    @property
+    def key(self) -> str:
+        """The secret itself."""
+        return self._key
 
     def client(self) -> AsyncClient:
         """The one of the gateway that runs.
@@ -76,6 +88,8 @@ class Callers:
         return address, self._key
 
     async def close(self) -> None:
+        """Let go of the gateway, and of the key; once."""
+        forget_secret(self._key)
         while self._by_address:
             await self._by_address.popitem()[1].close()
 
@@ -91,6 +105,10 @@ class Session:
     """Stands in every form; who does not know it comes from another site."""
     seen: float
     """Monotonic, seconds."""
+    plays: Plays
+    """What was asked in the playground."""
+    owner: str = ""
+    """Whose it is: the same for all sessions of one key, or of one person."""
     key: str | None = None
     """Id of their key in the store; None: the console has no store."""
     ends: float | None = None
@@ -99,8 +117,6 @@ class Session:
     """By tool: the conversation so far."""
     beside: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """By tool: what else was given with its last message, but no files."""
-    plays: Plays = field(default_factory=Plays)
-    """What was asked in the playground."""
     streams: int = 0
     """Open pages that listen for changes."""
     told: str | None = None
@@ -144,7 +160,13 @@ class Sessions:
         self._desk = desk
         self._known: dict[str, Session] = {}
         """By the digest of the cookie."""
+        self._memory = Memory()
         self._looked = -KEYS_S
+        self._keyring = Keyring()
+        """By which somebody comes in."""
+        self._finding = asyncio.Lock()
+        self._found_at = -FIND_S
+        self._strangers, self._told_at = 0, -TELL_S
 
     async def begin(self, key: str) -> str:
         """Sign in with a key; gives the cookie.
@@ -154,18 +176,18 @@ class Sessions:
             AuthenticationError: It is none of this installation, or not any more.
             ClientError: The gateway does not know the key, or is not there.
         """
+        if self._desk is None:
+            person, owner, id = Person(name="", actor="key", role="application"), sha256_text(key), None
+        else:
+            found = await self._find(self._desk, key)
+            person, owner, id = person_of(found), found.id, found.id
+            await self._note(self._desk, person, "sign in", by="key")
         callers = Callers(self._gateway, key)
         try:
             if self._desk is None:
                 await callers.client().tools()
-                return await self._open(
-                    Session(Person(name="", actor="key", role="application"), callers, **self._new())
-                )
-            found = await self._find(self._desk, key)
-            person = person_of(found)
-            await self._note(self._desk, person, "sign in", by="key")
             await _until_known(callers)
-            return await self._open(Session(person, callers, key=found.id, **self._new()))
+            return await self._open(Session(person, callers, owner=owner, key=id, **self._new()))
         except BaseException:
             await callers.close()
             raise
@@ -198,30 +220,54 @@ class Sessions:
                 return secret, load_keys(connection)[sha256_text(secret)]
 
         secret, key = await in_thread(issue)
-        register_secret(secret)
         callers = Callers(self._gateway, secret)
         await _until_known(callers)
         ends = self._clock.monotonic() + LIFE_S
-        return await self._open(Session(person, callers, key=key.id, ends=ends, **self._new()))
+        return await self._open(Session(person, callers, owner=actor, key=key.id, ends=ends, **self._new()))
 
     def _new(self) -> dict[str, Any]:
-        return {"csrf": new_secret("form"), "seen": self._clock.monotonic()}
+        return {"csrf": new_secret("form"), "seen": self._clock.monotonic(), "plays": Plays(self._memory)}
 
     async def _open(self, session: Session) -> str:
         """Always with a new cookie: one that somebody else has put into a browser stands for nobody."""
-        await self._forget_old()
+        await self._forget_old(session.owner)
         cookie = new_secret("session")
         self._known[_place(cookie)] = session
         return cookie
 
     async def _find(self, desk: Desk, secret: str) -> Key:
-        installation = await desk.now()
-        keyring = Keyring()
-        await in_thread(lambda: keyring.reload(installation.store))
-        found = keyring.find(secret.encode())
-        if found is None or found.expired(installation.clock.now()):
+        """The key of a secret. One that is not known yet is looked for in the store, once for all who came meanwhile.
+
+        Raises:
+            AuthenticationError: There is none.
+        """
+        if self._keyring.find(secret.encode()) is None:
+            await self._look_again(desk)
+        else:  # it may have been revoked a moment ago
+            await in_thread(partial(self._keyring.reload, (await desk.now()).store))
+        found = self._keyring.find(secret.encode())
+        if found is None or found.expired((await desk.now()).clock.now()):
+            self._count_stranger()
             raise AuthenticationError("This is no key of this installation, or not any more: `changeover key list`.")
         return found
+
+    async def _look_again(self, desk: Desk) -> None:
+        """Read the keys, once for all who came with an unknown one meanwhile: nobody can have them read without end."""
+        came = self._clock.monotonic()
+        async with self._finding:
+            if self._found_at > came:
+                return
+            await asyncio.sleep(max(0.0, min(FIND_S, self._found_at + FIND_S - came)))
+            self._found_at = self._clock.monotonic()
+            await in_thread(partial(self._keyring.reload, (await desk.now()).store))
+
+    def _count_stranger(self) -> None:
+        """Have the log say that somebody tries, no more than once a minute."""
+        self._strangers += 1
+        now = self._clock.monotonic()
+        if now - self._told_at >= TELL_S:
+            log.warning("signing in failed %d times with keys that are not known here", self._strangers)
+            self._strangers, self._told_at = 0, now
 
     async def _note(self, desk: Desk, person: Person, action: str, **detail: str) -> None:
         installation = await desk.now()
@@ -306,11 +352,20 @@ class Sessions:
         except StoreError as exc:
             log.warning("the key of somebody who signed out could not be revoked; it expires: %s", exc.message)
 
-    async def _forget_old(self) -> None:
+    def streams_of(self, owner: str) -> int:
+        """Open pages that listen for changes, of all sessions of somebody."""
+        return sum(session.streams for session in self._known.values() if session.owner == owner)
+
+    async def _forget_old(self, owner: str) -> None:
+        """Make room for one more session of somebody."""
         now = self._clock.monotonic()
         by_age = sorted(self._known.items(), key=lambda each: each[1].seen)
-        old = [place for place, session in by_age if session.is_over(now)]
-        old += [place for place, _ in by_age[: max(0, len(by_age) - len(old) - MOST_SESSIONS + 1)] if place not in old]
+        old = {place for place, session in by_age if session.is_over(now)}
+        living = [(place, session) for place, session in by_age if place not in old]
+        own = [place for place, session in living if session.owner == owner]
+        old |= set(own[: max(0, len(own) - MOST_OF_A_KEY + 1)])
+        every = [place for place, _ in living if place not in old]
+        old |= set(every[: max(0, len(every) - MOST_SESSIONS + 1)])
         for place in old:
             forgotten = self._known.pop(place, None)
             if forgotten is not None:  # else by another who signs in at this moment

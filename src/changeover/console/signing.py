@@ -11,12 +11,13 @@ from changeover.client import ClientError
 from changeover.console import pages
 from changeover.console.failures import missing
 from changeover.console.languages import COOKIE as LANGUAGE_COOKIE
-from changeover.console.languages import LANGUAGES
+from changeover.console.languages import LANGUAGES, language_of, translated
 from changeover.console.oidc import Provider
-from changeover.console.visit import COOKIE, Visit, text_of
+from changeover.console.visit import HOST_ONLY, Visit, text_of
 from changeover.core.errors import ChangeoverError
 
 LONGEST_KEY = 400
+NO_KEY = "Paste a key of this installation."
 A_YEAR_S = 365 * 86_400
 ATTEMPT_COOKIE = "changeover_attempt"
 ATTEMPT_S = 600
@@ -32,7 +33,7 @@ async def sign_in(request: Request) -> Response:
     form = await request.form()
     key = form.get("key")
     if not isinstance(key, str) or not key.strip() or len(key) > LONGEST_KEY:
-        return _asking(request, 400, error="Paste a key of this installation.")
+        return _asking(request, 400, error=translated(language_of(request), NO_KEY))
     try:
         cookie = await request.app.state.sessions.begin(key.strip())
     except ClientError as failure:
@@ -53,7 +54,7 @@ async def to_provider(request: Request) -> Response:
         return _asking(request, failure.status, error=failure.message)
     reply = RedirectResponse(url, 303)
     # Lax: the browser comes back from another site, and has to bring it.
-    _set(request, reply, ATTEMPT_COOKIE, attempt, samesite="lax", path="/sign-in", max_age=ATTEMPT_S)
+    _set(request, reply, _attempt(request), attempt, samesite="lax", max_age=ATTEMPT_S)
     return reply
 
 
@@ -63,16 +64,16 @@ async def from_provider(request: Request) -> Response:
     if provider is None:
         return await missing(request, None)
     try:
-        vouched = await provider.end(request.cookies.get(ATTEMPT_COOKIE), request.query_params)
+        vouched = await provider.end(request.cookies.get(_attempt(request)), request.query_params)
         cookie = await request.app.state.sessions.welcome(vouched)
     except ChangeoverError as failure:
         reply = _asking(request, failure.status, error=failure.message)
-        reply.delete_cookie(ATTEMPT_COOKIE, path="/sign-in")
+        _unset(request, reply, _attempt(request))
         return reply
     # A page and no redirect: a browser that comes from another site does not bring the session's cookie to where that one
     # sends it, but does to where a page of ours does.
     reply = await _welcomed(request, pages.page(request, "signed_in.html", 200), cookie)
-    reply.delete_cookie(ATTEMPT_COOKIE, path="/sign-in")
+    _unset(request, reply, _attempt(request))
     return reply
 
 
@@ -81,9 +82,9 @@ async def sign_out(request: Request) -> Response:
     visit = Visit.of(request)
     vouched_for = visit.session.ends is not None
     async with visit.form():
-        await request.app.state.sessions.end(request.cookies.get(COOKIE))
+        await request.app.state.sessions.end(request.cookies.get(_session(request)))
     reply = RedirectResponse("/sign-in?left" if vouched_for else "/sign-in", 303)
-    reply.delete_cookie(COOKIE)
+    _unset(request, reply, _session(request))
     return reply
 
 
@@ -99,8 +100,8 @@ async def choose_language(request: Request) -> Response:
 
 async def _welcomed(request: Request, reply: Response, cookie: str) -> Response:
     """An answer that brings the cookie of a new session; the browser's former one ends."""
-    await request.app.state.sessions.end(request.cookies.get(COOKIE))
-    _set(request, reply, COOKIE, cookie)
+    await request.app.state.sessions.end(request.cookies.get(_session(request)))
+    _set(request, reply, _session(request), cookie)
     return reply
 
 
@@ -111,11 +112,21 @@ def _set(
     value: str,
     *,
     samesite: Literal["lax", "strict"] = "strict",
-    path: str = "/",
     max_age: int | None = None,
 ) -> None:
-    secure = bool(request.app.state.secure)
-    reply.set_cookie(name, value, max_age, httponly=True, samesite=samesite, secure=secure, path=path)
+    reply.set_cookie(name, value, max_age, httponly=True, samesite=samesite, secure=bool(request.app.state.secure))
+
+
+def _unset(request: Request, reply: Response, name: str) -> None:
+    reply.delete_cookie(name, httponly=True, samesite="strict", secure=bool(request.app.state.secure))
+
+
+def _session(request: Request) -> str:
+    return request.app.state.cookie
+
+
+def _attempt(request: Request) -> str:
+    return f"{HOST_ONLY}{ATTEMPT_COOKIE}" if request.app.state.secure else ATTEMPT_COOKIE
 
 
 def _asking(

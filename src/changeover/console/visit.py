@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import partial
+from datetime import datetime
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -13,18 +13,22 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from changeover.app.discretion import discreet, hidden_from, seen_by
 from changeover.app.installation import Installation
 from changeover.console import pages
 from changeover.console.desk import Desk
 from changeover.console.languages import language_of, translated
 from changeover.console.people import Person, Right
 from changeover.console.sessions import Session, Sessions
+from changeover.core.clock import SystemClock
 from changeover.core.errors import PermissionError_, RequestError
 from changeover.core.threads import in_thread
 from changeover.rollouts.actions import By
 from changeover.store.engine import Store
 
 COOKIE = "changeover_session"
+HOST_ONLY = "__Host-"
+"""Before the names of cookies that go by HTTPS only: no other name of the same domain can put such a one into a browser."""
 MOST_FILES = 200
 MOST_FIELD_BYTES = 32 << 20
 LONGEST_REASON = 2_000
@@ -32,6 +36,7 @@ NO_PROJECT = (
     "This console was started outside of a project, so that it has tools and conversations only. "
     "Start it in the project for everything else: `changeover console`."
 )
+WHOLE = "Whoever is limited to some tasks may not do this: it concerns the tasks of others too. Ask an administrator."
 
 Found = TypeVar("Found")
 
@@ -54,6 +59,8 @@ class Visit:
         self.request = request
         self.session = session
         self._installation: Installation | None = None
+        self.hidden: frozenset[str] = frozenset()
+        """Names that whoever looks is not told, see `app.discretion`."""
 
     @classmethod
     def of(cls, request: Request) -> Visit:
@@ -63,7 +70,7 @@ class Visit:
             SignInFirst: Nobody is.
         """
         sessions: Sessions = request.app.state.sessions
-        session = sessions.find(request.cookies.get(COOKIE))
+        session = sessions.find(request.cookies.get(request.app.state.cookie))
         if session is None:
             raise SignInFirst
         return cls(request, session)
@@ -82,18 +89,20 @@ class Visit:
         assert self._installation is not None, "`come_in` was called"
         return self._installation
 
-    @property
+    @cached_property
     def theirs(self) -> Installation:
-        """The project with no other declared tasks than they may see, for what speaks of all of them."""
-        tasks = self.installation.tasks
-        if self.person.tasks is None:
-            return self.installation
-        seen = {name: task for name, task in tasks.items() if self.person.may_see(name)}
-        return replace(self.installation, tasks=seen)
+        """The project as whoever looks may see it, for what speaks of all tasks."""
+        tasks = self.person.tasks
+        return self.installation if tasks is None else seen_by(self.installation, tasks)
 
     @property
     def store(self) -> Store:
         return self.installation.store
+
+    @property
+    def now(self) -> datetime:
+        """This moment, by the project's clock where there is a project."""
+        return (SystemClock() if self._installation is None else self._installation.clock).now()
 
     async def come_in(self) -> None:
         """Take the project as it is now.
@@ -103,7 +112,11 @@ class Visit:
         """
         if self.desk is None:
             raise RequestError(NO_PROJECT)
-        self._installation = await self.desk.now()
+        installation = self._installation = await self.desk.now()
+        tasks = self.person.tasks
+        if tasks is not None:
+            self.hidden = await self.read(partial(_hidden, installation, tasks))
+            self.request.state.hidden = self.hidden
 
     def require(self, right: Right) -> None:
         """Refuse whoever may not.
@@ -114,14 +127,31 @@ class Visit:
         if not self.person.may(right):
             raise PermissionError_(f"A key of the role `{self.person.role}` may not do this; ask an administrator.")
 
+    def require_whole(self) -> None:
+        """Refuse whoever may see some tasks only.
+
+        Raises:
+            PermissionError_: They are.
+        """
+        if self.person.tasks is not None:
+            raise PermissionError_(WHOLE)
+
     def require_task(self, task: str) -> None:
-        """Refuse a task that is not theirs.
+        """Refuse a task that is not theirs. Only for one that they named: what else names one must not.
 
         Raises:
             PermissionError_: It is another's.
         """
         if not self.person.may_see(task):
             raise PermissionError_(f"This key may not look at or change `{task[:80]}`.")
+
+    def sees(self, deployment: str) -> bool:
+        """Whether a deployment is shown to them: it is shared, and no engine that is another's task's alone."""
+        return deployment not in self.hidden
+
+    def discreet(self, message: str) -> str:
+        """What they are told, without names that are not theirs to know."""
+        return discreet(message, self.hidden)
 
     def parameter(self, name: str) -> str:
         """A part of the address."""
@@ -173,11 +203,12 @@ class Visit:
 
     def page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A page, with what all of them show."""
-        return pages.page(self.request, template, status, **values)
+        told = {name: self.discreet(value) if type(value) is str else value for name, value in values.items()}
+        return pages.page(self.request, template, status, **told)
 
     def part(self, template: str, **values: Any) -> HTMLResponse:
         """A part of a page, as it is exchanged in one that is open."""
-        return pages.page(self.request, template, 200, **values)
+        return self.page(template, 200, **values)
 
     def go(self, path: str) -> RedirectResponse:
         """Have the browser go on there."""
@@ -190,7 +221,7 @@ class Visit:
             words: As the catalogues have it, with `{}` for each value.
             values: Names and numbers in it.
         """
-        self.session.told = translated(self.language, words).format(*values)
+        self.session.told = self.discreet(translated(self.language, words).format(*values))
 
     @property
     def language(self) -> str:
@@ -206,6 +237,10 @@ def text_of(form: FormData, name: str) -> str:
 def _storable(text: str) -> str:
     """Without space around it, and without the one character that no text of PostgreSQL holds."""
     return text.replace("\x00", "").strip()
+
+
+def _hidden(installation: Installation, tasks: frozenset[str], connection: Connection) -> frozenset[str]:
+    return hidden_from(installation, connection, tasks)
 
 
 def _read(store: Store, look: Callable[[Connection], Found]) -> Found:

@@ -168,14 +168,18 @@ class ConsoleSettings(toml.Declared):
     roles: dict[str, PersonsRole] = Field(default_factory=dict[str, PersonsRole])
     """By a text of that claim. Of several that somebody has, the one that stands first here counts; who has none is refused."""
     tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
-    """By a text of the same claim: tasks to which whoever has it is limited. Who has none of these has every task."""
+    """By a text of the same claim: tasks that whoever has it may see and act on; `"*"` is every task. Where it is here, who has
+    none of these texts is refused; where it is not, everybody has every task."""
+    contact: str | None = Field(default=None, min_length=1, max_length=200)
+    """Whom somebody asks who is known to the provider and has no role or no task here, such as `llm-desk@example.org`."""
 
     @model_validator(mode="after")
     def _all_or_nothing(self) -> Self:
         needed = {"client_id": self.client_id, "address": self.address, "roles": self.roles}
         if self.issuer is not None and (missing := [name for name, value in needed.items() if not value]):
             raise ValueError(f"with `issuer`, `{missing[0]}` has to be there too")
-        if self.issuer is None and (more := [name for name, value in needed.items() if value]):
+        of_people = {**needed, "tasks": self.tasks}
+        if self.issuer is None and (more := [name for name, value in of_people.items() if value]):
             raise ValueError(f"`{more[0]}` does nothing without `issuer`")
         return self
 

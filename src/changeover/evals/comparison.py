@@ -25,6 +25,7 @@ from changeover.evals.queries import ComparedSample, Comparison, add_comparison,
 from changeover.evals.runner import Pair, Runner, Scored, Scoring
 from changeover.evals.scorers import ScorerSpec
 from changeover.evals.sequential import Evidence, TestPlan, Verdict, detectable_loss, fixed_n
+from changeover.evals.stopping import Stop, Stopped, until
 from changeover.evals.weighing import Weighing
 from changeover.serving.variants import Variant
 from changeover.store.engine import Store
@@ -178,8 +179,20 @@ async def compare(
     clock: Clock,
     on_progress: Callable[[Live], None],
     progress_s: float = PROGRESS_S,
+    on_begun: Callable[[str], None] = lambda _: None,
+    stop: Stop | None = None,
 ) -> tuple[str, Live]:
     """Compare until there is a verdict, or no sample or budget is left. Returns the comparison's id and how it ended.
+
+    Args:
+        match: What is compared.
+        store: Where it is kept.
+        runner: Who asks and scores.
+        clock: For its times.
+        on_progress: Told how it stands, now and then and at the end.
+        progress_s: Shortest time between two times that it is told.
+        on_begun: Told its id, before anything is asked.
+        stop: By which somebody can end it as if its budget were spent, but at once.
 
     Raises:
         DatasetError: The dataset has no sample, or one that was scored was edited in place.
@@ -190,12 +203,13 @@ async def compare(
     gate = match.task.declared.gate
     runner.limit(gate.max_calls, gate.max_cost_usd, (match.incumbent, match.candidate))
     comparison, weighing, samples = await asyncio.to_thread(_begin, store, match, clock)
+    on_begun(comparison.id)
     tally = Tally(weighing, Floor(gate.floor), started=clock.monotonic())
     stopped, looked = None, clock.monotonic()
     pairs = runner.pairs(match.task, match.scoring, samples, match.incumbent, match.candidate)
     try:
-        async with aclosing(pairs):
-            async for pair in pairs:
+        async with aclosing(pairs), aclosing(until(pairs, stop)) as coming:
+            async for pair in coming:
                 tally.add(pair)
                 runner.journal.keep_compared(_compared(comparison.id, tally, pair))
                 if clock.monotonic() - looked >= progress_s:
@@ -206,7 +220,7 @@ async def compare(
                 if tally.hopeless:
                     stopped = f"no scorer could score any of the first {HOPELESS} samples: {_first_error(pair)}"
                     break
-    except BudgetSpent as spent:
+    except (BudgetSpent, Stopped) as spent:
         stopped = str(spent)
     await runner.journal.flush()  # a verdict without its scores on disk could not be replayed
     tally.weighing.finish(stopped=stopped is not None)

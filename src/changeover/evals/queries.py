@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from itertools import islice
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_, update
 
 from changeover.core.errors import GateError
+from changeover.store.newest import BEGINNING, newest_asked, newest_of_each
 from changeover.store.schema import answers, comparison_samples, comparisons, scores, variants
 
 
@@ -272,11 +273,18 @@ class Verdict:
     ended_at: datetime | None
 
 
-def newest_verdict(connection: Connection, task: str) -> Verdict | None:
-    """How the newest finished comparison of a task ended."""
-    query = _VERDICT.where(comparisons.c.task == task, comparisons.c.verdict.is_not(None))
-    row = connection.execute(query.order_by(comparisons.c.started_at.desc()).limit(1)).first()
-    return None if row is None else _verdict(row)
+_NEWEST_VERDICTS = newest_of_each(
+    comparisons,
+    "started_at",
+    1,
+    [comparisons.c[name] for name in _VERDICT_FIELDS],
+    lambda each: (each.c.verdict.is_not(None),),
+)
+
+
+def newest_verdicts(connection: Connection, tasks: Collection[str]) -> dict[str, Verdict]:
+    """How the newest finished comparison of each task ended."""
+    return {row.task: _verdict(row) for row in connection.execute(_NEWEST_VERDICTS, newest_asked(tasks, BEGINNING))}
 
 
 def summaries_of(connection: Connection, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:

@@ -50,6 +50,16 @@ def allow(key: Key, roles: frozenset[Role]) -> None:
         raise PermissionError_(f"A key of role `{key.role}` may not do this; one of {', '.join(sorted(roles))} may.")
 
 
+def allow_whole(key: Key) -> None:
+    """Let only those through who may see every task.
+
+    Raises:
+        PermissionError_: The key is limited to some.
+    """
+    if key.tasks is not None:
+        raise PermissionError_("This speaks of every task, and the key is limited to some. Ask with one that is not.")
+
+
 def _bearer(value: bytes) -> bytes:
     scheme, _, secret = value.partition(b" ")
     if scheme.lower() != b"bearer" or not secret.strip():

@@ -20,7 +20,7 @@ from changeover.core.settings import GatewaySettings, Price
 from changeover.gateway.admin import Desk, asked_for
 from changeover.gateway.admit import Admission, wanted
 from changeover.gateway.allowances import Allowances
-from changeover.gateway.authenticate import allow, authenticate
+from changeover.gateway.authenticate import allow, allow_whole, authenticate
 from changeover.gateway.breaker import Breakers
 from changeover.gateway.choose import choose
 from changeover.gateway.deliver import Delivering, deliver
@@ -98,6 +98,8 @@ class Door:
                 visit.key = authenticate(head.headers, self._parts.keyring, visit.started_at)
                 if route.roles:
                     allow(visit.key, route.roles)
+                if route.whole:
+                    allow_whole(visit.key)
             visit.route = route
             if route.page == "tools":
                 assert visit.key is not None, "no route of tools is open to anybody"

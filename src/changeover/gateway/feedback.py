@@ -15,7 +15,7 @@ from changeover.gateway.admit import Admission
 from changeover.gateway.http import Headers, Reply, send_json
 from changeover.gateway.keys import STEERERS, Key
 from changeover.gateway.redact import Redactor
-from changeover.gateway.resolve import read_fields
+from changeover.gateway.resolve import may_call, read_fields
 from changeover.gateway.snapshot import Snapshots
 from changeover.store.engine import Store
 from changeover.tasks.feedback import Feedback, Rated, add_feedback, rated_exchange
@@ -152,4 +152,4 @@ def rating_of(fields: Mapping[str, Any]) -> Rating:
 
 def _may_rate(key: Key, rated: Rated) -> bool:
     own = rated.key == key.id or (key.team is not None and rated.team == key.team)
-    return own or key.role in STEERERS
+    return own or (key.role in STEERERS and may_call(key, rated.task))

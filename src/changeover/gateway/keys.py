@@ -24,12 +24,29 @@ Role = Literal["application", "viewer", "operator", "approver", "admin"]
 and may begin and steer rollouts; an approver looks, calls, and may approve and override; an admin may do everything."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
-CALLERS: frozenset[Role] = frozenset({"application", "operator", "approver", "admin"})
-LOOKERS: frozenset[Role] = frozenset({"viewer", "operator", "approver", "admin"})
-STEERERS: frozenset[Role] = frozenset({"operator", "admin"})
-"""They may also name a variant or a deployment in `model`, as evaluations do, and see everybody's jobs."""
-APPROVERS: frozenset[Role] = frozenset({"approver", "admin"})
-ADMINS: frozenset[Role] = frozenset({"admin"})
+Right = Literal["call", "look", "operate", "approve", "administer"]
+"""Call tasks and tools; look at everything but keys; start, steer and take back switches; agree to them; manage keys."""
+RIGHTS: Mapping[Role, frozenset[Right]] = {
+    "application": frozenset({"call"}),
+    "viewer": frozenset({"look"}),
+    "operator": frozenset({"call", "look", "operate"}),
+    "approver": frozenset({"call", "look", "approve"}),
+    "admin": frozenset({"call", "look", "operate", "approve", "administer"}),
+}
+"""The one table of who may what: the gateway's routes, the console's pages and the docs are made from it."""
+
+
+def roles_with(right: Right) -> frozenset[Role]:
+    """Roles that have a right."""
+    return frozenset(role for role, rights in RIGHTS.items() if right in rights)
+
+
+CALLERS = roles_with("call")
+LOOKERS = roles_with("look")
+STEERERS = roles_with("operate")
+"""They may also name a variant or a deployment in `model`, as evaluations do; where they are not limited to some tasks, they
+see everybody's jobs."""
+ADMINS = roles_with("administer")
 """They are let past what a key could be made to pass."""
 
 LONGEST_NAME = 80

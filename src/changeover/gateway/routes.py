@@ -8,7 +8,7 @@ from typing import Literal
 
 from changeover.core.errors import RequestError
 from changeover.gateway.endpoints import ENDPOINTS, Endpoint
-from changeover.gateway.keys import APPROVERS, CALLERS, LOOKERS, ROLES, STEERERS, Role
+from changeover.gateway.keys import CALLERS, LOOKERS, ROLES, Right, Role, roles_with
 
 ANYBODY: frozenset[Role] = frozenset()
 """No key is asked for."""
@@ -16,11 +16,17 @@ EVERY_ROLE: frozenset[Role] = frozenset(ROLES)
 MODEL_PREFIX = "/v1/models/"
 ADMIN_TASKS = "/admin/v1/tasks"
 LOOKS = ("rollout", "history")
-DEEDS: Mapping[str, frozenset[Role]] = {
-    **dict.fromkeys(("switch", "pause", "resume", "promote", "abort", "rollback"), STEERERS),
-    **dict.fromkeys(("approve", "override"), APPROVERS),
+DEEDS: Mapping[str, Right] = {
+    "switch": "operate",
+    "pause": "operate",
+    "resume": "operate",
+    "promote": "operate",
+    "abort": "operate",
+    "rollback": "operate",
+    "approve": "approve",
+    "override": "approve",
 }
-"""And who may do them."""
+"""What is done to a task, and the right that it takes, here and on the console."""
 
 TOOLS = "/v1/tools"
 JOBS = "/v1/jobs"
@@ -37,6 +43,8 @@ class Route:
     page: Page
     roles: frozenset[Role]
     endpoint: Endpoint | None = None
+    whole: bool = False
+    """It speaks of all tasks in one, so that a key of some tasks only may not have it."""
 
 
 ROUTES: tuple[Route, ...] = (
@@ -50,11 +58,11 @@ ROUTES: tuple[Route, ...] = (
     Route(f"{JOBS}/{{job}}", ("GET", "DELETE"), "tools", CALLERS),
     Route(f"{JOBS}/{{job}}/events", ("GET",), "tools", CALLERS),
     Route("/openapi.json", ("GET",), "openapi", EVERY_ROLE),
-    Route("/metrics", ("GET",), "metrics", LOOKERS),
+    Route("/metrics", ("GET",), "metrics", LOOKERS, whole=True),
     Route("/healthz", ("GET", "HEAD"), "health", ANYBODY),
     Route(ADMIN_TASKS, ("GET",), "admin", LOOKERS),
     *(Route(f"{ADMIN_TASKS}/{{task}}/{look}", ("GET",), "admin", LOOKERS) for look in LOOKS),
-    *(Route(f"{ADMIN_TASKS}/{{task}}/{deed}", ("POST",), "admin", roles) for deed, roles in DEEDS.items()),
+    *(Route(f"{ADMIN_TASKS}/{{task}}/{deed}", ("POST",), "admin", roles_with(right)) for deed, right in DEEDS.items()),
 )
 _BY_PATH: Mapping[str, Route] = {route.path: route for route in ROUTES if route.path != MODEL_PREFIX}
 _MODEL = next(route for route in ROUTES if route.path == MODEL_PREFIX)

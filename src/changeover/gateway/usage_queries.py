@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -115,6 +115,14 @@ def _whole(row: Row[*tuple[Any, ...]]) -> dict[str, int]:
 def total_of(lines: Sequence[UsageLine]) -> UsageLine:
     """All lines together."""
     return UsageLine(of=(), **{name: sum(getattr(line, name) for line in lines) for name in SUMMED})
+
+
+def totals_by(lines: Sequence[UsageLine], place: int) -> list[UsageLine]:
+    """One line for each value that stands at a place of what they are of, in order: all of that value together."""
+    found: dict[str, list[UsageLine]] = {}
+    for line in lines:
+        found.setdefault(line.of[place], []).append(line)
+    return [replace(total_of(each), of=(value,)) for value, each in sorted(found.items())]
 
 
 def _column(facet: Facet) -> ColumnElement[Any]:

@@ -199,18 +199,19 @@ def _card_families(card: Card) -> dict[str, str]:
     return found
 
 
-def _families_in(name: str) -> list[tuple[str, str]]:
+@lru_cache(maxsize=4096)
+def _families_in(name: str) -> tuple[tuple[str, str], ...]:
     """Families that a name says, as (id, name)."""
     # The file and the directory it lies in, or name and owner: further up a path names people and machines.
     text = _SERVERS.sub(" ", "/".join(re.split(r"[/\\]", name.strip().casefold())[-2:]))
     owner, plain = text.split("/")[0] if "/" in text else "", plain_name(text)
     table = _table()
     derived = {id for entry in table.derived if _begins(plain, entry.name) for id in entry.families}
-    return [
+    return tuple(
         (family.id, family.name)
         for family in table.families
         if family.id in derived or owner in family.owners or _says(text, family.words)
-    ]
+    )
 
 
 def _says(text: str, words: Iterable[str]) -> bool:

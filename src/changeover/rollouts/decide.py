@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from changeover.core.clock import span
 from changeover.tasks.exchanges import Outcomes
 
 State = Literal["evaluation", "shadow", "canary", "baking", "done", "rolled_back", "aborted", "refused"]
@@ -273,7 +274,7 @@ def _exchanging(exchange: Exchanging) -> Decision:
 def _baking(rollout: Rollout, now: datetime) -> Decision:
     over = rollout.step_started_at + timedelta(seconds=rollout.plan.bake_s)
     if now < over:
-        return Wait(f"bakes for another {(over - now).total_seconds():.0f} s")
+        return Wait(f"the bake time, which ends in {span((over - now).total_seconds())}")
     return Finish(f"no alarm in {rollout.plan.bake_s:g} s after the promotion")
 
 

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable
 
+from changeover.core.actors import SYSTEM
 from changeover.core.clock import Clock
 from changeover.core.errors import GateError, StoreError
 from changeover.core.threads import in_thread
@@ -36,8 +37,6 @@ from changeover.store.lead import Lead
 
 log = logging.getLogger(__name__)
 
-ACTOR = "changeover"
-"""Who the history names for what happened by itself."""
 TICK_S = 0.25
 
 
@@ -78,7 +77,7 @@ class Controller:
         if self._lead is not None and not self._lead.held():
             return
         # First: nothing may go on by leave that has ended while nobody looked.
-        end_overrides(self._store, By(ACTOR, "", self._clock.now()))
+        end_overrides(self._store, By(SYSTEM, "", self._clock.now()))
         with self._store.read() as connection:
             rollouts = active_rollouts(connection)
             self._at_rest = not rollouts and not open_overrides(connection)
@@ -96,14 +95,14 @@ class Controller:
 
     def _hold(self, rollout: Rollout, reason: str) -> None:
         """Leave it to a person: engines that cannot be exchanged now could not be at the next look either."""
-        by = By(ACTOR, reason, self._clock.now())
+        by = By(SYSTEM, reason, self._clock.now())
         with contextlib.suppress(GateError), self._store.write() as connection:
             put_on_hold(connection, rollout, "held", by)
 
     def _perform(self, rollout: Rollout, evidence: Evidence, decision: Decision) -> None:
         if isinstance(decision, Wait):
             return
-        by = By(actor=ACTOR, reason=decision.reason, now=self._clock.now())
+        by = By(actor=SYSTEM, reason=decision.reason, now=self._clock.now())
         with self._store.write() as connection:
             match decision:
                 case PutOnHold():

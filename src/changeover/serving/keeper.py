@@ -13,13 +13,14 @@ from typing import Any
 from changeover.core.clock import Clock
 from changeover.core.errors import ChangeoverError, ConfigError, EngineError
 from changeover.serving.backends import Attached, Backend, Elsewhere, Launch
+from changeover.serving.carrier import Carrier
 from changeover.serving.elsewhere import looks
 from changeover.serving.life import Life, Timing
 from changeover.serving.options import AdapterOptions
+from changeover.serving.outgoing import Outgoing
 from changeover.serving.plan import Adapter, EnginePlan
 from changeover.serving.process import EngineLog
 from changeover.serving.restart import Failure, GiveUp, Restart, next_restart, remember
-from changeover.serving.riders import next_load
 from changeover.serving.sockets import Sockets
 from changeover.serving.status import DeploymentStatus, State
 from changeover.serving.upstream import Client, Upstream
@@ -29,8 +30,6 @@ log = logging.getLogger(__name__)
 
 DRAINING = "finishing its last requests"
 IN_PLACE = "exchanged for one that holds its adapters: memory does not hold both"
-BUSY_S = 0.05
-"""Between looks whether a process that something else becomes of can be exchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,8 @@ class Keeper:
         self._backend = backend
         self._around = around
         self._log = EngineLog(around.log_dir / f"{plan.deployment}.log")
-        self._life: Life | None = None
+        self.life: Life | None = None
+        """Its process, while it has one."""
         self._upstream: Upstream | None = None
         self._started_at: datetime | None = None
         self._restarts = 0
@@ -82,11 +82,9 @@ class Keeper:
         """How its process is started the next time."""
         self._proven: set[Adapter] = set()
         """Adapters that it has answered with."""
-        self._one_by_one = False
         self._swap: tuple[Exchange, Launch] | None = None
         """While its process ends for another one: what is wanted, and how it was started before."""
-        self._carrying: asyncio.Task[None] | None = None
-        """Brings the process in line with the adapters that it shall hold."""
+        self._carrier = Carrier(self, around)
         self._wish: asyncio.Future[Wish] | None = None
         """Set while its engine answers: what somebody wants to become of it."""
         self._woken = asyncio.Event()
@@ -94,8 +92,7 @@ class Keeper:
         """It was unloaded, and is not back yet."""
         self._used: tuple[int, float] = (0, around.clock.monotonic())
         """Requests answered when it was last looked at, and when that was another number."""
-        self._outgoing: dict[asyncio.Task[None], Life] = {}
-        """Ends of earlier processes, which answer their last requests."""
+        self._outgoing = Outgoing(plan.deployment, around.leave)
         self._changed = asyncio.Event()
         self._gone = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"keeper of {plan.deployment}")
@@ -108,8 +105,8 @@ class Keeper:
     @property
     def in_flight(self) -> int:
         """Requests of this process that it has not answered yet, those to adapters on it among them."""
-        asked = self._life or self._upstream
-        return (0 if asked is None else asked.in_flight) + sum(life.in_flight for life in self._outgoing.values())
+        asked = self.life or self._upstream
+        return (0 if asked is None else asked.in_flight) + self._outgoing.in_flight
 
     @property
     def stopping(self) -> bool:
@@ -140,13 +137,13 @@ class Keeper:
     def unused_s(self) -> float:
         """Since its last request ended, as far as whoever looks regularly can tell; 0 while one is under way."""
         now = self._around.clock.monotonic()
-        asked = self._life or self._upstream
+        asked = self.life or self._upstream
         if asked is not None and (self.in_flight or asked.answered != self._used[0]):
             self._used = (asked.answered, now)
         return now - self._used[1]
 
     def status(self) -> DeploymentStatus:
-        life = self._life
+        life = self.life
         return DeploymentStatus(
             name=self.plan.deployment,
             state=self.state,
@@ -161,7 +158,7 @@ class Keeper:
     def _address(self) -> str | None:
         if self._upstream is None:
             return None
-        return self._upstream.base_url if self._life is None else self._life.address
+        return self._upstream.base_url if self.life is None else self.life.address
 
     async def wait_ready(self) -> None:
         """Wait until the engine can answer.
@@ -189,12 +186,12 @@ class Keeper:
             self._become(self.state, DRAINING)
             self._tell_riders()
         # One that gets nothing new already, since it is unloaded or leaks, may have its last requests to answer still.
-        asked = self._life or self._upstream
+        asked = self.life or self._upstream
         try:
             async with asyncio.timeout(drain_s):
                 if asked is not None:
                     await asked.idle()
-                await self._outgoing_ended()
+                await self._outgoing.ended()
         except TimeoutError:
             log.warning("%s: stopped with %d requests in flight", self.plan.deployment, self.in_flight)
 
@@ -228,8 +225,8 @@ class Keeper:
     async def stop(self) -> None:
         """End the process, if any, and everything that watches it."""
         self._draining = True
-        tasks: list[asyncio.Task[Any]] = [self._task, *self._outgoing]
-        tasks += [] if self._carrying is None else [self._carrying]
+        tasks: list[asyncio.Task[Any]] = [self._task, *self._outgoing.tasks]
+        tasks += [] if self._carrier.task is None else [self._carrier.task]
         for task in tasks:
             task.cancel()
         try:
@@ -260,8 +257,13 @@ class Keeper:
             raise EngineError("it is busy with another change, or does not run")
         await done
 
+    @property
+    def busy(self) -> bool:
+        """Nothing else can become of it now: it is being renewed, exchanged or unloaded, or shall stop, or has no process."""
+        return self._wish is None or self._wish.done() or self._draining
+
     def _ask(self, wish: Wish) -> bool:
-        if self._wish is None or self._wish.done() or self._draining:
+        if self.busy or self._wish is None:
             return False
         self._wish.set_result(wish)
         return True
@@ -269,8 +271,8 @@ class Keeper:
     async def _run(self) -> None:
         self._announce()
         try:
-            riders = tuple(Adapter.of(rider.plan) for rider in self._around.riders(self.plan.deployment))
-            where = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=riders))
+            planned = replace(self.plan, adapters=tuple(self._carrier.wanted()))
+            where = await asyncio.to_thread(self._backend.launch, planned)
             match where:
                 case Elsewhere():
                     await self._follow(where)
@@ -300,7 +302,7 @@ class Keeper:
                 self._swap_back(self._swap, ended.reason)
                 continue
             if ended.ready_s is None and not self._proven.issuperset(tried.adapters):
-                self._launch = await self._launch_with(())  # they may be at fault: what it was asked for comes first
+                self._launch = await self.launch_with(())  # they may be at fault: what it was asked for comes first
             decision = self._after(ended)
             if isinstance(decision, GiveUp):
                 self._become("failed", decision.reason)
@@ -330,7 +332,7 @@ class Keeper:
 
     async def _live_once(self, launch: Launch) -> Failure | Sleep | Exchange:
         """Have it answer, by one process or by several that take each other's place, until there is none."""
-        life = self._life = Life(self.plan, launch, self._log, self._around)
+        life = self.life = Life(self.plan, launch, self._log, self._around)
         leaked = False
         try:
             await self._begin(life, launch)
@@ -349,7 +351,7 @@ class Keeper:
                 if isinstance(wished, Exchange):
                     self._become("starting", IN_PLACE)
                 await self._hide(life, None)
-                await self._outgoing_ended()  # it counts as one that holds no memory from here on
+                await self._outgoing.ended()  # it counts as one that holds no memory from here on
                 return wished
             if isinstance(wished, Renew):
                 leaked = True
@@ -364,7 +366,7 @@ class Keeper:
             self._wish = None
             self._tell_riders()
             await life.end()
-            self._life = None
+            self.life = None
         return _failure(life, ended_at, reason, leaked=leaked)
 
     async def _begin(self, life: Life, launch: Launch) -> None:
@@ -447,42 +449,20 @@ class Keeper:
         return fresh
 
     def _hand_over(self, life: Life, fresh: Life, said: str, drain_s: float | None) -> None:
-        self._life, self._load_s = fresh, fresh.load_s
+        self.life, self._load_s = fresh, fresh.load_s
         self._answer_by(fresh, said)
-        task = asyncio.create_task(self._retire(life, drain_s))
-        self._outgoing[task] = life
-        task.add_done_callback(self._outgoing.pop)
-
-    async def _outgoing_ended(self) -> None:
-        if self._outgoing:
-            await asyncio.wait(list(self._outgoing))
+        self._outgoing.take(life, drain_s)
 
     async def _hide_when_ended(self, life: Life) -> None:
         await life.watch()
         self._upstream = None
         self._announce()
 
-    async def _retire(self, life: Life, drain_s: float | None) -> None:
-        """End a process whose place another has taken."""
-        try:
-            await self._drained(life, drain_s)
-        finally:
-            await life.end()
-
     async def _hide(self, life: Life, drain_s: float | None) -> None:
         """Send nothing new to a process, and wait until its requests are answered."""
         self._upstream = None
         self._announce()
-        await self._drained(life, drain_s)
-
-    async def _drained(self, life: Life, drain_s: float | None) -> None:
-        try:
-            async with asyncio.timeout(drain_s):
-                await life.idle()
-                for name in (self.plan.deployment, *life.ways):
-                    await self._around.leave(name)
-        except TimeoutError:
-            log.warning("%s: stopped with %d requests in flight", self.plan.deployment, life.in_flight)
+        await self._outgoing.drained(life, drain_s)
 
     async def _follow(self, where: Elsewhere) -> None:
         """Look for ever whether an engine that somebody else runs can answer."""
@@ -497,43 +477,16 @@ class Keeper:
 
     def way_to(self, adapter: str) -> Upstream | None:
         """Where an adapter on this engine is asked; None while it cannot answer."""
-        return None if self._life is None or self.upstream is None else self._life.ways.get(adapter)
+        return None if self.life is None or self.upstream is None else self.life.ways.get(adapter)
 
     def carry(self) -> None:
         """See to it that the process holds the adapters of all deployments that share it. Returns at once."""
-        if self._life is not None and (self._carrying is None or self._carrying.done()):
-            self._carrying = asyncio.create_task(self._carry(), name=f"adapters of {self.plan.deployment}")
+        if self.life is not None:
+            self._carrier.carry()
 
-    async def _carry(self) -> None:
-        """Exchange the process for one that holds what is lacking: engines read adapters only when they start.
-
-        It comes up beside the present one where both have one copy of the weights, or memory holds a second one.
-        """
-        while (life := self._life) is not None and self.upstream is not None:
-            riders = {Adapter.of(rider.plan): rider for rider in self._around.riders(self.plan.deployment)}
-            load = next_load([*life.launch.adapters], [*riders], one_by_one=self._one_by_one)
-            if load is None:
-                return
-            try:
-                launch = await self._launch_with(load.adapters)
-                if self._draining or self._wish is None or self._wish.done():
-                    await asyncio.sleep(BUSY_S)  # it is being renewed or unloaded, or has just been told something else
-                    continue
-                held = life.memory_bytes or 0
-                beside = launch.maps_weights or self._around.has_room(self.plan.deployment, held)
-                await self.exchange(launch, beside=beside)
-            except ChangeoverError as exc:
-                if self._life is not life and not isinstance(exc, NotHeldError):
-                    continue  # it ended meanwhile, and that was the reason
-                log.warning("%s: adapters: %s", self.plan.deployment, exc)
-                if len(load.new) > 1:
-                    self._one_by_one = True
-                    continue
-                for adapter in load.new:
-                    riders[adapter].refuse(f"`{self.plan.deployment}` cannot hold it: {exc.message}")
-
-    async def _launch_with(self, adapters: tuple[Adapter, ...]) -> Launch:
-        launch = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=adapters))
+    async def launch_with(self, adapters: Sequence[Adapter]) -> Launch:
+        """How a process is started that holds these adapters."""
+        launch = await asyncio.to_thread(self._backend.launch, replace(self.plan, adapters=tuple(adapters)))
         assert isinstance(launch, Launch), "it has a process"
         return launch
 
@@ -607,8 +560,8 @@ class Keeper:
 
     def _said(self) -> str:
         """The detail; of a start that is under way and has nothing to say yet, how far it has come."""
-        starts = self._life is not None and self._upstream is None and self.state == "starting"
-        return str(self._life.progress) if self._life is not None and starts and not self._detail else self._detail
+        starts = self.life is not None and self._upstream is None and self.state == "starting"
+        return str(self.life.progress) if self.life is not None and starts and not self._detail else self._detail
 
     def _announce(self) -> None:
         try:

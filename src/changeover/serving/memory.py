@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,8 @@ from changeover.core.errors import ArtifactError
 from changeover.core.sizes import GIB, MIB, in_gib
 from changeover.library.fit.context import context_bytes, shape_of
 from changeover.library.fit.embedded import estimate
-from changeover.library.gguf import GgufHeader, read_header
+from changeover.library.gguf import read_header
+from changeover.library.running import Shape
 from changeover.serving.options import (
     AdapterOptions,
     BackendName,
@@ -125,8 +127,9 @@ def limit_bytes(plan: EnginePlan, factor: float, budget: int) -> int:
 def _estimated(plan: EnginePlan, options: Options, weights: int) -> int:
     if isinstance(options, LocalOptions):
         assert plan.artifact is not None, "asked for before"
-        header = read_header(plan.artifact)
-        return estimate(weights, _context_bytes(header, options))
+        file = plan.artifact.stat()
+        most_tokens, shape = _header_of(plan.artifact, file.st_mtime_ns, file.st_size)
+        return estimate(weights, _context_bytes(most_tokens, shape, options))
     cache = round(options.cache_gib * GIB) if isinstance(options, OpenVINOOptions | VllmOptions) else 0
     return weights + cache + PROCESS_BYTES.get(plan.backend, 0)
 
@@ -145,10 +148,16 @@ def _ray_bytes(plan: EnginePlan, options: RayOptions) -> int:
     return PROCESS_BYTES["ray"] + options.replicas * needed_bytes(inner)
 
 
-def _context_bytes(header: GgufHeader, options: LocalOptions) -> int:
+@lru_cache(maxsize=256)
+def _header_of(artifact: Path, _mtime_ns: int, _size: int) -> tuple[int | None, Shape | None]:
+    """How long a request a file of weights takes, and its shape. Reading the header takes a tenth of a second."""
+    header = read_header(artifact)
+    return header.context_length, shape_of(header)
+
+
+def _context_bytes(most_tokens: int | None, shape: Shape | None, options: LocalOptions) -> int:
     """Keys and values of every token of every slot; none where the header says no layers or no heads."""
-    tokens = min(options.context_tokens, header.context_length or options.context_tokens)
-    shape = shape_of(header)
+    tokens = min(options.context_tokens, most_tokens or options.context_tokens)
     return (context_bytes(shape, tokens, options.slots) or 0) if shape is not None else 0
 
 

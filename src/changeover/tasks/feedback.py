@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Integer, Row, cast, func, insert, select
 
+from changeover.store.newest import newest_asked, newest_of_each
 from changeover.store.schema import exchanges, feedback
 
 MOST_AT_ONCE = 5_000
+MOST_RATED = 500
+"""Newest words on a task that are counted."""
 _FEEDBACK = select(feedback, exchanges.c.revision).outerjoin(exchanges, exchanges.c.id == feedback.c.exchange)
 
 
@@ -97,11 +101,19 @@ def feedback_on(connection: Connection, exchange: str, limit: int = 20) -> list[
     return [_feedback(row) for row in connection.execute(query)]
 
 
-def goods_of(connection: Connection, task: str, since: datetime, limit: int) -> tuple[int, int]:
-    """How many of the newest words on a task's answers since a moment are there, at most `limit`, and how many are good."""
-    query = select(feedback.c.good).where(feedback.c.task == task, feedback.c.at >= since)
-    said = connection.execute(query.order_by(feedback.c.at.desc()).limit(limit)).scalars().all()
-    return len(said), sum(map(bool, said))
+_GOODS = newest_of_each(
+    feedback,
+    "at",
+    MOST_RATED,
+    (feedback.c.task, func.count().label("said"), func.sum(cast(feedback.c.good, Integer)).label("good")),
+    lambda each: (),
+).group_by(feedback.c.task)
+
+
+def goods_of(connection: Connection, tasks: Collection[str], since: datetime) -> dict[str, tuple[int, int]]:
+    """How many of the newest `MOST_RATED` words on each task's answers since a moment are there, and how many are good."""
+    rows = connection.execute(_GOODS, newest_asked(tasks, since))
+    return {row.task: (int(row.said), int(row.good)) for row in rows}
 
 
 def newest_feedback(connection: Connection) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, bindparam, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Integer, Row, Select, bindparam, or_, select
 
+from changeover.store.newest import BEGINNING, newest_asked, newest_of_each
 from changeover.store.schema import exchanges
 
+MOST_TIMED = 200
+"""Newest exchanges of a task that its latency is taken from."""
 MOST_LOOKED_AT = 2_000
 """Exchanges, where some of a kind are looked for."""
 
@@ -50,30 +53,46 @@ _SEEN = tuple(field.name for field in fields(Seen))
 _NEWEST = (exchanges.c.started_at.desc(), exchanges.c.id.desc())
 
 
-def _timed(*among: ColumnElement[bool]) -> Select[Any]:
-    """Durations of whole answers. Made once each: a page asks for those of every task, and making one costs as much."""
+_DURATIONS = ("duration_ms", "internal", "status", "truncated", "abandoned")
+
+
+def _whole(newest: FromClause) -> tuple[ColumnElement[bool], ...]:
+    """Answers to applications that were not cut off."""
+    return (newest.c.status < 300, *(newest.c[name].is_(False) for name in ("internal", "truncated", "abandoned")))
+
+
+def _timed_between() -> Select[Any]:
+    """Durations of whole answers. Made once: a page asks for those of every hour, and making one costs as much."""
     newest = (
-        select(*(exchanges.c[name] for name in ("duration_ms", "internal", "status", "truncated", "abandoned")))
-        .where(exchanges.c.task == bindparam("task"), *among)
+        select(*(exchanges.c[name] for name in _DURATIONS))
+        .where(
+            exchanges.c.task == bindparam("task"),
+            exchanges.c.started_at >= bindparam("since"),
+            exchanges.c.started_at < bindparam("until"),
+        )
         .order_by(exchanges.c.started_at.desc())
         .limit(bindparam("most", type_=Integer))
         .subquery()
     )
-    whole = (newest.c.internal, newest.c.truncated, newest.c.abandoned)
-    return select(newest.c.duration_ms).where(newest.c.status < 300, *(each.is_(False) for each in whole))
+    return select(newest.c.duration_ms).where(*_whole(newest))
 
 
-_NEWEST_TIMED = _timed()
-_TIMED_BETWEEN = _timed(exchanges.c.started_at >= bindparam("since"), exchanges.c.started_at < bindparam("until"))
+_TIMED_BETWEEN = _timed_between()
+_NEWEST_TIMED = newest_of_each(
+    exchanges, "started_at", MOST_TIMED, (exchanges.c.task, exchanges.c.duration_ms), lambda each: ()
+).where(*_whole(exchanges))
 
 
-def newest_durations(connection: Connection, task: str, most: int) -> list[float]:
-    """What whole answers to applications took among the newest exchanges of a task, milliseconds."""
-    return list(connection.execute(_NEWEST_TIMED, {"task": task, "most": most}).scalars())
+def newest_durations(connection: Connection, tasks: Collection[str]) -> dict[str, list[float]]:
+    """What whole answers to applications took among the newest `MOST_TIMED` exchanges of each task, milliseconds."""
+    found: dict[str, list[float]] = {}
+    for row in connection.execute(_NEWEST_TIMED, newest_asked(tasks, BEGINNING)).all():
+        found.setdefault(row.task, []).append(row.duration_ms)
+    return found
 
 
 def durations_between(connection: Connection, task: str, since: datetime, until: datetime, most: int) -> list[float]:
-    """The same among the newest that began in [since, until)."""
+    """What whole answers to applications took among the newest exchanges of a task that began in [since, until)."""
     asked = {"task": task, "most": most, "since": since, "until": until}
     return list(connection.execute(_TIMED_BETWEEN, asked).scalars())
 

@@ -203,10 +203,10 @@ class Desk:
             if reply.full:
                 await reply.drain()
             try:
-                job = await self.jobs.find(id, key)
+                job = await self.jobs.find(id, self.jobs.holder_now(key))
             except StoreError:
                 continue  # the job goes on without it, or waits for it
-            except ChangeoverError as error:  # it was deleted meanwhile
+            except ChangeoverError as error:  # it was deleted meanwhile, or the key revoked
                 events.end("error", envelope(error, visit.id))
                 return
         if job.state in UNDER_WAY:

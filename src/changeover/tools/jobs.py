@@ -114,6 +114,19 @@ class Jobs:
         """Jobs that run in this process."""
         return len(self._own)
 
+    def holder_now(self, key: Key) -> Key:
+        """A key that was let in, as it is now: whoever watches for long may have been shut out, or limited, meanwhile.
+
+        Raises:
+            AuthenticationError: It was revoked, or has expired.
+        """
+        now = self._keys.now(key.id)
+        if now is None:
+            raise AuthenticationError(
+                "This API key was revoked, or has expired. Make another: `changeover key new NAME`."
+            )
+        return now
+
     async def submit(self, tool: Tool, given: Mapping[str, Any], key: Key) -> Job:
         """Take a job in.
 
@@ -410,7 +423,8 @@ def shown(job: Job) -> dict[str, Any]:
 
 
 def _seen_by(key: Key) -> str | None:
-    return None if key.role in STEERERS else key.id
+    """The key whose jobs alone are seen: jobs of others may be about tasks that a limited one must not see."""
+    return None if key.role in STEERERS and key.tasks is None else key.id
 
 
 def _taken_apart(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:

@@ -28,9 +28,9 @@ only_wire = pytest.mark.parametrize("kind", ["wire"], indirect=True)
 
 
 @pytest.fixture
-async def hasty() -> AsyncIterator[WireClient]:
-    """Our own client with shorter limits."""
-    client = WireClient(connect_s=0.3, keepalive_s=0.5)
+async def forgetful() -> AsyncIterator[WireClient]:
+    """Our own client, which keeps connections for a shorter time."""
+    client = WireClient(keepalive_s=1.0)
     yield client
     await client.close()
 
@@ -100,22 +100,22 @@ async def test_a_connection_that_the_engine_closed_while_idle_is_not_used(server
     assert server.connections == 3
 
 
-async def test_an_idle_connection_is_closed_before_engines_close_it(server: Loopback, hasty: WireClient) -> None:
-    upstream = hasty.upstream("d", await server.start(), None, None)
+async def test_an_idle_connection_is_closed_before_engines_close_it(server: Loopback, forgetful: WireClient) -> None:
+    upstream = forgetful.upstream("d", await server.start(), None, None)
     await asyncio.gather(*(ask(upstream) for _ in range(5)))
     assert server.open
 
     await closed(server)
-    assert not hasty.watch.live
+    assert not forgetful.watch.live
 
     assert await ask(upstream) == b"{}"
 
 
-async def test_connections_that_are_used_all_the_time_are_not_closed(server: Loopback, hasty: WireClient) -> None:
-    upstream = hasty.upstream("d", await server.start(), None, None)
-    for _ in range(20):
+async def test_connections_that_are_used_all_the_time_are_not_closed(server: Loopback, forgetful: WireClient) -> None:
+    upstream = forgetful.upstream("d", await server.start(), None, None)
+    for _ in range(24):
         await ask(upstream)
-        await asyncio.sleep(0.04)
+        await asyncio.sleep(0.05)
 
     assert server.connections == 1
 
@@ -377,7 +377,8 @@ async def test_one_timer_keeps_the_limits_of_many_requests(server: Loopback, ups
     await closed(server)
 
 
-async def test_connecting_takes_no_longer_than_its_limit(hasty: WireClient) -> None:
+async def test_connecting_takes_no_longer_than_its_limit() -> None:
+    hasty = WireClient(connect_s=0.3)
     with full_listener() as port:
         upstream = hasty.upstream("d", f"http://127.0.0.1:{port}", None, None)
         with pytest.raises(UpstreamError, match="connecting took too long"):
@@ -391,6 +392,7 @@ async def test_connecting_takes_no_longer_than_its_limit(hasty: WireClient) -> N
         with pytest.raises(asyncio.CancelledError):
             await task
     assert upstream.in_flight == 0
+    await hasty.close()
 
 
 @contextmanager

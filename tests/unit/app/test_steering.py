@@ -10,6 +10,7 @@ from tests.support import stores
 from tests.support.exchanges import exchange
 
 from changeover.app import steering
+from changeover.app.steering import Seen
 from changeover.core.clock import SystemClock
 from changeover.core.errors import GateError
 from changeover.evals.queries import Comparison, add_comparison, end_comparison
@@ -309,3 +310,35 @@ def test_a_canary_is_promoted_aborted_and_taken_back_by_hand(store: Store) -> No
     assert route.incumbent == OLD.id
     assert rollout is not None
     assert rollout.state == "rolled_back"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [steering.pause, steering.resume, steering.approve, steering.promote, steering.abort, steering.rollback],
+    ids=lambda f: f.__name__,
+)
+def test_a_deed_on_a_rollout_that_was_replaced_meanwhile_touches_neither(
+    store: Store, act: Callable[..., object]
+) -> None:
+    old = steering.propose(store, NEW, PLAN, by())
+    steering.abort(store, "code", by("ben"))
+    new = steering.propose(store, NEW, PLAN, by("ben"))
+    with pytest.raises(GateError, match=f"Rollout {new.id} of `code` began after this one"):
+        act(store, "code", by(), seen=Seen(rollout=old.id))
+    with store.read() as connection:
+        assert latest_rollout(connection, "code") == new
+
+
+def test_a_rollback_of_a_rollout_that_has_ended_or_of_an_older_revision_brings_nobody_back(store: Store) -> None:
+    seen = steering.propose(store, NEW, PLAN, by())
+    steering.override(store, "code", "evaluation", "ben", NOW + timedelta(hours=1), by())
+    promoted = steering.promote(store, "code", by(), seen=Seen(rollout=seen.id))
+    assert promoted.incumbent == NEW.id
+    with pytest.raises(GateError, match="Nothing was done: look at what happened"):
+        steering.rollback(store, "code", by(), Seen(revision=promoted.revision - 1))
+    back = steering.rollback(store, "code", by(), Seen(rollout=seen.id, revision=promoted.revision))
+    assert back.incumbent == OLD.id
+    with pytest.raises(GateError, match=r"has ended meanwhile \(rolled_back\)"):
+        steering.rollback(store, "code", by("ben"), Seen(rollout=seen.id))
+    with store.read() as connection:
+        assert current_route(connection, "code") == back

@@ -23,7 +23,7 @@ def said(project: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_tasks_are_named_where_there_are_no_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = said(write_project(tmp_path / "p", ("echo", "other")), capsys)
     assert first.endswith("tasks  echo, other")
-    assert second == 'try  changeover ask echo "…"   changeover status   Ctrl-C stops'
+    assert second == 'try  changeover ask echo "…"   changeover status   changeover console   Ctrl-C stops'
 
 
 def test_tasks_of_tools_are_counted_and_an_example_is_suggested(

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from changeover.console.differences import MOST_COMPARED, marked, plainly
+from changeover.console.differences import marked, plainly
+from changeover.evals.differences import LONGEST_COMPARED, MOST_COMPARED, compare
 
 WORDS = MOST_COMPARED // 2 - 1
 
@@ -39,3 +40,21 @@ def test_long_texts_with_nothing_but_their_punctuation_in_common_are_not_compare
     before, after = marked(one, other)
     assert (before.count("<del>"), after.count("<ins>")) == (1, 1)
     assert (without_marks(before), without_marks(after)) == plainly(one, other)
+
+
+def test_a_character_of_a_language_without_spaces_is_a_word_of_its_own() -> None:
+    before, after = marked("本日の売上は百万円です。", "本日の売上は三百万円です。")
+    assert (before, after) == ("本日の売上は百万円です。", "本日の売上は<ins>三</ins>百万円です。")
+
+
+def test_lines_that_break_elsewhere_say_the_same() -> None:
+    compared = compare("one two\nthree", "one\n  two three ")
+    assert compared is not None
+    assert compared.alike == 1.0
+    assert not any(differs for _, differs in (*compared.before, *compared.after))
+
+
+def test_what_is_too_long_to_be_compared_is_shown_as_it_is() -> None:
+    for text in ("x" * (LONGEST_COMPARED + 1), "x " * (MOST_COMPARED + 1)):
+        assert compare(text, "x") is None
+        assert marked(text, "y") == plainly(text, "y")

@@ -288,7 +288,10 @@ def test_a_collector_that_refuses_costs_nobody_anything_and_is_mentioned_once(ca
     assert traces.lost == 5
 
 
-def test_a_collector_that_is_not_there_stops_neither_requests_nor_the_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_collector_that_is_not_there_stops_neither_requests_nor_the_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces_module, "CLOSE_S", 1.0)
     with listening() as seen:
         address = seen.address
     traces = Traces(collector(address, {"authorization": SECRET}, {}))
@@ -296,7 +299,7 @@ def test_a_collector_that_is_not_there_stops_neither_requests_nor_the_end(caplog
     finish(traces, *(f"req_{number}" for number in range(3000)))
     assert time.monotonic() - started < 5
     traces.close()
-    assert time.monotonic() - started < 3 * traces_module.CLOSE_S
+    assert time.monotonic() - started < 15
     assert SECRET not in caplog.text
 
 

@@ -37,12 +37,13 @@ from tests.support.rollouts import (
 )
 
 from changeover.app import steering
+from changeover.core.actors import SYSTEM
 from changeover.core.errors import GateError, StoreError
 from changeover.rollouts import actions
 from changeover.rollouts.begin import follow_engine
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Plan, Reading, Rollout, Step, alarm_at
 from changeover.rollouts.exchange import exchange_plan
-from changeover.rollouts.loop import ACTOR, Controller
+from changeover.rollouts.loop import Controller
 from changeover.rollouts.observing import Observer
 from changeover.serving.queries import find_variants, keep_variant, note_state
 from changeover.tasks.applied import append_applied
@@ -123,7 +124,7 @@ class Machine(RuleBasedStateMachine):
             return
         comparison = self.world.compared(task, rollout.incumbent, rollout.candidate, verdict)
         with self._allowed(), self.world.store.write() as connection:
-            actions.evaluated(connection, rollout, comparison, verdict, self.world.by(ACTOR))
+            actions.evaluated(connection, rollout, comparison, verdict, self.world.by(SYSTEM))
 
     @rule(task=some_task, who=somebody, act=st.sampled_from(BY_HAND), gate=st.sampled_from(("evaluation", "approval")))
     def steer(self, task: str, who: str, act: str, gate: Any) -> None:
@@ -214,7 +215,7 @@ class Machine(RuleBasedStateMachine):
         with self.world.store.write() as connection:
             new = {task: keep_variant(connection, self.world.present(task, name), now) for task in TASKS}
             replaced = {old.id: new[old.task] for old in find_variants(connection, name)}
-            follow_engine(connection, replaced, {"code": PLANS["canaries"]}, self.world.by(ACTOR, "upgrade"))
+            follow_engine(connection, replaced, {"code": PLANS["canaries"]}, self.world.by(SYSTEM, "upgrade"))
 
     def _store_is_gone_for_a_while(self) -> None:
         self.world.store.close()
@@ -455,7 +456,7 @@ def check_rollout(now: Facts, row: Any) -> None:
             assert verdicts.get(route.comparison) == "pass" or "evaluation" in overridden, route
         if route.action == "promote" or (route.action == "canary" and row.plan["approve_before"] == "canary"):
             assert len(agreed) >= row.plan["approvals"] or "approval" in overridden, route
-    by_itself = {event.revision for event in events if event.actor == ACTOR}
+    by_itself = {event.revision for event in events if event.actor == SYSTEM}
     if any(route.action == "promote" and route.revision in by_itself for route in began):
         assert len(began) == len(row.plan["steps"]) + 1, "no step was left out"
     for step, route, after in zip(row.plan["steps"], began, began[1:], strict=False):

@@ -64,19 +64,31 @@ def known_features() -> tuple[Feature, ...]:
         return toml.load(_Table, path).features
 
 
+@cache
+def _marks() -> tuple[tuple[str, Feature], ...]:
+    return tuple((mark, feature) for feature in known_features() for mark in feature.texts)
+
+
+@cache
+def _keys() -> tuple[tuple[Feature, tuple[tuple[str, str], ...]], ...]:
+    """Keys of each feature with what they stand in, the most particular feature first."""
+    ordered = sorted(known_features(), key=lambda each: -max((key.count(".") for key in each.parameters), default=0))
+    return tuple((each, tuple((key.partition(".")[0], key) for key in each.parameters)) for each in ordered)
+
+
 def in_text(text: str) -> Iterable[Feature]:
     """Features that a text has."""
-    return (feature for feature in known_features() if any(_stands(mark, text) for mark in feature.texts))
+    there = [(mark, feature) for mark, feature in _marks() if mark in text]
+    return {feature.name: feature for mark, feature in there if _stands(mark, text)}.values()
 
 
 def in_parameters(parameters: Mapping[str, Any]) -> list[Feature]:
     """Features that a request's keys have. The most particular counts: a nested key that is known hides the one above."""
     found: list[Feature] = []
     known: set[str] = set()
-    for feature in sorted(
-        known_features(), key=lambda each: -max((key.count(".") for key in each.parameters), default=0)
-    ):
-        here = [key for key in feature.parameters if _has(parameters, key) and not _hidden(parameters, key, known)]
+    for feature, keys in _keys():
+        there = [key for head, key in keys if head in parameters]
+        here = [key for key in there if _has(parameters, key) and not _hidden(parameters, key, known)]
         if here:
             found.append(feature)
             known.update(here)

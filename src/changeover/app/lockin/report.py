@@ -60,8 +60,9 @@ class _Reading:
     def __init__(self, installation: Installation, since: datetime) -> None:
         self._installation = installation
         self._since = since
+        self._candidates = Candidates(installation)
         with installation.store.read() as connection:
-            at_work = AtWork.read(connection, installation.catalogue)
+            at_work = AtWork.read(connection, installation.catalogue, installation.only)
             until = installation.clock.now() + timedelta(hours=1)
             lines = usage_lines(connection, ("task", "deployment"), since, until, internal=False)
         self._rows, self._cards, self._incumbents = at_work.deployments, at_work.cards, at_work.incumbents
@@ -97,7 +98,7 @@ class _Reading:
             )
 
     def _task(self, task: Task, incumbent: Variant | None) -> TaskReport:
-        found = Candidates(self._installation, task.name).find() if incumbent is not None else []
+        found = self._candidates.on(task.name).find() if incumbent is not None else []
         candidates = [each for each in found if self._is_model(each.name)]
         with self._installation.store.read() as connection:
             proven = () if incumbent is None else tuple(self._proven(connection, incumbent))

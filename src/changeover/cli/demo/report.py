@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from changeover.app.history import Happened
-from changeover.cli.frame import out, points
+from changeover.cli.frame import out
 from changeover.evals.comparison import Live
+from changeover.evals.report.words import points
 
 REPORT_FILE = "demo-report.json"
 

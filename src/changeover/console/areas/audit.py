@@ -26,7 +26,9 @@ ACTIONS = (
     "pause",
     "resume",
     "apply",
+    "compare",
     "trial",
+    "stop",
     "accept",
     "deploy",
     "undeploy",
@@ -106,6 +108,9 @@ def _where(act: Act) -> str | None:
         return f"/rollouts/{act.subject.removeprefix('rollout ')}"
     if act.source == "trial":
         return f"/trials/{act.id}"
+    what, _, which = act.subject.partition(" ")
+    if act.source == "audit" and what in ("comparison", "trial") and " " not in which:
+        return f"/{what}s/{quote(which, safe='')}"
     if act.source == "route" and act.task is not None:
         return f"/tasks/{quote(act.task, safe='')}"
     return None

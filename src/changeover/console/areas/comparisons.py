@@ -25,10 +25,12 @@ from changeover.app.comparisons import (
     why_no_switch,
 )
 from changeover.app.switching import begin_switch
+from changeover.console.areas.measuring import running_here
 from changeover.console.following import following
 from changeover.console.forest import Forest
 from changeover.console.growth import growth_figure, settling_figure
 from changeover.console.routes import Page
+from changeover.console.said import report_in
 from changeover.console.visit import Visit, text_of
 from changeover.core.errors import ChangeoverError, GateError, NotReadyError, UnknownTaskError
 from changeover.evals.queries import Verdict, find_verdict, last_sample, mean_difference, newest_comparisons
@@ -121,12 +123,13 @@ async def _list(visit: Visit, template: str) -> Response:
         template,
         under_way=[] if before or asked.narrowed else under_way_now,
         rows=rest,
-        forest=Forest.over((row.low, row.high) for row in known if not row.alive),
+        forest=Forest.over(((row.low, row.high) for row in known if not row.alive), visit.language),
         older=asked.address(last) if last else "",
         asked=asked,
         verdicts=VERDICTS,
         tasks=sorted(name for name in visit.installation.tasks if visit.person.may_see(name)),
         first=before is None,
+        now=running_here(visit),
     )
 
 
@@ -207,7 +210,7 @@ async def _shown(
 def _report(visit: Visit, id: str) -> tuple[int, Markup]:
     """The report's inside, and how many samples there are to read through."""
     report = report_of(visit.installation, id)
-    return len(report.samples), to_part(report, templates_of(visit.installation))
+    return len(report.samples), to_part(report, templates_of(visit.installation), report_in(visit.language))
 
 
 async def part(visit: Visit) -> Response:
@@ -222,13 +225,23 @@ async def _growing(visit: Visit, found: Verdict) -> dict[str, Any]:
     """What is shown of one without a verdict."""
     now = visit.installation.clock.now()
     made: UnderWay = await visit.read(lambda connection: under_way(connection, found.id, now))
-    figures = [growth_figure(made.growth), settling_figure(made.growth)] if made.growth.samples else []
+    language = report_in(visit.language)
+    figures = (
+        [growth_figure(made.growth, language), settling_figure(made.growth, language)] if made.growth.samples else []
+    )
     return {
         "comparison": found,
         "made": made,
+        "here": _run_here(visit, found.id),
         "plan": made.comparison.plan,
         "figures": [figure for figure in figures if figure is not None],
     }
+
+
+def _run_here(visit: Visit, id: str) -> str | None:
+    """The run in this process that measures it by itself, where it can be stopped; None: there is none."""
+    running = running_here(visit)
+    return running.id if running is not None and running.comparison == id else None
 
 
 async def events(visit: Visit) -> Response:
@@ -251,6 +264,7 @@ async def samples(visit: Visit) -> Response:
     """Samples that were won, lost or even, to read through."""
     found = await _ended(visit)
     asked, number = visit.query("kind"), max(1, visit.number("page") or 1)
+    language = report_in(visit.language)
 
     def made() -> dict[str, Any]:
         report = report_of(visit.installation, found.id)
@@ -262,7 +276,7 @@ async def samples(visit: Visit) -> Response:
         return {
             "kinds": {name: len(each.samples) for name, each in kinds.items()},
             "kind": fitting,
-            "part": to_reading(report, kind, start, READ_AT_ONCE, templates_of(visit.installation)),
+            "part": to_reading(report, kind, start, READ_AT_ONCE, templates_of(visit.installation), language),
             "first": start + 1,
             "last": min(start + READ_AT_ONCE, len(kind.samples)),
             "more": start + READ_AT_ONCE < len(kind.samples),
@@ -276,8 +290,8 @@ async def samples(visit: Visit) -> Response:
 async def as_page(visit: Visit) -> Response:
     """The report as the file that `changeover compare` writes."""
     found = await _ended(visit)
-    installation = visit.installation
-    text = await visit.do(lambda: to_html(report_of(installation, found.id), templates_of(installation)))
+    installation, language = visit.installation, report_in(visit.language)
+    text = await visit.do(lambda: to_html(report_of(installation, found.id), templates_of(installation), language))
     return Response(text, media_type="text/html", headers=_as_file(f"{found.id}.html"))
 
 
@@ -328,14 +342,12 @@ async def _found(visit: Visit) -> Verdict:
     """The comparison that the address names.
 
     Raises:
-        UnknownTaskError: There is none.
-        PermissionError_: It is of a task that is not theirs.
+        UnknownTaskError: There is none, or none of theirs.
     """
     id = visit.parameter("comparison")
     found = await visit.read(lambda connection: find_verdict(connection, id[:40]))
-    if found is None:
+    if found is None or not visit.person.may_see(found.task):
         raise UnknownTaskError(f"No comparison `{id[:40]}`. The page of comparisons lists all.")
-    visit.require_task(found.task)
     return found
 
 

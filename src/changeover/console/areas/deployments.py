@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from changeover.app.at_work import card_of
 from changeover.app.deploy import deploy, run_again, stop
 from changeover.app.engine_words import engine_of
 from changeover.app.installation import Installation
 from changeover.app.planning import DeployPlan, Wish, engine_named, ground_of, plan_deployment
+from changeover.app.planning.answer import Lack
 from changeover.app.planning.words import rows_of, verdict_of
 from changeover.app.tunings import threads_of, tunings_here
 from changeover.console.following import following
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, EngineError
+from changeover.core.errors import ChangeoverError, EngineError, UnknownModelError, nearest
 from changeover.rollouts.actions import By
 from changeover.serving.backends import BACKENDS
 from changeover.serving.engine_log import last_lines
@@ -57,6 +59,8 @@ class Row:
     """What its foremost route or rollout names it as; empty: nobody needs it."""
     tasks: Sequence[str]
     """Those that it answers, or may have to, of those that whoever looks may see."""
+    others: bool
+    """Whether it answers, or may have to, a task that they do not see."""
     memory_share: float | None
     """Of what engines may use, 0 to 1; None where it holds none now."""
     threads: str | None
@@ -103,6 +107,9 @@ def _rows(visit: Visit, running: bool, connection: Connection) -> list[Row]:
     budget = budget_bytes(installation.project.settings.engines.memory_gib)
     rows: list[Row] = []
     for each in all_deployments(connection):
+        if not visit.sees(each.name):
+            continue
+        own = [task for task in tasks.get(each.name, ()) if visit.person.may_see(task)]
         state = each.state if running else "stopped"
         start = Start.read(each.detail)
         holds = running and each.pid is not None and each.memory_bytes is not None and bool(budget)
@@ -112,9 +119,10 @@ def _rows(visit: Visit, running: bool, connection: Connection) -> list[Row]:
                 engine=engine_of(each),
                 state=state,
                 tone=TONES.get(state, ""),
-                detail=str(start) if start else each.detail,
+                detail=visit.discreet(str(start) if start else each.detail),
                 need=needed.get(each.name, ""),
-                tasks=[task for task in tasks.get(each.name, ()) if visit.person.may_see(task)],
+                tasks=own,
+                others=len(own) < len(tasks.get(each.name, ())),
                 memory_share=(each.memory_bytes or 0) / budget if holds else None,
                 threads=threads_of(each, tunings),
             )
@@ -133,7 +141,9 @@ async def events(visit: Visit) -> Response:
 
     def look(connection: Connection) -> Hashable:
         return tuple(
-            (row.name, row.state, row.desired, row.detail, row.restarts) for row in all_deployments(connection)
+            (row.name, row.state, row.desired, row.detail, row.restarts)
+            for row in all_deployments(connection)
+            if visit.sees(row.name)
         )
 
     async def seen() -> Hashable:
@@ -156,21 +166,36 @@ async def _shown(visit: Visit, template: str, status: int = 200, error: str | No
     name, installation, running = visit.parameter("name"), visit.installation, _runs(visit)
 
     def look(connection: Connection) -> Row:
-        found = find_deployment(connection, name)
+        found = _found(visit, connection, name)
         return next(row for row in _rows(visit, running, connection) if row.deployment.name == found.name)
 
     row = await visit.read(look)
-    lines = await visit.do(lambda: last_lines(_log(visit, row.deployment.name), LINES))
+    shown = not row.others
+    lines = await visit.do(lambda: last_lines(_log(visit, row.deployment.name), LINES)) if shown else []
     return visit.page(
         template,
         status,
         row=row,
+        card=card_of(installation.catalogue, row.deployment),
         deployment=row.deployment,
         memory=memory_of(installation, [row]),
         log="\n".join(lines),
+        log_shown=shown,
         running=running,
         error=error,
     )
+
+
+def _found(visit: Visit, connection: Connection, name: str) -> Deployment:
+    """A deployment that they see.
+
+    Raises:
+        UnknownModelError: There is none of that name, for them.
+    """
+    if visit.sees(name):
+        return find_deployment(connection, name)
+    known = [row.name for row in all_deployments(connection) if visit.sees(row.name)]
+    raise UnknownModelError(f"No deployment named `{name[:80]}`. {nearest(name[:80], known)}")
 
 
 def _log(visit: Visit, name: str) -> Path:
@@ -182,7 +207,7 @@ async def one_events(visit: Visit) -> Response:
     name = visit.parameter("name")
 
     async def seen() -> Hashable:
-        row = await visit.read(lambda connection: find_deployment(connection, name))
+        row = await visit.read(lambda connection: _found(visit, connection, name))
         file = _log(visit, row.name)
         size = await visit.do(lambda: file.stat().st_size if file.is_file() else 0)
         return row.state, row.desired, row.detail, row.restarts, size, _runs(visit)
@@ -272,10 +297,15 @@ async def _planned(
         models=[card.id for card in installation.catalogue.cards()],
         plan=made,
         verdict=None if made is None else verdict_of(made),
-        rows=[] if made is None else list(rows_of(made)),
+        rows=[] if made is None else [(name, visit.discreet(words)) for name, words in rows_of(made)],
+        missing=[] if made is None else [_told(visit, each) for each in made.missing],
         can_begin=made is not None and can_begin(made),
         error=error,
     )
+
+
+def _told(visit: Visit, lack: Lack) -> Lack:
+    return replace(lack, what=visit.discreet(lack.what), remedy=visit.discreet(lack.remedy))
 
 
 def _wish(model: str, engine: str, on: str) -> Wish:
@@ -293,10 +323,10 @@ PAGES: tuple[Page, ...] = (
     Page(path="/deployments/part", endpoint=part, right="look"),
     Page(path="/deployments/events", endpoint=events, right="look"),
     Page(path="/deployments/plan", endpoint=plan, right="look"),
-    Page(path="/deployments/plan", endpoint=begin, right="operate", methods=("POST",)),
+    Page(path="/deployments/plan", endpoint=begin, right="operate", whole=True, methods=("POST",)),
     Page(path="/deployments/{name}", endpoint=deployment, right="look"),
     Page(path="/deployments/{name}/part", endpoint=one_part, right="look"),
     Page(path="/deployments/{name}/events", endpoint=one_events, right="look"),
-    Page(path="/deployments/{name}/start", endpoint=start, right="operate", methods=("POST",)),
-    Page(path="/deployments/{name}/stop", endpoint=stop_it, right="operate", methods=("POST",)),
+    Page(path="/deployments/{name}/start", endpoint=start, right="operate", whole=True, methods=("POST",)),
+    Page(path="/deployments/{name}/stop", endpoint=stop_it, right="operate", whole=True, methods=("POST",)),
 )

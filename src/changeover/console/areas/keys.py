@@ -17,7 +17,7 @@ from changeover.app.prepare import LOCAL_OPERATOR
 from changeover.console.people import person_names
 from changeover.console.routes import Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, ConfigError, PermissionError_, RequestError
+from changeover.core.errors import ChangeoverError, ConfigError, RequestError
 from changeover.gateway.keys import LONGEST_NAME, LONGEST_TEAM, ROLES, Key, Role, Team, all_teams, load_keys
 from changeover.serving.queries import all_deployments
 
@@ -112,12 +112,6 @@ def _lines(text: str) -> list[str]:
     return text.split()
 
 
-def _allow(visit: Visit) -> None:
-    """Refuse who is limited to some tasks: keys that they made could do more than they may."""
-    if visit.person.tasks is not None:
-        raise PermissionError_("This key is limited to some tasks, so that it cannot make or change keys.")
-
-
 async def keys(visit: Visit) -> Response:
     """Every key that may be used, and the teams."""
     return await _listed(visit)
@@ -132,7 +126,6 @@ async def _listed(
     team: str = "",
     limits: str = "",
 ) -> Response:
-    _allow(visit)
     wanted = visit.query("q").lower()
 
     def look(connection: Connection) -> tuple[list[Key], list[Team], list[str]]:
@@ -175,7 +168,6 @@ def _choices(visit: Visit, teams: Sequence[Team], deployments: Sequence[str]) ->
 
 async def make(visit: Visit) -> Response:
     """Make a key, and show it: once."""
-    _allow(visit)
     async with visit.form() as form:
         wish = Wish.of_form(form)
     now = visit.installation.clock.now()
@@ -205,8 +197,6 @@ async def key(visit: Visit) -> Response:
 
 
 async def _shown(visit: Visit, status: int = 200, *, error: str | None = None, wish: Wish | None = None) -> Response:
-    _allow(visit)
-
     def look(connection: Connection) -> tuple[Key, list[Team], list[str]]:
         names = [row.name for row in all_deployments(connection)]
         return _key(connection, visit.parameter("key")), all_teams(connection), names
@@ -245,7 +235,6 @@ class NoSuchKey(RequestError):
 
 async def change(visit: Visit) -> Response:
     """Change what a key may do; its secret stays."""
-    _allow(visit)
     async with visit.form() as form:
         wish = Wish.of_form(form)
     found = await visit.read(lambda connection: _key(connection, visit.parameter("key")))
@@ -278,7 +267,6 @@ async def change(visit: Visit) -> Response:
 
 async def revoke(visit: Visit) -> Response:
     """Make a key useless."""
-    _allow(visit)
     async with visit.form() as form:
         by = visit.by(text_of(form, "reason"))
     found = await visit.read(lambda connection: _key(connection, visit.parameter("key")))
@@ -289,7 +277,6 @@ async def revoke(visit: Visit) -> Response:
 
 async def make_team(visit: Visit) -> Response:
     """Make a team."""
-    _allow(visit)
     async with visit.form() as form:
         name, limits = text_of(form, "name"), text_of(form, "limits")
     try:
@@ -302,7 +289,6 @@ async def make_team(visit: Visit) -> Response:
 
 async def change_team(visit: Visit) -> Response:
     """Replace a team's limits."""
-    _allow(visit)
     name = visit.parameter("team")
     async with visit.form() as form:
         limits = _lines(text_of(form, "limits"))
@@ -313,7 +299,6 @@ async def change_team(visit: Visit) -> Response:
 
 async def remove_team(visit: Visit) -> Response:
     """Remove a team that owns no key."""
-    _allow(visit)
     name = visit.parameter("team")
     async with visit.form():
         await visit.do(lambda: deeds.remove_team(visit.installation, name, visit.person.actor))
@@ -327,12 +312,12 @@ def _status(wrong: ChangeoverError) -> int:
 
 
 PAGES = (
-    Page(path="/keys", endpoint=keys, right="administer"),
-    Page(path="/keys", endpoint=make, right="administer", methods=("POST",)),
-    Page(path="/keys/{key}", endpoint=key, right="administer"),
-    Page(path="/keys/{key}", endpoint=change, right="administer", methods=("POST",)),
-    Page(path="/keys/{key}/revoke", endpoint=revoke, right="administer", methods=("POST",)),
-    Page(path="/teams", endpoint=make_team, right="administer", methods=("POST",)),
-    Page(path="/teams/{team:path}/limits", endpoint=change_team, right="administer", methods=("POST",)),
-    Page(path="/teams/{team:path}/remove", endpoint=remove_team, right="administer", methods=("POST",)),
+    Page(path="/keys", endpoint=keys, right="administer", whole=True),
+    Page(path="/keys", endpoint=make, right="administer", whole=True, methods=("POST",)),
+    Page(path="/keys/{key}", endpoint=key, right="administer", whole=True),
+    Page(path="/keys/{key}", endpoint=change, right="administer", whole=True, methods=("POST",)),
+    Page(path="/keys/{key}/revoke", endpoint=revoke, right="administer", whole=True, methods=("POST",)),
+    Page(path="/teams", endpoint=make_team, right="administer", whole=True, methods=("POST",)),
+    Page(path="/teams/{team:path}/limits", endpoint=change_team, right="administer", whole=True, methods=("POST",)),
+    Page(path="/teams/{team:path}/remove", endpoint=remove_team, right="administer", whole=True, methods=("POST",)),
 )

@@ -34,7 +34,7 @@ class Made:
 async def lock_in(visit: Visit) -> Response:
     """The page: with the report where one is there, else it is fetched once the page is open."""
     made = _kept(visit)
-    return visit.page("lock_in/lock_in.html", made=made, tasks=_theirs(visit, made), fetched=False)
+    return visit.page("lock_in/lock_in.html", made=made, tasks=_ordered(made), fetched=False)
 
 
 async def report(visit: Visit) -> Response:
@@ -42,9 +42,9 @@ async def report(visit: Visit) -> Response:
     async with _turn(visit):  # who comes meanwhile waits for the one that is made, and takes no thread for it
         made = _kept(visit)
         if made is None:
-            made = await visit.do(partial(_make, visit.installation))
-            visit.request.app.state.lock_in = made
-    return visit.page("lock_in/lock_in.html", made=made, tasks=_theirs(visit, made), fetched=True)
+            made = await visit.do(partial(_make, visit.theirs))
+            _reports(visit)[visit.person.tasks] = made
+    return visit.page("lock_in/lock_in.html", made=made, tasks=_ordered(made), fetched=True)
 
 
 def _turn(visit: Visit) -> asyncio.Lock:
@@ -56,8 +56,20 @@ def _turn(visit: Visit) -> asyncio.Lock:
 
 
 def _kept(visit: Visit) -> Made | None:
-    made: Made | None = getattr(visit.request.app.state, "lock_in", None)
-    return None if made is None or time.monotonic() > made.until else made
+    """The report on what whoever looks may see, while it is fresh."""
+    reports = _reports(visit)
+    for tasks in [tasks for tasks, made in reports.items() if time.monotonic() > made.until]:
+        del reports[tasks]
+    return reports.get(visit.person.tasks)
+
+
+def _reports(visit: Visit) -> dict[frozenset[str] | None, Made]:
+    """The process's, by the tasks that they are about; None: all."""
+    state = visit.request.app.state
+    made: dict[frozenset[str] | None, Made] | None = getattr(state, "lock_in", None)
+    if made is None:
+        made = state.lock_in = {}
+    return made
 
 
 def _make(installation: Installation) -> Made:
@@ -65,12 +77,11 @@ def _make(installation: Installation) -> Made:
     return Made(report=lockin(installation, now - PERIOD), at=now, until=time.monotonic() + FRESH_S)
 
 
-def _theirs(visit: Visit, made: Made | None) -> list[TaskReport]:
+def _ordered(made: Made | None) -> list[TaskReport]:
     """Those that are tied the most first."""
     if made is None:
         return []
-    tasks = [task for task in made.report.tasks if visit.person.may_see(task.task)]
-    return sorted(tasks, key=lambda task: (bool(task.proven), bool(task.could_try), task.task))
+    return sorted(made.report.tasks, key=lambda task: (bool(task.proven), bool(task.could_try), task.task))
 
 
 PAGES: tuple[Page, ...] = (

@@ -13,15 +13,16 @@ from sqlalchemy import Connection
 from starlette.datastructures import FormData
 from starlette.responses import Response, StreamingResponse
 
+from changeover.app.asking import names_at
 from changeover.app.keeping import Case, Kept
 from changeover.console.failures import missing
 from changeover.console.keeping import Keeping, homes_of, keep_case, kept_as, tags_of
 from changeover.console.languages import translated
 from changeover.console.pages import milliseconds
 from changeover.console.plays import MOST_COLUMNS, Column, Play, Prompt
-from changeover.console.routes import Page
+from changeover.console.routes import Endpoint, Page
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, RequestError
+from changeover.core.errors import ChangeoverError, RequestError, StoreError
 from changeover.evals.datasets import Message, Sample
 from changeover.evals.datasets.traffic import sample_of
 from changeover.evals.report.words import visible
@@ -81,6 +82,8 @@ class Shown:
     number: int
     column: Column
     figures: str
+    waited: int
+    """Seconds since everybody was asked."""
     keeping: Keeping
 
 
@@ -113,7 +116,6 @@ async def _form(
         deployments=deployments,
         slots=MOST_COLUMNS,
         plays=list(visit.session.plays),
-        runs=_runs(visit),
         error=error,
         recorded=recorded,
         keeping=keeping,
@@ -121,12 +123,15 @@ async def _form(
     )
 
 
-def _runs(visit: Visit) -> bool:
-    return visit.desk is not None and visit.desk.gateway() is not None
-
-
 async def _choices(visit: Visit) -> tuple[list[Choice], list[Choice]]:
     """Tasks that they may call, and deployments that they may name."""
+    if visit.desk is None:
+        try:
+            found = await names_at(*visit.session.callers.way())
+        except ChangeoverError:  # the head of the page says that it is not there
+            return [], []
+        direct = [Choice(name=f"{DIRECT}{name}", says=name) for name in found.deployments]
+        return [Choice(name=name, says=name) for name in found.tasks], direct
     tasks = [Choice(name=name, says=name) for name in sorted(visit.installation.tasks) if visit.person.may_see(name)]
     if visit.person.role not in STEERERS:
         return tasks, []
@@ -135,9 +140,13 @@ async def _choices(visit: Visit) -> tuple[list[Choice], list[Choice]]:
         return [
             Choice(name=f"{DIRECT}{row.name}", says=row.name, detail=row.state)
             for row in sorted(all_deployments(connection), key=lambda row: (row.state != "ready", row.name))
+            if visit.sees(row.name)
         ]
 
-    return tasks, await visit.read(look)
+    try:
+        return tasks, await visit.read(look)
+    except StoreError:  # tasks are answered meanwhile; the head of the page says what is away
+        return tasks, []
 
 
 async def ask(visit: Visit) -> Response:
@@ -150,8 +159,8 @@ async def ask(visit: Visit) -> Response:
         prompt = prompt_of(typed, earlier)
         if not typed.names:
             raise RequestError("Choose at least one deployment or task to ask.")
-        way, now = visit.session.callers.way(), visit.installation.clock.now()
-        play = await visit.session.plays.begin(way, prompt, typed.names, now)
+        way = visit.session.callers.way()
+        play = await visit.session.plays.begin(way, prompt, typed.names, visit.now)
     except ChangeoverError as failure:
         return await _form(visit, typed, status=_status(failure), error=failure.message)
     return visit.go(f"/playground/{play.id}")
@@ -207,15 +216,14 @@ async def _recorded(visit: Visit, id: str) -> tuple[Exchange, Sample]:
     """A recorded exchange, and what it would be as a sample: personal data masked.
 
     Raises:
-        PermissionError_: They may not look at what was recorded, or it is of a task that is not theirs.
-        RequestError: There is none.
+        PermissionError_: They may not look at what was recorded.
+        RequestError: There is none, or none of theirs.
         DatasetError: It can be no sample.
     """
     visit.require("look")
     found = (await visit.read(lambda connection: exchanges_by_id(connection, [id[:80]]))).get(id)
-    if found is None:
+    if found is None or not visit.person.may_see(found.task):
         raise RequestError(f"No exchange `{id[:80]}` is kept.")
-    visit.require_task(found.task)
     return found, await visit.do(partial(sample_of, found))
 
 
@@ -266,7 +274,6 @@ async def _played(
         tasks=tasks,
         deployments=deployments,
         slots=MOST_COLUMNS,
-        runs=_runs(visit),
         error=None,
         homes=homes,
     )
@@ -275,7 +282,8 @@ async def _played(
 def _shown(visit: Visit, play: Play, number: int, keeping: Keeping | None = None) -> Shown:
     column = play.columns[number]
     said = figures(column, visit.language)
-    return Shown(number=number, column=column, figures=said, keeping=keeping or _to_keep(play, number))
+    waited = max(0, round((visit.now - play.at).total_seconds()))
+    return Shown(number=number, column=column, figures=said, waited=waited, keeping=keeping or _to_keep(play, number))
 
 
 def _to_keep(play: Play, number: int) -> Keeping:
@@ -356,7 +364,7 @@ def figures(column: Column, language: str) -> str:
         parts.append(translated(language, "{} tokens").format(f"{about}{column.tokens:,}"))
     if column.pace is not None:
         parts.append(translated(language, "{} tokens/s").format(f"{column.pace:,.1f}"))
-    return " · ".join(parts)
+    return " · ".join(part.replace(" ", "\u00a0") for part in parts)  # a figure stays with its unit
 
 
 async def stop(visit: Visit) -> Response:
@@ -424,13 +432,26 @@ def _status(failure: ChangeoverError) -> int:
     return failure.status if failure.status in (403, 404, 409, 503) else 400
 
 
+def _with_project(endpoint: Endpoint) -> Endpoint:
+    """A page that takes the project where there is one, and only the gateway where there is none."""
+
+    async def taken(visit: Visit) -> Response:
+        if visit.desk is not None:
+            await visit.come_in()
+        return await endpoint(visit)
+
+    return taken
+
+
 PAGES: tuple[Page, ...] = (
-    Page(path="/playground", endpoint=playground, right="call"),
-    Page(path="/playground", endpoint=ask, right="call", methods=("POST",)),
+    Page(path="/playground", endpoint=_with_project(playground), right="call", everywhere=True),
+    Page(path="/playground", endpoint=_with_project(ask), right="call", methods=("POST",), everywhere=True),
     Page(path="/playground/keep", endpoint=keep_exchange, right="operate", methods=("POST",)),
-    Page(path="/playground/{play}", endpoint=play, right="call"),
-    Page(path="/playground/{play}/stop", endpoint=stop, right="call", methods=("POST",)),
-    Page(path="/playground/{play}/{column}/part", endpoint=part, right="call"),
-    Page(path="/playground/{play}/{column}/events", endpoint=events, right="call"),
+    Page(path="/playground/{play}", endpoint=_with_project(play), right="call", everywhere=True),
+    Page(
+        path="/playground/{play}/stop", endpoint=_with_project(stop), right="call", methods=("POST",), everywhere=True
+    ),
+    Page(path="/playground/{play}/{column}/part", endpoint=_with_project(part), right="call", everywhere=True),
+    Page(path="/playground/{play}/{column}/events", endpoint=_with_project(events), right="call", everywhere=True),
     Page(path="/playground/{play}/{column}/keep", endpoint=keep_answer, right="operate", methods=("POST",)),
 )

@@ -14,16 +14,18 @@ from starlette.responses import Response
 
 from changeover.app.admin import Admin
 from changeover.app.lookout import Lookout, Standing, ahead_of, known_rollout
+from changeover.app.steering import Seen
 from changeover.console.differences import marked, plainly
 from changeover.console.exchanges import answer_of, asked_of
 from changeover.console.following import following
 from changeover.console.growth import growth_figure
 from changeover.console.routes import Page
+from changeover.console.said import report_in
 from changeover.console.visit import Visit, text_of
-from changeover.core.errors import ChangeoverError, GateError, RequestError, UnknownTaskError
+from changeover.core.errors import ChangeoverError, RequestError, UnknownTaskError
 from changeover.gateway.admin import LONGEST_NAME, Override, Steer
 from changeover.rollouts.decide import ACTIVE, BEFORE_PROMOTION, Reading, Rollout
-from changeover.rollouts.queries import latest_rollout, newest_event, newest_rollouts
+from changeover.rollouts.queries import find_rollout, newest_event, newest_rollouts
 from changeover.serving.queries import load_variants
 from changeover.tasks.exchanges import Exchange
 from changeover.tasks.queries import copied_pairs
@@ -138,7 +140,7 @@ async def _shown(visit: Visit, template: str, status: int = 200, error: str | No
         before_promotion=standing.rollout.state in BEFORE_PROMOTION,
         guards=[guard_of(each, standing.alarm) for each in standing.readings],
         all_guards=share_of_alarm(standing.guard, standing.alarm),
-        figure=growth_figure(standing.growth),
+        figure=growth_figure(standing.growth, report_in(visit.language)),
         ahead=ahead_of(standing.rollout),
         pairs=candidates,
         overrides=[each for each in standing.overrides if each.ended_at is None and each.expires_at > now],
@@ -148,10 +150,21 @@ async def _shown(visit: Visit, template: str, status: int = 200, error: str | No
 
 
 async def _standing(visit: Visit) -> Standing:
+    """How the rollout of the address stands.
+
+    Raises:
+        UnknownTaskError: There is none, or none of theirs.
+    """
     id = _number(visit)
-    standing = await visit.do(partial(_lookout(visit).standing, id))
-    visit.require_task(standing.rollout.task)
-    return standing
+    await visit.read(partial(_of_theirs, visit, id))
+    return await visit.do(partial(_lookout(visit).standing, id))
+
+
+def _of_theirs(visit: Visit, id: int, connection: Connection) -> Rollout:
+    found = find_rollout(connection, id)
+    if found is None or not visit.person.may_see(found.task):
+        raise UnknownTaskError(f"No rollout `{id}`.")
+    return found
 
 
 def _number(visit: Visit) -> int:
@@ -234,7 +247,7 @@ async def events(visit: Visit) -> Response:
         evidence = await visit.do(partial(_lookout(visit).evidence, found))
         return row, None if evidence is None else (evidence.whole.asked, evidence.step.asked, round(evidence.guard, 1))
 
-    visit.require_task((await visit.read(look))[0].task)
+    await visit.read(partial(_of_theirs, visit, id))
     return await following(seen, lambda now: isinstance(now, tuple) and now[0][0] not in ACTIVE)
 
 
@@ -244,30 +257,19 @@ async def deed(visit: Visit) -> Response:
     standing = await _standing(visit)
     rollout = standing.rollout
     async with visit.form() as form:
-        reason = text_of(form, "reason")
+        reason, back = text_of(form, "reason"), text_of(form, "back")
         gate, approver, leave = text_of(form, "gate"), text_of(form, "approver"), text_of(form, "leave")
     try:
         by = visit.by(reason)
         told = Steer(reason=by.reason)
         if name == "override":
             told = _override(visit, by.reason, gate, approver, leave)
-        await visit.read(partial(_check_newest, rollout))
-        await visit.do(partial(Admin(visit.installation).act, name, rollout.task, told, by))
+        seen = Seen(rollout=rollout.id)
+        await visit.do(partial(Admin(visit.installation).act, name, rollout.task, told, by, seen))
     except ChangeoverError as failure:
         return await _shown(visit, "rollouts/rollout.html", failure.status, failure.message)
     visit.tell(DONE[name], rollout.id)
-    return visit.go(f"/rollouts/{rollout.id}")
-
-
-def _check_newest(rollout: Rollout, connection: Connection) -> None:
-    """Deeds go to the task's newest rollout: one that was looked at for long may not be that any more.
-
-    Raises:
-        GateError: Another one has begun since.
-    """
-    newest = latest_rollout(connection, rollout.task)
-    if newest is not None and newest.id != rollout.id:
-        raise GateError(f"Rollout {newest.id} of `{rollout.task}` began after this one. Nothing was done to either.")
+    return visit.go("/tasks" if back == "tasks" else f"/rollouts/{rollout.id}")
 
 
 def _override(visit: Visit, reason: str, gate: str, approver: str, leave: str) -> Override:

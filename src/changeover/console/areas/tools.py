@@ -33,6 +33,7 @@ TONES: Mapping[JobState, str] = {
     "failed": "bad",
     "cancelled": "",
 }
+MOST_WORDS_CHARACTERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +59,18 @@ class Source:
 
 
 async def tools(visit: Visit) -> Response:
-    """Every tool that this key may use, by group."""
+    """Every tool that this key may use, by group; or those that have every word that is looked for."""
     known = sorted(await visit.session.client.tools(), key=lambda tool: (tool.group, tool.title))
-    groups = [(group, list(each)) for group, each in groupby(known, key=lambda tool: tool.group)]
-    return visit.page("tools/tools.html", groups=groups)
+    words = visit.request.query_params.get("q", "").strip()[:MOST_WORDS_CHARACTERS]
+    found = [each for each in known if _has(each, words)]
+    groups = [(group, list(each)) for group, each in groupby(found, key=lambda tool: tool.group)]
+    return visit.page("tools/tools.html", groups=groups, words=words, any_tool=bool(known))
+
+
+def _has(tool: Tool, words: str) -> bool:
+    """Whether each of some words stands in what a tool says of itself, in whatever case."""
+    said = f"{tool.name} {tool.title} {tool.group} {tool.description}".casefold()
+    return all(word in said for word in words.casefold().split())
 
 
 async def tool(visit: Visit) -> Response:

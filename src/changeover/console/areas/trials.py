@@ -15,6 +15,7 @@ from changeover.app.deploy import run_again
 from changeover.app.trial_lines import Line, cost_title, counts_of, lines_of, to_switch
 from changeover.app.trials import Begun, start_rollouts, table_of
 from changeover.app.tried import Tried, mark_of, tried
+from changeover.console.areas.measuring import running_here
 from changeover.console.following import following
 from changeover.console.forest import Forest
 from changeover.console.routes import Page
@@ -61,8 +62,7 @@ async def trials(visit: Visit) -> Response:
     before, now = visit.number("before"), visit.installation.clock.now()
 
     def look(connection: Connection) -> list[Summary]:
-        found = recent_trials(connection, ROWS + 1, before)
-        return [_summary(connection, each, visit) for each in found]
+        return [_summary(connection, each, visit) for each in _theirs_of(connection, visit, before)]
 
     def _summary(connection: Connection, trial: Trial, visit: Visit) -> Summary:
         if trial.ended_at is not None:
@@ -78,7 +78,20 @@ async def trials(visit: Visit) -> Response:
         rows=found[:ROWS],
         older=f"/trials?before={found[ROWS - 1].trial.id}" if len(found) > ROWS else "",
         first=before is None,
+        now=running_here(visit),
     )
+
+
+def _theirs_of(connection: Connection, visit: Visit, before: int | None) -> list[Trial]:
+    """The newest trials that tried a task which whoever looks may see; one more than a page has."""
+    found: list[Trial] = []
+    while len(found) <= ROWS:
+        some = recent_trials(connection, ROWS + 1, before)
+        found += [each for each in some if any(map(visit.person.may_see, each.plan["tasks"]))]
+        if len(some) <= ROWS:
+            break
+        before = some[-1].id
+    return found[: ROWS + 1]
 
 
 def theirs(visit: Visit, table: Table) -> Table:
@@ -103,11 +116,12 @@ async def _shown(
     table = theirs(visit, seen.table)
     asked = visit.query("by")
     by = asked if asked in ORDERS else "task" if seen.trial.ended_at is None else "advice"
-    forest = Forest.over(
+    intervals = [
         (row.low, row.high)
         for row in table.tried
         if row.low is not None and row.high is not None and row.outcome.kind == "measured"
-    )
+    ]
+    forest = Forest.over(intervals, visit.language)
     return visit.page(
         template,
         status,
@@ -118,17 +132,24 @@ async def _shown(
         forest=forest,
         cost=cost_title(table),
         counts=counts_of(table),
+        here=_run_here(visit, seen.trial.id),
         waiting=[name for name in to_switch(table, seen.courses) if name not in seen.hindered],
         error=error,
         reason=reason,
     )
 
 
+def _run_here(visit: Visit, id: int) -> str | None:
+    """The run in this process that measures it, where it can be stopped; None: there is none."""
+    running = running_here(visit)
+    return running.id if running is not None and running.trial == id else None
+
+
 def _tried(visit: Visit, connection: Connection) -> Tried:
     """The trial that the address names.
 
     Raises:
-        UnknownTaskError: It names none.
+        UnknownTaskError: It names none, or one that tried only what is not theirs.
     """
     text = visit.parameter("trial")
     if not text.isdecimal() or len(text) > 12:
@@ -137,6 +158,8 @@ def _tried(visit: Visit, connection: Connection) -> Tried:
         found = find_trial(connection, int(text))
     except ChangeoverError as exc:
         raise UnknownTaskError(exc.message) from exc
+    if not any(map(visit.person.may_see, found.plan["tasks"])):
+        raise UnknownTaskError(f"No trial `{text}`.")
     return tried(connection, found, visit.installation.clock.now())
 
 
@@ -163,7 +186,7 @@ async def events(visit: Visit) -> Response:
 
     def look(connection: Connection) -> Hashable:
         now = find_trial(connection, seen.trial.id)
-        return now.ended_at is not None, mark_of(connection, now)
+        return now.ended_at is not None, mark_of(connection, now, visit.person.may_see), _run_here(visit, now.id)
 
     return await following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is True)
 

@@ -17,8 +17,9 @@ from changeover.console import charts
 from changeover.console.languages import translated
 from changeover.console.pages import NOTHING, usd
 from changeover.console.routes import Page
+from changeover.console.said import said
 from changeover.console.visit import Visit
-from changeover.gateway.usage_queries import Facet, UsageLine, total_of, usage_lines
+from changeover.gateway.usage_queries import Facet, UsageLine, total_of, totals_by, usage_lines
 
 FACETS: tuple[Facet, ...] = ("team", "task", "deployment", "key")
 """By which the page sums up."""
@@ -35,6 +36,8 @@ NOBODYS: Mapping[Facet, str] = {
     "deployment": "no deployment",
 }
 """How a line is called that belongs to none."""
+OTHERS = "all others"
+"""How those are called, together, that have no colour of their own."""
 MOST_DRAWN = 6
 """Series of the chart; what is left is one more."""
 MOST_ROWS = 300
@@ -73,19 +76,17 @@ async def usage(visit: Visit) -> Response:
     """Totals, a chart over time, and a line for each team, task, deployment or key."""
     asked = _asked(visit)
 
-    def look(connection: Connection) -> tuple[list[UsageLine], list[UsageLine]]:
+    def look(connection: Connection) -> list[UsageLine]:
         over_time: Facet = "hour" if asked.period == "24h" else "day"
-        lines = usage_lines(connection, (asked.by,), asked.since, asked.until, internal=asked.internal)
-        return lines, usage_lines(connection, (over_time, asked.by), asked.since, asked.until, internal=asked.internal)
+        return usage_lines(connection, (over_time, asked.by), asked.since, asked.until, internal=asked.internal)
 
-    lines, by_time = await visit.read(look)
-    lines = [line for line in lines if _theirs(visit, asked, line.of[0])]
-    by_time = [line for line in by_time if _theirs(visit, asked, line.of[1])]
+    by_time = [line for line in await visit.read(look) if _theirs(visit, asked, line.of[1])]
+    lines = totals_by(by_time, 1)
     total = total_of(lines)
     return visit.page(
         "usage/usage.html",
         asked=asked,
-        facets=FACETS,
+        facets=_facets(visit),
         periods=list(PERIODS),
         nobodys=NOBODYS[asked.by],
         total=total,
@@ -110,8 +111,9 @@ async def as_file(visit: Visit) -> Response:
 
 
 def _asked(visit: Visit) -> Asked:
-    by: Facet = FACETS[0]
-    for facet in FACETS:
+    facets = _facets(visit)
+    by: Facet = facets[0]
+    for facet in facets:
         by = facet if facet == visit.query("by") else by
     period = visit.query("period") if visit.query("period") in PERIODS else "30d"
     now = visit.installation.clock.now()
@@ -124,8 +126,13 @@ def _asked(visit: Visit) -> Asked:
     )
 
 
+def _facets(visit: Visit) -> Sequence[Facet]:
+    """By what they may have it summed up: teams, deployments and keys are used for the tasks of others too."""
+    return FACETS if visit.person.tasks is None else ("task",)
+
+
 def _theirs(visit: Visit, asked: Asked, of: str) -> bool:
-    """Whether a line is theirs to see: whoever may see some tasks only is shown usage by these tasks."""
+    """Whether a line is theirs to see."""
     return visit.person.tasks is None or (asked.by == "task" and visit.person.may_see(of))
 
 
@@ -173,9 +180,9 @@ def chart_of(by_time: Sequence[UsageLine], asked: Asked, language: str) -> Marku
     }
     rest = [of for of in totals if of not in largest]
     if rest:
-        series["…"] = [float(sum(counts.get((at, of), 0) for of in rest)) for at in moments]
+        series[translated(language, OTHERS)] = [float(sum(counts.get((at, of), 0) for of in rest)) for at in moments]
     labels = [at[11:16] if asked.period == "24h" else at[5:10] for at in moments]
-    says = f"requests by {asked.by}, {len(moments)} {'hours' if asked.period == '24h' else 'days'}"
+    says = said(language, f"requests by {asked.by}, {len(moments)} {'hours' if asked.period == '24h' else 'days'}")
     return charts.bars(labels, series, says, broad=True)
 
 

@@ -13,6 +13,12 @@ function localise(root) {
   }
 }
 localise(document);
+for (const each of document.querySelectorAll("[data-zone]")) {
+  const parts = new Intl.DateTimeFormat(document.documentElement.lang, { timeZoneName: "short" }).formatToParts();
+  const zone = parts.find((part) => part.type === "timeZoneName").value;
+  each.textContent = `${each.dataset.zone} ${zone}`;
+  each.title = Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
 document.addEventListener("htmx:load", (event) => localise(event.detail.elt));
 
 // A second click must not do a thing twice.
@@ -48,9 +54,11 @@ function follow(address) {
   const listen = () => {
     if (events || over || document.hidden) return;
     events = new EventSource(address);
-    // What changed before it listened, nobody would tell: since it last did, or since a page that came slowly was made.
+    // What changed before it listened, nobody would tell: since it last did, since a page that came slowly was made, or
+    // where something quick has just been begun.
     events.addEventListener("open", () => {
-      if (heard || performance.now() > SLOW_MS) exchange();
+      const quick = document.querySelector(`[data-live="${CSS.escape(address)}"][data-quick]`);
+      if (heard || quick || performance.now() > SLOW_MS) exchange();
       heard = true;
     });
     events.addEventListener("changed", exchange);
@@ -65,6 +73,14 @@ function follow(address) {
   listen();
 }
 for (const part of document.querySelectorAll("[data-live]")) follow(part.dataset.live);
+
+// A part in which something is being confirmed is left alone; what came meanwhile is fetched once that is closed.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const confirming = event.detail.target.querySelector("details.confirm[open]");
+  if (!confirming || !event.detail.target.matches("[data-live]")) return;
+  event.detail.shouldSwap = false;
+  confirming.addEventListener("toggle", () => window.htmx?.trigger(event.detail.target, "changed"), { once: true });
+});
 
 // What a reader opened or closed in a part stays so when the part is exchanged.
 const opened = new Map();

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from changeover.core.cells import inert
 from changeover.core.errors import DatasetError, nearest
 from changeover.evals.answers import Answer
 from changeover.evals.judges.blind import same_words, shown, text_digest, without_identity
@@ -27,7 +28,6 @@ ANSWER_COLUMNS = ("sample", "input", "answer", "level", "digest")
 
 CELL_LIMIT = 32_000
 """Characters: spreadsheet programs cut cells at 32,767 without a word."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PREFERRED: dict[str, Preferred] = {"a": "a", "b": "b", "tie": "tie", "t": "tie", "=": "tie", "equal": "tie"}
 _DELIMITERS = ",;\t"
 
@@ -193,7 +193,7 @@ def _cell(text: str) -> str:
     """A text that a spreadsheet program neither cuts nor runs: models write it, and it opens on somebody's desk."""
     if len(text) > CELL_LIMIT:
         text = f"{text[:CELL_LIMIT]} … [{len(text) - CELL_LIMIT} more characters]"
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return inert(text)
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:

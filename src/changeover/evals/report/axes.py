@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
+from changeover.evals.report.language import ENGLISH, Language
 from changeover.evals.report.words import visible
 
 Point = tuple[float, float]
@@ -96,13 +97,23 @@ def fit(text: str, pixels: float, font_size: float) -> str:
 class Drawing:
     """An SVG under construction. Looks are classes, which the page's style sheet gives their colours."""
 
-    def __init__(self, width: float, height: float, *, name: str, title: str, description: str) -> None:
+    def __init__(
+        self,
+        width: float,
+        height: float,
+        *,
+        name: str,
+        title: str,
+        description: str,
+        language: Language = ENGLISH,
+    ) -> None:
         self.width = width
         self.height = height
         self.name = name
         """Unique on the page: prefix of the ids inside."""
-        self._title = title
-        self._description = description
+        self.said = language.said
+        self._title = language.said(title)
+        self._description = language.said(description)
         self._parts: list[str] = []
 
     def line(self, x1: float, y1: float, x2: float, y2: float, look: str) -> None:
@@ -126,7 +137,11 @@ class Drawing:
         self._add(f'<circle class="{look}" cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}"/>')
 
     def text(self, x: float, y: float, text: str, look: str = "", *, anchor: str = "start") -> None:
-        """Write text whose baseline starts, has its middle or ends at a point."""
+        """Write words of ours, whose baseline starts, has its middle or ends at a point."""
+        self.name_of(x, y, self.said(text), look, anchor=anchor)
+
+    def name_of(self, x: float, y: float, text: str, look: str = "", *, anchor: str = "start") -> None:
+        """Write a text that stays as it is in every language."""
         where = "" if anchor == "start" else f' text-anchor="{anchor}"'
         css = f' class="{look}"' if look else ""
         self._add(f'<text{css} x="{_n(x)}" y="{_n(y)}"{where}>{escape(visible(text))}</text>')

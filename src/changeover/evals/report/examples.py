@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from html import escape
 from typing import Any, cast
 
+from changeover.evals.differences import Piece, compare
 from changeover.evals.report.record import ReportSample, Told
 from changeover.evals.report.words import amount, as_text, shorten, visible
 
@@ -21,18 +21,10 @@ LONGEST = 3000
 PAGE_BUDGET = 900_000
 """Bytes of HTML that the texts of all examples may take together."""
 
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_WORDS = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]|\s+")
-"""Words; but a Chinese, Japanese or Korean character alone, which no spaces part."""
 _EDGES = re.compile(r"(\A\s+|\s+\Z|[ \t]*\n\s*)")
 """White space that is not marked: it would only underline indentation."""
-_MOST_WORDS = 700
-"""Of both answers together, up to which they are compared word by word."""
 _LEAST_ALIKE = 0.5
 """Below it everything would be marked, which shows nothing."""
-
-Piece = tuple[str, bool]
-"""Text, and whether the other answer has something else there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,28 +140,19 @@ def mark_differences(old: str, new: str) -> tuple[tuple[Piece, ...], tuple[Piece
     Returns:
         None where that would not help: they are the same, too long, or have too little in common.
     """
-    before: list[str] = _WORDS.findall(old)
-    after: list[str] = _WORDS.findall(new)
-    if before == after or not before or not after or len(before) + len(after) > _MOST_WORDS:
+    compared = compare(old, new)
+    if compared is None or not _LEAST_ALIKE <= compared.alike < 1.0:
         return None
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
-    steps = matcher.get_opcodes()
-    same = sum(not word.isspace() for kind, i1, i2, _, _ in steps if kind == "equal" for word in before[i1:i2])
-    if 2 * same < _LEAST_ALIKE * sum(not word.isspace() for word in (*before, *after)):
-        return None
-    left: list[Piece] = []
-    right: list[Piece] = []
-    for kind, i1, i2, j1, j2 in steps:
-        left += _pieces(before[i1:i2], differs=kind != "equal")
-        right += _pieces(after[j1:j2], differs=kind != "equal")
-    return tuple(left), tuple(right)
+    return tuple(_pieces(compared.before)), tuple(_pieces(compared.after))
 
 
-def _pieces(words: Sequence[str], *, differs: bool) -> list[Piece]:
-    text = "".join(words)
-    if not differs:
-        return [(text, False)] if text else []
-    return [(part, not part.isspace()) for part in _EDGES.split(text) if part]
+def _pieces(pieces: Iterable[Piece]) -> Iterable[Piece]:
+    """The pieces, with the white space at the edges of those that differ apart."""
+    for text, differs in pieces:
+        if differs:
+            yield from ((part, not part.isspace()) for part in _EDGES.split(text) if part)
+        else:
+            yield text, False
 
 
 def _target(target: Any) -> str:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from changeover import __version__
 from changeover.evals.report import plots, words
 from changeover.evals.report.examples import Chooser, Examples, present
+from changeover.evals.report.language import ENGLISH, Language
 from changeover.evals.report.plots import Mark, Outcome, Row, Step
 from changeover.evals.report.record import ComparisonReport, Ratio, ReportSample, Slice
 from changeover.evals.report.words import Claim
@@ -44,23 +45,25 @@ class Figure:
     narrow: Markup
 
 
-def to_html(report: ComparisonReport, compiled: Path | None = None) -> str:
+def to_html(report: ComparisonReport, compiled: Path | None = None, language: Language = ENGLISH) -> str:
     """The whole report as one HTML document, which can be sent as a file and read without a network.
 
     Args:
         report: The record.
         compiled: Directory that keeps the compiled template, which only this user may write; None: it is compiled
             again in each process.
+        language: Of all that no model, dataset or person wrote.
     """
-    return page_template(HERE / "template.html", compiled).render(_context(report))
+    return page_template(HERE / "template.html", compiled, language).render(_context(report, language))
 
 
-def to_part(report: ComparisonReport, compiled: Path | None = None) -> Markup:
+def to_part(report: ComparisonReport, compiled: Path | None = None, language: Language = ENGLISH) -> Markup:
     """What stands inside of the document, for a page of something else: within an element of the class `report`.
 
     Its style is that of `part_style`.
     """
-    return Markup(page_template(HERE / "inside.html", compiled).render(_context(report)))  # it was escaped there
+    page = page_template(HERE / "inside.html", compiled, language)
+    return Markup(page.render(_context(report, language)))  # it was escaped there
 
 
 @cache
@@ -73,17 +76,18 @@ def part_style() -> str:
     return f".report{{container-type:inline-size;{style.replace('@media (m', '@container (m')}}}\n"
 
 
-def _context(report: ComparisonReport) -> Mapping[str, Any]:
+def _context(report: ComparisonReport, language: Language) -> Mapping[str, Any]:
     """Everything that the templates print."""
     usable = [sample for sample in report.samples if sample.usable]
     steps = steps_of(report)
     return {
         "report": report,
-        "headline": words.headline(report),
-        "headline_parts": words.headline_parts(report),
-        "word": report.verdict.upper(),
+        "headline": language.said(words.headline(report)),
+        "headline_parts": words.headline_parts(report, language),
+        "word": language.said(report.verdict).upper(),
+        "language": language.tag,
         "claim": words.main_claim(report),
-        "figures": figures(report, steps, usable),
+        "figures": figures(report, steps, usable, language),
         "ratios": [(ratio, _reading(ratio)) for ratio in report.ratios],
         "slices": report.slices[:MOST_SLICES],
         "unseen": unseen_slices(report),
@@ -148,17 +152,19 @@ def _running_means(usable: Sequence[ReportSample]) -> list[float]:
     return means
 
 
-def figures(report: ComparisonReport, steps: Sequence[Step], usable: Sequence[ReportSample]) -> list[Figure]:
+def figures(
+    report: ComparisonReport, steps: Sequence[Step], usable: Sequence[ReportSample], language: Language
+) -> list[Figure]:
     """The pictures, in the order in which a newcomer asks; none where nothing could be used."""
     if not steps:
         return []
-    drawn = [_evidence(report, steps), _running(report, steps), _paired(report, usable)]
+    drawn = [_evidence(report, steps, language), _running(report, steps, language), _paired(report, usable, language)]
     if report.slices:
-        drawn.append(_slices(report, len(usable)))
+        drawn.append(_slices(report, len(usable), language))
     return drawn
 
 
-def _evidence(report: ComparisonReport, steps: Sequence[Step]) -> Figure:
+def _evidence(report: ComparisonReport, steps: Sequence[Step], language: Language) -> Figure:
     claim = words.main_claim(report)
     reached = _crossing(steps, claim)
     if reached is None:
@@ -172,19 +178,35 @@ def _evidence(report: ComparisonReport, steps: Sequence[Step]) -> Figure:
         if report.verdict == "inconclusive":
             says += " It does not count: see above."
     return evidence_figure(
-        steps, alpha=report.alpha, beta=report.beta, marks=_marks(report, steps), says=says, name="evidence"
+        steps,
+        alpha=report.alpha,
+        beta=report.beta,
+        marks=_marks(report, steps),
+        says=says,
+        name="evidence",
+        language=language,
     )
 
 
 def evidence_figure(
-    steps: Sequence[Step], *, alpha: float, beta: float, marks: Sequence[Mark], says: str, name: str
+    steps: Sequence[Step],
+    *,
+    alpha: float,
+    beta: float,
+    marks: Sequence[Mark],
+    says: str,
+    name: str,
+    language: Language = ENGLISH,
 ) -> Figure:
     """How the evidence grew, as a picture."""
     return _figure(
         "Evidence over samples",
         says,
-        lambda width, name: plots.evidence(steps, alpha=alpha, beta=beta, marks=marks, width=width, name=name),
+        lambda width, name: plots.evidence(
+            steps, alpha=alpha, beta=beta, marks=marks, width=width, name=name, language=language
+        ),
         name,
+        language,
     )
 
 
@@ -214,14 +236,27 @@ def _e_value(step: Step, claim: Claim) -> float:
     return float(getattr(step, claim.process))
 
 
-def _running(report: ComparisonReport, steps: Sequence[Step]) -> Figure:
+def _running(report: ComparisonReport, steps: Sequence[Step], language: Language) -> Figure:
     return difference_figure(
-        steps, margin=report.margin, difference=report.difference, low=report.low, high=report.high, name="difference"
+        steps,
+        margin=report.margin,
+        difference=report.difference,
+        low=report.low,
+        high=report.high,
+        name="difference",
+        language=language,
     )
 
 
 def difference_figure(
-    steps: Sequence[Step], *, margin: float, difference: float, low: float, high: float, name: str
+    steps: Sequence[Step],
+    *,
+    margin: float,
+    difference: float,
+    low: float,
+    high: float,
+    name: str,
+    language: Language = ENGLISH,
 ) -> Figure:
     """How the difference settled, with its interval, as a picture."""
     adjusted = abs(steps[-1].mean - difference) > 0.0005
@@ -230,13 +265,14 @@ def difference_figure(
         f"Candidate minus incumbent: {words.points(difference)} points, "
         f"95 % interval {words.interval(low, high)}. The interval holds at every look.",
         lambda width, name: plots.running_difference(
-            steps, margin=margin, difference=difference, width=width, adjusted=adjusted, name=name
+            steps, margin=margin, difference=difference, width=width, adjusted=adjusted, name=name, language=language
         ),
         name,
+        language,
     )
 
 
-def _paired(report: ComparisonReport, usable: Sequence[ReportSample]) -> Figure:
+def _paired(report: ComparisonReport, usable: Sequence[ReportSample], language: Language) -> Figure:
     differences = [sample.difference for sample in usable]
     won, lost = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
     groups = _outcomes(report, usable, won, lost)
@@ -245,17 +281,19 @@ def _paired(report: ComparisonReport, usable: Sequence[ReportSample]) -> Figure:
         return _figure(
             "Paired outcomes",
             f"Only samples on which the two differ speak: {words.count(won)} won, {words.count(lost)} lost; {told}.",
-            lambda width, name: plots.outcomes(groups, width=width, name=name),
+            lambda width, name: plots.outcomes(groups, width=width, name=name, language=language),
             "outcomes",
+            language,
         )
     mean = sum(differences) / len(differences)
     return _figure(
         "Paired differences, sorted",
         "Each sample's difference, from the largest gain to the largest loss: the areas are what is weighed.",
         lambda width, name: plots.sorted_differences(
-            differences, margin=report.margin, mean=mean, width=width, name=name
+            differences, margin=report.margin, mean=mean, width=width, name=name, language=language
         ),
         "differences",
+        language,
     )
 
 
@@ -277,7 +315,7 @@ def _outcomes(
     )
 
 
-def _slices(report: ComparisonReport, usable: int) -> Figure:
+def _slices(report: ComparisonReport, usable: int, language: Language) -> Figure:
     whole = Row(name="all samples", samples=usable, difference=report.difference, low=report.low, high=report.high)
     largest = sorted(report.slices, key=lambda part: -part.samples)[:MOST_SLICES_DRAWN]
     drawn = [part for part in report.slices if part in largest]
@@ -290,15 +328,19 @@ def _slices(report: ComparisonReport, usable: int) -> Figure:
     if len(drawn) < len(report.slices):
         says += f" The {len(drawn)} largest of {len(report.slices)}."
     return _figure(
-        "Slices", says, lambda width, name: plots.forest(rows, margin=report.margin, width=width, name=name), "slices"
+        "Slices",
+        says,
+        lambda width, name: plots.forest(rows, margin=report.margin, width=width, name=name, language=language),
+        "slices",
+        language,
     )
 
 
-def _figure(title: str, says: str, draw: Callable[[float, str], str], name: str) -> Figure:
+def _figure(title: str, says: str, draw: Callable[[float, str], str], name: str, language: Language) -> Figure:
     # Safe: `axes.Drawing` escapes every text that it is given, and the rest are our own words and numbers.
     return Figure(
-        title=title,
-        says=says,
+        title=language.said(title),
+        says=language.said(says),
         wide=Markup(draw(WIDE, f"{name}-wide")),
         narrow=Markup(draw(NARROW, f"{name}-narrow")),
     )
@@ -352,7 +394,14 @@ def kinds_of(report: ComparisonReport, usable: Sequence[ReportSample]) -> list[K
     ]
 
 
-def to_reading(report: ComparisonReport, kind: Kind, start: int, count: int, compiled: Path | None = None) -> Markup:
+def to_reading(
+    report: ComparisonReport,
+    kind: Kind,
+    start: int,
+    count: int,
+    compiled: Path | None = None,
+    language: Language = ENGLISH,
+) -> Markup:
     """Some samples of a kind to read through, the largest differences first; see `to_part`."""
     names = (report.incumbent.deployment, report.candidate.deployment)
     ordered = sorted(kind.samples, key=lambda sample: (-abs(sample.difference), sample.position))
@@ -360,7 +409,7 @@ def to_reading(report: ComparisonReport, kind: Kind, start: int, count: int, com
     group = Examples(
         title=kind.title, what=kind.what, sign=kind.sign, look=kind.look, total=len(ordered), open=shown, folded=()
     )
-    return Markup(page_template(HERE / "reading.html", compiled).render(group=group, w=words))
+    return Markup(page_template(HERE / "reading.html", compiled, language).render(group=group, w=words))
 
 
 def _failed(report: ComparisonReport) -> list[tuple[ReportSample, str, str]]:
@@ -410,7 +459,7 @@ def _day(moment: datetime | None) -> str:
 
 
 @cache
-def page_template(file: Path, compiled: Path | None = None) -> Template:
+def page_template(file: Path, compiled: Path | None = None, language: Language = ENGLISH) -> Template:
     """A page's template, read once. It may include the style sheet that all pages share, `style.css`."""
     if compiled is not None:
         compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -422,8 +471,19 @@ def page_template(file: Path, compiled: Path | None = None) -> Template:
         lstrip_blocks=True,
         loader=FileSystemLoader([file.parent, HERE]),
         bytecode_cache=None if compiled is None else FileSystemBytecodeCache(str(compiled)),
+        extensions=["jinja2.ext.i18n"],
     )
+    environment.install_gettext_callables(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # the extension's own
+        language.text, _no_plural, newstyle=True
+    )
+    environment.filters["said"] = language.said
+    environment.filters["visible"] = words.visible
     return environment.get_template(file.name)
+
+
+def _no_plural(one: str, many: str, number: int) -> str:
+    """Counted nouns are `words.several`, which every language has as a sentence."""
+    raise NotImplementedError(f"`{one}`: write it with `several`")
 
 
 def _finalize(value: Any) -> Any:

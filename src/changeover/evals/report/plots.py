@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from changeover.evals.report.axes import Drawing, Point, Scale, apart, fit, thin, ticks
+from changeover.evals.report.language import ENGLISH, Language
 from changeover.evals.report.words import count, interval, needed, odds, percent, points, several, size
 
 FONT = 12.0
@@ -79,7 +80,14 @@ _CURVES = (
 
 
 def evidence(
-    steps: Sequence[Step], *, alpha: float, beta: float, marks: Sequence[Mark], width: float, name: str = "evidence"
+    steps: Sequence[Step],
+    *,
+    alpha: float,
+    beta: float,
+    marks: Sequence[Mark],
+    width: float,
+    name: str = "evidence",
+    language: Language = ENGLISH,
 ) -> str:
     """E-values of the four claims over the observations, on a log axis, with the bounds that decide.
 
@@ -90,6 +98,7 @@ def evidence(
         marks: Where the verdict fell, and where more was shown later.
         width: Pixels.
         name: Unique on the page.
+        language: Of its words.
     """
     last = steps[-1]
     ends = {attribute: float(getattr(last, attribute)) for attribute, _, _ in _CURVES}
@@ -97,6 +106,7 @@ def evidence(
         width,
         314,
         name=name,
+        language=language,
         title="Evidence over samples",
         description=f"After {several(last.observations, 'observation')} the evidence is: "
         + ", ".join(f"{claim} {odds(ends[attribute])}" for attribute, claim, _ in _CURVES)
@@ -126,9 +136,9 @@ def evidence(
         level = 12.0 + 15 * index
         drawing.line(x, level + 4, x, bottom, "mark")
         drawing.dot(x, y, 4.5, "spot")
-        after = f"{mark.word} after {count(mark.observations)}"
+        after = drawing.said(f"{mark.word} after {count(mark.observations)}")
         roomy = x - left > 6.2 * len(after)
-        drawing.text(x + 3 if roomy else left, level, after, "strong", anchor="end" if roomy else "start")
+        drawing.name_of(x + 3 if roomy else left, level, after, "strong", anchor="end" if roomy else "start")
     wanted = [up(ends[attribute]) + 4 for attribute, _, _ in _CURVES]
     for (attribute, claim, look), y in zip(_CURVES, apart(wanted, 15, top + 4, bottom + 2), strict=True):
         label = claim if narrow else f"{claim} {odds(ends[attribute])}"
@@ -152,7 +162,14 @@ def _bounds(drawing: Drawing, up: Scale, left: float, right: float, alpha: float
 
 
 def running_difference(
-    steps: Sequence[Step], *, margin: float, difference: float, width: float, adjusted: bool, name: str = "difference"
+    steps: Sequence[Step],
+    *,
+    margin: float,
+    difference: float,
+    width: float,
+    adjusted: bool,
+    name: str = "difference",
+    language: Language = ENGLISH,
 ) -> str:
     """Mean difference so far with its interval, the line of no difference and that of the accepted loss.
 
@@ -163,12 +180,14 @@ def running_difference(
         width: Pixels.
         adjusted: Whether the estimate and its interval use more than the plain differences; the line is then named.
         name: Unique on the page.
+        language: Of its words.
     """
     last = steps[-1]
     drawing = Drawing(
         width,
         314,
         name=name,
+        language=language,
         title="Difference so far",
         description=f"Mean difference after {several(last.observations, 'observation')}: {points(difference)} points, "
         f"95 % anytime-valid interval {interval(last.low, last.high)}. The accepted loss is {size(margin)}.",
@@ -211,7 +230,7 @@ def running_difference(
     return drawing.svg()
 
 
-def outcomes(groups: Sequence[Outcome], *, width: float, name: str = "outcomes") -> str:
+def outcomes(groups: Sequence[Outcome], *, width: float, name: str = "outcomes", language: Language = ENGLISH) -> str:
     """How the pairs of right-or-wrong scores ended: a square for each sample, or bars where they are many."""
     total = sum(group.samples for group in groups)
     side = next((side for most, side in _SQUARES if total <= most), None)
@@ -223,6 +242,7 @@ def outcomes(groups: Sequence[Outcome], *, width: float, name: str = "outcomes")
         width,
         sum(heights) + 6,
         name=name,
+        language=language,
         title="Paired outcomes",
         description=", ".join(f"{group.name}: {several(group.samples, 'sample')}" for group in groups) + ".",
     )
@@ -248,7 +268,13 @@ def outcomes(groups: Sequence[Outcome], *, width: float, name: str = "outcomes")
 
 
 def sorted_differences(
-    differences: Sequence[float], *, margin: float, mean: float, width: float, name: str = "differences"
+    differences: Sequence[float],
+    *,
+    margin: float,
+    mean: float,
+    width: float,
+    name: str = "differences",
+    language: Language = ENGLISH,
 ) -> str:
     """Paired differences of graded scores from the largest gain to the largest loss; the areas are what is weighed.
 
@@ -258,6 +284,7 @@ def sorted_differences(
         mean: Of the differences.
         width: Pixels.
         name: Unique on the page.
+        language: Of its words.
     """
     falling = sorted(differences, reverse=True)
     won, lost = sum(value > 0 for value in falling), sum(value < 0 for value in falling)
@@ -266,6 +293,7 @@ def sorted_differences(
         width,
         260,
         name=name,
+        language=language,
         title="Paired differences, sorted",
         description=f"Better on {several(won, 'sample')}, equal on {count(even)}, worse on {count(lost)}. "
         f"Largest gain {points(falling[0])}, largest loss {points(falling[-1])}, mean {points(mean)} points.",
@@ -316,7 +344,9 @@ def _stairs(values: Sequence[float], first: int, across: Scale, up: Scale) -> li
     return outline
 
 
-def forest(rows: Sequence[Row], *, margin: float, width: float, name: str = "forest") -> str:
+def forest(
+    rows: Sequence[Row], *, margin: float, width: float, name: str = "forest", language: Language = ENGLISH
+) -> str:
     """Differences with their intervals, one line each; the first row stands for all samples and is set apart.
 
     Args:
@@ -324,6 +354,7 @@ def forest(rows: Sequence[Row], *, margin: float, width: float, name: str = "for
         margin: Accepted loss, as a share.
         width: Pixels.
         name: Unique on the page.
+        language: Of its words.
     """
     narrow = width < NARROW
     step, head = 24.0, 22.0
@@ -332,6 +363,7 @@ def forest(rows: Sequence[Row], *, margin: float, width: float, name: str = "for
         width,
         height,
         name=name,
+        language=language,
         title="Difference by slice",
         description="; ".join(
             f"{row.name}, {several(row.samples, 'sample')}: {points(row.difference)} ({interval(row.low, row.high)})"
@@ -355,7 +387,8 @@ def forest(rows: Sequence[Row], *, margin: float, width: float, name: str = "for
     for index, row in enumerate(rows):
         y = head + step * index + step / 2
         look = "gain" if row.low > 0 else "loss" if row.high < 0 else "ink"
-        drawing.text(0, y + 4, fit(row.name, left - 46, FONT), "strong" if index == 0 else "label")
+        name_of = drawing.said(row.name) if index == 0 else row.name
+        drawing.name_of(0, y + 4, fit(name_of, left - 46, FONT), "strong" if index == 0 else "label")
         drawing.text(left - 10, y + 4, count(row.samples), "tick", anchor="end")
         drawing.line(across(row.low), y, across(row.high), y, f"whisker {look}")
         for end in (row.low, row.high):

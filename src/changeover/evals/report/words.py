@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from changeover.evals.report.language import ENGLISH, Language
 from changeover.evals.report.record import ComparisonReport, Slice
 from changeover.evals.sequential import Process, Shown
 
@@ -21,6 +22,9 @@ _UNSAFE = re.compile(
     "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # halves of surrogate pairs; what will never be a character
 )
 """The joiners U+200C and U+200D are left: Persian and families of emoji are written with them."""
+
+MOST_DECIMALS = 12
+"""Of a price; what is less is nothing."""
 
 
 def visible(text: str) -> str:
@@ -123,8 +127,22 @@ def amount(value: float, unit: str) -> str:
     if unit == "ms":
         return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
     if unit == "USD":
-        return f"${value:,.2f}" if value >= 1 else f"${value:.3g}"
+        return dollars(value)
     return f"{value:,.0f} {unit}"
+
+
+def dollars(value: float) -> str:
+    """US dollars to the cent, and less than one to three digits that count: never as a power of ten.
+
+    >>> dollars(1234.5), dollars(0.433), dollars(0.0000128), dollars(0.0)
+    ('$1,234.50', '$0.433', '$0.0000128', '$0')
+    """
+    if value >= 1:
+        return f"${value:,.2f}"
+    if value <= 0:
+        return "$0"
+    digits = min(2 - math.floor(math.log10(value)), MOST_DECIMALS)
+    return f"${value:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def duration(seconds: float) -> str:
@@ -144,17 +162,23 @@ def p_value(value: float) -> str:
 
 def headline(report: ComparisonReport) -> str:
     """The verdict in one sentence, without its word: `B is better than A on code`."""
-    return "".join(text for text, _ in headline_parts(report))
-
-
-def headline_parts(report: ComparisonReport) -> list[tuple[str, bool]]:
-    """The same in parts, and whether each is a name."""
-    candidate, incumbent = (report.candidate.deployment, True), (report.incumbent.deployment, True)
-    task = [(" on ", False), (report.task, True)]
+    candidate, incumbent, task = report.candidate.deployment, report.incumbent.deployment, report.task
     if report.verdict == "inconclusive":
-        return [("It is open whether ", False), candidate, (" can replace ", False), incumbent, *task]
+        return f"It is open whether {candidate} can replace {incumbent} on {task}"
     claim = report.shown or ("no worse" if report.verdict == "pass" else "not as good")
-    return [candidate, (f" is {claim} {'as' if claim == 'not as good' else 'than'} ", False), incumbent, *task]
+    return f"{candidate} is {claim} {'as' if claim == 'not as good' else 'than'} {incumbent} on {task}"
+
+
+def headline_parts(report: ComparisonReport, language: Language = ENGLISH) -> list[tuple[str, bool]]:
+    """The same in a language, in parts, and whether each is a name."""
+    names = {report.candidate.deployment, report.incumbent.deployment, report.task}
+    longest_first = sorted(names, key=len, reverse=True)
+    either = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
+    said, parts, done = language.said(headline(report)), list[tuple[str, bool]](), 0
+    for match in either.finditer(said):
+        parts += [(said[done : match.start()], False), (match[0], True)]
+        done = match.end()
+    return [part for part in [*parts, (said[done:], False)] if part[0]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ DESCRIBED: Mapping[str, Described] = {
     "/metrics": Described(
         name="getMetrics",
         summary="What the gateway counts",
-        about="For Prometheus.",
+        about="For Prometheus. It speaks of every task, so that a key which is limited to some is refused.",
         answers="Prometheus' text format.",
         media="text/plain",
     ),

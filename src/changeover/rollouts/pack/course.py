@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from changeover.core.actors import SYSTEM
 from changeover.rollouts.actions import NEXT_BEGAN
 from changeover.rollouts.decide import (
     Advance,
@@ -25,7 +26,6 @@ from changeover.rollouts.decide import (
     missing_approvals,
 )
 from changeover.rollouts.exchange import SETTLED
-from changeover.rollouts.loop import ACTOR
 from changeover.rollouts.pack.checks import Check, found, unknown
 from changeover.rollouts.pack.files import Files
 from changeover.rollouts.pack.guards import Decided, check_guards, check_scores
@@ -217,7 +217,7 @@ def _lacks_evidence(event: Event) -> bool:
     """Whether no person decided it, and nothing says why it was decided."""
     if event.action in _NEVER_BY_HAND:
         return True
-    return event.action in _DECIDES and event.actor == ACTOR and event.reason != NEXT_BEGAN
+    return event.action in _DECIDES and event.actor == SYSTEM and event.reason != NEXT_BEGAN
 
 
 def _name(decided: Decision) -> str:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -37,12 +36,14 @@ from changeover.console.areas.library.kin import HIGH, WIDE, family_of
 from changeover.console.visit import Visit
 from changeover.core.errors import ConfigError, UnknownModelError
 from changeover.library.accelerators import Accelerator
+from changeover.library.artifacts import embeddable
 from changeover.library.cards import Card
 from changeover.library.facts import FactSource
 from changeover.library.fit import Fit, Hardware, parse_hardware
 from changeover.library.licences.judgement import Judgement, Reason
 from changeover.library.licences.words import place
 from changeover.library.scores.parts import Part, Score
+from changeover.library.successors import unfit
 from changeover.serving.queries import Deployment, all_deployments
 
 HELLO: Final = "Say what you can do"
@@ -168,17 +169,27 @@ class Ask:
 
 async def card(visit: Visit) -> Response:
     """The whole card."""
-    name, installation = visit.parameter("card"), visit.installation
+    name, installation = visit.parameter("card"), visit.theirs
     accelerator = _accelerator(installation, name)
     if accelerator is not None:
         sections = [facts_of(section) for section in sections_of_accelerator(accelerator)]
         return visit.page("library/accelerator.html", accelerator=accelerator, sections=sections)
     about = installation.catalogue.card(name)
     ask, keeping = _ask(visit), held(visit)
-    values = await visit.do(lambda: _values(visit, about, ask, keeping.machine(installation)))
+    machine = await keeping.machine(installation)
+    values = await visit.do(lambda: _values(visit, about, ask, machine))
     scores = keeping.scoreboard
-    scored = scores.of.get(about.id) if scores is not None and scores.fresh(installation) else None
+    scored = scores.of.get(about.id) if scores is not None and scores.fresh(visit.installation) else None
     return visit.page("library/card.html", **values, scored=None if scored is None else _scored_values(scored))
+
+
+def _tried_as(card: Card, deployments: Sequence[str]) -> str | None:
+    """The name by which it can be tried on tasks: of a deployment, or its own where it would be deployed; None: it cannot."""
+    if unfit(card) is not None:
+        return None
+    if card.id in deployments or embeddable(card.artifacts) is not None:
+        return card.id
+    return deployments[0] if deployments else None
 
 
 def _accelerator(installation: Installation, name: str) -> Accelerator | None:
@@ -186,14 +197,15 @@ def _accelerator(installation: Installation, name: str) -> Accelerator | None:
 
 
 def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[str, Any]:
-    installation = visit.installation
+    installation = visit.theirs
     shelf = shelf_of(installation)
-    whole = whole_card(shelf, about)
+    whole = as_seen(visit, whole_card(shelf, about))
     standing = standing_of(installation, about)
     here = [_fitting(fit) for fit in judged_here(about, machine, installation.catalogue, shelf.cache, ask.use)]
     asked, problem = _asked(shelf, about, ask)
     words, tone = OUTCOME_SAID[whole.judgement.outcome]
     best = best_of([each.fit for each in here])
+    deployed = _deployments(installation, whole)
     return {
         "card": about,
         "whole": whole,
@@ -203,7 +215,7 @@ def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[st
         "outcome_tone": tone,
         "policy": policy_line(installation.policy),
         "standing": standing,
-        "verdicts": [each for each in verdicts_of(standing) if each.task is None or visit.person.may_see(each.task)],
+        "verdicts": verdicts_of(standing),
         "read": read_in(standing),
         "family": family_of(whole, installation.catalogue),
         "box": (WIDE, HIGH),
@@ -219,10 +231,31 @@ def _values(visit: Visit, about: Card, ask: Ask, machine: Machine) -> Mapping[st
         "quantisations": sorted({each.quantisation for each in about.artifacts}),
         "facts": facts_of_card(whole),
         "claims": [(claim, source_of(claim.where), found_of(claim)) for claim in about.claims],
-        "deployments": _deployments(installation, whole),
+        "deployments": deployed,
+        "tried_as": _tried_as(about, [row.name for row in deployed]),
         "call": _call(shelf, about),
         "short_value": short_value,
     }
+
+
+def as_seen(visit: Visit, whole: WholeCard) -> WholeCard:
+    """The card without what was found of it on tasks that whoever looks does not see, and without who asked for it."""
+    if visit.person.tasks is None:
+        return whole
+    reached = tuple(
+        replace(
+            each,
+            evidence={
+                name: value
+                for name, value in each.evidence.items()
+                if name != "asked_by" and visit.person.may_see(str(each.evidence["task"]))
+            }
+            if "task" in each.evidence
+            else {name: value for name, value in each.evidence.items() if name not in ("asked_by", "deployment")},
+        )
+        for each in whole.reached
+    )
+    return replace(whole, reached=reached)
 
 
 def _ask(visit: Visit) -> Ask:
@@ -348,7 +381,7 @@ async def scores(visit: Visit) -> Response:
     """Both scores with every input."""
     installation, keeping = visit.installation, held(visit)
     about = installation.catalogue.card(visit.parameter("card"))
-    board = await visit.do(partial(keeping.scored, installation))
+    board = await keeping.scored(installation)
     values = _scored_values(board.of[about.id])
     alone = not visit.request.headers.get("hx-request")
     template = "library/one_part.html" if alone else "library/scores.html"
@@ -381,22 +414,23 @@ class Place:
 
 async def replaces(visit: Visit) -> Response:
     """Which incumbents it could be tried against."""
-    installation = visit.installation
+    installation = visit.theirs
     about = installation.catalogue.card(visit.parameter("card"))
 
-    def look() -> tuple[Candidate | None, list[Place]]:
+    def look() -> tuple[Candidate | None, list[Place], str | None]:
         looking = Candidates(installation)
         found = looking.of(about)
-        return found, [] if found is None else places_of(found, looking)
+        deployed = [row.name for row in _deployments(installation, whole_card(shelf_of(installation), about))]
+        return found, [] if found is None else places_of(found, looking), _tried_as(about, deployed)
 
-    candidate, places = await visit.do(look)
-    places = [each for each in places if visit.person.may_see(each.task)]
+    candidate, places, tried_as = await visit.do(look)
     plain = [each for each in places if not (each.follows or each.denied or each.cannot)]
     alone = not visit.request.headers.get("hx-request")
     return visit.page(
         "library/one_part.html" if alone else "library/replaces.html",
         card=about,
         candidate=candidate,
+        tried_as=tried_as,
         places=[each for each in places if each not in plain],
         plain=plain,
         part="replaces",

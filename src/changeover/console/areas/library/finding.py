@@ -184,14 +184,15 @@ async def results(visit: Visit) -> Response:
 
 async def _shown(visit: Visit, asked: Asked, template: str, *, wait: bool) -> Response:
     keeping, installation = held(visit), visit.installation
+    machine = await keeping.machine(installation)
+    scores = await keeping.scored(installation) if wait else keeping.scoreboard
 
     def look() -> tuple[Answer, bool]:
-        scores = keeping.scored(installation) if wait else keeping.scoreboard
         with installation.store.read() as connection:
             reached = furthest(reached_states(connection))
-        shelf = shelf_of(installation)
+        shelf = shelf_of(visit.theirs)
         fresh = scores is not None and scores.fresh(installation)
-        return found(shelf, asked, keeping.machine(installation), reached, scores), fresh
+        return found(shelf, asked, machine, reached, scores), fresh
 
     answer, fresh = await visit.do(look)
     return visit.page(

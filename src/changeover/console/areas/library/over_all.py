@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from changeover.app.timeline import NEEDS_A_LOOK, Timeline, Told, told, why
 from changeover.app.timeline import timeline as timeline_of
 from changeover.app.timeline_picture import in_page
 from changeover.console.areas.library.held import held
+from changeover.console.said import said
 from changeover.console.visit import Visit
 from changeover.core.errors import ConfigError
 from changeover.library.cards import Card
@@ -95,12 +97,12 @@ async def timeline(visit: Visit) -> Response:
         visit.require_task(task)
 
     def look() -> tuple[Timeline, Markup, list[str], list[str], list[str]]:
-        shelf = shelf_of(installation)
+        shelf = shelf_of(visit.theirs)
         cards = installation.catalogue.cards()
         whole = timeline_of(shelf, family=family or None, vendor=vendor or None, task=task or None)
         # Names in it were escaped as it was drawn.
-        drawn = Markup(in_page(whole.happened, shelf.today, "/library/"))
-        tasks = sorted({name for card in cards for name in shelf.presence(card).tasks if visit.person.may_see(name)})
+        drawn = Markup(in_page(whole.happened, shelf.today, "/library/", partial(said, visit.language)))
+        tasks = sorted({name for card in cards for name in shelf.presence(card).tasks})
         return whole, drawn, sorted({c.family for c in cards}), sorted({c.vendor for c in cards}), tasks
 
     try:
@@ -151,10 +153,9 @@ async def coverage(visit: Visit) -> Response:
     installation, keeping = visit.installation, held(visit)
     allowed = visit.query("policy") == "1" and installation.policy is not None
     here = visit.query("here") == "1"
+    machine = await keeping.machine(installation)
 
     def look() -> Coverage:
-        machine = keeping.machine(installation)
-
         def fits(card: Card) -> bool | None:
             return known(fits_at_all(card, machine))
 

@@ -36,13 +36,6 @@ class About:
     def description(self) -> str:
         return "" if self.declared is None else self.declared.declared.description
 
-    @property
-    def returns(self) -> str | None:
-        """Deployment that answers everything after a rollback; None: there is nothing to roll back."""
-        if self.standing.under_way is not None and self.standing.route.candidate is not None:
-            return self.standing.incumbent
-        return self.standing.former if self.standing.under_way is None else self.standing.incumbent
-
 
 async def about(visit: Visit) -> About:
     """The task of the address.

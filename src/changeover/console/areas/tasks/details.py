@@ -18,9 +18,11 @@ from changeover.app.history import Happened, history_of
 from changeover.app.named import Named, find_two
 from changeover.console import charts
 from changeover.console.areas.tasks.about import About, about, shown
+from changeover.console.areas.tasks.lines import RATED
 from changeover.console.areas.tasks.live import split_of
 from changeover.console.languages import translated
 from changeover.console.pages import milliseconds, usd
+from changeover.console.said import said
 from changeover.console.visit import Visit
 from changeover.core.errors import ChangeoverError
 from changeover.evals.queries import summaries_of, verdicts_of
@@ -40,7 +42,7 @@ SPANS: Mapping[str, tuple[timedelta, int, str]] = {"hour": (HOUR, 24, "%H:%M"), 
 """What a bar of a chart stands for, how many there are, and how each is labelled."""
 MOST_TIMED = 60
 """Newest answers of an hour or a day that its latency is taken from."""
-REVISIONS, VERDICTS, TRIALS, COMMENTS, RATINGS = 30, 15, 40, 12, 500
+REVISIONS, VERDICTS, TRIALS, COMMENTS = 30, 15, 40, 12
 PLACES = ("incumbent", "candidate", "former", "declared")
 
 
@@ -67,7 +69,7 @@ async def overview(visit: Visit) -> Response:
     now = visit.installation.clock.now()
 
     def look(connection: Connection) -> tuple[datetime, Figures, Any, tuple[int, int]]:
-        rated = goods_of(connection, task.name, now - 30 * DAY, RATINGS)
+        rated = goods_of(connection, [task.name], now - RATED).get(task.name, (0, 0))
         return (
             answering_since(connection, task.standing.route),
             _figures(connection, task.name, by, now, visit.language),
@@ -105,14 +107,18 @@ def _figures(connection: Connection, task: str, by: str, now: datetime, language
                 translated(language, "answered"): [all_ - bad for all_, bad in zip(total, failed, strict=True)],
                 translated(language, "failed"): failed,
             },
-            f"requests by {by}: {sum(total):,}, of which {sum(failed):,} failed",
+            said(language, f"requests by {by}: {sum(total):,}, of which {sum(failed):,} failed"),
         )
         if sum(total)
         else Markup(""),
-        latency=charts.lines(labels, latency, f"latency by {by}: median and 95th percentile", figure=milliseconds)
+        latency=charts.lines(
+            labels, latency, said(language, f"latency by {by}: median and 95th percentile"), figure=milliseconds
+        )
         if timed
         else Markup(""),
-        cost=charts.bars(labels, {"cost": cost}, f"cost by {by}", figure=usd) if priced else Markup(""),
+        cost=charts.bars(labels, {translated(language, "cost"): cost}, said(language, f"cost by {by}"), figure=usd)
+        if priced
+        else Markup(""),
         total=sum(total),
         failed=sum(failed),
         cost_microusd=sum(cost),
@@ -262,7 +268,7 @@ async def contract(visit: Visit) -> Response:
 async def results(visit: Visit) -> Response:
     """What was measured on it, and what those said who got its answers."""
     task = await about(visit)
-    before = _moment(visit.query("before"))
+    before, since = _moment(visit.query("before")), visit.installation.clock.now() - RATED
 
     def look(connection: Connection) -> dict[str, Any]:
         verdicts = verdicts_of(connection, task.name, before, VERDICTS + 1)
@@ -275,7 +281,7 @@ async def results(visit: Visit) -> Response:
             "trials": [] if before else trials_of_task(connection, task.name, TRIALS),
             "comments": [] if before else said,
             "names": names,
-            "rated": goods_of(connection, task.name, visit.installation.clock.now() - 30 * DAY, RATINGS),
+            "rated": goods_of(connection, [task.name], since).get(task.name, (0, 0)),
         }
 
     return shown(visit, task, "results", before=before, **await visit.read(look))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Connection
 
 from changeover.app.standing import NEEDS, NeedKind, Standing
-from changeover.evals.queries import Verdict, newest_verdict
+from changeover.evals.queries import Verdict, newest_verdicts
 from changeover.gateway.usage_queries import Hour, hours_of
 from changeover.rollouts.duration import ChangeoverTime, changeover_time
 from changeover.rollouts.queries import Override, find_rollout
@@ -19,9 +19,6 @@ from changeover.tasks.queries import newest_promotion
 from changeover.tasks.traffic_queries import newest_durations, percentile
 
 HOURS = 24
-MOST_TIMED = 200
-"""Newest exchanges of a task that its latency is taken from."""
-MOST_RATED = 500
 RATED = timedelta(days=30)
 MANY_FAILED = 0.05
 SOME_FAILED = 0.01
@@ -201,11 +198,24 @@ def worst_first(needs: Iterable[Need]) -> list[Need]:
     return sorted(needs, key=lambda need: (NEEDS.index(need.kind), need.task))
 
 
-def measured(connection: Connection, standing: Standing, now: datetime) -> Measured:
-    """Three queries, each over the newest so many."""
-    times = newest_durations(connection, standing.task, MOST_TIMED)
-    verdict = newest_verdict(connection, standing.task)
-    rated, liked = goods_of(connection, standing.task, now - RATED, MOST_RATED)
+def measured(connection: Connection, lines: Sequence[Line], now: datetime) -> list[Line]:
+    """The same lines with what takes a look at many rows: three statements, however many lines."""
+    tasks = [line.task for line in lines]
+    times, verdicts = newest_durations(connection, tasks), newest_verdicts(connection, tasks)
+    goods = goods_of(connection, tasks, now - RATED)
+    return [
+        replace(
+            line,
+            measured=_measured(line.standing, times.get(line.task, ()), verdicts.get(line.task), goods.get(line.task)),
+        )
+        for line in lines
+    ]
+
+
+def _measured(
+    standing: Standing, times: Sequence[float], verdict: Verdict | None, goods: tuple[int, int] | None
+) -> Measured:
+    rated, liked = goods or (0, 0)
     return Measured(
         p50=percentile(times, 0.5),
         p95=percentile(times, 0.95),

@@ -16,6 +16,7 @@ from changeover.console import charts
 from changeover.console.areas.tasks.about import about
 from changeover.console.following import following
 from changeover.console.languages import translated
+from changeover.console.said import said
 from changeover.console.visit import Visit
 from changeover.tasks.queries import current_route
 from changeover.tasks.traffic_queries import Seen, newest_mark, percentile, seen_since
@@ -103,7 +104,8 @@ def _chart(by_who: Mapping[Who, list[Seen]], now: datetime, language: str) -> Ma
             minutes[MINUTES - 1 - place] for place in range(MINUTES)
         ]
     labels = [f"−{MINUTES - 1 - place} min" for place in range(MINUTES - 1)] + [translated(language, "now")]
-    return charts.bars(labels, series, f"requests in each of the last {MINUTES} minutes, by who answered", ticks=4)
+    says = said(language, f"requests in each of the last {MINUTES} minutes, by who answered")
+    return charts.bars(labels, series, says, ticks=4)
 
 
 async def part(visit: Visit) -> Response:

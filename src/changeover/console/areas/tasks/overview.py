@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from sqlalchemy import Connection
@@ -26,14 +26,18 @@ from changeover.console.areas.tasks.lines import (
     worst_first,
 )
 from changeover.console.following import following
+from changeover.console.languages import translated
 from changeover.console.visit import Visit
 from changeover.gateway.queries import look as gateway_look
 from changeover.rollouts.queries import active_rollouts, open_overrides
 from changeover.serving.queries import all_deployments
+from changeover.tasks.queries import current_routes
 
 PER_PAGE = 50
 MOST_NEEDS = 6
 """That are shown before one asks for the rest."""
+NOT_USED = "The declarations are not used as their files say. Whoever may see every task is told why."
+"""To whoever may not: what is wrong may be of others."""
 STATES = ("", "needs", "under-way", "failing", "removed")
 
 
@@ -88,9 +92,9 @@ async def tasks(visit: Visit) -> Response:
     assert desk is not None, "there is a project"
     running = desk.gateway() is not None
     table = await visit.do(lambda: _table(visit, asked, running=running))
-    problems = [problem.message for problem in visit.installation.problems]
-    if desk.problem is not None and desk.problem not in problems:
-        problems.append(desk.problem)
+    problems = [problem.message for problem in visit.theirs.problems]
+    if desk.problem is not None and desk.problem not in [each.message for each in visit.installation.problems]:
+        problems.append(desk.problem if visit.person.tasks is None else translated(visit.language, NOT_USED))
     return visit.page(
         "tasks/tasks.html",
         asked=asked,
@@ -127,16 +131,11 @@ def _table(visit: Visit, asked: Asked, *, running: bool) -> Table:
         return Table(
             whole=whole_of(connection, lines),
             needs=worst_first(need for line in lines for need in line.needs),
-            lines=[_with_figures(connection, line, visit) for line in shown],
+            lines=measured(connection, shown, now),
             found=len(found),
             removed=sum(line.standing.removed for line in lines),
             waiting=sorted(name for name in installation.tasks if name not in there and visit.person.may_see(name)),
         )
-
-
-def _with_figures(connection: Connection, line: Line, visit: Visit) -> Line:
-    """What takes a query for each line is asked for those that are shown."""
-    return replace(line, measured=measured(connection, line.standing, visit.installation.clock.now()))
 
 
 async def events(visit: Visit) -> Response:
@@ -146,9 +145,13 @@ async def events(visit: Visit) -> Response:
 
     def look(connection: Connection) -> Hashable:
         seen = gateway_look(connection)
-        rollouts = [(each.id, each.state, each.step, each.hold) for each in active_rollouts(connection)]
-        engines = [(row.name, row.desired, row.state) for row in all_deployments(connection)]
-        waiting = [each.id for each in open_overrides(connection)]
-        return seen.routes, seen.applied, desk.gateway(), desk.problem, *rollouts, *engines, *waiting
+        sees, routes = visit.person.may_see, current_routes(connection).values()
+        rollouts = [
+            (each.id, each.state, each.step, each.hold) for each in active_rollouts(connection) if sees(each.task)
+        ]
+        engines = [(row.name, row.desired, row.state) for row in all_deployments(connection) if visit.sees(row.name)]
+        waiting = [each.id for each in open_overrides(connection) if sees(each.task)]
+        revision = max((route.revision for route in routes if sees(route.task)), default=0)
+        return revision, seen.applied, desk.gateway(), desk.problem, *rollouts, *engines, *waiting
 
     return await following(lambda: visit.read(look))
