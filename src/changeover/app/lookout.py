@@ -258,15 +258,7 @@ def stages_of(rollout: Rollout, events: Sequence[Event], comparison: Comparison 
     made.append(
         Stage(
             name=f"bake {span(rollout.plan.bake_s)}",
-            state="done"
-            if rollout.state == "done"
-            else "out"
-            if back
-            else "now"
-            if promoted
-            else "never"
-            if over
-            else "ahead",
+            state=_state(rollout.state == "done", here=promoted is not None, over=over),
             at=promoted.at if promoted else None,
             said=last.reason if last is not None and (back or rollout.state == "done") else "",
             by="" if last is None else last.actor,

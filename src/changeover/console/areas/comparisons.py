@@ -25,7 +25,7 @@ from changeover.app.comparisons import (
     why_no_switch,
 )
 from changeover.app.switching import begin_switch
-from changeover.console.areas.measuring import running_here
+from changeover.console.areas.measuring import run_here, running_here
 from changeover.console.following import following
 from changeover.console.forest import Forest
 from changeover.console.growth import growth_figure, settling_figure
@@ -232,16 +232,10 @@ async def _growing(visit: Visit, found: Verdict) -> dict[str, Any]:
     return {
         "comparison": found,
         "made": made,
-        "here": _run_here(visit, found.id),
+        "here": run_here(visit, comparison=found.id),
         "plan": made.comparison.plan,
         "figures": [figure for figure in figures if figure is not None],
     }
-
-
-def _run_here(visit: Visit, id: str) -> str | None:
-    """The run in this process that measures it by itself, where it can be stopped; None: there is none."""
-    running = running_here(visit)
-    return running.id if running is not None and running.comparison == id else None
 
 
 async def events(visit: Visit) -> Response:

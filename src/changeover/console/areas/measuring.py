@@ -50,6 +50,12 @@ def running_here(visit: Visit) -> Measurement | None:
     return made if made is not None and is_theirs(visit, made) else None
 
 
+def run_here(visit: Visit, *, comparison: str | None = None, trial: int | None = None) -> str | None:
+    """The run in this process that measures one by itself, where it can be stopped; None: there is none."""
+    made = running_here(visit)
+    return made.id if made is not None and (made.comparison, made.trial) == (comparison, trial) else None
+
+
 def place_of(made: Measurement) -> str | None:
     """The page that shows it from its rows; None: there is none yet, or it did not come so far."""
     if made.rollout is not None:

@@ -15,7 +15,7 @@ from changeover.app.deploy import run_again
 from changeover.app.trial_lines import Line, cost_title, counts_of, lines_of, to_switch
 from changeover.app.trials import Begun, start_rollouts, table_of
 from changeover.app.tried import Tried, mark_of, tried
-from changeover.console.areas.measuring import running_here
+from changeover.console.areas.measuring import run_here, running_here
 from changeover.console.following import following
 from changeover.console.forest import Forest
 from changeover.console.routes import Page
@@ -132,17 +132,11 @@ async def _shown(
         forest=forest,
         cost=cost_title(table),
         counts=counts_of(table),
-        here=_run_here(visit, seen.trial.id),
+        here=run_here(visit, trial=seen.trial.id),
         waiting=[name for name in to_switch(table, seen.courses) if name not in seen.hindered],
         error=error,
         reason=reason,
     )
-
-
-def _run_here(visit: Visit, id: int) -> str | None:
-    """The run in this process that measures it, where it can be stopped; None: there is none."""
-    running = running_here(visit)
-    return running.id if running is not None and running.trial == id else None
 
 
 def _tried(visit: Visit, connection: Connection) -> Tried:
@@ -186,7 +180,7 @@ async def events(visit: Visit) -> Response:
 
     def look(connection: Connection) -> Hashable:
         now = find_trial(connection, seen.trial.id)
-        return now.ended_at is not None, mark_of(connection, now, visit.person.may_see), _run_here(visit, now.id)
+        return now.ended_at is not None, mark_of(connection, now, visit.person.may_see), run_here(visit, trial=now.id)
 
     return await following(lambda: visit.read(look), lambda now: isinstance(now, tuple) and now[0] is True)
 
